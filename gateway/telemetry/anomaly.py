@@ -1,0 +1,44 @@
+"""An anomaly: what a baseline tells the rest of the program."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+SEVERITIES: Final = ("none", "low", "medium", "high", "critical")
+SEVERITY_FLOORS: Final = (0.0, 0.0, 0.5, 0.7, 0.9)
+"""Score at which each severity begins; `low` is an exceedance under 0.5."""
+
+
+class TraceReference(msgspec.Struct, frozen=True):
+    """An exemplar: where to look in the traces."""
+
+    trace_id: str
+    span_id: str
+    value: float
+    time: float
+
+
+class Anomaly(msgspec.Struct, kw_only=True):
+    """One open or closed deviation of one series; times are Unix seconds.
+
+    `state` is "firing" while open and "resolved" once the series is back (or the state ended otherwise, see reasons).
+    The same id is written again when severity, state or value changes; the last record wins.
+    """
+
+    id: str
+    time: float
+    series: dict[str, str]
+    value: float | None
+    expected: float | None
+    lower: float | None
+    upper: float | None
+    score: float
+    severity: str
+    reasons: list[str]
+    state: str = "firing"
+    ended: float | None = None
+    detected_ns: int = 0
+    """Wall clock when the alert rule fired."""
+    exemplars: list[TraceReference] = []
