@@ -1,0 +1,52 @@
+"""Frames whose rows name series of the shard's index, and the view of that index which readers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.telemetry.frame import Frame
+
+
+class SeriesView(Protocol):
+    """What readers may see of the series index. A series id (sid) indexes every array.
+
+    The arrays may be longer than the number of series and may be replaced by larger ones when series are added, so
+    take them anew for each frame.
+    """
+
+    @property
+    def label_arena(self) -> NDArray[np.uint8]:
+        """uint8[total]: all label blobs."""
+        ...
+
+    @property
+    def label_offsets(self) -> NDArray[np.uint64]:
+        """uint64[capacity]: where a sid's blob begins in the arena."""
+        ...
+
+    @property
+    def label_lengths(self) -> NDArray[np.uint32]:
+        """uint32[capacity]: length of a sid's blob; 0 for a free id."""
+        ...
+
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """uint8[capacity]: telemetry.kind of a sid."""
+        ...
+
+    @property
+    def generations(self) -> NDArray[np.uint32]:
+        """uint32[capacity]: raised each time a sid is given to another series."""
+        ...
+
+
+@dataclass(slots=True)
+class ResolvedFrame:
+    """A frame and, for each of its rows, the sid: uint32[n]."""
+
+    frame: Frame
+    sids: NDArray[np.uint32]
