@@ -115,3 +115,11 @@ class Sink(Protocol):
     async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
         """Returns when the points are durable. Raises RetryLater (LogFull, Unavailable, ShuttingDown)."""
         ...
+
+
+class BlockingSink(Protocol):
+    """The same for receivers that run in threads of their own, where a hop over the event loop costs too much."""
+
+    def accept_blocking(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
+        """Returns when the points are durable; called from any thread but the event loop's. Raises as Sink does."""
+        ...

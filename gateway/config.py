@@ -1,0 +1,248 @@
+"""The one configuration tree: where values come from, how they are checked, how they are shown.
+
+Order, later wins: defaults, TOML file, environment `GATEWAY_SECTION__KEY`, `--set section.key=value`. Each value
+remembers its source, so that an error and the status page can name it. An unknown key, a wrong type or an impossible
+value raises ConfigError with source, key, problem and what was expected.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from gateway.access.settings import AccessSettings
+from gateway.alerting.settings import AlertingSettings
+from gateway.baseline.settings import DetectionSettings
+from gateway.errors import ConfigError
+from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.ingest.settings import IngestSettings
+from gateway.log.settings import LogSettings
+from gateway.settings_types import ByteSize, Duration, Secret, Settings, decode_hook
+
+ENVIRONMENT_PREFIX = "GATEWAY_"
+
+
+class ServerSettings(Settings):
+    """[server]: addresses, place of the data, processes."""
+
+    otlp_grpc: str = "127.0.0.1:4317"
+    """Address of OTLP/gRPC."""
+    otlp_http: str = "127.0.0.1:4318"
+    """Address of OTLP/HTTP and Prometheus remote write."""
+    http: str = "127.0.0.1:4319"
+    """Address of the control plane: console, JSON API, Alertmanager API, own metrics."""
+    data_dir: str = "data"
+    """Directory of everything that is kept; made if absent, locked while the gateway runs."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
+    """Data plane processes. This version runs one."""
+    external_url: str = ""
+    """Address under which people reach the console, for links in notifications; empty = http://<http>."""
+
+
+class Config(Settings):
+    """Everything that can be configured, one attribute a section."""
+
+    server: ServerSettings = ServerSettings()
+    ingest: IngestSettings = IngestSettings()
+    access: AccessSettings = AccessSettings()
+    log: LogSettings = LogSettings()
+    victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
+    detection: DetectionSettings = DetectionSettings()
+    alerting: AlertingSettings = AlertingSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A checked configuration and the source of each value that is not a default (`section.key` → source)."""
+
+    config: Config
+    sources: Mapping[str, str]
+    raw: Mapping[str, Any]
+    """The merged tree before conversion; secrets given as references are still references."""
+
+
+def load_config(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    assignments: Sequence[str] = (),
+) -> LoadedConfig:
+    """Read, merge and check. Raises ConfigError."""
+    raw: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if file is not None:
+        _merge(raw, sources, _read_toml(file), str(file))
+    for name, text in sorted((os.environ if environment is None else environment).items()):
+        if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
+            path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+            _assign(raw, sources, path, text, f"environment {name}")
+    for assignment in assignments:
+        key, separator, text = assignment.partition("=")
+        if not separator or "." not in key:
+            raise ConfigError("not an assignment", source=f"--set {key}", expected="section.key=value")
+        _assign(raw, sources, key.strip().split("."), text, f"--set {key}")
+    return check_config(raw, sources)
+
+
+def check_config(raw: Mapping[str, Any], sources: Mapping[str, str]) -> LoadedConfig:
+    """Convert a merged tree. Raises ConfigError."""
+    config = _convert(raw, Config, (), sources)
+    assert isinstance(config, Config)
+    _check_addresses(config, sources)
+    return LoadedConfig(config, dict(sources), raw)
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """("127.0.0.1", 4317) from "127.0.0.1:4317" or "[::1]:4317". Raises ValueError."""
+    host, separator, port = text.rpartition(":")
+    host = host.strip("[]")
+    if not separator or not port.isdigit() or int(port) > 65535 or not host:
+        raise ValueError(f'"{text}" is not an address')
+    return host, int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a listener on `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_addresses(config: Config, sources: Mapping[str, str]) -> None:
+    for name in ("otlp_grpc", "otlp_http", "http"):
+        try:
+            parse_address(getattr(config.server, name))
+        except ValueError as error:
+            key = f"server.{name}"
+            raise ConfigError(
+                str(error), source=sources.get(key, "defaults"), key=key, expected='host:port, as "127.0.0.1:4317"'
+            ) from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", source=str(file)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"is not TOML: {error}", source=str(file)) from error
+
+
+def _merge(raw: dict[str, Any], sources: dict[str, str], new: Mapping[str, Any], source: str, at: str = "") -> None:
+    for key, value in new.items():
+        path = f"{at}.{key}" if at else key
+        if isinstance(value, dict) and not at:
+            _merge(raw.setdefault(key, {}), sources, value, source, path)
+        else:
+            raw[key] = value
+            sources[path] = source
+
+
+def _assign(raw: dict[str, Any], sources: dict[str, str], path: list[str], text: str, source: str) -> None:
+    kind: Any = Config
+    for step in path:
+        hints = typing.get_type_hints(kind, include_extras=True) if _is_settings(kind) else {}
+        if step not in hints:
+            raise ConfigError("no such key", source=source, key=".".join(path), expected=_nearest(step, hints))
+        kind = hints[step]
+    value: Any = text
+    if _plain(kind) is not str:
+        try:
+            value = tomllib.loads(f"v = {text}")["v"]
+        except tomllib.TOMLDecodeError:
+            value = text
+    place = raw
+    for step in path[:-1]:
+        place = place.setdefault(step, {})
+    place[path[-1]] = value
+    sources[".".join(path)] = source
+
+
+def _convert(raw: Any, kind: Any, path: tuple[str, ...], sources: Mapping[str, str]) -> Any:
+    key = ".".join(path)
+    source = sources.get(key) or next((s for k, s in sources.items() if k.startswith(f"{key}.")), "")
+    if not _is_settings(kind):
+        try:
+            return msgspec.convert(raw, kind, dec_hook=decode_hook)
+        except (msgspec.ValidationError, ValueError) as error:
+            raise ConfigError(str(error), source=source, key=key, expected=_describe(kind)) from None
+    if not isinstance(raw, Mapping):
+        raise ConfigError("is not a section", source=source, key=key, expected=f"[{key}]")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name not in hints:
+            where = ".".join((*path, name))
+            raise ConfigError(
+                "unknown key", source=sources.get(where, source), key=where, expected=_nearest(name, hints)
+            )
+        values[name] = _convert(value, hints[name], (*path, name), sources)
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(str(error), source=source, key=key) from None
+
+
+def _is_settings(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Settings)
+
+
+def _plain(kind: Any) -> Any:
+    while typing.get_origin(kind) is Annotated:
+        kind = typing.get_args(kind)[0]
+    return kind
+
+
+def _nearest(name: str, hints: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, hints, n=1)
+    return f'"{close[0]}"' if close else "one of " + ", ".join(sorted(hints))
+
+
+def _describe(kind: Any) -> str:
+    plain = _plain(kind)
+    if plain is Duration:
+        return 'a duration, as "90s" or "48h"'
+    if plain is ByteSize:
+        return 'a size, as "64MiB"'
+    if plain is Secret:
+        return 'a string, { file = "path" } or { env = "NAME" }'
+    if typing.get_origin(plain) is typing.Literal:
+        return "one of " + ", ".join(f'"{a}"' for a in typing.get_args(plain))
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+    if plain in names:
+        return names[plain] + "".join(_bounds(m) for m in getattr(kind, "__metadata__", ()))
+    if isinstance(plain, types.UnionType):
+        return " or ".join(_describe(a) for a in typing.get_args(plain) if a is not type(None))
+    return str(plain)
+
+
+def _bounds(meta: msgspec.Meta) -> str:
+    parts = [f"at least {meta.ge}"] if meta.ge is not None else []
+    parts += [f"above {meta.gt}"] if meta.gt is not None else []
+    parts += [f"at most {meta.le}"] if meta.le is not None else []
+    return " " + " and ".join(parts) if parts else ""
+
+
+def shown(config: Settings, sources: Mapping[str, str], at: str = "") -> dict[str, Any]:
+    """The tree for people: every value with its source, secrets as stars."""
+    out: dict[str, Any] = {}
+    for name in config.__struct_fields__:
+        value, path = getattr(config, name), f"{at}.{name}" if at else name
+        if isinstance(value, Settings):
+            out[name] = shown(value, sources, path)
+        else:
+            text = str(value) if isinstance(value, Secret) else msgspec.to_builtins(value, enc_hook=str)
+            out[name] = {"value": text, "source": sources.get(path, "default")}
+    return out

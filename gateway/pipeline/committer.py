@@ -1,0 +1,229 @@
+"""The edge's writer: one thread that makes decoded requests durable, many at a time.
+
+Group commit: while one fsync runs, requests gather; the next round takes all of them, writes one frame and runs one
+fsync. The thread owns the edge table and the log writer, so neither needs a lock. The queue is bounded by admission:
+a request holds its admitted bytes until it is answered.
+
+Order within a round: resolve, append, sync, publish to the readers, count, answer. A request is answered only when
+its rows are durable, and the counters stand before the answer is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.clock import Clock
+from gateway.errors import GatewayError, ShuttingDown, Unavailable
+from gateway.log.writer import LogWriter
+from gateway.pipeline.merge import merge_columns
+from gateway.selfmetrics import TASK_FAILURES, counter, histogram
+from gateway.series.edge_table import EdgeTable
+from gateway.telemetry.columns import PointColumns, Receipt
+from gateway.telemetry.frame import Frame
+
+log = structlog.get_logger(__name__)
+
+COMMITS = counter("log_commits", "Group commits: one append and one fsync each.")
+COMMIT_SECONDS = histogram("log_commit_seconds", "Time of one group commit, append and fsync together.")
+REFUSED = counter("refused_points", "Points refused after decoding, by reason.", ["reason"])
+
+MAX_ROWS_PER_COMMIT: Final = 200_000
+"""A frame stays small enough to be handed on and read back in one piece."""
+
+
+@dataclass(slots=True)
+class _Request:
+    columns: PointColumns
+    received_ns: int
+    done: Callable[[Receipt | GatewayError], None]
+
+
+class Committer:
+    """Takes decoded requests from any thread; see the module's text. Implements Sink and BlockingSink.
+
+    publish: called on the writer thread with each durable frame, in order.
+    """
+
+    def __init__(
+        self,
+        writer: LogWriter,
+        edge: EdgeTable,
+        clock: Clock,
+        publish: Callable[[Frame], None],
+    ) -> None:
+        self._writer = writer
+        self._edge = edge
+        self._clock = clock
+        self._publish = publish
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._stopping = False
+        self._stalled_since: float | None = None
+        self.last_error: GatewayError | None = None
+        """Why the last commit failed; None after one that succeeded."""
+
+    def start(self) -> None:
+        """Begin to take requests."""
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Finish what is queued, refuse what comes later. Idempotent, bounded."""
+        if not self._stopping:
+            self._stopping = True
+            self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long the commit under way has been running; 0.0 when idle."""
+        since = self._stalled_since
+        return 0.0 if since is None else self._clock.monotonic() - since
+
+    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
+        """See Sink."""
+        del body_bytes
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Receipt] = loop.create_future()
+
+        def settle(outcome: Receipt | GatewayError) -> None:
+            if future.done():  # the client went away and its handler was cancelled
+                return
+            if isinstance(outcome, GatewayError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self._submit(
+            _Request(columns, received_ns, lambda outcome: _call_soon(loop, settle, outcome)),
+        )
+        return await future
+
+    def accept_blocking(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
+        """See BlockingSink."""
+        del body_bytes
+        future: Future[Receipt] = Future()
+
+        def settle(outcome: Receipt | GatewayError) -> None:
+            if isinstance(outcome, GatewayError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self._submit(_Request(columns, received_ns, settle))
+        return future.result()
+
+    def _submit(self, request: _Request) -> None:
+        if self._stopping:
+            raise ShuttingDown("the gateway is stopping")
+        if len(request.columns) == 0:
+            request.done(Receipt(rows=0))
+            return
+        self._queue.put(request)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            batch: list[_Request] = []
+            first = self._queue.get()
+            if first is None:
+                break
+            batch.append(first)
+            rows = len(first.columns)
+            while rows < MAX_ROWS_PER_COMMIT:
+                try:
+                    following = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    ended = True
+                    break
+                batch.append(following)
+                rows += len(following.columns)
+            self._stalled_since = self._clock.monotonic()
+            try:
+                self._commit(batch)
+                self.last_error = None
+            except GatewayError as error:
+                self._fail(batch, error)
+            except Exception:  # the thread's outermost edge: requests are answered, the thread lives on
+                TASK_FAILURES.labels("committer").inc()
+                log.exception("commit failed unexpectedly")
+                self._fail(batch, Unavailable("the request could not be stored; send it again"))
+            finally:
+                self._stalled_since = None
+        self._refuse_the_rest()
+
+    def _commit(self, batch: Sequence[_Request]) -> None:
+        merged, ends = merge_columns([r.columns for r in batch])
+        began = self._clock.monotonic()
+        frames, refused_points = self._write(merged, min(r.received_ns for r in batch))
+        self._writer.sync()
+        for frame in frames:
+            self._publish(frame)
+        COMMITS.inc()
+        COMMIT_SECONDS.observe(self._clock.monotonic() - began)
+        if refused_points is None:
+            for request in batch:
+                request.done(Receipt(rows=len(request.columns)))
+        else:
+            self._answer_with_refusals(batch, merged, ends, refused_points)
+
+    def _write(self, columns: PointColumns, received_ns: int) -> tuple[list[Frame], NDArray[np.bool_] | None]:
+        raise NotImplementedError  # written against the edge table below
+
+    def _answer_with_refusals(
+        self,
+        batch: Sequence[_Request],
+        merged: PointColumns,
+        ends: NDArray[np.int64],
+        refused_rows: NDArray[np.bool_],
+    ) -> None:
+        first = 0
+        for request, end in zip(batch, ends, strict=True):
+            rows = refused_rows[first:end]
+            lost = int(rows.sum())
+            receipt = Receipt(rows=len(rows) - lost)
+            if lost:
+                points = request.columns.row_points
+                receipt.refused["series_limit"] = len(np.unique(points[rows])) if points is not None else lost
+                receipt.message = self._edge.limit_message
+                REFUSED.labels("series_limit").inc(receipt.refused["series_limit"])
+            request.done(receipt)
+            first = int(end)
+
+    def _fail(self, batch: Sequence[_Request], error: GatewayError) -> None:
+        self.last_error = error
+        for request in batch:
+            request.done(error)
+
+    def _refuse_the_rest(self) -> None:
+        while True:
+            try:
+                request = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if request is not None:
+                request.done(ShuttingDown("the gateway is stopping"))
+
+
+def _call_soon(
+    loop: asyncio.AbstractEventLoop,
+    settle: Callable[[Receipt | GatewayError], None],
+    outcome: Receipt | GatewayError,
+) -> None:
+    try:
+        loop.call_soon_threadsafe(settle, outcome)
+    except RuntimeError:
+        # The loop is closed: the client this answer was for is gone with it.
+        log.debug("an answer came after the loop had closed")

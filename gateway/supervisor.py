@@ -1,0 +1,231 @@
+"""Keeps the roles of the program alive: one child process each, started again when it dies or stops answering.
+
+The life of a role:
+
+    starting ──ready──▶ running ──dies or is stuck──▶ backing off ──▶ starting
+        │                  │
+        │ exits with       └─stop asked──▶ stopping ──gone or killed──▶ stopped
+        └ EXIT_CONFIG ──▶ failed: the whole program ends with the child's own message
+
+A child says it is ready, and then that it makes progress, by writing lines to a pipe; silence for longer than
+`stuck_after` is the same as death. A child asks the kernel to be killed when the supervisor dies (PR_SET_PDEATHSIG),
+so that no orphan keeps the ports. Linux only, as the whole of this file is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+EXIT_CONFIG = 78
+"""Exit status of a child that can never start as configured (sysexits.h EX_CONFIG)."""
+READY_LINE = b"ready\n"
+ALIVE_LINE = b"alive\n"
+HEARTBEAT_SECONDS = 0.5
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Called in a child before it executes: SIGKILL to it when its parent dies."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@dataclass(slots=True)
+class Role:
+    """One child: its name, its command line, what it reads on standard input."""
+
+    name: str
+    command: Sequence[str]
+    standard_input: bytes
+    restarts: int = 0
+    pid: int = 0
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Supervisor:
+    """Runs roles until stopped.
+
+    backoff_seconds: wait before the n-th restart in a row, the last one repeating; a role that ran for
+    `settled_after` seconds starts at the beginning again.
+    """
+
+    def __init__(
+        self,
+        roles: Sequence[Role],
+        *,
+        stuck_after: float = 10.0,
+        start_within: float = 120.0,
+        grace: float = 10.0,
+        backoff_seconds: Sequence[float] = (0.1, 0.5, 1.0, 2.0, 5.0),
+        settled_after: float = 30.0,
+        on_ready: Callable[[], None] | None = None,
+    ) -> None:
+        self._roles = list(roles)
+        self._stuck_after = stuck_after
+        self._start_within = start_within
+        self._grace = grace
+        self._backoff = backoff_seconds
+        self._settled_after = settled_after
+        self._on_ready = on_ready
+        self._stopping = asyncio.Event()
+        self._exit_status = 0
+
+    def stop(self) -> None:
+        """Ask for an orderly end; may be called more than once."""
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Returns the program's exit status once every role has ended."""
+        tasks = [asyncio.create_task(self._keep(role), name=f"keep-{role.name}") for role in self._roles]
+        announce = asyncio.create_task(self._announce(), name="announce")
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in [*tasks, announce]:
+                task.cancel()
+            await asyncio.gather(*tasks, announce, return_exceptions=True)
+        return self._exit_status
+
+    async def _announce(self) -> None:
+        await asyncio.gather(*(role.ready.wait() for role in self._roles))
+        if self._on_ready is not None:
+            self._on_ready()
+
+    async def _keep(self, role: Role) -> None:
+        failures = 0
+        loop = asyncio.get_running_loop()
+        while not self._stopping.is_set():
+            began = loop.time()
+            status = await self._run_once(role)
+            if self._stopping.is_set():
+                return
+            if status == EXIT_CONFIG:
+                self._exit_status = EXIT_CONFIG
+                self._stopping.set()
+                return
+            failures = 0 if loop.time() - began > self._settled_after else failures
+            wait = self._backoff[min(failures, len(self._backoff) - 1)]
+            failures += 1
+            role.restarts += 1
+            log.error("role ended, starting it again", role=role.name, status=status, wait_seconds=wait)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), wait)
+
+    async def _run_once(self, role: Role) -> int:
+        read_end, write_end = os.pipe()
+        environment = os.environ | {
+            "GATEWAY_SUPERVISOR_FD": str(write_end),
+            "GATEWAY_RESTARTS": str(role.restarts),
+        }
+        process = await asyncio.create_subprocess_exec(
+            *role.command,
+            stdin=asyncio.subprocess.PIPE,
+            env=environment,
+            pass_fds=(write_end,),
+            preexec_fn=end_with_parent,
+            start_new_session=True,  # the terminal's ^C reaches the supervisor alone
+        )
+        os.close(write_end)
+        role.pid = process.pid
+        pipe = asyncio.StreamReader()
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(pipe), os.fdopen(read_end, "rb", buffering=0)
+        )
+        watch = asyncio.create_task(self._watch(role, process, pipe), name=f"watch-{role.name}")
+        stop = asyncio.create_task(self._stopping.wait(), name=f"stop-{role.name}")
+        ended = asyncio.create_task(process.wait(), name=f"wait-{role.name}")
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                process.stdin.write(role.standard_input)
+                await process.stdin.drain()
+                process.stdin.close()
+            await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                process.terminate()
+                done, _ = await asyncio.wait({ended}, timeout=self._grace)
+                if not done:
+                    log.error("role did not stop in time, killing it", role=role.name, grace_seconds=self._grace)
+                    process.kill()
+            return await ended
+        finally:
+            for task in (watch, stop):
+                task.cancel()
+            await asyncio.gather(watch, stop, return_exceptions=True)
+            transport.close()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+    async def _watch(self, role: Role, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> None:
+        """Kill a role that does not become ready, or falls silent."""
+        limit = self._start_within
+        while True:
+            try:
+                line = await asyncio.wait_for(pipe.readline(), limit)
+            except TimeoutError:
+                log.error("role is stuck, killing it", role=role.name, silent_seconds=limit)
+                process.kill()
+                return
+            if not line:
+                return
+            if line == READY_LINE:
+                role.ready.set()
+                limit = self._stuck_after
+
+
+class Heartbeat:
+    """The child's side: tells the supervisor that this process is ready and that its loop turns.
+
+    `progress` is asked before each beat; while it answers False nothing is written, so a stuck pipeline is noticed
+    although the loop still turns.
+    """
+
+    def __init__(self, progress: Callable[[], bool]) -> None:
+        descriptor = os.environ.pop("GATEWAY_SUPERVISOR_FD", "")
+        self._descriptor = int(descriptor) if descriptor else None
+        self._progress = progress
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Say ready, then beat until stopped."""
+        self._write(READY_LINE)
+        self._task = asyncio.create_task(self._beat(), name="heartbeat")
+
+    async def stop(self) -> None:
+        """End the beat; idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+            if self._progress():
+                self._write(ALIVE_LINE)
+
+    def _write(self, line: bytes) -> None:
+        if self._descriptor is None:
+            return
+        try:
+            os.write(self._descriptor, line)
+        except BrokenPipeError:
+            # The supervisor is gone; the kernel's death signal is on its way.
+            self._descriptor = None
+
+
+def python_command(*arguments: str) -> list[str]:
+    """Command line that starts this program's own interpreter with a role."""
+    return [sys.executable, "-m", "gateway", *arguments]

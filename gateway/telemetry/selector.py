@@ -1,0 +1,106 @@
+"""Series selectors as PromQL writes them: `name{label="value",other=~"regex"}`.
+
+Grammar (Prometheus, "Querying basics", instant vector selectors): an optional metric name, then optional braces with
+matchers `label op "value"`, op one of = != =~ !~; regular expressions are anchored at both ends; a quoted string alone
+inside the braces is a UTF-8 metric name (Prometheus 3). An empty text or `{}` matches every series.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.errors import RequestError
+
+OPERATORS: Final = ("=~", "!~", "!=", "=")
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:.]*")
+_STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
+_ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMatcher:
+    """One condition on one label; an absent label counts as the empty string."""
+
+    name: str
+    operator: str
+    value: str
+
+    def matches(self, value: str) -> bool:
+        """Whether a label's value satisfies this."""
+        if self.operator == "=":
+            return value == self.value
+        if self.operator == "!=":
+            return value != self.value
+        found = re.fullmatch(self.value, value, re.DOTALL) is not None
+        return found if self.operator == "=~" else not found
+
+
+def parse_selector(text: str) -> tuple[LabelMatcher, ...]:
+    """The matchers of a selector. Raises RequestError naming the place where it stops making sense."""
+    rest, at = text.strip(), 0
+    matchers: list[LabelMatcher] = []
+    name = _NAME.match(rest)
+    if name is not None:
+        matchers.append(LabelMatcher("__name__", "=", name[0]))
+        at = name.end()
+    if at == len(rest):
+        return tuple(matchers)
+    if rest[at] != "{" or not rest.endswith("}"):
+        raise _problem(text, at, 'expected name{label="value",…}')
+    at += 1
+    while rest[at] != "}":
+        at = _skip_space(rest, at)
+        if rest[at] in "\"'":
+            value, at = _string(text, rest, at)
+            after = _skip_space(rest, at)
+            if rest[after] in ",}":
+                matchers.append(LabelMatcher("__name__", "=", value))
+                at = after + (rest[after] == ",")
+                continue
+            label = value
+        else:
+            found = _NAME.match(rest, at)
+            if found is None:
+                raise _problem(text, at, "expected a label name")
+            label, at = found[0], found.end()
+        at = _skip_space(rest, at)
+        operator = next((o for o in OPERATORS if rest.startswith(o, at)), None)
+        if operator is None:
+            raise _problem(text, at, "expected one of = != =~ !~")
+        value, at = _string(text, rest, _skip_space(rest, at + len(operator)))
+        if "~" in operator:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise _problem(text, at, f"not a regular expression: {error}") from None
+        matchers.append(LabelMatcher(label, operator, value))
+        at = _skip_space(rest, at)
+        if rest[at] == ",":
+            at = _skip_space(rest, at + 1)
+        elif rest[at] != "}":
+            raise _problem(text, at, 'expected "," or "}"')
+    if at != len(rest) - 1:
+        raise _problem(text, at, "text after the closing brace")
+    return tuple(matchers)
+
+
+def _skip_space(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    if at >= len(text):
+        raise _problem(text, at, "it ends too early")
+    return at
+
+
+def _string(whole: str, text: str, at: int) -> tuple[str, int]:
+    found = _STRING.match(text, at)
+    if found is None:
+        raise _problem(whole, at, "expected a quoted value")
+    body = found[1] if found[1] is not None else found[2]
+    return re.sub(r"\\(.)", lambda m: _ESCAPES.get(m[1], m[0]), body), found.end()
+
+
+def _problem(text: str, at: int, what: str) -> RequestError:
+    return RequestError(f"selector {text!r}, character {at}: {what}", reason="selector")

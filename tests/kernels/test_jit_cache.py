@@ -1,0 +1,72 @@
+"""The cache of compiled kernels: edited callees are noticed, a read-only installation works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CALLEE = "from kernels.jit import step\n\n@step\ndef triple(x):\n    return x * {factor}\n"
+CALLER = (
+    "from kernels.jit import kernel, i8\nfrom kernels.callee import triple\n\n"
+    "@kernel(i8)\ndef apply(x):\n    return triple(x) + 1\n"
+)
+PROGRAM = (
+    "from kernels.caller import apply; print(apply(10)); "
+    "print(sum(apply.stats.cache_hits.values()), sum(apply.stats.cache_misses.values()))"
+)
+
+
+def _tree(root: Path) -> None:
+    (root / "kernels").mkdir(parents=True)
+    (root / "kernels/__init__.py").touch()
+    shutil.copy(ROOT / "kernels/jit.py", root / "kernels")
+    (root / "kernels/callee.py").write_text(CALLEE.format(factor=3))
+    (root / "kernels/caller.py").write_text(CALLER)
+
+
+def _run(root: Path, **environment: str) -> list[str]:
+    env = {k: v for k, v in os.environ.items() if k != "GATEWAY_KERNEL_CACHE"}
+    env |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=env, cwd=root, capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout.split()
+
+
+def test_an_edited_callee_in_another_file_is_compiled_again(tmp_path: Path) -> None:
+    _tree(tmp_path)
+    assert _run(tmp_path) == ["31", "0", "1"]
+    assert _run(tmp_path) == ["31", "1", "0"], "the second process takes the code from the cache"
+    callee = tmp_path / "kernels/callee.py"
+    before = callee.stat()
+    callee.write_text(CALLEE.format(factor=4))
+    os.utime(callee, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert _run(tmp_path) == ["41", "0", "1"]
+
+
+def test_a_complete_read_only_installation_is_used_and_never_written(tmp_path: Path) -> None:
+    _tree(tmp_path)
+    _run(tmp_path)
+    cache = tmp_path / ".kernel-cache"
+    (cache / "complete").write_text("yes")
+    files = sorted(p.name for p in cache.iterdir())
+    cache.chmod(0o555)
+    try:
+        assert _run(tmp_path, XDG_CACHE_HOME=str(tmp_path / "other")) == ["31", "1", "0"]
+    finally:
+        cache.chmod(0o755)
+    assert sorted(p.name for p in cache.iterdir()) == files
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_second_user_without_write_access_gets_a_cache_of_their_own(tmp_path: Path) -> None:
+    _tree(tmp_path)
+    (tmp_path / ".kernel-cache").write_text("a file stands where the directory would be made")
+    own = tmp_path / "home-cache"
+    assert _run(tmp_path, XDG_CACHE_HOME=str(own)) == ["31", "0", "1"]
+    assert _run(tmp_path, XDG_CACHE_HOME=str(own)) == ["31", "1", "0"]
+    assert any((own / "gateway-kernels").iterdir())

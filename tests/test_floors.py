@@ -1,0 +1,52 @@
+"""The floors hold, and the contract that says so is not asleep."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _lint(root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [Path(sys.executable).parent / "lint-imports", "--no-logo", "--no-cache"],
+        cwd=root,
+        env={"PYTHONPATH": str(root), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("gateway/log/writer.py", "from gateway.series import index"),
+        ("gateway/telemetry/frame.py", "from gateway.pipeline import lag"),
+        ("gateway/baseline/settings.py", "import asyncio"),
+        ("kernels/jit.py", "from gateway import errors"),
+        ("gateway/ingest/settings.py", "from gateway import config"),
+    ],
+)
+def test_a_planted_violation_is_caught(tmp_path: Path, file: str, line: str) -> None:
+    for name in ("gateway", "kernels", "proto"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    planted = tmp_path / file
+    text = planted.read_text()
+    at = text.index("from __future__ import annotations\n") + len("from __future__ import annotations\n")
+    planted.write_text(f"{text[:at]}\n{line}\n{text[at:]}")
+    result = _lint(tmp_path)
+    assert result.returncode != 0
+    assert "BROKEN" in result.stdout
+
+
+def test_the_tree_keeps_its_floors() -> None:
+    result = _lint(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
