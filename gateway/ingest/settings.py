@@ -1,0 +1,36 @@
+"""Settings of the receivers: section `[ingest]`."""
+
+from __future__ import annotations
+
+from gateway.settings_types import ByteSize, Duration, Settings
+
+
+class IngestSettings(Settings):
+    """Limits on what comes in. The defaults suit one machine with a few gigabytes."""
+
+    max_request_bytes: ByteSize = ByteSize(64 * 2**20)
+    """Bytes of one request after decompression; more is 413 / RESOURCE_EXHAUSTED."""
+    max_in_flight_bytes: ByteSize = ByteSize(256 * 2**20)
+    """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait."""
+    max_series: int = 2_000_000
+    """Active series; points of further new ones are refused with partial_success / 400."""
+    max_age: Duration = Duration(48 * 3600)
+    """Seconds; older points are refused with partial_success / 400."""
+    max_future: Duration = Duration(600)
+    """Seconds; points further ahead of our clock are refused with partial_success / 400."""
+    max_connections: int = 10_000
+    """Open HTTP connections; further ones are closed at once."""
+    header_timeout: Duration = Duration(10)
+    """Seconds from connecting until the first request's headers are whole."""
+    body_timeout: Duration = Duration(30)
+    """Seconds from a request's headers until its body is whole."""
+    idle_timeout: Duration = Duration(180)
+    """Seconds an idle HTTP connection is kept; above the 60 s at which SDKs export."""
+    decode_threads: int = 2
+    """Threads that decompress and decode large HTTP bodies beside the event loop."""
+    grpc_threads: int = 32
+    """gRPC calls served at once; each holds a thread until its points are durable."""
+    grpc_max_concurrent_streams: int = 128
+    """gRPC calls one connection may have open."""
+    grpc_message_timeout: Duration = Duration(20)
+    """Seconds a gRPC call may hold a thread before its message is whole."""
