@@ -1,0 +1,228 @@
+"""The baseline of every series of a shard: takes resolved rows, scores them, and says which alerts changed.
+
+One thread owns a Baseline; nothing here locks. State is one record a series (kernels.series_state.STATE), found by
+the series id; a record whose generation differs from the index's belongs to an earlier series and starts anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.baseline import reasons
+from gateway.baseline.settings import DetectionSettings, parameters
+from gateway.selfmetrics import counter
+from kernels.score import find_silent, score_batch
+from kernels.series_state import CLOSED, FORGOTTEN, STATE, TRANSITION
+
+SCORED = counter("baseline_rows_scored", "Rows a baseline took, warm-up included.")
+NOT_SCORED = counter("baseline_rows_not_scored", "Rows a baseline did not take.", ["reason"])
+CHANGES = counter("baseline_transitions", "Alerts opened, changed and closed by the series' own baselines.", ["kind"])
+
+_KIND_NAMES = {1: "opened", 2: "changed", 3: "closed"}
+_LIVE_LAG_MS = 300_000
+"""Points younger than this when they arrive are live: silence is then measured on the wall clock as well."""
+
+
+@dataclass(slots=True)
+class Observation:
+    """What became of one batch of n rows.
+
+    scored (rows a baseline took, warm-up included), late, repeated, skipped (target_info): counts; their sum is n.
+    score: float32[n]; expected, lower, upper: float64[n], NaN for rows without a score of their own (most buckets, the
+    first point of a counter). exceeding: int64[k], rows whose score is at least one half. transitions: structured,
+    kernels.series_state.TRANSITION, in order of rows.
+    """
+
+    scored: int
+    late: int
+    repeated: int
+    skipped: int
+    score: NDArray[np.float32]
+    expected: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    exceeding: NDArray[np.int64]
+    transitions: NDArray[Any]
+
+
+class Baseline:
+    """Baselines of all series of one shard."""
+
+    def __init__(self, settings: DetectionSettings, *, capacity: int = 1024) -> None:
+        self._settings = settings
+        self._parameters = parameters(settings)
+        self._states = np.zeros(capacity, STATE)
+        self._deadlines = np.zeros(capacity, np.uint32)
+        self._blank = np.zeros(1, STATE)
+        self._watermark_ms = 0
+        self._lag_ms = 0.0
+        self._live = False
+
+    @property
+    def capacity(self) -> int:
+        """Number of records held."""
+        return len(self._states)
+
+    @property
+    def states(self) -> NDArray[Any]:
+        """STATE[capacity]; for snapshots and tests, not to be written to."""
+        return self._states
+
+    def _reserve(self, count: int) -> None:
+        if count <= len(self._states):
+            return
+        size = max(count, 2 * len(self._states))
+        states = np.zeros(size, STATE)
+        states[: len(self._states)] = self._states
+        deadlines = np.zeros(size, np.uint32)
+        deadlines[: len(self._deadlines)] = self._deadlines
+        self._states, self._deadlines = states, deadlines
+
+    def observe(
+        self,
+        sids: NDArray[np.uint32],
+        times_ms: NDArray[np.int64],
+        values: NDArray[np.float64],
+        starts_ms: NDArray[np.int64] | None,
+        kinds_by_sid: NDArray[np.uint8],
+        generations_by_sid: NDArray[np.uint32],
+        received_ns: int,
+        *,
+        bounds_by_sid: NDArray[np.float64] | None = None,
+    ) -> Observation:
+        """Score n rows and learn from them, in order.
+
+        sids: uint32[n]; times_ms: int64[n]; values: float64[n]; starts_ms: int64[n] or None. kinds_by_sid,
+        generations_by_sid: indexed by sid, longer than every sid. bounds_by_sid: float64, upper bound of `_bucket`
+        series (+Inf for the last), without which histograms are scored on rate and mean alone.
+        """
+        n = len(sids)
+        empty = np.empty(0, TRANSITION)
+        score = np.zeros(n, np.float32)
+        expected, lower, upper = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
+        if n == 0 or not self._settings.enabled:
+            return Observation(0, 0, 0, n, score, expected, lower, upper, np.empty(0, np.int64), empty)
+        top = int(sids.max()) + 1
+        if top > min(len(kinds_by_sid), len(generations_by_sid)):
+            raise IndexError("a row names a series id beyond the index")
+        self._reserve(top)
+        bounds = bounds_by_sid if bounds_by_sid is not None and len(bounds_by_sid) >= top else np.empty(0)
+        exceeds = np.zeros(n, np.uint8)
+        totals = np.zeros(4, np.int64)
+        transitions = np.zeros(n, TRANSITION)
+        found = score_batch(
+            self._states,
+            self._blank,
+            sids,
+            times_ms,
+            values,
+            starts_ms if starts_ms is not None else np.empty(0, np.int64),
+            kinds_by_sid,
+            generations_by_sid,
+            bounds,
+            self._deadlines,
+            self._parameters,
+            score,
+            expected,
+            lower,
+            upper,
+            exceeds,
+            totals,
+            transitions,
+        )
+        newest = int(times_ms.max())
+        received_ms = received_ns // 1_000_000
+        if newest <= received_ms + _LIVE_LAG_MS:
+            self._watermark_ms = max(self._watermark_ms, newest)
+        lag = received_ms - newest
+        self._live = abs(lag) < _LIVE_LAG_MS
+        self._lag_ms = max(float(lag), self._lag_ms * 0.99)
+        taken, late, repeated, skipped = (int(c) for c in totals)
+        SCORED.inc(taken)
+        for reason, count in (("late", late), ("repeated", repeated), ("not_a_measurement", skipped)):
+            if count:
+                NOT_SCORED.labels(reason).inc(count)
+        changed = transitions[:found].copy()
+        self._count(changed)
+        return Observation(
+            taken, late, repeated, skipped, score, expected, lower, upper, np.flatnonzero(exceeds), changed
+        )
+
+    def advance(self, now_ms: int) -> NDArray[Any]:
+        """Series that have fallen silent: transitions with row -1. To be called every second.
+
+        Time is that of the points (the newest seen); while points arrive live it goes on with the wall clock `now_ms`
+        less the usual lag, so that the last series to stop is found as well.
+        """
+        if self._watermark_ms == 0 or not self._settings.enabled:
+            return np.empty(0, TRANSITION)
+        now = self._watermark_ms
+        if self._live:
+            now = max(now, now_ms - int(self._lag_ms))
+        transitions = np.zeros(min(len(self._states), 65536), TRANSITION)
+        found = find_silent(self._states, self._deadlines, now, transitions)
+        changed = transitions[:found].copy()
+        self._count(changed)
+        return changed
+
+    def forget(self, sids: NDArray[np.uint32]) -> NDArray[Any]:
+        """Drop the state of ids that expired; returns a CLOSED transition for each whose alert was open."""
+        known = sids[sids < len(self._states)]
+        opened = known[self._states["open"][known] != 0]
+        closed = np.zeros(len(opened), TRANSITION)
+        for name, source in (
+            ("time_ms", "last_ms"),
+            ("began_ms", "began_ms"),
+            ("opened_ms", "opened_ms"),
+            ("expected", "level"),
+            ("score", "score"),
+            ("severity", "severity"),
+            ("reason", "open"),
+        ):
+            closed[name] = self._states[source][opened]
+        closed["sid"], closed["row"], closed["kind"], closed["closing"] = opened, -1, CLOSED, FORGOTTEN
+        closed["value"] = closed["lower"] = closed["upper"] = np.nan
+        self._states[known] = np.zeros(1, STATE)[0]
+        self._deadlines[known] = 0
+        self._count(closed)
+        return closed
+
+    @property
+    def watermark_ms(self) -> int:
+        """Time of the newest point seen, Unix milliseconds; 0 before the first."""
+        return self._watermark_ms
+
+    def records(self, sids: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[np.uint32]]:
+        """Copies of the records and the deadlines of the given ids; zeros for ids never seen."""
+        if len(sids):
+            self._reserve(int(sids.max()) + 1)
+        return self._states[sids], self._deadlines[sids]
+
+    def adopt(
+        self,
+        sids: NDArray[np.uint32],
+        records: NDArray[Any],
+        deadlines: NDArray[np.uint32],
+        generations: NDArray[np.uint32],
+        watermark_ms: int,
+    ) -> None:
+        """Put back what `records` gave, under ids and generations of now."""
+        if len(sids):
+            self._reserve(int(sids.max()) + 1)
+            self._states[sids] = records
+            self._states["generation"][sids] = generations
+            self._deadlines[sids] = deadlines
+        self._watermark_ms = max(self._watermark_ms, watermark_ms)
+
+    def explain(self, transition: Any) -> list[str]:
+        """Reasons of one transition in words."""
+        return reasons.words(transition)
+
+    @staticmethod
+    def _count(transitions: NDArray[Any]) -> None:
+        for kind, count in zip(*np.unique(transitions["kind"], return_counts=True), strict=True):
+            CHANGES.labels(_KIND_NAMES[int(kind)]).inc(int(count))

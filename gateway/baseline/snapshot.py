@@ -1,0 +1,101 @@
+"""Baselines on disk: one file, replaced as a whole, read back whole.
+
+Layout, little endian: 8 bytes magic, uint32 format version, uint32 record size, uint64 record count, uint64 watermark
+(Unix ms), uint32 CRC32C of everything after the header, 4 bytes zero; then count series keys (16 bytes each: the
+caller's 128-bit digest of a label blob), count deadlines (uint32), and count records. Series are found again by key,
+never by id: ids are handed out anew by each process.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.baseline.detector import Baseline
+from gateway.errors import StateError
+from kernels.series_state import STATE
+
+MAGIC: Final = b"GWBASELN"
+VERSION: Final = 1
+_HEADER: Final = struct.Struct("<8sIIQQI4x")
+
+
+@dataclass(slots=True)
+class BaselineSnapshot:
+    """Records of k series. keys: uint8[k, 16]; deadlines: uint32[k]; records: STATE[k]; watermark_ms."""
+
+    keys: NDArray[np.uint8]
+    deadlines: NDArray[np.uint32]
+    records: NDArray[Any]
+    watermark_ms: int
+
+
+def take(baseline: Baseline, sids: NDArray[np.uint32], keys: NDArray[np.uint8]) -> BaselineSnapshot:
+    """Copy the records of the given series ids; keys: uint8[k, 16], one for each id."""
+    records, deadlines = baseline.records(sids)
+    return BaselineSnapshot(np.ascontiguousarray(keys, np.uint8), deadlines, records, baseline.watermark_ms)
+
+
+def write(path: Path, snapshot: BaselineSnapshot) -> None:
+    """Replace the file at `path`; after return it is on disk. Raises OSError."""
+    parts: list[NDArray[Any]] = [snapshot.keys, snapshot.deadlines, snapshot.records]
+    crc = 0
+    for part in parts:
+        crc = crc32c.crc32c(part.tobytes(), crc)
+    header = _HEADER.pack(MAGIC, VERSION, STATE.itemsize, len(snapshot.records), snapshot.watermark_ms, crc)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(header)
+        for part in parts:
+            file.write(memoryview(part).cast("B"))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def read(path: Path) -> BaselineSnapshot:
+    """The snapshot at `path`. Raises FileNotFoundError; StateError when damaged or of another layout."""
+    data = path.read_bytes()
+    if len(data) < _HEADER.size:
+        raise StateError(f"{path} is shorter than its header")
+    magic, version, size, count, watermark, crc = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise StateError(f"{path} is not a baseline snapshot")
+    if version != VERSION or size != STATE.itemsize:
+        raise StateError(f"{path} has layout {version} with records of {size} bytes; this program reads {VERSION}")
+    at = _HEADER.size
+    if len(data) != at + count * (16 + 4 + size):
+        raise StateError(f"{path} is cut short")
+    if crc32c.crc32c(memoryview(data)[at:]) != crc:
+        raise StateError(f"{path} is damaged: its checksum does not agree")
+    keys = np.frombuffer(data, np.uint8, count * 16, at).reshape(count, 16)
+    deadlines = np.frombuffer(data, np.uint32, count, at + count * 16)
+    records = np.frombuffer(data, STATE, count, at + count * 20)
+    return BaselineSnapshot(keys, deadlines, records, int(watermark))
+
+
+def restore(
+    baseline: Baseline, snapshot: BaselineSnapshot, sids: NDArray[np.int64], generations: NDArray[np.uint32]
+) -> None:
+    """Give records back to a baseline. sids: int64[k], the id of snapshot record i, -1 where its series is gone;
+    generations: uint32[k], the generation that id has now."""
+    kept = np.flatnonzero(sids >= 0)
+    baseline.adopt(
+        sids[kept].astype(np.uint32),
+        snapshot.records[kept],
+        snapshot.deadlines[kept],
+        generations[kept],
+        snapshot.watermark_ms,
+    )
