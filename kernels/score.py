@@ -148,7 +148,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     dt = max((t - s.last_ms) * 0.001, 0.001)
     # The step and its gaps.
     if s.count == 1:
-        s.interval = dt
+        if s.interval == 0.0:
+            s.interval = dt
         s.longest_gap = 1.0
     else:
         ratio = dt / s.interval

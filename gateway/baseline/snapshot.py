@@ -48,13 +48,13 @@ def write(path: Path, snapshot: BaselineSnapshot) -> None:
     parts: list[NDArray[Any]] = [snapshot.keys, snapshot.deadlines, snapshot.records]
     crc = 0
     for part in parts:
-        crc = crc32c.crc32c(part.tobytes(), crc)
+        crc = crc32c.crc32c(part.view(np.uint8).reshape(-1).data, crc)
     header = _HEADER.pack(MAGIC, VERSION, STATE.itemsize, len(snapshot.records), snapshot.watermark_ms, crc)
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         file.write(header)
         for part in parts:
-            file.write(memoryview(part).cast("B"))
+            file.write(part.view(np.uint8).reshape(-1).data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

@@ -1,0 +1,140 @@
+"""Recordings: one series in a CSV or Parquet file, read as times and values, written back with its scores.
+
+`timestamp` is Unix seconds or ISO 8601 (UTC unless it says otherwise), `value` a number or empty; column names are
+matched without regard to case, and all other columns are ignored. The order of the rows is kept.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pa_parquet
+from numpy.typing import NDArray
+
+from gateway.baseline.offline import OfflineResult
+from gateway.errors import ConfigError
+from gateway.telemetry.anomaly import SEVERITIES
+
+COLUMNS = ("timestamp", "value", "expected", "lower", "upper", "score", "severity", "alert")
+"""Columns of a scored recording."""
+
+
+@dataclass(slots=True)
+class Recording:
+    """times_s: float64[n], Unix seconds; values: float64[n], NaN where missing; iso: timestamps were text."""
+
+    name: str
+    times_s: NDArray[np.float64]
+    values: NDArray[np.float64]
+    iso: bool
+
+
+def recording_name(path: Path) -> str:
+    """The file's stem, `.gz` aside."""
+    return Path(path.stem).stem if path.suffix == ".gz" else path.stem
+
+
+def _seconds(text: str) -> float:
+    """One timestamp as Unix seconds; ValueError."""
+    try:
+        number = float(text)
+    except ValueError:
+        moment = datetime.fromisoformat(text.strip())
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _times(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.float64], bool]:
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        micros = column.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return micros.astype(np.float64) / 1e6, True
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        times = column.to_numpy(zero_copy_only=False).astype(np.float64)
+        if not np.isfinite(times).all():
+            raise ConfigError("a timestamp is missing", source=source, expected="Unix seconds or ISO 8601")
+        return times, False
+    texts = column.to_pylist()
+    times = np.empty(len(texts))
+    iso = False
+    for row, text in enumerate(texts):
+        try:
+            times[row] = _seconds(text or "")
+        except ValueError:
+            problem = f'row {row + 1}: "{text}" is not a time'
+            raise ConfigError(problem, source=source, expected="Unix seconds or ISO 8601") from None
+        iso = iso or not (text or "").strip().replace(".", "", 1).lstrip("-").isdigit()
+    return times, iso
+
+
+def _values(column: pa.ChunkedArray, source: str) -> NDArray[np.float64]:
+    if pa.types.is_null(column.type):
+        return np.full(len(column), np.nan)
+    if not pa.types.is_string(column.type):
+        numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+        return numbers
+    values = np.full(len(column), np.nan)
+    for row, text in enumerate(column.to_pylist()):
+        if text is None or not text.strip():
+            continue
+        try:
+            values[row] = float(text)
+        except ValueError:
+            problem = f'row {row + 1}: "{text}" is not a value'
+            raise ConfigError(problem, source=source, expected="a number, NaN or nothing") from None
+    return values
+
+
+def read_recording(path: Path) -> Recording:
+    """Read one file. Raises ConfigError with the row for what cannot be read."""
+    source = str(path)
+    try:
+        if path.suffix == ".parquet":
+            table = pa_parquet.read_table(path)
+        else:
+            table = pa_csv.read_csv(
+                path,
+                convert_options=pa_csv.ConvertOptions(
+                    strings_can_be_null=True, null_values=["", "NaN", "nan", "NA", "null"], timestamp_parsers=[]
+                ),
+            )
+    except FileNotFoundError:
+        raise ConfigError("no such file", source=source) from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ConfigError(f"cannot be read: {error}", source=source, expected="CSV or Parquet") from error
+    names = {name.strip().lower(): index for index, name in reversed(list(enumerate(table.column_names)))}
+    for wanted in ("timestamp", "value"):
+        if wanted not in names:
+            raise ConfigError(f"no column {wanted}", source=source, expected="columns timestamp and value")
+    times, iso = _times(table.column(names["timestamp"]), source)
+    return Recording(recording_name(path), times, _values(table.column(names["value"]), source), iso)
+
+
+def _time_texts(times_s: NDArray[np.float64], iso: bool) -> list[str]:
+    if iso:
+        return [datetime.fromtimestamp(t, UTC).isoformat().replace("+00:00", "Z") for t in times_s.tolist()]
+    return [str(int(t)) if t == int(t) else repr(t) for t in times_s.tolist()]
+
+
+def write_scores(path: Path, result: OfflineResult, iso: bool) -> None:
+    """Write a scored recording: COLUMNS, one row for each of the result's rows; NaN is written as nothing."""
+    numbers = [
+        ["" if math.isnan(x) else repr(x) for x in column.tolist()]
+        for column in (result.values, result.expected, result.lower, result.upper)
+    ]
+    scores = [f"{s:.6g}" for s in result.score.tolist()]
+    severities = [SEVERITIES[s] for s in result.severity.tolist()]
+    alerts = result.alert.tolist()
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(_time_texts(result.times_s, iso), *numbers, scores, severities, alerts, strict=True))

@@ -1,0 +1,129 @@
+"""`gateway detect`: the online detector over recordings."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from gateway.baseline.offline import run_series
+from gateway.baseline.recording import read_recording, recording_name, write_scores
+from gateway.baseline.settings import DetectionSettings, Sensitivity
+from gateway.errors import ConfigError, GatewayError
+from gateway.settings_types import Duration
+from kernels.series_state import OPENED
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What became of one recording."""
+
+    name: str
+    output: Path
+    rows: int
+    extra_rows: int
+    alerts: int
+    late: int
+    repeated: int
+
+
+def detect_file(
+    source: Path,
+    output_dir: Path,
+    interval: float | None,
+    kind: Literal["gauge", "counter"],
+    settings: DetectionSettings,
+) -> Detected:
+    """Score one recording and write it. Raises ConfigError, OSError."""
+    recording = read_recording(source)
+    result = run_series(recording.times_s, recording.values, kind=kind, interval=interval, settings=settings)
+    output = output_dir / f"{recording.name}.csv"
+    write_scores(output, result, recording.iso)
+    alerts = int((result.transitions["kind"] == OPENED).sum())
+    extra = int(result.extra.sum())
+    return Detected(recording.name, output, len(recording.values), extra, alerts, result.late, result.repeated)
+
+
+def detect(
+    inputs: list[Path],
+    output_dir: Path,
+    interval: float | None = None,
+    kind: Literal["gauge", "counter"] = "gauge",
+    jobs: int = 1,
+    sensitivity: Sensitivity = "balanced",
+) -> list[Detected]:
+    """Score every recording; results in the order of `inputs`. interval: seconds, None = learned.
+
+    Raises ConfigError for a recording that cannot be read or two of the same name; the others are written first.
+    """
+    doubled = [name for name, count in Counter(recording_name(path) for path in inputs).items() if count > 1]
+    if doubled:
+        raise ConfigError(f"two inputs are named {doubled[0]}", key="--input", expected="file stems that differ")
+    output_dir.mkdir(parents=True, exist_ok=True)
+    settings = DetectionSettings(sensitivity=sensitivity)
+    done: dict[Path, Detected] = {}
+    failed: list[GatewayError] = []
+    console = Console(stderr=True)
+    # Threads suffice: the kernels and the file readers release the interpreter.
+    with (
+        Progress(console=console, disable=not console.is_terminal) as progress,
+        ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool,
+    ):
+        bar = progress.add_task("detect", total=len(inputs))
+        futures = {pool.submit(detect_file, path, output_dir, interval, kind, settings): path for path in inputs}
+        for future in as_completed(futures):
+            try:
+                done[futures[future]] = future.result()
+            except GatewayError as error:
+                failed.append(error)
+            progress.advance(bar)
+    if failed:
+        raise failed[0]
+    return [done[path] for path in inputs]
+
+
+def _command(
+    inputs: Annotated[list[Path], typer.Option("--input", help="A recording, CSV or Parquet; may be repeated.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", help="Where the scored recordings go.")],
+    interval: Annotated[str, typer.Option(help="Step of the recording, for example 60s; learned if absent.")] = "",
+    kind: Annotated[str, typer.Option(help="gauge, or counter to score its rate.")] = "gauge",
+    jobs: Annotated[int, typer.Option(help="Recordings worked on at the same time.")] = 1,
+    sensitivity: Annotated[str, typer.Option(help="quiet, balanced or keen.")] = "balanced",
+) -> None:
+    """Score recordings with the online detector, row by row, and write what it would have said."""
+    try:
+        step = float(Duration.parse(interval)) if interval else None
+        if kind not in ("gauge", "counter"):
+            raise ConfigError(f'"{kind}" is no kind of series', key="--kind", expected="gauge or counter")
+        if sensitivity not in ("quiet", "balanced", "keen"):
+            raise ConfigError(f'"{sensitivity}"', key="--sensitivity", expected="quiet, balanced or keen")
+        results = detect(
+            inputs,
+            output_dir,
+            step,
+            "counter" if kind == "counter" else "gauge",
+            jobs,
+            sensitivity,  # type: ignore[arg-type]
+        )
+    except ValueError as error:
+        sys.stderr.write(f"--interval: {error}\n")
+        raise typer.Exit(2) from None
+    except GatewayError as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(2) from None
+    for one in results:
+        notes = [f"{one.rows} rows", f"{one.alerts} alerts"]
+        notes += [f"{count} {what}" for count, what in ((one.late, "late"), (one.repeated, "repeated")) if count]
+        sys.stdout.write(f"{one.output}: {', '.join(notes)}\n")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("detect")(_command)
