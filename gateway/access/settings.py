@@ -5,46 +5,46 @@ from __future__ import annotations
 from gateway.settings_types import Settings
 
 
-class Token(Settings):
+class Token(Settings, frozen=True):
     """One bearer token. Only its digest is kept: `printf %s TOKEN | sha256sum`."""
 
     name: str
     """Who carries it; appears in logs and counters."""
     sha256: str
     """Digest of the token, 64 hexadecimal digits. Tokens must be random, at least 128 bits."""
-    roles: list[str] = ["ingest"]
+    roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""
 
 
-class User(Settings):
+class User(Settings, frozen=True):
     """One name and password for basic authentication."""
 
     name: str
     scrypt: str
     """`scrypt:n:r:p:salt:key`, salt and key in hexadecimal; made by access.tokens.hash_password."""
-    roles: list[str] = ["ingest"]
+    roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""
 
 
-class ClientCertificate(Settings):
+class ClientCertificate(Settings, frozen=True):
     """One identity proven by mTLS."""
 
     common_name: str
     """Common name of the certificate's subject."""
-    roles: list[str] = ["ingest"]
+    roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""
 
 
-class AccessSettings(Settings):
+class AccessSettings(Settings, frozen=True):
     """Empty means: no authentication, and therefore loopback addresses only."""
 
     allow_unauthenticated: bool = False
     """Let listeners without authentication bind addresses that other machines reach."""
-    tokens: list[Token] = []
+    tokens: tuple[Token, ...] = ()
     """Bearer tokens: `Authorization: Bearer …`."""
-    users: list[User] = []
+    users: tuple[User, ...] = ()
     """Passwords: `Authorization: Basic …`."""
-    client_certificates: list[ClientCertificate] = []
+    client_certificates: tuple[ClientCertificate, ...] = ()
     """Certificates; needs tls_client_ca."""
     tls_certificate: str = ""
     """File with the listeners' certificate chain (PEM); empty = no TLS."""

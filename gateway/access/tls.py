@@ -34,7 +34,7 @@ class Certificates:
         if settings.tls_client_ca and not self.enabled:
             raise ConfigError("client certificates need TLS", key="access.tls_certificate", expected="a PEM file")
         self._context: ssl.SSLContext | None = None
-        self._stamp = self._files_stamp()
+        self._stamp = self.stamp()
         if self.enabled:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -56,7 +56,7 @@ class Certificates:
 
     def reload_if_changed(self) -> bool:
         """Take up renewed files; keeps the old ones and raises ConfigError when the new ones cannot be used."""
-        stamp = self._files_stamp()
+        stamp = self.stamp()
         if self._context is None or stamp == self._stamp:
             return False
         self._load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))  # try them on a context that nobody uses
@@ -74,7 +74,8 @@ class Certificates:
             problem = f"{s.tls_certificate} cannot be used: {error}"
             raise ConfigError(problem, key="access.tls_certificate", expected="a PEM chain with its key") from error
 
-    def _files_stamp(self) -> tuple[int, ...]:
+    def stamp(self) -> tuple[int, ...]:
+        """Changes when a file does."""
         s = self._settings
         paths = [p for p in (s.tls_certificate, s.tls_key, s.tls_client_ca) if p]
         return tuple(Path(p).stat().st_mtime_ns if Path(p).exists() else 0 for p in paths)

@@ -48,7 +48,7 @@ ANONYMOUS: Final = Identity("anonymous", ROLES)
 """Everyone, where no authentication is configured."""
 
 
-def _roles(given: list[str], key: str) -> frozenset[str]:
+def _roles(given: tuple[str, ...], key: str) -> frozenset[str]:
     unknown = set(given) - ROLES
     if unknown:
         raise ConfigError(f"unknown role {sorted(unknown)[0]!r}", key=key, expected=", ".join(sorted(ROLES)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.settings_types import ByteSize, Duration, Settings
 
 
-class IngestSettings(Settings):
+class IngestSettings(Settings, frozen=True):
     """Limits on what comes in. The defaults suit one machine with a few gigabytes."""
 
     max_request_bytes: ByteSize = ByteSize(64 * 2**20)

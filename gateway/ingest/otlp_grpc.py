@@ -1,0 +1,298 @@
+"""OTLP over gRPC: Export for metrics, traces and logs, and grpc.health.v1.
+
+    accepted                      OK, ExportXServiceResponse
+    some points not accepted      OK with partial_success: how many and why
+    spans, log records            OK with partial_success: received and counted, not stored
+    damaged                       INVALID_ARGUMENT, with the byte offset
+    too large                     RESOURCE_EXHAUSTED without RetryInfo (by gRPC itself: never sent again)
+    too much in flight            RESOURCE_EXHAUSTED with RetryInfo
+    log full, disk failed, ends   UNAVAILABLE with RetryInfo
+
+The synchronous server with threads is used: per call it costs less CPU than grpc.aio (bench/grpc_transport.py), and
+waiting for the disk is natural in a thread. Requests stay bytes; gRPC has decompressed them.
+
+Guards: size of a message, streams of a connection, connections, bytes in flight. A thread is held while gRPC waits for
+a call's message, so calls that open and send nothing are cancelled after `grpc_message_timeout`.
+
+Sources: OTLP specification 1.x, "OTLP/gRPC"; grpc/health/v1/health.proto.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent import futures
+from typing import Any, Final
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from gateway import selfmetrics
+from gateway.access.settings import AccessSettings
+from gateway.access.tls import Certificates
+from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.clock import Clock, SystemClock
+from gateway.errors import GatewayError, Unavailable
+from gateway.ingest import status_details
+from gateway.ingest.admission import Admission, Ticket
+from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.otlp_http import LOGS, METRICS, NOT_STORED, TRACES, Signal
+from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
+from gateway.ingest.settings import IngestSettings
+from gateway.telemetry.columns import BlockingSink
+
+_log = structlog.get_logger(__name__)
+
+_SERVICES: Final = {
+    METRICS: "opentelemetry.proto.collector.metrics.v1.MetricsService",
+    TRACES: "opentelemetry.proto.collector.trace.v1.TraceService",
+    LOGS: "opentelemetry.proto.collector.logs.v1.LogsService",
+}
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+_SWEEP: Final = 1.0
+"""Seconds between looks for silent calls and for a change of readiness."""
+
+_SILENT: Final = selfmetrics.counter("ingest_grpc_silent_calls", "Calls cancelled because no message came.")
+
+
+class _CallThreads(futures.ThreadPoolExecutor):
+    """gRPC's threads, which remembers the calls that wait for their message."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, thread_name_prefix="grpc-call")
+        self._waiting: dict[int, tuple[float, Any]] = {}
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> futures.Future[Any]:
+        """See Executor; grpc passes the call's event among the arguments."""
+        call = next((a.call for a in args if hasattr(a, "call") and hasattr(a, "call_details")), None)
+        return (
+            super().submit(self._run, call, fn, args, kwargs)
+            if call is not None
+            else super().submit(fn, *args, **kwargs)
+        )
+
+    def _run(self, call: Any, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        thread = threading.get_ident()
+        self._waiting[thread] = (time.monotonic(), call)
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            self._waiting.pop(thread, None)
+
+    def message_arrived(self) -> None:
+        """Called first by every handler."""
+        self._waiting.pop(threading.get_ident(), None)
+
+    def cancel_silent(self, older_than: float) -> None:
+        """Cancel calls that have waited for their message longer than this many seconds."""
+        now = time.monotonic()
+        for thread, (since, call) in list(self._waiting.items()):
+            if now - since > older_than and self._waiting.pop(thread, None) is not None:
+                _SILENT.inc()
+                call.cancel()
+
+
+class GrpcReceiver:
+    """Serves `host:port` from `start` to `stop`. The sink is called from gRPC's threads."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        decoders: Decoders,
+        sink: BlockingSink,
+        *,
+        host: str,
+        port: int,
+        ready: Callable[[], str],
+        admission: Admission,
+        access: AccessSettings | None = None,
+        clock: Clock | None = None,
+        reuse_port: bool = False,
+    ) -> None:
+        """`ready` gives an empty text, or why requests cannot be accepted now. Raises ConfigError (address, access)."""
+        self._settings, self._decoders, self._sink = settings, decoders, sink
+        self._host, self._given_port, self._reuse_port = host, port, reuse_port
+        self._ready, self._admission = ready, admission
+        self._clock = clock or SystemClock()
+        access = access or AccessSettings()
+        require_safe_address(host, access, key="server.otlp_grpc")
+        self._authenticator = Authenticator(access)
+        self._certificates = Certificates(access)
+        self._served_stamp = self._certificates.stamp()
+        self._metrics = {s: ReceiverMetrics("otlp_grpc", s.name) for s in _SERVICES}
+        self._health = health.HealthServicer()
+        self._server: grpc.Server | None = None
+        self._threads: _CallThreads | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self.port = 0
+        """The bound port, once started."""
+
+    async def start(self) -> None:
+        """Bind and serve. Raises OSError if the address is taken."""
+        settings = self._settings
+        self._threads = _CallThreads(settings.grpc_threads)
+        server = grpc.server(
+            self._threads,
+            options=[
+                ("grpc.max_receive_message_length", int(settings.max_request_bytes)),
+                ("grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams),
+                ("grpc.max_allowed_incoming_connections", settings.max_connections),
+                ("grpc.so_reuseport", int(self._reuse_port)),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.server_handshake_timeout_ms", int(settings.header_timeout * 1000)),
+                ("grpc.http2.max_frame_size", 1 << 20),
+                ("grpc.max_metadata_size", 16 * 1024),
+            ],
+        )
+        handlers = {METRICS: self._export_metrics, TRACES: self._export_traces, LOGS: self._export_logs}
+        for signal, service in _SERVICES.items():
+            method = grpc.unary_unary_rpc_method_handler(handlers[signal])
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        address = f"{self._host or '0.0.0.0'}:{self._given_port}"
+        try:
+            if self._certificates.enabled:
+                self.port = server.add_secure_port(address, self._credentials())
+            else:
+                self.port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        if not self.port:
+            raise OSError(f"cannot listen on {address}")
+        self._server = server
+        self._refresh_health()
+        server.start()
+        self._sweeper = asyncio.create_task(self._sweep(), name="grpc-sweep")
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Refuse new calls, let those in progress finish for at most `grace` seconds, end. Idempotent."""
+        sweeper, self._sweeper = self._sweeper, None
+        if sweeper is not None:
+            sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sweeper
+        server, self._server = self._server, None
+        if server is not None:
+            self._health.enter_graceful_shutdown()
+            await asyncio.to_thread(server.stop(grace).wait, grace + 1.0)
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _sweep(self) -> None:
+        threads = self._threads
+        assert threads is not None
+        while True:
+            await asyncio.sleep(_SWEEP)
+            threads.cancel_silent(float(self._settings.grpc_message_timeout))
+            self._refresh_health()
+
+    def _refresh_health(self) -> None:
+        serving = (
+            health_pb2.HealthCheckResponse.NOT_SERVING if self._ready() else health_pb2.HealthCheckResponse.SERVING
+        )
+        for name in ("", *_SERVICES.values()):
+            self._health.set(name, serving)
+
+    def _credentials(self) -> grpc.ServerCredentials:
+        def configuration() -> Any:
+            key, chain, authorities = self._certificates.pem()
+            return grpc.ssl_server_certificate_configuration([(key, chain)], root_certificates=authorities)
+
+        def renewed() -> Any:
+            stamp = self._certificates.stamp()
+            if stamp == self._served_stamp:
+                return None
+            try:
+                fresh = configuration()
+            except GatewayError as error:
+                _log.warning("renewed certificate cannot be used", error=str(error))
+                return None
+            self._served_stamp = stamp
+            return fresh
+
+        mutual = self._certificates.pem()[2] is not None
+        return grpc.dynamic_ssl_server_credentials(configuration(), renewed, mutual)
+
+    def _authenticate(self, context: grpc.ServicerContext) -> None:
+        """Raises Unauthenticated or PermissionDenied."""
+        authorization = None
+        for key, value in context.invocation_metadata() or ():
+            if key == "authorization":
+                authorization = value if isinstance(value, str) else value.decode("latin-1")
+        names = context.auth_context().get("x509_common_name")
+        name = next(iter(names)).decode("utf-8", "replace") if names else None
+        self._authenticator.identify(authorization, name).require("ingest")
+
+    def _export_metrics(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        def handle(received_ns: int) -> bytes:
+            columns = self._decoders.otlp_metrics_protobuf(request, received_ns // 1_000_000)
+            receipt = None
+            if len(columns):
+                receipt = self._sink.accept_blocking(columns, received_ns=received_ns, body_bytes=len(request))
+            rejected = self._metrics[METRICS].accepted(columns, receipt)
+            if not rejected and not columns.rejected_message:
+                return b""
+            return status_details.export_response(rejected, rejected_message(columns, receipt))
+
+        return self._call(METRICS, request, context, handle)
+
+    def _export_traces(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        return self._count(TRACES, request, context, self._decoders.count_traces)
+
+    def _export_logs(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        return self._count(LOGS, request, context, self._decoders.count_logs)
+
+    def _count(
+        self,
+        signal: Signal,
+        request: bytes,
+        context: grpc.ServicerContext,
+        counter: Callable[[Body, bool], dict[str, int]],
+    ) -> bytes:
+        def handle(received_ns: int) -> bytes:
+            del received_ns
+            total = count_unstored(signal.name, counter(request, False))
+            return status_details.export_response(total, NOT_STORED.format(signal.records) if total else "")
+
+        return self._call(signal, request, context, handle)
+
+    def _call(
+        self, signal: Signal, request: bytes, context: grpc.ServicerContext, handle: Callable[[int], bytes]
+    ) -> bytes:
+        """What all calls share; runs in a thread of gRPC's."""
+        if self._threads is not None:
+            self._threads.message_arrived()
+        received_ns = self._clock.time_ns()
+        metrics = self._metrics[signal]
+        ticket = Ticket(self._admission)
+        try:
+            if self._authenticator.required:
+                self._authenticate(context)
+            ticket.take(len(request))
+            answer = handle(received_ns)
+        except GatewayError as error:
+            failure = error
+        except Exception as error:  # noqa: BLE001  # a call's outermost edge: UNAVAILABLE keeps the sender's data
+            selfmetrics.TASK_FAILURES.labels("grpc_call").inc()
+            _log.exception("grpc call failed", signal=signal.name, error=str(error))
+            failure = Unavailable("the request could not be handled; send it again")
+        else:
+            metrics.answered("OK", len(request))
+            return answer
+        finally:
+            ticket.close()
+        code = _CODES[failure.grpc_status]
+        metrics.refused(failure)
+        metrics.answered(code.name, len(request))
+        context.set_trailing_metadata((("grpc-status-details-bin", status_details.status(failure)),))
+        context.set_code(code)
+        context.set_details(str(failure)[:2048])
+        return b""

@@ -1,0 +1,149 @@
+"""OTLP/gRPC over real channels."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from gateway.errors import LogFull
+from gateway.ingest.settings import IngestSettings
+from gateway.settings_types import ByteSize, Duration
+from tests.gateway.ingest.receivers import running
+
+EXPORT = "/opentelemetry.proto.collector.{}.v1.{}Service/Export"
+METRICS, TRACES, LOGS = (EXPORT.format(*n) for n in (("metrics", "Metrics"), ("trace", "Trace"), ("logs", "Logs")))
+
+
+async def _call(target: str, method: str, body: bytes, **kwargs: object) -> bytes:
+    async with grpc.aio.insecure_channel(target) as channel:
+        return await channel.unary_unary(method)(body, timeout=10, **kwargs)
+
+
+def _details(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    return status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+
+
+@pytest.mark.parametrize("compression", list(grpc.Compression))
+async def test_accepts_metrics(compression):
+    async with running() as r:
+        assert await _call(r.target, METRICS, b"points=3", compression=compression) == b""
+        answer = ExportMetricsServiceResponse.FromString(await _call(r.target, METRICS, b"points=1,reject=2"))
+        assert answer.partial_success.rejected_data_points == 2
+        assert "48h" in answer.partial_success.error_message
+        assert r.sink.points == 4
+        assert r.admission.in_flight == 0
+
+
+async def test_traces_and_logs_are_answered_truthfully():
+    async with running() as r:
+        answer = ExportTraceServiceResponse.FromString(await _call(r.target, TRACES, b"points=4"))
+        assert answer.partial_success.rejected_spans == 4
+        assert await _call(r.target, LOGS, b"") == b""
+
+
+async def test_damaged_and_too_large_requests_are_not_to_be_repeated():
+    async with running(IngestSettings(max_request_bytes=ByteSize(10_000))) as r:
+        with pytest.raises(grpc.aio.AioRpcError) as damaged:
+            await _call(r.target, METRICS, b"bad")
+        assert damaged.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "at byte 3" in damaged.value.details()
+        for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
+            with pytest.raises(grpc.aio.AioRpcError) as large:
+                await _call(r.target, METRICS, b"x" * 10_001, compression=compression)
+            assert large.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "grpc-status-details-bin" not in dict(large.value.trailing_metadata())
+        assert await _call(r.target, METRICS, b"points=1") == b""
+
+
+async def test_temporary_failures_carry_retry_info():
+    async with running(IngestSettings(max_in_flight_bytes=ByteSize(10_000))) as r:
+        r.sink.failure = LogFull("the log is full", retry_after=2.0)
+        with pytest.raises(grpc.aio.AioRpcError) as full:
+            await _call(r.target, METRICS, b"points=1")
+        assert full.value.code() is grpc.StatusCode.UNAVAILABLE
+        wait = error_details_pb2.RetryInfo()
+        assert _details(full.value).details[0].Unpack(wait)
+        assert wait.retry_delay.seconds == 2
+
+        r.sink.failure, r.sink.thread_gate = None, threading.Event()
+        body = b"points=1,pad=" + b"x" * 8_000
+        first = asyncio.create_task(_call(r.target, METRICS, body))
+        async with asyncio.timeout(5):
+            while not r.admission.in_flight:
+                await asyncio.sleep(0.01)
+        with pytest.raises(grpc.aio.AioRpcError) as over:
+            await _call(r.target, METRICS, body)
+        r.sink.thread_gate.set()
+        assert over.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert _details(over.value).details[0].Unpack(wait)
+        assert await first == b""
+        assert r.admission.in_flight == 0
+
+
+async def test_an_unexpected_error_is_unavailable():
+    async with running() as r:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await _call(r.target, METRICS, b"boom")
+        assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "planted" not in failed.value.details()
+
+
+async def test_health_follows_readiness():
+    async with running() as r, grpc.aio.insecure_channel(r.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        r.problem = "stuck"
+        async with asyncio.timeout(5):
+            while answer.status == health_pb2.HealthCheckResponse.SERVING:
+                await asyncio.sleep(0.05)
+                answer = await stub.Check(health_pb2.HealthCheckRequest())
+
+
+async def test_silent_calls_do_not_hold_the_threads():
+    settings = IngestSettings(grpc_threads=2, grpc_message_timeout=Duration(0.2))
+    async with running(settings) as r, grpc.aio.insecure_channel(r.target) as channel:
+        silent = [channel.stream_unary(METRICS)() for _ in range(4)]  # opens the call and sends no message
+        await asyncio.gather(*(call.wait_for_connection() for call in silent[:1]))
+        async with asyncio.timeout(10):
+            assert await _call(r.target, METRICS, b"points=1") == b""
+        for call in silent:
+            call.cancel()
+
+
+async def test_a_taken_port_is_said():
+    async with running() as r:
+        other = type(r.grpc)(
+            IngestSettings(),
+            r.grpc._decoders,
+            r.sink,
+            host="127.0.0.1",
+            port=r.grpc.port,
+            ready=str,
+            admission=r.admission,
+        )
+        with pytest.raises(OSError, match="cannot listen"):
+            await other.start()
+        await other.stop()
+
+
+async def test_stop_lets_calls_in_progress_finish():
+    async with running() as r:
+        r.sink.thread_gate = threading.Event()
+        pending = asyncio.create_task(_call(r.target, METRICS, b"points=1"))
+        async with asyncio.timeout(5):
+            while not r.admission.in_flight:
+                await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(r.grpc.stop(5.0))
+        await asyncio.sleep(0.05)
+        r.sink.thread_gate.set()
+        assert await pending == b""
+        await stopping
+        await r.grpc.stop()
