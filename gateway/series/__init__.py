@@ -1,0 +1,1 @@
+"""Series identity: hash to segment-local id at the edge, label blob to series id in the shard."""

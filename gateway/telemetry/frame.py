@@ -32,6 +32,7 @@ class Frame:
     counted_rows: rows without target_info, which is what `accepted_points` counts.
     first_row: counted rows in this edge's log before this frame, since the data directory was made.
     start, end: position of this frame and of the next.
+    blobs_at: byte offset in the segment's file of the first definition's blob.
     """
 
     edge: int
@@ -48,6 +49,7 @@ class Frame:
     first_new_id: int
     definitions: Definitions
     exemplars: ExemplarColumns | None = None
+    blobs_at: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,0 +1,84 @@
+"""Where a reader stands: a small file a reader, replaced atomically.
+
+magic "GWOFFSET", u32 format version, u32 payload length, u64 segment, u64 byte offset, u64 next_row,
+payload (the reader's own bytes), u32 CRC32C of everything before it; little endian
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from crc32c import crc32c
+
+from gateway.errors import DiskFailed, StateError
+from gateway.telemetry.frame import LogPosition
+
+_MAGIC: Final = b"GWOFFSET"
+_VERSION: Final = 1
+_HEAD: Final = struct.Struct("<8sIIQQQ")
+_CRC: Final = struct.Struct("<I")
+
+
+class Offset(NamedTuple):
+    """A committed place: the next frame to read, the row that frame should begin with, and the reader's own bytes."""
+
+    position: LogPosition
+    next_row: int
+    payload: bytes = b""
+
+
+class OffsetFile:
+    """One reader's committed offset at `path`. One thread owns it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> Offset | None:
+        """The committed offset, None before the first commit. Raises StateError if the file is damaged or of an
+        unknown version; DiskFailed if it cannot be read."""
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DiskFailed(f"{self._path} cannot be read: {error.strerror}") from error
+        if len(data) < _HEAD.size + _CRC.size or data[:8] != _MAGIC:
+            raise StateError(f"{self._path} is not an offset file")
+        _, version, length, segment, offset, next_row = _HEAD.unpack_from(data)
+        if version != _VERSION:
+            raise StateError(f"{self._path} has format version {version}; this program reads version {_VERSION}")
+        body = data[: _HEAD.size + length]
+        if len(data) != len(body) + _CRC.size or _CRC.unpack(data[len(body) :])[0] != crc32c(body):
+            raise StateError(f"{self._path} is damaged: checksum mismatch")
+        return Offset(LogPosition(segment, offset), next_row, body[_HEAD.size :])
+
+    def commit(self, offset: Offset) -> None:
+        """Replace the file; durable on return. Raises DiskFailed, and then the former offset stands."""
+        (segment, at), next_row, payload = offset
+        body = _HEAD.pack(_MAGIC, _VERSION, len(payload), segment, at, next_row) + payload
+        write_atomically(self._path, body + _CRC.pack(crc32c(body)))
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file so that a crash leaves the old or the new content, never a mixture. Raises DiskFailed."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DiskFailed(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,29 @@
+"""Settings of the log."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from gateway.settings_types import ByteSize, Duration, Settings
+
+
+class LogSettings(Settings):
+    """Section `[log]`."""
+
+    durability: Literal["fsync", "os"] = "fsync"
+    """"fsync": acknowledged means on disk. "os": handed to the operating system; survives a crash of the process, not
+    of the machine. Default "fsync"."""
+    retention: Duration = Duration(86_400)
+    """How long data that every reader has committed is kept, by the time its segment was closed. Default 24 h."""
+    max_bytes: ByteSize = ByteSize(10 * 2**30)
+    """Size of all segments together. Delivered segments are removed early to stay under it; when nothing delivered is
+    left, new data is refused and nothing is dropped. Default 10 GiB."""
+    segment_bytes: ByteSize = ByteSize(256 * 2**20)
+    """A segment is closed when it reaches this size, or a quarter of max_bytes if that is less. Default 256 MiB."""
+    segment_age: Duration = Duration(3600)
+    """A segment is closed at this age. Default 1 h."""
+
+    @property
+    def segment_limit(self) -> int:
+        """Bytes at which a segment is closed."""
+        return min(int(self.segment_bytes), int(self.max_bytes) // 4)
