@@ -10,7 +10,7 @@ import msgspec
 from gateway.settings_types import ByteSize, Duration, Secret, Settings
 
 
-class VictoriaMetricsSettings(Settings):
+class VictoriaMetricsSettings(Settings, frozen=True):
     """The target, what is written to it, and how hard it is pushed."""
 
     url: str = ""
@@ -26,7 +26,7 @@ class VictoriaMetricsSettings(Settings):
     """Password of basic authentication."""
     bearer_token: Secret = Secret("")
     """Token of bearer authentication; not together with username."""
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
     """Further request headers, for example a tenant."""
     tls_ca_file: str = ""
     """Certificate authorities that sign the target's certificate, PEM; empty = those of the system."""

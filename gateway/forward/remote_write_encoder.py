@@ -1,0 +1,171 @@
+"""Packed rows → compressed remote write requests, and back for people who look into a dead-letter file."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cramjam
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from gateway.errors import StateError
+from gateway.telemetry.labels import decode_label_blob
+from kernels.remote_write_encode import BAD_PLACE, FILL_SLACK, fill_rows, size_rows
+
+Encoding = Literal["zstd", "snappy"]
+
+_LARGEST_BODY: Final = 2**31 - 1
+
+
+@dataclass(slots=True)
+class PackedRows:
+    """Rows that go out, n of them, with the places of their labels.
+
+    arena: uint8[total]; starts: int64[n] and lengths: uint32[n], where each row's label blob stands in it; times_ms:
+    int64[n]; values: float64[n]; apart: int64[n], 1 for rows that are counted apart (target_info).
+    """
+
+    arena: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.uint32]
+    times_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+    apart: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    @classmethod
+    def from_blobs(cls, blobs: list[bytes], times_ms: list[int], values: list[float]) -> PackedRows:
+        """From separate label blobs, one a row."""
+        lengths = np.fromiter((len(b) for b in blobs), np.uint32, len(blobs))
+        starts = np.zeros(len(blobs), np.int64)
+        np.cumsum(lengths[:-1], out=starts[1:])
+        arena = np.frombuffer(b"".join(blobs), np.uint8)
+        zeros = np.zeros(len(blobs), np.int64)
+        return cls(arena, starts, lengths, np.array(times_ms, np.int64), np.array(values, np.float64), zeros)
+
+
+@dataclass(slots=True)
+class EncodedBlock:
+    """One request body. `rows` without those counted apart, which `apart_rows` counts."""
+
+    body: bytes
+    encoding: Encoding
+    rows: int
+    apart_rows: int
+    raw_bytes: int
+
+
+class RemoteWriteEncoder:
+    """Makes request bodies. Owns one output buffer, so it is used by one thread at a time; releases the GIL in both the
+    kernel and the compression."""
+
+    def __init__(self, block_rows: int, block_bytes: int, zstd_level: int) -> None:
+        self._block_rows, self._block_bytes = block_rows, block_bytes
+        self._buffer = np.empty(0, np.uint8)
+        self._zstd = zstandard.ZstdCompressor(level=zstd_level)
+
+    def encode(self, rows: PackedRows, encoding: Encoding) -> list[EncodedBlock]:
+        """All rows, in order, as blocks within the limits. Raises StateError if a label blob lies outside the arena."""
+        blocks: list[EncodedBlock] = []
+        first = 0
+        while first < len(rows):
+            count, size = size_rows(
+                rows.starts, rows.lengths, rows.times_ms, first, self._block_rows, self._block_bytes, rows.arena.size
+            )
+            if size == BAD_PLACE:
+                raise StateError(f"row {count}: its labels lie outside the arena")
+            out = self._room(size + FILL_SLACK)
+            written = fill_rows(
+                rows.arena, rows.starts, rows.lengths, rows.times_ms, rows.values, first, count, size, out
+            )
+            if written != size:
+                raise StateError(f"a block of {size} bytes came out with {written}")
+            body = self.compress(out[:size].data, encoding)
+            apart = int(rows.apart[first : first + count].sum())
+            blocks.append(EncodedBlock(body, encoding, count - apart, apart, size))
+            first += count
+        return blocks
+
+    def compress(self, raw: memoryview | bytes, encoding: Encoding) -> bytes:
+        """In the content encoding the target takes."""
+        if encoding == "zstd":
+            return self._zstd.compress(raw)
+        return bytes(cramjam.snappy.compress_raw(raw))
+
+    def recode(self, block: EncodedBlock, encoding: Encoding) -> None:
+        """Change a block's content encoding in place, as after a target restarted with another version."""
+        if block.encoding != encoding:
+            block.body = self.compress(decompress(block.body, block.encoding), encoding)
+            block.encoding = encoding
+
+    def _room(self, size: int) -> NDArray[np.uint8]:
+        """The kept buffer, or a passing one for a series beyond the block size."""
+        if size > self._block_bytes + FILL_SLACK:
+            return np.empty(size, np.uint8)
+        if size > len(self._buffer):
+            self._buffer = np.empty(min(2 * size, self._block_bytes + FILL_SLACK), np.uint8)
+        return self._buffer
+
+
+def decompress(body: bytes, encoding: str) -> bytes:
+    """Body of a block of ours."""
+    if encoding == "zstd":
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=_LARGEST_BODY)
+    return bytes(cramjam.snappy.decompress_raw(body))
+
+
+def decode_request(raw: bytes) -> Iterator[tuple[dict[str, str], list[tuple[int, float]]]]:
+    """(labels, [(time in ms, value)]) of each TimeSeries of a request made by us; for inspection, slow.
+
+    Raises StateError for anything else.
+    """
+    for tag, series in _messages(raw):
+        if tag != 0x0A:
+            raise StateError("not a remote write request of ours")
+        labels = bytearray()
+        samples: list[tuple[int, float]] = []
+        for inner_tag, part in _messages(series):
+            if inner_tag == 0x0A:
+                labels += b"\x0a" + _varint_bytes(len(part)) + part
+            else:
+                value = struct.unpack_from("<d", part, 1)[0]
+                time, _ = _read_varint(part, 10)
+                samples.append((time - (1 << 64) if time >> 63 else time, value))
+        yield decode_label_blob(bytes(labels)), samples
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at < len(data):
+        tag = data[at]
+        length, at = _read_varint(data, at + 1)
+        if at + length > len(data):
+            raise StateError("a message ends early")
+        yield tag, data[at : at + length]
+        at += length
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data):
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise StateError("a number ends early")
+
+
+def _varint_bytes(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])

@@ -1,0 +1,176 @@
+"""Rows of a frame → rows for the target: what the target would ignore is sorted out, deltas become running totals.
+
+The rules of folding. A series of kind DELTA has a running total and the end of the last interval that was added.
+- The first interval sets both. A later interval is added if it ends after the last one and, where its start is known
+  (0 < start <= time), starts no earlier than the last one ended. Anything else overlaps or repeats: it is counted and
+  not added.
+- A gap between intervals changes nothing: the total goes on.
+- A stale marker passes through and is not added.
+- A sid that was given to another series (its generation changed) starts anew.
+Source: OpenTelemetry metrics data model, "Sums: Delta-to-Cumulative".
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from kernels.jit import BYTES, F8, I8, RF8, RI8, RU1, RU4, RU8, U4, U8, i8, kernel, u1
+from kernels.label_hash import hash_bytes, mix, secrets_tuple
+from kernels.wire import f64_as_bits
+
+DELTA_BIT: Final = 0x10
+"""telemetry.kind.DELTA."""
+CLASS_BITS: Final = 0x0F
+"""telemetry.kind.CLASS_MASK."""
+TARGET_INFO_CLASS: Final = 7
+"""telemetry.kind.TARGET_INFO."""
+STALE_NAN: Final = np.uint64(0x7FF0000000000002)
+"""telemetry.kind.STALE_NAN_BITS."""
+
+KEPT: Final = 0
+NOT_A_NUMBER: Final = 1
+TOO_FAR_AHEAD: Final = 2
+OUT_OF_RETENTION: Final = 3
+DELTA_OVERLAP: Final = 4
+DELTA_NOT_FINITE: Final = 5
+SERIES_GONE: Final = 6
+VERDICTS: Final = 8
+"""Length of one row of the counts; the verdicts above index it."""
+
+NEVER: Final = np.int64(-(2**63))
+"""End of the last interval of a series that has none."""
+
+
+@kernel(RU4, RU1, RU4, U4, F8, I8, U4)
+def claim_deltas(sids, kinds, generations, claimed, totals, ends, fresh):  # type: ignore[no-untyped-def]
+    """Make room for the delta series of a frame that have not been seen, or whose sid has changed hands.
+
+    sids: uint32[n]. kinds: uint8[capacity], generations: uint32[capacity], of the series index.
+    claimed: uint32[states], generation + 1 of the series whose total stands there, 0 for none. totals: float64[states],
+    ends: int64[states]. fresh: uint32[n], receives the sids that were claimed, each once.
+    Returns how many were. Sids at or beyond the shortest array are passed over.
+    """
+    limit = min(min(len(kinds), len(generations)), min(len(claimed), min(len(totals), len(ends))))
+    found = 0
+    for row in range(min(len(sids), len(fresh))):
+        sid = np.int64(sids[row])
+        if sid < limit and kinds[sid] & u1(DELTA_BIT):
+            mark = np.uint32(generations[sid] + np.uint32(1))
+            if claimed[sid] != mark:
+                claimed[sid] = mark
+                totals[sid] = 0.0
+                ends[sid] = NEVER
+                fresh[found] = np.uint32(sid)
+                found += 1
+    return found
+
+
+@kernel(BYTES, RU8, RU4, RU4, i8, RU8, U8, U8)
+def label_digests(arena, label_offsets, label_lengths, sids, count, secrets, high, low):  # type: ignore[no-untyped-def]
+    """128-bit keyed digests of the label blobs of sids[:count], written to high[sid] and low[sid].
+
+    arena: uint8[total]; label_offsets: uint64[capacity]; label_lengths: uint32[capacity]; secrets: uint64[8]
+    (label_hash.derive_secrets); high, low: uint64[states]. A blob outside the arena has the digest of an empty one.
+    """
+    k = secrets_tuple(secrets)
+    limit = min(min(len(label_offsets), len(label_lengths)), min(len(high), len(low)))
+    for index in range(min(count, len(sids))):
+        sid = np.int64(sids[index])
+        if sid >= limit:
+            continue
+        start = np.int64(label_offsets[sid])
+        length = np.int64(label_lengths[sid])
+        if start < 0 or start > arena.size - length:
+            start = np.int64(0)
+            length = np.int64(0)
+        a, b, _ = hash_bytes(arena, start, length, np.uint64(0xD317A), k)
+        high[sid], low[sid] = mix(a, b, k)
+
+
+@kernel(RU4, RI8, RI8, RF8, RU1, RU8, RU4, i8, i8, F8, I8, I8, U4, I8, F8, I8, I8)
+def fold_rows(  # type: ignore[no-untyped-def]
+    sids,
+    starts_ms,
+    times_ms,
+    values,
+    kinds,
+    label_offsets,
+    label_lengths,
+    oldest_ms,
+    latest_ms,
+    totals,
+    ends,
+    out_starts,
+    out_lengths,
+    out_times,
+    out_values,
+    out_apart,
+    counts,
+):
+    """One frame's rows, in order: judge each, fold deltas, and pack the rows that go out.
+
+    sids: uint32[n]; starts_ms: int64[n] or empty where no start is known; times_ms: int64[n]; values: float64[n].
+    kinds, label_offsets, label_lengths: of the series index, by sid. Rows before `oldest_ms` or after `latest_ms` are
+    sorted out. totals, ends: running totals by sid, changed here; `claim_deltas` has run for this frame.
+    out_starts: int64, out_lengths: uint32 (place of the label blob), out_times: int64, out_values: float64, out_apart:
+    int64 (1 for target_info): receive the rows that go out, so they hold n entries at least.
+    counts: int64[2 · VERDICTS], raised by the number of rows of each verdict, target_info rows in the second half.
+    Returns how many rows go out, or −1 with nothing changed if the arrays do not fit together.
+
+    A delta is folded before the target's retention is asked, so that the totals do not depend on when this runs.
+    """
+    n = len(sids)
+    limit = min(min(len(kinds), len(label_offsets)), len(label_lengths))
+    states = min(len(totals), len(ends))
+    if (
+        len(times_ms) < n
+        or len(values) < n
+        or (len(starts_ms) > 0 and len(starts_ms) < n)
+        or len(counts) < 2 * VERDICTS
+    ):
+        return -1
+    if min(min(len(out_starts), len(out_lengths)), min(len(out_times), min(len(out_values), len(out_apart)))) < n:
+        return -1
+    at = 0
+    for row in range(n):
+        sid = np.int64(sids[row])
+        if sid >= limit or label_lengths[sid] == 0:
+            counts[SERIES_GONE] += 1
+            continue
+        kind = np.int64(kinds[sid])
+        apart = 1 if kind & CLASS_BITS == TARGET_INFO_CLASS else 0
+        time = times_ms[row]
+        value = values[row]
+        verdict = KEPT
+        stale = False
+        if value != value:
+            stale = f64_as_bits(value) == STALE_NAN
+            if not stale:
+                verdict = NOT_A_NUMBER
+        if verdict == KEPT and time > latest_ms:
+            verdict = TOO_FAR_AHEAD
+        if verdict == KEPT and kind & DELTA_BIT and not stale:
+            start = starts_ms[row] if len(starts_ms) > 0 else np.int64(0)
+            if sid >= states:
+                verdict = SERIES_GONE
+            elif np.isinf(value):
+                verdict = DELTA_NOT_FINITE
+            elif time <= ends[sid] or (0 < start <= time and start < ends[sid]):
+                verdict = DELTA_OVERLAP
+            else:
+                totals[sid] += value
+                ends[sid] = time
+                value = totals[sid]
+        if verdict == KEPT and time < oldest_ms:
+            verdict = OUT_OF_RETENTION
+        counts[apart * VERDICTS + verdict] += 1
+        if verdict == KEPT:
+            out_starts[at] = np.int64(label_offsets[sid])
+            out_lengths[at] = label_lengths[sid]
+            out_times[at] = time
+            out_values[at] = value
+            out_apart[at] = apart
+            at += 1
+    return at
