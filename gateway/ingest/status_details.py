@@ -82,5 +82,6 @@ def status_json(error: GatewayError) -> bytes:
     """The same in JSON (ProtoJSON of Any and Duration)."""
     answer: dict[str, object] = {"code": error.grpc_status, "message": str(error)[:_MAX_MESSAGE]}
     if isinstance(error, RetryLater):
-        answer["details"] = [{"@type": RETRY_INFO_TYPE, "retryDelay": f"{max(error.retry_after, 0.0):g}s"}]
+        delay = f"{max(error.retry_after, 0.0):.9f}".rstrip("0").rstrip(".")
+        answer["details"] = [{"@type": RETRY_INFO_TYPE, "retryDelay": f"{delay}s"}]
     return msgspec.json.encode(answer)
