@@ -78,9 +78,7 @@ def merge_columns(requests: Sequence[PointColumns]) -> tuple[PointColumns, NDArr
 
 
 def _merge_exemplars(requests: Sequence[PointColumns], ends: NDArray[np.int64]) -> ExemplarColumns | None:
-    parts = [
-        (r.exemplars, int(end) - len(r)) for r, end in zip(requests, ends, strict=True) if r.exemplars is not None
-    ]
+    parts = [(r.exemplars, int(end) - len(r)) for r, end in zip(requests, ends, strict=True) if r.exemplars is not None]
     if not parts:
         return None
     return ExemplarColumns(

@@ -1,0 +1,36 @@
+"""`gateway check-config FILE`: says whether a configuration can be used, without starting anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.commands.serve import SetOption, load_or_exit
+from gateway.config import shown
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("check-config")
+    def check(
+        file: Annotated[Path, typer.Argument(help="TOML file to check.")],
+        assignments: SetOption = None,
+        show: Annotated[bool, typer.Option("--show", help="Print every value with its source as JSON.")] = False,
+    ) -> None:
+        """Check a configuration file; exit status 78 and the reason when it cannot be used.
+
+        Examples:
+
+          gateway check-config gateway.toml
+
+          gateway check-config gateway.toml --show
+        """
+        loaded = load_or_exit(file, assignments or [])
+        if show:
+            typer.echo(json.dumps(shown(loaded.config, loaded.sources), indent=2))
+        else:
+            typer.echo(f"{file}: ok")

@@ -1,0 +1,212 @@
+"""`gateway replay`: sends recordings as live remote write, and judges the alerts they earned."""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Annotated, Any
+
+import cramjam
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from gateway.baseline.recording import Recording, read_recording
+from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, read_labels, scored_span
+from gateway.errors import ConfigError, GatewayError, Unavailable
+from gateway.telemetry.labels import encode_label_blob
+from kernels.remote_write_encode import FILL_SLACK, fill_rows, size_rows
+
+RUN_LABEL = "replay"
+_BATCH_ROWS = 2000
+_MOST_BYTES = 2**30
+_CONTENT_HEADERS = {
+    "Content-Type": "application/x-protobuf",
+    "Content-Encoding": "snappy",
+    "X-Prometheus-Remote-Write-Version": "0.1.0",
+}
+_WAIT_FOR_SCORES_SECONDS = 120.0
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return math.inf
+    try:
+        factor = float(text.removesuffix("x"))
+    except ValueError:
+        factor = 0.0
+    if factor <= 0:
+        raise ConfigError(f'"{text}" is no speed', key="--speed", expected='"max" or a factor as "60x"')
+    return factor
+
+
+class Replay:
+    """Recordings of one run, their times moved so that the last point of all lies at `end_s`."""
+
+    def __init__(self, recordings: list[Recording], run: str, end_s: float) -> None:
+        self.recordings = recordings
+        self.run = run
+        self.shift_s = end_s - max(float(r.times_s[-1]) for r in recordings)
+        rows = [
+            (r.times_s + self.shift_s, np.full(len(r.values), i, np.uint32), r.values) for i, r in enumerate(recordings)
+        ]
+        times, owners, values = (np.concatenate(c) for c in zip(*rows, strict=True))
+        # Stable: within a recording the order of rows is kept where it does not run backward across recordings.
+        order = np.argsort(times, kind="stable") if len(recordings) > 1 else np.arange(len(times))
+        present = ~np.isnan(values[order])
+        order = order[present]
+        self.times_ms: NDArray[np.int64] = np.round(times[order] * 1000).astype(np.int64)
+        self.owners: NDArray[np.uint32] = owners[order]
+        self.values: NDArray[np.float64] = values[order]
+        blobs = [encode_label_blob(self.labels(r)) for r in recordings]
+        self._arena = np.frombuffer(b"".join(blobs), np.uint8)
+        self._lengths = np.array([len(b) for b in blobs], np.uint32)
+        self._starts = np.cumsum(self._lengths, dtype=np.int64) - self._lengths
+
+    def labels(self, recording: Recording) -> dict[str, str]:
+        """Under which labels a recording is sent."""
+        return {"__name__": "replayed_value", "recording": recording.name, RUN_LABEL: self.run, "job": "replay"}
+
+    def body(self, first: int, last: int) -> bytes:
+        """A remote write 1.0 request, snappy-compressed, of rows first … last - 1."""
+        owners, times, values = self.owners[first:last], self.times_ms[first:last], self.values[first:last]
+        starts, lengths = self._starts[owners], self._lengths[owners]
+        rows, size = size_rows(starts, lengths, times, 0, len(owners), _MOST_BYTES, len(self._arena))
+        assert rows == len(owners), "a batch of bounded labels fits one request"
+        out = np.empty(size + FILL_SLACK, np.uint8)
+        fill_rows(self._arena, starts, lengths, times, values, 0, rows, size, out)
+        return bytes(cramjam.snappy.compress_raw(out[:size].tobytes()))
+
+
+def _post(url: str, body: bytes) -> None:
+    """Send one request, waiting where the gateway says so. Raises RequestError-like ConfigError, Unavailable."""
+    for _ in range(600):
+        request = urllib.request.Request(f"{url}/api/v1/write", data=body, headers=_CONTENT_HEADERS)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=60.0):  # noqa: S310  # the target is the user's choice
+                return
+        except urllib.error.HTTPError as error:
+            if error.code not in (429, 502, 503, 504):
+                said = error.read().decode(errors="replace").strip()[:400]
+                raise ConfigError(f"answered {error.code}: {said}", source=url) from None
+            time.sleep(min(5.0, float(error.headers.get("Retry-After") or 1.0)))
+        except (urllib.error.URLError, OSError) as error:
+            raise Unavailable(f"{url} does not answer: {error}") from error
+    raise Unavailable(f"{url} refused for too long")
+
+
+def _get(url: str) -> Any:
+    try:
+        with urllib.request.urlopen(url, timeout=10.0) as response:  # noqa: S310  # the API is the user's choice
+            return json.load(response)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise Unavailable(f"{url} does not answer: {error}") from error
+
+
+def send(replay: Replay, target: str, speed: float) -> None:
+    """Send all rows at `speed` times the recorded pace; a progress bar when the terminal is one."""
+    console = Console(stderr=True)
+    total = len(replay.times_ms)
+    began, first_ms = time.monotonic(), int(replay.times_ms[0]) if total else 0
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        bar = progress.add_task("replay", total=total)
+        at = 0
+        while at < total:
+            last = min(at + _BATCH_ROWS, total)
+            if math.isfinite(speed):
+                due_ms = first_ms + (time.monotonic() - began) * speed * 1000.0
+                last = min(last, int(np.searchsorted(replay.times_ms, due_ms, side="right")))
+                if last <= at:
+                    time.sleep(min(1.0, (int(replay.times_ms[at]) - due_ms) / 1000.0 / speed))
+                    continue
+            _post(target, replay.body(at, last))
+            progress.update(bar, completed=last)
+            at = last
+
+
+def collect(replay: Replay, api: str, accepted_before: int) -> dict[str, list[Opening]]:
+    """Wait until everything sent is scored, then the alerts of each recording, in the recording's own time."""
+    wanted = accepted_before + len(replay.times_ms)
+    for _ in range(int(_WAIT_FOR_SCORES_SECONDS / 0.5)):
+        status = _get(f"{api}/api/v1/status")
+        if status["accepted_points"] >= wanted and status.get("unscored_backlog_points", 0) == 0:
+            break
+        time.sleep(0.5)
+    else:
+        raise Unavailable("the gateway did not score everything in time")
+    openings: dict[str, list[Opening]] = {r.name: [] for r in replay.recordings}
+    for anomaly in _get(f"{api}/api/v1/anomalies?limit=10000"):
+        labels = anomaly["series"]
+        if labels.get(RUN_LABEL) == replay.run:
+            end = anomaly["ended"] if anomaly["ended"] is not None else math.inf
+            opening = Opening(anomaly["time"] - replay.shift_s, end - replay.shift_s)
+            openings.setdefault(labels["recording"], []).append(opening)
+    return openings
+
+
+def scorecard(
+    recordings: list[Recording], openings: dict[str, list[Opening]], labels: dict[str, list[Event]]
+) -> Scorecard:
+    """All recordings judged together."""
+    rules = Rules()
+    total = Scorecard()
+    for recording in recordings:
+        step = float(np.median(np.diff(recording.times_s))) if len(recording.times_s) > 1 else 60.0
+        begin, end = scored_span(float(recording.times_s[0]), float(recording.times_s[-1]))
+        own = [Opening(o.start, min(o.end, end)) for o in sorted(openings[recording.name], key=lambda o: o.start)]
+        events = labels.get(recording.name, []) + labels.get("", [])
+        total.add(judge(events, own, interval_s=step, scored_from=begin, scored_to=end, rules=rules))
+    return total
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("replay")
+    def replay(
+        inputs: Annotated[list[Path], typer.Option("--input", help="A recording, CSV or Parquet; may be repeated.")],
+        target: Annotated[str, typer.Option(help="Where to send.")] = "http://127.0.0.1:4318",
+        speed: Annotated[str, typer.Option(help='"max", or a factor as "60x".')] = "60x",
+        labels: Annotated[
+            Path | None, typer.Option(help="CSV with start,end[,recording]: print the scorecard.")
+        ] = None,
+        api: Annotated[str, typer.Option(help="The gateway's API, asked for the alerts.")] = "http://127.0.0.1:4319",
+    ) -> None:
+        """Send recordings as live remote write, their last point moved to now; with labels, judge the alerts.
+
+        A recording longer than ingest.max_age (48 h) loses its older part: start the gateway with
+        --set ingest.max_age=100d to take it whole.
+
+        Examples:
+
+          gateway replay --input cpu.csv --speed max
+
+          gateway replay --input a.parquet --input b.parquet --speed 600x --labels faults.csv
+        """
+        try:
+            known = read_labels(labels) if labels is not None else {}
+            recordings = [read_recording(path) for path in inputs]
+            run = Replay([r for r in recordings if len(r.times_s)], secrets.token_hex(4), time.time())
+            before = _get(f"{api}/api/v1/status")["accepted_points"] if labels is not None else 0
+            send(run, target.rstrip("/"), _speed(speed))
+            typer.echo(f"sent {len(run.times_ms)} points of {len(run.recordings)} recordings, {RUN_LABEL}={run.run}")
+            if labels is not None:
+                card = scorecard(run.recordings, collect(run, api.rstrip("/"), before), known)
+                typer.echo(
+                    f"events {len(card.events)}  found {card.found}  recall {card.recall:.3f}\n"
+                    f"alerts {card.alerts}  false {card.false_alerts}  false share {card.false_share:.3f}  "
+                    f"false per series-day {card.false_per_series_day:.3f}\n"
+                    f"delay mean {card.mean_delay_min:.1f} min  median {card.median_delay_min:.1f} min"
+                )
+        except GatewayError as error:
+            sys.stderr.write(f"replay: {error}\n")
+            raise typer.Exit(2) from None

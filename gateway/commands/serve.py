@@ -1,0 +1,118 @@
+"""`gateway serve`: the data plane and the control plane under one supervisor; and the hidden `role` command that is
+one of its children."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.app import run_role
+from gateway.config import LoadedConfig, check_config, load_config
+from gateway.errors import ConfigError, GatewayError
+from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; every key has a default.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="section.key=value; repeatable, wins over file and environment."),
+]
+
+
+def load_or_exit(config: Path | None, assignments: Sequence[str]) -> LoadedConfig:
+    """The configuration, or the reason on standard error and exit status 78."""
+    try:
+        return load_config(config, assignments=assignments)
+    except ConfigError as error:
+        typer.echo(f"configuration: {error}", err=True)
+        raise typer.Exit(EXIT_CONFIG) from None
+
+
+def roles_of(loaded: LoadedConfig) -> list[Role]:
+    """The children `serve` keeps. The configuration goes over standard input: a process list shows command lines."""
+    message = json.dumps({"raw": loaded.raw, "sources": dict(loaded.sources)}).encode()
+    return [Role(name, python_command("role", name), message) for name in ("data", "control")]
+
+
+def banner(loaded: LoadedConfig) -> str:
+    """What a person sees once everything is ready."""
+    server = loaded.config.server
+    target = loaded.config.victoriametrics.url or "none; the embedded log is the history"
+    return (
+        f"gateway is ready\n"
+        f"  OTLP/gRPC              {server.otlp_grpc}\n"
+        f"  OTLP/HTTP              http://{server.otlp_http}/v1/metrics\n"
+        f"  Prometheus remote write http://{server.otlp_http}/api/v1/write\n"
+        f"  console and API        http://{server.http}/\n"
+        f"  data                   {Path(server.data_dir).resolve()}\n"
+        f"  VictoriaMetrics        {target}\n"
+    )
+
+
+async def supervise(
+    loaded: LoadedConfig, on_ready: Callable[[], None] | None = None, stop: asyncio.Event | None = None
+) -> int:
+    """Run the roles until a signal, or until `stop` is set; returns the exit status."""
+
+    def ready() -> None:
+        sys.stdout.write(banner(loaded))
+        sys.stdout.flush()
+        if on_ready is not None:
+            on_ready()
+
+    supervisor = Supervisor(roles_of(loaded), on_ready=ready)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, supervisor.stop)
+
+    async def stop_when_asked(asked: asyncio.Event) -> None:
+        await asked.wait()
+        supervisor.stop()
+
+    watcher = asyncio.create_task(stop_when_asked(stop), name="stop-when-asked") if stop is not None else None
+    try:
+        return await supervisor.run()
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watcher
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @app.command("serve")
+    def serve(config: ConfigOption = None, assignments: SetOption = None) -> None:
+        """Run the gateway.
+
+        Examples:
+
+          gateway serve
+
+          gateway serve --config gateway.toml
+
+          gateway serve --set victoriametrics.url=http://127.0.0.1:8428 --set log.retention=6h
+        """
+        raise typer.Exit(asyncio.run(supervise(load_or_exit(config, assignments or []))))
+
+    @app.command("role", hidden=True)
+    def role(name: str) -> None:
+        """One child of `serve`; reads its configuration from standard input."""
+        message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
+        try:
+            loaded = check_config(message["raw"], message["sources"])
+            run_role(name, loaded)
+        except ConfigError as error:
+            typer.echo(f"configuration: {error}", err=True)
+            raise typer.Exit(EXIT_CONFIG) from None
+        except GatewayError as error:
+            typer.echo(f"{name}: {error}", err=True)
+            raise typer.Exit(1) from None

@@ -1,0 +1,255 @@
+"""Durable frames on their way to one reader: in memory while it keeps up, from disk when it is behind or restarts.
+
+A feed is in one of two modes. *Live*: the committer's frames wait in a bounded queue. *Behind*: they are left on disk
+and read from there; once the reader has reached the durable end the feed is live again. The switch is made under one
+lock, so that no frame is lost and none comes twice, and a reader never sees a frame that is not durable.
+
+Local ids are resolved here, in the thread that polls, so each reader has its own map and its own pace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from gateway.log.reader import LogReader
+from gateway.log.retention import Retention
+from gateway.series.local_ids import LocalIds
+from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.resolved import ResolvedFrame
+
+QUEUE_BYTES: Final = 64 * 2**20
+"""Frames held in memory for one reader; more and it reads them from disk."""
+_INLINE_DEFINITIONS: Final = 64
+"""New series an event loop may register by itself; more are left to a thread."""
+
+
+class DurableFeed:
+    """One reader's frames of one edge. `publish` comes from the committer's thread; all else from the reader's."""
+
+    def __init__(
+        self,
+        name: str,
+        log_directory: Path,
+        edge: int,
+        local_ids: LocalIds,
+        retention: Retention,
+        durable_end: LogPosition,
+        *,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        self._name = name
+        self._directory = log_directory
+        self._edge = edge
+        self._local_ids = local_ids
+        self._retention = retention
+        self._queue_limit = queue_bytes
+        self._lock = threading.Lock()
+        self._queue: deque[Frame] = deque()
+        self._queued_bytes = 0
+        self._durable_end = durable_end
+        self._next: LogPosition | None = None
+        """Where the next frame is expected; None = the oldest there is."""
+        self._expected_row: int | None = None
+        self._live = False
+        self._reader: LogReader | None = None
+        self._seen_lost: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
+        """Rows that could not be read any more, by reason, since this process started."""
+        self.wake: Callable[[], None] = _nothing
+        """Called on the committer's thread after each publish."""
+
+    # -- the committer's side
+
+    def publish(self, frame: Frame) -> None:
+        """A frame has become durable."""
+        with self._lock:
+            self._durable_end = frame.end
+            if self._live:
+                if self._queued_bytes + frame.nbytes > self._queue_limit and self._queue:
+                    self._fall_behind()
+                else:
+                    self._queue.append(frame)
+                    self._queued_bytes += frame.nbytes
+        self.wake()
+
+    def _fall_behind(self) -> None:
+        self._live = False
+        self._next = self._queue[0].start
+        self._expected_row = self._queue[0].first_row
+        self._queue.clear()
+        self._queued_bytes = 0
+
+    # -- the reader's side
+
+    def seek(self, position: LogPosition | None, expected_row: int | None = None) -> None:
+        """Continue with the frame at `position`, or with the oldest one there is."""
+        with self._lock:
+            self._live = False
+            self._queue.clear()
+            self._queued_bytes = 0
+            self._next = position
+            self._expected_row = expected_row
+        self._close_reader()
+
+    def poll(self, max_bytes: int) -> list[ResolvedFrame]:
+        """The next frames, none if there are none; at least one frame even if it is larger. Raises DiskFailed."""
+        return [self._local_ids.resolve(frame) for frame in self._take(max_bytes)]
+
+    @property
+    def pending_is_light(self) -> bool:
+        """Whether a poll would be so short that an event loop may do it itself."""
+        with self._lock:
+            return self._live and sum(len(f.definitions) for f in self._queue) <= _INLINE_DEFINITIONS
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything durable has been taken."""
+        with self._lock:
+            return self._live and not self._queue
+
+    def committed(self, position: LogPosition) -> None:
+        """See FrameFeed."""
+        self._retention.commit(self._name, position)
+
+    def close(self) -> None:
+        """Release files. Idempotent."""
+        self._close_reader()
+
+    def _take(self, max_bytes: int) -> list[Frame]:
+        with self._lock:
+            if self._live:
+                return self._dequeue(max_bytes)
+            durable_end = self._durable_end
+        reader = self._opened()
+        frames = reader.read(max_bytes, durable_end)
+        self._count_lost(reader)
+        if frames:
+            return frames
+        with self._lock:
+            if self._durable_end == durable_end and self._reader is reader:
+                # Nothing was published since we looked: from here on frames come through the queue.
+                self._live = True
+        if self._live:
+            self._close_reader()
+        return []
+
+    def _dequeue(self, max_bytes: int) -> list[Frame]:
+        frames: list[Frame] = []
+        taken = 0
+        while self._queue and (not frames or taken + self._queue[0].nbytes <= max_bytes):
+            frame = self._queue.popleft()
+            frames.append(frame)
+            taken += frame.nbytes
+        self._queued_bytes -= taken
+        return frames
+
+    def _opened(self) -> LogReader:
+        if self._reader is None:
+            self._reader = LogReader.open(self._directory, self._edge, self._next, self._expected_row)
+            self._seen_lost = {}
+            for frame in self._reader.definitions_before():
+                self._local_ids.resolve(frame)
+        return self._reader
+
+    def _count_lost(self, reader: LogReader) -> None:
+        for reason, rows in reader.lost.items():
+            new = rows - self._seen_lost.get(reason, 0)
+            self.lost[reason] = self.lost.get(reason, 0) + new
+        self._seen_lost = dict(reader.lost)
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+
+class AsyncFeed:
+    """A DurableFeed for a reader that lives on an event loop; implements FrameFeed."""
+
+    def __init__(self, feed: DurableFeed, loop: asyncio.AbstractEventLoop) -> None:
+        self._feed = feed
+        self._loop = loop
+        self._event = asyncio.Event()
+        self._polling: asyncio.Task[list[ResolvedFrame]] | None = None
+        self._seek_to: LogPosition | None = None
+        feed.wake = self._wake
+
+    async def next_frames(self, max_bytes: int) -> list[ResolvedFrame]:
+        """See FrameFeed."""
+        while True:
+            if self._polling is None:
+                if self._seek_to is not None:
+                    self._feed.seek(self._seek_to)
+                    self._seek_to = None
+                self._event.clear()
+                if self._feed.pending_is_light:
+                    frames = self._feed.poll(max_bytes)
+                    if frames:
+                        return frames
+                else:
+                    self._polling = asyncio.create_task(asyncio.to_thread(self._feed.poll, max_bytes), name="feed-poll")
+            if self._polling is not None:
+                # Shielded and kept: a cancelled call leaves the frames to the next one.
+                polled = await asyncio.shield(self._polling)
+                self._polling = None
+                if self._seek_to is not None:
+                    continue  # these frames lie elsewhere
+                if polled:
+                    return polled
+            if self._feed.idle and self._seek_to is None:
+                await self._event.wait()
+
+    def seek(self, position: LogPosition) -> None:
+        """See FrameFeed. Takes effect with the next poll, as one may be under way in a thread."""
+        self._seek_to = position
+        self._event.set()
+
+    def committed(self, position: LogPosition) -> None:
+        """See FrameFeed."""
+        self._feed.committed(position)
+
+    async def close(self) -> None:
+        """Wait for a poll under way. Idempotent."""
+        if self._polling is not None:
+            await asyncio.gather(self._polling, return_exceptions=True)
+            self._polling = None
+        self._feed.close()
+
+    def _wake(self) -> None:
+        if self._event.is_set():
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._event.set)
+        except RuntimeError:
+            self._feed.wake = _nothing  # the loop has closed
+
+
+class ThreadFeed:
+    """A DurableFeed for a reader that has a thread of its own."""
+
+    def __init__(self, feed: DurableFeed) -> None:
+        self._feed = feed
+        self._event = threading.Event()
+        feed.wake = self._event.set
+
+    def next_frames(self, max_bytes: int, timeout: float) -> list[ResolvedFrame]:
+        """The next frames, none after `timeout` seconds without any. Raises DiskFailed."""
+        self._event.clear()
+        frames = self._feed.poll(max_bytes)
+        if frames or not self._feed.idle:
+            return frames
+        self._event.wait(timeout)
+        return self._feed.poll(max_bytes)
+
+    def wake(self) -> None:
+        """End a wait now."""
+        self._event.set()
+
+
+def _nothing() -> None:
+    """Before a reader is attached nobody is to be woken."""

@@ -1,0 +1,125 @@
+"""Reads the anomalies log the data plane writes, keeps the newest, hands each on once.
+
+An anomaly is written again when its severity or state changes; the last record of an id wins. A listener that must not
+miss one (the alert router) is awaited before the position is committed, so after a crash it sees the record again and
+tells by the id that it knows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from gateway.errors import GatewayError
+from gateway.log.events import EventLogReader
+from gateway.log.offsets import OffsetFile
+from gateway.selfmetrics import TASK_FAILURES, counter
+from gateway.telemetry.anomaly import SEVERITIES, Anomaly
+from gateway.telemetry.frame import LogPosition
+
+log = structlog.get_logger(__name__)
+
+RECORDS = counter("anomaly_records", "Records read from the anomalies log.")
+UNREADABLE = counter("anomaly_records_unreadable", "Records of the anomalies log that could not be decoded.")
+
+KEEP = 20_000
+"""Anomalies kept in memory for lists; older ones are in the log."""
+_POLL_SECONDS = 0.1
+
+
+class AnomalyFeed:
+    """Tails `<data_dir>/anomalies`. on_record is awaited for every record not seen before the last stop."""
+
+    def __init__(self, directory: Path, offsets: Path, on_record: Callable[[Anomaly], Awaitable[None]]) -> None:
+        self._directory = directory
+        self._offset = OffsetFile(offsets)
+        self._on_record = on_record
+        self._known: OrderedDict[str, Anomaly] = OrderedDict()
+        self._task: asyncio.Task[None] | None = None
+        self._decoder = msgspec.msgpack.Decoder(Anomaly)
+        self.changed = asyncio.Event()
+        """Set after every batch; a waiter clears it."""
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._task = asyncio.create_task(self._run(), name="anomaly-feed")
+
+    async def stop(self) -> None:
+        """Idempotent."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def newest(
+        self, *, since: float = 0.0, limit: int = 100, severity: str | None = None, state: str | None = None
+    ) -> list[Anomaly]:
+        """Newest first; `severity` is the least severe wanted."""
+        floor = SEVERITIES.index(severity) if severity else 0
+        found: list[Anomaly] = []
+        for anomaly in sorted(self._known.values(), key=lambda a: a.time, reverse=True):
+            if len(found) >= limit or anomaly.time < since:
+                break
+            if SEVERITIES.index(anomaly.severity) >= floor and state in (None, anomaly.state):
+                found.append(anomaly)
+        return found
+
+    def get(self, anomaly_id: str) -> Anomaly | None:
+        """One anomaly, if it is among those kept."""
+        return self._known.get(anomaly_id)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except GatewayError as error:
+                log.error("anomalies log cannot be read, trying again", error=str(error))
+            except Exception:  # the task's outermost edge: alerts must go on after any surprise
+                TASK_FAILURES.labels("anomaly-feed").inc()
+                log.exception("anomaly feed failed, starting it again")
+            await asyncio.sleep(1.0)
+
+    async def _follow(self) -> None:
+        committed = await asyncio.to_thread(self._offset.load)
+        seen_until = committed.position if committed is not None else LogPosition(0, 0)
+        reader = await asyncio.to_thread(EventLogReader, self._directory)
+        try:
+            while True:
+                records = await asyncio.to_thread(reader.read, 1000)
+                if not records:
+                    await asyncio.sleep(_POLL_SECONDS)
+                    continue
+                newest = seen_until
+                for end, payload in records:
+                    RECORDS.inc()
+                    try:
+                        anomaly = self._decoder.decode(payload)
+                    except msgspec.DecodeError:
+                        UNREADABLE.inc()
+                        continue
+                    self._remember(anomaly)
+                    if end > seen_until:
+                        await self._on_record(anomaly)
+                        newest = end
+                if newest > seen_until:
+                    seen_until = newest
+                    await asyncio.to_thread(self._offset.store, newest, b"")
+                self.changed.set()
+        finally:
+            reader.close()
+
+    def _remember(self, anomaly: Anomaly) -> None:
+        self._known[anomaly.id] = anomaly
+        self._known.move_to_end(anomaly.id)
+        while len(self._known) > KEEP:
+            self._known.popitem(last=False)

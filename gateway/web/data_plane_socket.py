@@ -1,0 +1,135 @@
+"""The data plane's own small HTTP interface on a Unix socket, for the control plane alone.
+
+The socket lives in the data directory with mode 0600; what it serves is not a public interface and may change with
+any version, since both ends are always of one version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from gateway import selfmetrics
+from gateway.errors import GatewayError
+from gateway.telemetry.selector import LabelMatcher, parse_selector
+
+log = structlog.get_logger(__name__)
+
+
+class HistorySample(msgspec.Struct, frozen=True):
+    """One series' samples in a time range; parallel lists, times in Unix seconds."""
+
+    labels: dict[str, str]
+    times: list[float]
+    values: list[float | None]
+
+
+class DataPlaneView(Protocol):
+    """What the data plane shows of itself."""
+
+    def status(self) -> dict[str, Any]:
+        """The contract's /api/v1/status."""
+        ...
+
+    def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
+        """Active series with id and labels; runs in a thread."""
+        ...
+
+    def history(
+        self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int
+    ) -> list[HistorySample]:
+        """Samples from the embedded log; runs in a thread."""
+        ...
+
+    def ready(self) -> str:
+        """Empty when ready, else what is not."""
+        ...
+
+
+def build_data_plane_app(view: DataPlaneView) -> web.Application:
+    """The application behind the socket."""
+    app = web.Application()
+
+    async def status(_: web.Request) -> web.Response:
+        return _json(view.status())
+
+    async def ready(_: web.Request) -> web.Response:
+        problem = view.ready()
+        return _json({"problem": problem}, status=503 if problem else 200)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=selfmetrics.exposition(), content_type="application/openmetrics-text")
+
+    async def series(request: web.Request) -> web.Response:
+        matchers = parse_selector(request.query.get("match", ""))
+        limit = int(request.query.get("limit", "1000"))
+        return _json(await asyncio.to_thread(view.series, matchers, limit))
+
+    async def history(request: web.Request) -> web.Response:
+        query = request.query
+        found = await asyncio.to_thread(
+            view.history,
+            parse_selector(query.get("match", "")),
+            int(query["start_ms"]),
+            int(query["end_ms"]),
+            int(query.get("limit", "100")),
+        )
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    for path, handler in {
+        "/status": status,
+        "/ready": ready,
+        "/metrics": metrics,
+        "/series": series,
+        "/history": history,
+    }.items():
+        app.router.add_get(path, _declared(handler))
+    return app
+
+
+def _declared(handler: Any) -> Any:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        try:
+            response: web.StreamResponse = await handler(request)
+            return response
+        except GatewayError as error:
+            return _json({"error": str(error), "reason": error.reason}, status=error.http_status)
+
+    return answer
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=json.dumps(value, allow_nan=False).encode(), status=status, content_type="application/json"
+    )
+
+
+class DataPlaneSocket:
+    """Serves `build_data_plane_app` on a Unix socket; start, then stop (idempotent)."""
+
+    def __init__(self, view: DataPlaneView, path: Path) -> None:
+        self._path = path
+        self._runner = web.AppRunner(build_data_plane_app(view), access_log=None)
+        self._started = False
+
+    async def start(self) -> None:
+        """Bind; replaces a socket file that a killed process left."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.unlink(missing_ok=True)
+        await self._runner.setup()
+        await web.UnixSite(self._runner, str(self._path)).start()
+        self._path.chmod(0o600)
+        self._started = True
+
+    async def stop(self) -> None:
+        """Close; the file goes with it."""
+        if self._started:
+            self._started = False
+            await self._runner.cleanup()
+            self._path.unlink(missing_ok=True)

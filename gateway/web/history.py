@@ -1,0 +1,126 @@
+"""Samples with their expected band, from VictoriaMetrics where there is one, else from the embedded log.
+
+VictoriaMetrics holds the scores that were written back (`anomaly_expected{for="…"}` and its siblings), by default only
+around exceedances. The log holds samples alone; there the band is computed again by the same detector over the samples
+from a day before the range on, which is what `gateway detect` would say of them; the answer names which it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, Protocol
+
+import aiohttp
+import msgspec
+import numpy as np
+
+from gateway.baseline.offline import run_series
+from gateway.baseline.settings import DetectionSettings
+from gateway.errors import Unavailable
+from gateway.web.data_plane_client import DataPlaneClient
+
+WARM_UP_MS = 24 * 3600 * 1000
+MAX_SERIES = 100
+_BAND = ("expected", "lower", "upper", "score")
+
+
+class HistorySource(Protocol):
+    """Answers /api/v1/history."""
+
+    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> dict[str, Any]:
+        """`{"source", "bands", "series": [{"labels", "times", "values", "expected", "lower", "upper", "score"}]}`."""
+        ...
+
+
+def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
+    return [float(v) if math.isfinite(v) else None for v in values]
+
+
+class LogHistory:
+    """The embedded log, through the data plane."""
+
+    def __init__(self, data_plane: DataPlaneClient, settings: DetectionSettings) -> None:
+        self._data_plane = data_plane
+        self._settings = settings
+
+    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> dict[str, Any]:
+        """See HistorySource."""
+        found = await self._data_plane.history(match, start_ms - WARM_UP_MS, end_ms, limit)
+        return {
+            "source": "log",
+            "bands": "recomputed",
+            "series": await asyncio.to_thread(
+                lambda: [self._with_band(h.labels, h.times, h.values, start_ms / 1000.0) for h in found]
+            ),
+        }
+
+    def _with_band(
+        self, labels: dict[str, str], times: list[float], values: list[float | None], start: float
+    ) -> dict[str, Any]:
+        given = np.array([math.nan if v is None else v for v in values], np.float64)
+        name = labels.get("__name__", "")
+        counter = name.endswith(("_total", "_count", "_sum", "_bucket"))
+        result = run_series(
+            np.array(times, np.float64), given, kind="counter" if counter else "gauge", settings=self._settings
+        )
+        wanted = (result.times_s >= start) & ~result.extra
+        out: dict[str, Any] = {"labels": labels, "times": result.times_s[wanted].tolist()}
+        out["values"] = _plain(result.values[wanted])
+        for part in _BAND:
+            out[part] = _plain(getattr(result, part)[wanted])
+        out["scored_as"] = "rate" if counter else "value"
+        return out
+
+
+class VictoriaMetricsHistory:
+    """VictoriaMetrics' export API (`/api/v1/export`, one JSON object a series)."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession, headers: dict[str, str] | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._session = session
+        self._headers = headers or {}
+
+    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> dict[str, Any]:
+        """See HistorySource."""
+        samples = await self._export(match or '{__name__!=""}', start_ms, end_ms, limit)
+        series = []
+        for labels, times, values in samples:
+            entry: dict[str, Any] = {"labels": labels, "times": [t / 1000.0 for t in times], "values": values}
+            bands = await self._bands(labels, start_ms, end_ms)
+            for part in _BAND:
+                by_time = bands.get(part, {})
+                entry[part] = [by_time.get(t) for t in times]
+            series.append(entry)
+        return {"source": "victoriametrics", "bands": "recorded", "series": series}
+
+    async def _bands(self, labels: dict[str, str], start_ms: int, end_ms: int) -> dict[str, dict[int, float]]:
+        wanted = {k: v for k, v in labels.items() if k != "__name__"} | {"for": labels.get("__name__", "")}
+        inner = ",".join(f"{k}={msgspec.json.encode(v).decode()}" for k, v in wanted.items())
+        found = await self._export(f'{{__name__=~"anomaly_(score|expected|lower|upper)",{inner}}}', start_ms, end_ms, 4)
+        return {
+            band["__name__"].removeprefix("anomaly_"): dict(zip(times, values, strict=True))
+            for band, times, values in found
+            if set(band) - {"__name__"} == set(wanted)
+        }
+
+    async def _export(
+        self, match: str, start_ms: int, end_ms: int, limit: int
+    ) -> list[tuple[dict[str, str], list[int], list[float]]]:
+        form = {"match[]": match, "start": f"{start_ms / 1000:.3f}", "end": f"{end_ms / 1000:.3f}"}
+        try:
+            async with self._session.post(
+                f"{self._url}/api/v1/export", data=form, headers=self._headers, timeout=aiohttp.ClientTimeout(30)
+            ) as response:
+                if response.status != 200:
+                    said = (await response.text())[:300]
+                    raise Unavailable(f"VictoriaMetrics answered {response.status}: {said}")
+                out = []
+                async for line in response.content:
+                    row = msgspec.json.decode(line)
+                    out.append((row["metric"], row["timestamps"], row["values"]))
+                    if len(out) >= limit:
+                        break
+                return out
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"VictoriaMetrics does not answer ({type(error).__name__})") from error
