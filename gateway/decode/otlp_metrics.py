@@ -1,0 +1,176 @@
+"""OTLP metrics requests, protobuf or JSON, to PointColumns.
+
+What is refused and why, point by point (`PointColumns.rejected`): `too_old`, `too_new`, `nan` (an ordinary NaN; stale
+markers and infinities are kept), `no_value`, `invalid_name`, `temporality` (unspecified), `not_utf8`,
+`label_too_long`, `too_many_attributes`, `scale` (exponential, below -4), `buckets` (bounds and counts that do not fit,
+or more than 1,024), `attribute_depth`. Malformed bytes refuse the request with DecodeError and their offset.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway import selfmetrics
+from gateway.decode.otlp_json import request_from_json
+from gateway.decode.otlp_labels import OtlpLabels
+from gateway.decode.settings import DecodeSettings
+from gateway.errors import BodyTooLarge, DecodeError
+from gateway.telemetry.columns import ExemplarColumns, PointColumns
+from kernels import otlp_points, otlp_rows
+from kernels.label_hash import derive_secrets
+from kernels.otlp_reasons import REASONS
+from kernels.varint import FAULT_TEXTS, fault_code, fault_offset
+
+OVERWRITTEN = selfmetrics.counter(
+    "decode_overwritten_attributes", "Attributes of which a later one of the same set has the same key."
+)
+EXEMPLARS_LOST = selfmetrics.counter("decode_exemplars_lost", "Exemplars beyond the limit of one request.")
+
+_LEAST_EXEMPLAR = 20
+"""Bytes an exemplar with a trace id and its framing take at least."""
+
+
+class OtlpMetricsDecoder:
+    """Decodes requests; thread-safe, and the kernels run without the interpreter lock.
+
+    hash_key: the 128-bit key of the data directory, as two 64-bit halves.
+    """
+
+    def __init__(self, hash_key: tuple[int, int], settings: DecodeSettings) -> None:
+        self._secrets = derive_secrets(hash_key)
+        self._settings = settings
+        self._prometheus = settings.naming == "prometheus"
+
+    def decode_protobuf(self, body: bytes | bytearray | memoryview | NDArray[np.uint8], now_ms: int) -> PointColumns:
+        """The columns of an ExportMetricsServiceRequest; the caller leaves `body` alone while they live.
+
+        Raises DecodeError for malformed bytes, BodyTooLarge for a request of more than `max_rows` rows.
+        """
+        data = body if isinstance(body, np.ndarray) else np.frombuffer(body, np.uint8)
+        counts = np.zeros(otlp_points.C_LENGTH, np.int64)
+        _check(otlp_points.count_rows(data, counts))
+        settings = self._settings
+        expected = int(counts[otlp_points.C_ROWS])
+        if expected > settings.max_rows:
+            raise BodyTooLarge(
+                f"the request may expand to {expected} rows; the limit is {settings.max_rows}", reason="too_many_rows"
+            )
+        rows = otlp_rows.Rows(
+            np.empty(expected, np.uint64),
+            np.empty(expected, np.uint64),
+            np.empty(expected, np.int64),
+            np.empty(expected, np.int64),
+            np.empty(expected, np.float64),
+            np.empty(expected, np.uint8),
+            np.empty(expected, np.uint8),
+            np.empty(expected, np.int32),
+            np.empty(expected, np.uint32),
+            np.empty(expected, np.uint32),
+            np.empty(expected, np.uint32),
+        )
+        room = min(len(data) // _LEAST_EXEMPLAR, settings.max_exemplars)
+        exemplars = otlp_rows.Exemplars(
+            np.empty(room, np.uint32),
+            np.empty(room, np.int64),
+            np.empty(room, np.float64),
+            np.empty((room, 16), np.uint8),
+            np.empty((room, 8), np.uint8),
+        )
+        metrics, scopes, resources = (
+            int(counts[i]) for i in (otlp_points.C_METRICS, otlp_points.C_SCOPES, otlp_points.C_RESOURCES)
+        )
+        origins = otlp_rows.Origins(
+            np.empty(metrics, np.uint32),
+            np.empty(metrics, np.uint32),
+            np.empty(metrics, np.uint32),
+            np.empty(scopes, np.uint32),
+            np.empty(scopes, np.uint32),
+            np.empty(scopes, np.uint32),
+            np.empty(resources, np.uint32),
+            np.empty(resources, np.uint32),
+        )
+        limits = np.zeros(otlp_rows.L_LENGTH, np.int64)
+        limits[otlp_rows.L_EARLIEST_MS] = now_ms - round(settings.max_age * 1000)
+        limits[otlp_rows.L_LATEST_MS] = now_ms + round(settings.max_future * 1000)
+        limits[otlp_rows.L_ATTRIBUTES] = settings.max_attributes
+        limits[otlp_rows.L_BYTES] = settings.max_label_bytes
+        limits[otlp_rows.L_PROMETHEUS] = self._prometheus
+        state = np.zeros(otlp_rows.S_LENGTH, np.int64)
+        rejected = np.zeros(len(REASONS), np.int64)
+        _check(otlp_points.fill_rows(data, self._secrets, limits, rows, exemplars, origins, state, rejected))
+        return self._columns(data, rows, exemplars, origins, state, rejected)
+
+    def decode_json(self, body: bytes, now_ms: int) -> PointColumns:
+        """The columns of a request in OTLP/JSON; raises as `decode_protobuf` does."""
+        return self.decode_protobuf(request_from_json(body), now_ms)
+
+    def _columns(
+        self,
+        data: NDArray[np.uint8],
+        rows: otlp_rows.Rows,
+        exemplars: otlp_rows.Exemplars,
+        origins: otlp_rows.Origins,
+        state: NDArray[np.int64],
+        rejected: NDArray[np.int64],
+    ) -> PointColumns:
+        n, kept = int(state[otlp_rows.S_ROWS]), int(state[otlp_rows.S_EXEMPLARS])
+        points = int(state[otlp_rows.S_POINTS])
+        if state[otlp_rows.S_OVERWRITTEN]:
+            OVERWRITTEN.inc(int(state[otlp_rows.S_OVERWRITTEN]))
+        if state[otlp_rows.S_EXEMPLARS_LOST]:
+            EXEMPLARS_LOST.inc(int(state[otlp_rows.S_EXEMPLARS_LOST]))
+        refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
+        return PointColumns(
+            hash_hi=rows.high[:n],
+            hash_lo=rows.low[:n],
+            times_ms=rows.times[:n],
+            values=rows.values[:n],
+            starts_ms=rows.starts[:n] if state[otlp_rows.S_STARTS] else None,
+            kinds=rows.kinds[:n],
+            source=OtlpLabels(data, rows, origins, self._prometheus),
+            exemplars=ExemplarColumns(
+                exemplars.rows[:kept],
+                exemplars.times[:kept],
+                exemplars.values[:kept],
+                exemplars.traces[:kept],
+                exemplars.spans[:kept],
+            )
+            if kept
+            else None,
+            points=points,
+            rejected=refused,
+            rejected_message=_message(refused),
+            row_points=rows.numbers[:n] if n != points else None,
+        )
+
+
+def _check(position: int) -> None:
+    if position < 0:
+        raise DecodeError(
+            f"malformed OTLP protobuf: {FAULT_TEXTS[fault_code(position)]}", offset=fault_offset(position)
+        )
+
+
+def _message(refused: dict[str, int]) -> str:
+    """One sentence for the sender."""
+    if not refused:
+        return ""
+    parts = ", ".join(f"{count} {_EXPLAINED[reason]} ({reason})" for reason, count in refused.items())
+    return f"{sum(refused.values())} data points were not accepted: {parts}"
+
+
+_EXPLAINED = {
+    "too_old": "older than the gateway accepts",
+    "too_new": "too far in the future",
+    "nan": "with the value NaN",
+    "no_value": "without a value",
+    "invalid_name": "of metrics without a usable name",
+    "temporality": "of unspecified aggregation temporality",
+    "not_utf8": "with text that is not UTF-8",
+    "label_too_long": "with an attribute or name that is too long",
+    "too_many_attributes": "with too many attributes",
+    "scale": "of exponential histograms that are too coarse",
+    "buckets": "with buckets that do not fit together",
+    "attribute_depth": "with attributes nested too deep",
+}

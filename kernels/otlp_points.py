@@ -1,0 +1,712 @@
+"""OTLP metrics requests to columns, in two passes: one that counts, one that fills.
+
+The first pass walks lengths only and gives an upper bound of the rows; the second reads every byte, checks it, and
+writes what is accepted. Any bytes whatever give a result or a fault with its byte offset (see kernels.varint).
+Source: opentelemetry/proto/metrics/v1/metrics.proto; tags in proto/otlp.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from kernels.jit import BYTES, I8, RI8, RU8, kernel, step
+from kernels.label_hash import hash_bytes, hash_word, mix, secrets_tuple
+from kernels.otlp_attributes import (
+    STACK,
+    STAMP_BITS,
+    is_utf8,
+    read_attribute,
+    sum_attributes,
+    sum_last_of_each,
+    walk_key_value,
+)
+from kernels.otlp_histograms import MOST_BOUNDS, exponential_point, histogram_point, summary_point
+from kernels.otlp_reasons import (
+    ACCEPTED,
+    INVALID_NAME,
+    LABEL_TOO_LONG,
+    NAN,
+    NO_VALUE,
+    NOT_UTF8,
+    TEMPORALITY,
+    TOO_MANY_ATTRIBUTES,
+)
+from kernels.otlp_rows import (
+    COUNTER,
+    DELTA,
+    EXEMPLARS_TYPE,
+    GAUGE,
+    L_ATTRIBUTES,
+    L_BYTES,
+    L_PROMETHEUS,
+    NO_POINT,
+    NON_MONOTONIC,
+    ORIGINS_TYPE,
+    ROLE_TARGET_INFO,
+    ROLE_VALUE,
+    ROWS_TYPE,
+    S_EPOCH,
+    S_LATEST,
+    S_METRICS,
+    S_OVERWRITTEN,
+    S_POINTS,
+    S_RESOURCES,
+    S_ROWS,
+    S_SCOPES,
+    S_STARTS,
+    STALE_NAN_BITS,
+    TARGET_INFO,
+    milliseconds,
+    put_row,
+    read_exemplars,
+    time_reason,
+)
+from kernels.protobuf_fields import read_length, read_tag, skip_value
+from kernels.varint import TRUNCATED, fault, read_varint
+from kernels.wire import bits_as_f64, load_u8, load_u32, load_u64
+from proto.otlp import (
+    AGGREGATION_TEMPORALITY,
+    DATA_POINTS,
+    EXPONENTIAL_NEGATIVE,
+    EXPONENTIAL_POSITIVE,
+    FLAG_NO_RECORDED_VALUE,
+    HISTOGRAM_BUCKETS_ONE,
+    HISTOGRAM_BUCKETS_PACKED,
+    IS_MONOTONIC,
+    METRIC_EXPONENTIAL_HISTOGRAM,
+    METRIC_GAUGE,
+    METRIC_HISTOGRAM,
+    METRIC_NAME,
+    METRIC_SUM,
+    METRIC_SUMMARY,
+    METRIC_UNIT,
+    NUMBER_ATTRIBUTES,
+    NUMBER_DOUBLE,
+    NUMBER_EXEMPLARS,
+    NUMBER_FLAGS,
+    NUMBER_INT,
+    REQUEST_RESOURCES,
+    RESOURCE,
+    RESOURCE_ATTRIBUTES,
+    SCOPE,
+    SCOPE_ATTRIBUTES,
+    SCOPE_ITEMS,
+    SCOPE_NAME,
+    SCOPE_SCHEMA_URL,
+    SCOPE_VERSION,
+    SCOPES,
+    START_TIME,
+    SUMMARY_QUANTILES,
+    TEMPORALITY_CUMULATIVE,
+    TEMPORALITY_DELTA,
+    TIME,
+)
+
+# Places in what the counting pass returns.
+C_ROWS: Final = 0
+C_METRICS: Final = 1
+C_SCOPES: Final = 2
+C_RESOURCES: Final = 3
+C_LENGTH: Final = 4
+
+_LEAST_POINT: Final = 9
+"""A point that can be accepted has at least a time; shorter ones need no row."""
+
+# Domains: what keeps equal bytes in different places apart.
+_D_NAME: Final = 0x11
+_D_UNIT: Final = 0x12
+_D_SCOPE_NAME: Final = 0x13
+_D_SCOPE_VERSION: Final = 0x14
+_D_SCHEMA_URL: Final = 0x15
+_D_SCOPE: Final = 0x16
+_D_METRIC: Final = 0x17
+_D_RESOURCE: Final = 0x18
+_D_TARGET_INFO: Final = 0x19
+
+_SERVICE: Final = int.from_bytes(b"service.", "little")
+_NAME: Final = int.from_bytes(b"name", "little")
+_NAMESPAC: Final = int.from_bytes(b"namespac", "little")
+_INSTANCE: Final = int.from_bytes(b"instance", "little")
+_E_ID: Final = int.from_bytes(b"e.id", "little")
+
+
+@step
+def is_metric_data(tag: Any) -> Any:
+    """Whether a field of a Metric is one of its data."""
+    return (
+        tag == METRIC_GAUGE
+        or tag == METRIC_SUM
+        or tag == METRIC_HISTOGRAM
+        or tag == METRIC_EXPONENTIAL_HISTOGRAM
+        or tag == METRIC_SUMMARY
+    )
+
+
+@step
+def count_point_rows(buf: Any, at: Any, end: Any, data: Any) -> Any:
+    """(rows a histogram or summary point may need at most, end or a fault)."""
+    rows = np.int64(4)
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            return rows, at
+        if tag & 7 != 2:
+            if data == METRIC_HISTOGRAM and tag == HISTOGRAM_BUCKETS_ONE:
+                rows += 1
+            at = skip_value(buf, at, end, tag)
+            if at < 0:
+                return rows, at
+            continue
+        at, behind = read_length(buf, at, end)
+        if at < 0:
+            return rows, at
+        if data == METRIC_HISTOGRAM:
+            if tag == HISTOGRAM_BUCKETS_PACKED:
+                rows += (behind - at) >> 3
+        elif data == METRIC_EXPONENTIAL_HISTOGRAM:
+            if tag == EXPONENTIAL_POSITIVE or tag == EXPONENTIAL_NEGATIVE:
+                rows += behind - at
+        elif tag == SUMMARY_QUANTILES:
+            rows += 1
+        at = behind
+    return rows, at
+
+
+@kernel(BYTES, I8)
+def count_rows(buf: Any, counts: Any) -> Any:
+    """Upper bounds of what a request holds, into counts (int64[C_LENGTH]); returns 0 or a fault.
+
+    Overlong exponential bucket lists are counted by their bytes.
+    """
+    counts[:] = 0
+    rows, metrics, scopes, resources = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    at, end = np.int64(0), np.int64(buf.size)
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            return at
+        if tag != REQUEST_RESOURCES:
+            at = skip_value(buf, at, end, tag)
+            if at < 0:
+                return at
+            continue
+        at, resource_end = read_length(buf, at, end)
+        if at < 0:
+            return at
+        resources += 1
+        while at < resource_end:
+            tag, at = read_tag(buf, at, resource_end)
+            if at < 0:
+                return at
+            if tag != SCOPES:
+                at = skip_value(buf, at, resource_end, tag)
+                if at < 0:
+                    return at
+                continue
+            at, scope_end = read_length(buf, at, resource_end)
+            if at < 0:
+                return at
+            scopes += 1
+            while at < scope_end:
+                tag, at = read_tag(buf, at, scope_end)
+                if at < 0:
+                    return at
+                if tag != SCOPE_ITEMS:
+                    at = skip_value(buf, at, scope_end, tag)
+                    if at < 0:
+                        return at
+                    continue
+                at, metric_end = read_length(buf, at, scope_end)
+                if at < 0:
+                    return at
+                metrics += 1
+                while at < metric_end:
+                    tag, at = read_tag(buf, at, metric_end)
+                    if at < 0:
+                        return at
+                    if not is_metric_data(tag):
+                        at = skip_value(buf, at, metric_end, tag)
+                        if at < 0:
+                            return at
+                        continue
+                    data = tag
+                    at, data_end = read_length(buf, at, metric_end)
+                    if at < 0:
+                        return at
+                    while at < data_end:
+                        tag, at = read_tag(buf, at, data_end)
+                        if at < 0:
+                            return at
+                        if tag != DATA_POINTS:
+                            at = skip_value(buf, at, data_end, tag)
+                            if at < 0:
+                                return at
+                            continue
+                        at, point_end = read_length(buf, at, data_end)
+                        if at < 0:
+                            return at
+                        if point_end - at >= _LEAST_POINT:
+                            if data == METRIC_GAUGE or data == METRIC_SUM:
+                                rows += 1
+                            else:
+                                more, at = count_point_rows(buf, at, point_end, data)
+                                if at < 0:
+                                    return at
+                                rows += more
+                        at = point_end
+    counts[C_ROWS] = rows + resources  # each resource may have its target_info
+    counts[C_METRICS] = metrics
+    counts[C_SCOPES] = scopes
+    counts[C_RESOURCES] = resources
+    return np.int64(0)
+
+
+@step
+def number_point(
+    buf: Any, at: Any, end: Any, k: Any, base_high: Any, base_low: Any, kind: Any, metric: Any, point: Any,
+    limits: Any, stamps: Any, stack: Any, rows: Any, exemplars: Any, state: Any, rejected: Any,
+) -> Any:  # fmt: skip
+    """Read one NumberDataPoint into a row; returns `end` or a fault."""
+    began = at
+    zero = np.uint64(0)
+    time, start, bits, flags = zero, zero, zero, zero
+    high, low = base_high, base_low
+    has_value, is_int, met = False, False, False
+    count, with_exemplars = np.int64(0), np.int64(0)
+    reason = np.int64(ACCEPTED)
+    epoch = np.uint32(state[S_EPOCH])
+    state[S_EPOCH] += 1
+    most = limits[L_BYTES]
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if tag == NUMBER_ATTRIBUTES:
+            at, h, g, slot, why = read_attribute(buf, at, end, k, most, stack)
+            if why != ACCEPTED:
+                reason = why
+            if stamps[slot] == epoch:
+                met = True
+            stamps[slot] = epoch
+            high += h
+            low += g
+            count += 1
+        elif tag == TIME or tag == START_TIME or tag == NUMBER_DOUBLE or tag == NUMBER_INT:
+            if end - at < 8:
+                return fault(at, TRUNCATED)
+            word = load_u64(buf, at)
+            at += 8
+            if tag == TIME:
+                time = word
+            elif tag == START_TIME:
+                start = word
+            else:
+                bits = word
+                has_value = True
+                is_int = tag == NUMBER_INT
+        elif at < 0:
+            return at
+        elif tag == NUMBER_FLAGS:
+            flags, at = read_varint(buf, at, end)
+        else:
+            if tag == NUMBER_EXEMPLARS:
+                with_exemplars += 1
+            at = skip_value(buf, at, end, tag)
+        if at < 0:
+            return at
+    if count > limits[L_ATTRIBUTES]:
+        reason = np.int64(TOO_MANY_ATTRIBUTES)
+    time_ms = milliseconds(time)
+    if reason == ACCEPTED:
+        reason = time_reason(time_ms, limits)
+    value = np.float64(np.int64(bits)) if is_int else bits_as_f64(bits)
+    if flags & np.uint64(FLAG_NO_RECORDED_VALUE) != zero:
+        value = bits_as_f64(np.uint64(STALE_NAN_BITS))
+    elif reason == ACCEPTED:
+        if not has_value:
+            reason = np.int64(NO_VALUE)
+        elif value != value and bits != np.uint64(STALE_NAN_BITS):
+            reason = np.int64(NAN)
+    if reason != ACCEPTED:
+        rejected[reason] += 1
+        return end
+    if met:
+        h, g, overwritten = sum_last_of_each(buf, began, end, np.int64(NUMBER_ATTRIBUTES), k, stack)
+        high = base_high + h
+        low = base_low + g
+        state[S_OVERWRITTEN] += overwritten
+    high, low = mix(high, low, k)
+    row = state[S_ROWS]
+    start_ms = milliseconds(start)
+    state[S_STARTS] |= start_ms
+    if time_ms > state[S_LATEST]:
+        state[S_LATEST] = time_ms
+    put_row(
+        rows, state, high, low, time_ms, start_ms, value, np.uint8(kind), np.uint8(ROLE_VALUE), np.int32(0),
+        np.uint32(point), np.uint32(metric), np.uint32(state[S_POINTS]),
+    )  # fmt: skip
+    state[S_POINTS] += 1
+    if with_exemplars > 0:
+        return read_exemplars(buf, began, end, np.int64(NUMBER_EXEMPLARS), row, exemplars, state)
+    return end
+
+
+@step
+def read_text(buf: Any, at: Any, end: Any, domain: Any, k: Any, most: Any) -> Any:
+    """(next or fault, first byte, high, low, reason) of a string field whose length stands at `at`."""
+    begin, behind = read_length(buf, at, end)
+    if begin < 0:
+        return begin, begin, np.uint64(0), np.uint64(0), np.int64(ACCEPTED)
+    if behind - begin > most:
+        return behind, begin, np.uint64(0), np.uint64(0), np.int64(LABEL_TOO_LONG)
+    high, low, _ = hash_bytes(buf, begin, behind - begin, np.uint64(domain), k)
+    reason = np.int64(ACCEPTED if is_utf8(buf, begin, behind) else NOT_UTF8)
+    return behind, begin, high, low, reason
+
+
+@step
+def has_name_character(buf: Any, at: Any, end: Any) -> Any:
+    """Whether a byte of the range may stand in a Prometheus metric name, underscores aside."""
+    while at < end:
+        byte = load_u8(buf, at)
+        lower = byte | np.uint64(0x20)
+        if np.uint64(0x61) <= lower <= np.uint64(0x7A) or np.uint64(0x30) <= byte <= np.uint64(0x3A):
+            return True
+        at += 1
+    return False
+
+
+@step
+def identifying_key(buf: Any, at: Any, length: Any) -> Any:
+    """1 for service.name and service.instance.id, 2 for service.namespace, 4 for any other key of a resource."""
+    if length >= 12 and load_u64(buf, at) == np.uint64(_SERVICE):
+        if length == 12 and load_u32(buf, at + 8) == np.uint64(_NAME):
+            return np.int64(1)
+        if length == 17 and load_u64(buf, at + 8) == np.uint64(_NAMESPAC) and load_u8(buf, at + 16) == np.uint64(0x65):
+            return np.int64(2)
+        if (
+            length == 19
+            and load_u64(buf, at + 8) == np.uint64(_INSTANCE)
+            and load_u32(buf, at + 15) == np.uint64(_E_ID)
+        ):
+            return np.int64(1)
+    return np.int64(4)
+
+
+@step
+def resource_keys(buf: Any, at: Any, end: Any, stack: Any) -> Any:
+    """Or of `identifying_key` over the attributes of a Resource; the caller has walked it before."""
+    seen = np.int64(0)
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if tag == RESOURCE_ATTRIBUTES:
+            begin, at = read_length(buf, at, end)
+            _, key_at, key_length, _ = walk_key_value(buf, begin, at, stack)
+            seen |= identifying_key(buf, key_at, key_length)
+        else:
+            at = skip_value(buf, at, end, tag)
+    return seen
+
+
+@step
+def read_scope(buf: Any, at: Any, end: Any, k: Any, limits: Any, stamps: Any, stack: Any, state: Any) -> Any:
+    """(next or fault, high, low, reason) of a ScopeMetrics: its scope's name, version and attributes, its schema."""
+    high, low, reason = np.uint64(0), np.uint64(0), np.int64(ACCEPTED)
+    url_high, url_low = np.uint64(0), np.uint64(0)
+    name_high, name_low, version_high, version_low = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    most = limits[L_BYTES]
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            return at, high, low, reason
+        if tag == SCOPE_SCHEMA_URL:
+            at, begin, url_high, url_low, why = read_text(buf, at, end, _D_SCHEMA_URL, k, most)
+            if at == begin:
+                url_high, url_low = np.uint64(0), np.uint64(0)
+            if why != ACCEPTED:
+                reason = why
+        elif tag == SCOPE:
+            at, behind = read_length(buf, at, end)
+            if at < 0:
+                return at, high, low, reason
+            state[S_EPOCH] += 1
+            after, h, g, _, overwritten, why = sum_attributes(
+                buf, at, behind, np.int64(SCOPE_ATTRIBUTES), k, limits, stamps, np.uint32(state[S_EPOCH]), stack
+            )
+            state[S_EPOCH] += 1
+            if after < 0:
+                return after, high, low, reason
+            state[S_OVERWRITTEN] += overwritten
+            high += h
+            low += g
+            if why != ACCEPTED:
+                reason = why
+            while at < behind:
+                tag, at = read_tag(buf, at, behind)
+                if tag == SCOPE_NAME:
+                    at, begin, name_high, name_low, why = read_text(buf, at, behind, _D_SCOPE_NAME, k, most)
+                    if at == begin:
+                        name_high, name_low = np.uint64(0), np.uint64(0)
+                    if why != ACCEPTED:
+                        reason = why
+                elif tag == SCOPE_VERSION:
+                    at, begin, version_high, version_low, why = read_text(buf, at, behind, _D_SCOPE_VERSION, k, most)
+                    if at == begin:
+                        version_high, version_low = np.uint64(0), np.uint64(0)
+                    if why != ACCEPTED:
+                        reason = why
+                else:
+                    at = skip_value(buf, at, behind, tag)
+        else:
+            at = skip_value(buf, at, end, tag)
+        if at < 0:
+            return at, high, low, reason
+    h, g = hash_word(np.uint64(0), np.uint64(_D_SCOPE), k)
+    h, g = mix(
+        high + url_high + name_high + version_high + h,
+        low + url_low + name_low + version_low + g,
+        k,
+    )
+    return at, h, g, reason
+
+
+@step
+def read_metric(
+    buf: Any, begin: Any, end: Any, k: Any, base_high: Any, base_low: Any, outer: Any, metric: Any, limits: Any,
+    stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any, exemplars: Any, state: Any, rejected: Any,
+) -> Any:  # fmt: skip
+    """Read the points of one Metric; returns `end` or a fault. `outer`: why everything around it is refused, or 0."""
+    zero = np.uint64(0)
+    reason, name_reason, unit_reason = outer, np.int64(INVALID_NAME), np.int64(ACCEPTED)
+    name_high, name_low, unit_high, unit_low = zero, zero, zero, zero
+    data, data_begin = np.int64(0), begin
+    temporality, monotonic = zero, zero
+    at = begin
+    while at < end:
+        field = at
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            return at
+        if tag == METRIC_NAME:
+            at, name_begin, name_high, name_low, name_reason = read_text(buf, at, end, _D_NAME, k, limits[L_BYTES])
+            if at < 0:
+                return at
+            if name_reason == ACCEPTED:
+                if at == name_begin or (limits[L_PROMETHEUS] != 0 and not has_name_character(buf, name_begin, at)):
+                    name_reason = np.int64(INVALID_NAME)
+        elif tag == METRIC_UNIT:
+            at, _, unit_high, unit_low, unit_reason = read_text(buf, at, end, _D_UNIT, k, limits[L_BYTES])
+            if at < 0:
+                return at
+        elif is_metric_data(tag):
+            if tag != data:
+                # Another member of the oneof: what was read of the first is void.
+                data, data_begin = tag, field
+                temporality, monotonic = zero, zero
+            at, behind = read_length(buf, at, end)
+            if at < 0:
+                return at
+            while at < behind:
+                tag, at = read_tag(buf, at, behind)
+                if at < 0:
+                    return at
+                if tag == AGGREGATION_TEMPORALITY:
+                    temporality, at = read_varint(buf, at, behind)
+                elif tag == IS_MONOTONIC:
+                    monotonic, at = read_varint(buf, at, behind)
+                else:
+                    at = skip_value(buf, at, behind, tag)
+                if at < 0:
+                    return at
+        else:
+            at = skip_value(buf, at, end, tag)
+            if at < 0:
+                return at
+    if data == 0:
+        return end
+    if reason == ACCEPTED:
+        reason = name_reason
+    if reason == ACCEPTED:
+        reason = unit_reason
+    flags = np.int64(0)
+    if data == METRIC_SUM or data == METRIC_HISTOGRAM or data == METRIC_EXPONENTIAL_HISTOGRAM:
+        if temporality == np.uint64(TEMPORALITY_DELTA):
+            flags = np.int64(DELTA)
+        elif temporality != np.uint64(TEMPORALITY_CUMULATIVE) and reason == ACCEPTED:
+            reason = np.int64(TEMPORALITY)
+    kind = np.int64(GAUGE)
+    if data == METRIC_SUM:
+        if monotonic != zero:
+            kind = COUNTER | flags
+        elif flags != 0:
+            kind = np.int64(COUNTER | DELTA | NON_MONOTONIC)
+    h, g = hash_word(np.uint64(kind | flags | data << 8), np.uint64(_D_METRIC), k)
+    high, low = mix(base_high + name_high + unit_high + h, base_low + name_low + unit_low + g, k)
+    at = data_begin
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if tag != data:
+            at = skip_value(buf, at, end, tag)
+            continue
+        at, behind = read_length(buf, at, end)
+        while at < behind:
+            tag, at = read_tag(buf, at, behind)
+            if tag != DATA_POINTS:
+                at = skip_value(buf, at, behind, tag)
+                continue
+            point = at
+            at, point_end = read_length(buf, at, behind)
+            if data == METRIC_GAUGE or data == METRIC_SUM:
+                if reason == ACCEPTED:
+                    at = number_point(
+                        buf, at, point_end, k, high, low, kind, metric, point, limits, stamps, stack, rows,
+                        exemplars, state, rejected,
+                    )  # fmt: skip
+                else:
+                    rejected[reason] += 1
+                    at = point_end
+            elif reason != ACCEPTED:
+                rejected[reason] += 1
+                at = point_end
+            elif data == METRIC_HISTOGRAM:
+                at = histogram_point(
+                    buf, at, point_end, k, high, low, flags, metric, point, limits, stamps, stack, counts, bounds,
+                    rows, exemplars, state, rejected,
+                )  # fmt: skip
+            elif data == METRIC_EXPONENTIAL_HISTOGRAM:
+                at = exponential_point(
+                    buf, at, point_end, k, high, low, flags, metric, point, limits, stamps, stack, counts, rows,
+                    exemplars, state, rejected,
+                )  # fmt: skip
+            else:
+                at = summary_point(
+                    buf, at, point_end, k, high, low, metric, point, limits, stamps, stack, rows, state, rejected
+                )
+            if at < 0:
+                return at
+    return end
+
+
+@step
+def read_resource(buf: Any, at: Any, end: Any, k: Any, limits: Any, stamps: Any, stack: Any, state: Any) -> Any:
+    """(end or fault, high, low, reason, keys) of the Resource in a ResourceMetrics; keys: or of `identifying_key`."""
+    high, low, reason, keys = np.uint64(0), np.uint64(0), np.int64(ACCEPTED), np.int64(0)
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            return at, high, low, reason, keys
+        if tag != RESOURCE:
+            at = skip_value(buf, at, end, tag)
+            if at < 0:
+                return at, high, low, reason, keys
+            continue
+        at, behind = read_length(buf, at, end)
+        if at < 0:
+            return at, high, low, reason, keys
+        epoch = np.uint32(state[S_EPOCH])
+        state[S_EPOCH] += 1
+        after, h, g, _, overwritten, why = sum_attributes(
+            buf, at, behind, np.int64(RESOURCE_ATTRIBUTES), k, limits, stamps, epoch, stack
+        )
+        if after < 0:
+            return after, high, low, reason, keys
+        if why != ACCEPTED:
+            reason = why
+        state[S_OVERWRITTEN] += overwritten
+        high += h
+        low += g
+        keys |= resource_keys(buf, at, behind, stack)
+        at = behind
+    h, g = hash_word(np.uint64(0), np.uint64(_D_RESOURCE), k)
+    high, low = mix(high + h, low + g, k)
+    return at, high, low, reason, keys
+
+
+@kernel(BYTES, RU8, RI8, ROWS_TYPE, EXEMPLARS_TYPE, ORIGINS_TYPE, I8, I8)
+def fill_rows(
+    buf: Any, secrets: Any, limits: Any, rows: Any, exemplars: Any, origins: Any, state: Any, rejected: Any
+) -> Any:
+    """Decode a request into `rows`, `exemplars` and `origins`; returns 0 or a fault.
+
+    buf: uint8[n], the request. secrets: uint64[8], see label_hash.derive_secrets. limits: int64[L_LENGTH].
+    rows, exemplars, origins: as long as `count_rows` found; what does not fit is left out. state: int64[S_LENGTH],
+    zeros; afterwards how many of each there are. rejected: int64[], points refused by reason number.
+    """
+    k = secrets_tuple(secrets)
+    stamps = np.zeros(1 << STAMP_BITS, np.uint32)
+    stack = np.zeros(2 * STACK, np.int64)
+    counts = np.zeros(MOST_BOUNDS + 1, np.uint64)
+    bounds = np.zeros(MOST_BOUNDS + 1, np.float64)
+    state[S_EPOCH] = 1
+    at, end = np.int64(0), np.int64(buf.size)
+    while at < end:
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            return at
+        if tag != REQUEST_RESOURCES:
+            at = skip_value(buf, at, end, tag)
+            if at < 0:
+                return at
+            continue
+        at, resource_end = read_length(buf, at, end)
+        if at < 0:
+            return at
+        resource = state[S_RESOURCES]
+        if resource >= origins.resource_begin.size:
+            return fault(at, TRUNCATED)
+        origins.resource_begin[resource] = at
+        origins.resource_end[resource] = resource_end
+        state[S_RESOURCES] = resource + 1
+        after, resource_high, resource_low, resource_reason, keys = read_resource(
+            buf, at, resource_end, k, limits, stamps, stack, state
+        )
+        if after < 0:
+            return after
+        state[S_LATEST] = 0
+        while at < resource_end:
+            tag, at = read_tag(buf, at, resource_end)
+            if tag != SCOPES:
+                at = skip_value(buf, at, resource_end, tag)
+                continue
+            at, scope_end = read_length(buf, at, resource_end)
+            scope = state[S_SCOPES]
+            if scope >= origins.scope_begin.size:
+                return fault(at, TRUNCATED)
+            origins.scope_begin[scope] = at
+            origins.scope_end[scope] = scope_end
+            origins.scope_resource[scope] = resource
+            state[S_SCOPES] = scope + 1
+            after, high, low, reason = read_scope(buf, at, scope_end, k, limits, stamps, stack, state)
+            if after < 0:
+                return after
+            if resource_reason != ACCEPTED:
+                reason = resource_reason
+            high += resource_high
+            low += resource_low
+            while at < scope_end:
+                tag, at = read_tag(buf, at, scope_end)
+                if tag != SCOPE_ITEMS:
+                    at = skip_value(buf, at, scope_end, tag)
+                    continue
+                at, metric_end = read_length(buf, at, scope_end)
+                metric = state[S_METRICS]
+                if metric >= origins.metric_begin.size:
+                    return fault(at, TRUNCATED)
+                origins.metric_begin[metric] = at
+                origins.metric_end[metric] = metric_end
+                origins.metric_scope[metric] = scope
+                state[S_METRICS] = metric + 1
+                at = read_metric(
+                    buf, at, metric_end, k, high, low, reason, metric, limits, stamps, stack, counts, bounds, rows,
+                    exemplars, state, rejected,
+                )  # fmt: skip
+                if at < 0:
+                    return at
+        if limits[L_PROMETHEUS] != 0 and state[S_LATEST] != 0 and keys & 1 != 0 and keys & 4 != 0:
+            h, g = hash_word(np.uint64(0), np.uint64(_D_TARGET_INFO), k)
+            h, g = mix(resource_high + h, resource_low + g, k)
+            put_row(
+                rows, state, h, g, state[S_LATEST], np.int64(0), 1.0, np.uint8(TARGET_INFO),
+                np.uint8(ROLE_TARGET_INFO), np.int32(0), np.uint32(0), np.uint32(resource), np.uint32(NO_POINT),
+            )  # fmt: skip
+    return np.int64(0)
