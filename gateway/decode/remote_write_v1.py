@@ -1,0 +1,87 @@
+"""Remote write 1.0 request bytes → PointColumns."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.decode.remote_write import DecodeState, as_bytes_array, assemble, raise_fault, shown
+from gateway.decode.remote_write_settings import RemoteWriteSettings
+from gateway.telemetry.columns import PointColumns
+from kernels.label_hash import derive_secrets
+from kernels.remote_write_v1 import count_v1, define_v1, describe_v1, fill_v1
+
+_NO_SYMBOLS = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class RemoteWriteV1Decoder:
+    """Decodes prometheus.WriteRequest messages; holds no state between requests, so threads may share it."""
+
+    def __init__(self, hash_key: tuple[int, int], settings: RemoteWriteSettings) -> None:
+        """hash_key: the two 64-bit halves of the data directory's key."""
+        self._secrets = derive_secrets(hash_key)
+        self._settings = settings
+
+    def decode(self, body: bytes | bytearray | memoryview | NDArray[np.uint8], now_ms: int) -> PointColumns:
+        """The points of a decompressed request. The columns' label source refers to `body`, which must not change.
+
+        Raises DecodeError with the byte offset when the bytes are not a WriteRequest.
+        """
+        data = as_bytes_array(body)
+        counts = np.zeros(4, np.int64)
+        raise_fault(int(count_v1(data, counts)))
+        settings = self._settings
+        state = DecodeState.of(data, counts, settings, now_ms)
+        fault = fill_v1(
+            data,
+            self._secrets,
+            state.limits,
+            state.row_hi,
+            state.row_lo,
+            state.times,
+            state.values,
+            state.kinds,
+            state.row_series,
+            state.series,
+            state.series_hi,
+            state.series_lo,
+            state.series_kinds,
+            state.histograms,
+            state.exemplars,
+            np.empty(2 * settings.max_labels, np.uint64),
+            state.rejections,
+            state.noted,
+            state.out,
+        )
+        raise_fault(int(fault))
+        return assemble(
+            state,
+            settings,
+            self._secrets,
+            partial(_define, state.series, settings.max_labels),
+            partial(_describe, data, state.series),
+            _NO_SYMBOLS,
+            None,
+        )
+
+
+def _define(
+    series: NDArray[np.int64],
+    max_labels: int,
+    arena: NDArray[np.uint8],
+    row_series: NDArray[np.uint32],
+    override: NDArray[np.int64],
+    overriding: bool,
+    offsets: NDArray[np.uint32],
+    out: NDArray[np.uint8],
+    writing: bool,
+) -> int:
+    return int(define_v1(arena, series, row_series, override, overriding, max_labels, offsets, out, writing))
+
+
+def _describe(body: NDArray[np.uint8], series: NDArray[np.int64], index: int) -> str:
+    places = np.zeros((8, 4), np.int64)
+    found = int(describe_v1(body, int(series[index, 0]), int(series[index, 1]), places))
+    return shown([(body[a : a + b].tobytes(), body[c : c + d].tobytes()) for a, b, c, d in places[:found].tolist()])

@@ -1,0 +1,116 @@
+"""Label blobs (see telemetry.labels) written from labels that lie anywhere in one byte array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kernels.jit import step
+from kernels.remote_write_wire import text_less
+from kernels.wire import load_u8
+
+
+@step
+def varint_size(value: Any) -> Any:
+    """Bytes of a non-negative int64 as a varint."""
+    size = np.int64(1)
+    while value > 0x7F:
+        value >>= 7
+        size += 1
+    return size
+
+
+@step
+def put_varint(out: Any, at: Any, value: Any) -> Any:
+    """Writes a non-negative int64; returns the position behind."""
+    while value > 0x7F:
+        out[at] = np.uint8((value & 0x7F) | 0x80)
+        at += 1
+        value >>= 7
+    out[at] = np.uint8(value)
+    return at + 1
+
+
+@step
+def copy_bytes(source: Any, at: Any, length: Any, out: Any, to: Any) -> Any:
+    """Copies; returns the position behind in `out`."""
+    for i in range(length):
+        out[to + i] = source[at + i]
+    return to + length
+
+
+@step
+def put_label(labels: Any, count: Any, name_at: Any, name_length: Any, value_at: Any, value_length: Any) -> Any:
+    """Adds a label to `labels`, int64[room, 4] of (name at, length, value at, length); returns the new count.
+
+    An empty value is no label. The caller has seen to it that there is room.
+    """
+    if value_length == 0:
+        return count
+    labels[count, 0] = name_at
+    labels[count, 1] = name_length
+    labels[count, 2] = value_at
+    labels[count, 3] = value_length
+    return count + 1
+
+
+@step
+def sort_labels(buf: Any, labels: Any, count: Any) -> Any:
+    """Puts `labels` in bytewise order of names, by insertion: they come sorted, or nearly so."""
+    for i in range(1, count):
+        a, b, c, d = labels[i, 0], labels[i, 1], labels[i, 2], labels[i, 3]
+        j = i
+        while j > 0 and text_less(buf, a, b, labels[j - 1, 0], labels[j - 1, 1]):
+            labels[j, 0] = labels[j - 1, 0]
+            labels[j, 1] = labels[j - 1, 1]
+            labels[j, 2] = labels[j - 1, 2]
+            labels[j, 3] = labels[j - 1, 3]
+            j -= 1
+        labels[j, 0], labels[j, 1], labels[j, 2], labels[j, 3] = a, b, c, d
+
+
+@step
+def write_blob(buf: Any, labels: Any, count: Any, out: Any, at: Any, writing: Any) -> Any:
+    """Writes the blob of sorted labels at `at` if `writing`; returns the position behind it either way."""
+    for i in range(count):
+        name_length, value_length = labels[i, 1], labels[i, 3]
+        body = 2 + varint_size(name_length) + name_length + varint_size(value_length) + value_length
+        if writing:
+            out[at] = np.uint8(0x0A)
+            at = put_varint(out, at + 1, body)
+            out[at] = np.uint8(0x0A)
+            at = put_varint(out, at + 1, name_length)
+            at = copy_bytes(buf, labels[i, 0], name_length, out, at)
+            out[at] = np.uint8(0x12)
+            at = put_varint(out, at + 1, value_length)
+            at = copy_bytes(buf, labels[i, 2], value_length, out, at)
+        else:
+            at += 1 + varint_size(body) + body
+    return at
+
+
+@step
+def override_labels(labels: Any, count: Any, override: Any, row: Any, name_at: Any) -> Any:
+    """Gives the labels of a series to one row of its native histogram; returns the new count.
+
+    override: int64[m, 6] of (metric name at, length, label at, length, value at, length); -1 leaves it. `name_at` is
+    where the series' `__name__` value stands in `labels`.
+    """
+    if override[row, 0] >= 0:
+        labels[name_at, 2] = override[row, 0]
+        labels[name_at, 3] = override[row, 1]
+    if override[row, 2] >= 0:
+        count = put_label(labels, count, override[row, 2], override[row, 3], override[row, 4], override[row, 5])
+    return count
+
+
+@step
+def same_text(buf: Any, a_at: Any, a_length: Any, b_at: Any, b_length: Any) -> Any:
+    """Whether two texts are equal."""
+    if a_length != b_length:
+        return False
+    for i in range(a_length):
+        if load_u8(buf, a_at + i) != load_u8(buf, b_at + i):
+            return False
+    return True

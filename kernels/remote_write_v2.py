@@ -1,0 +1,468 @@
+"""Remote write 2.0: Request → columns, in passes: count, symbols, series; and label blobs of series on demand.
+
+Every symbol is hashed once, so a label costs two table look-ups and two folded multiplications. A bad series is taken
+back whole and counted; a reference that names no symbol, an odd number of them, or bad bytes refuse the request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+
+from kernels.jit import BYTES, F8, I8, RI8, RU1, RU4, RU8, U1, U4, U8, b1, i8, kernel, step
+from kernels.label_hash import hash_bytes, mix, secrets_tuple
+from kernels.protobuf_fields import read_length, read_tag, skip_value
+from kernels.remote_write_labels import override_labels, put_label, sort_labels, write_blob
+from kernels.remote_write_wire import (
+    ACCEPTED,
+    BAD_REFERENCE,
+    EMPTY_LABEL_NAME,
+    FIRST_SYMBOL_NOT_EMPTY,
+    HIGH_BITS,
+    INVALID_UTF8,
+    LABEL_TOO_LONG,
+    MISSING_NAME,
+    ODD_REFERENCES,
+    REPEATED_LABEL,
+    TOO_MANY_LABELS,
+    first_word,
+    is_metric_name_label,
+    label_hash,
+    note_rejection,
+    prefix_of,
+    read_sample,
+    series_kind,
+    telling_label,
+    text_less,
+    utf8_valid,
+    value_reason,
+)
+from kernels.varint import read_varint
+from kernels.wire import bits_as_f64
+from proto.remote_write import (
+    METADATA_TYPE,
+    V2_REQUEST_SYMBOLS,
+    V2_REQUEST_TIMESERIES,
+    V2_SERIES_CREATED,
+    V2_SERIES_EXEMPLARS,
+    V2_SERIES_HISTOGRAMS,
+    V2_SERIES_LABEL_REF,
+    V2_SERIES_LABEL_REFS,
+    V2_SERIES_METADATA,
+    V2_SERIES_SAMPLES,
+)
+
+I8x2 = types.Array(types.int64, 2, "C")
+RI8x2 = types.Array(types.int64, 2, "C", readonly=True)
+
+BLOB_BUDGET = 256 << 20
+"""Bytes of labels that one request's series may name together, so that references cannot multiply a small request
+into a large one."""
+
+
+@kernel(BYTES, I8)
+def count_v2(body: Any, counts: Any) -> Any:
+    """Counts (series, samples, exemplars, histograms, symbols) into counts, int64[5]; returns 0 or a fault."""
+    end = np.int64(body.size)
+    at = np.int64(0)
+    series, samples, exemplars, histograms, symbols = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    while at < end:
+        tag, after = read_tag(body, at, end)
+        if after < 0:
+            return after
+        if tag != V2_REQUEST_TIMESERIES:
+            if tag == V2_REQUEST_SYMBOLS:
+                symbols += 1
+            at = skip_value(body, after, end, tag)
+            if at < 0:
+                return at
+            continue
+        p, stop = read_length(body, after, end)
+        if p < 0:
+            return p
+        series += 1
+        while p < stop:
+            tag, after = read_tag(body, p, stop)
+            if after < 0:
+                return after
+            if tag == V2_SERIES_SAMPLES:
+                samples += 1
+            elif tag == V2_SERIES_EXEMPLARS:
+                exemplars += 1
+            elif tag == V2_SERIES_HISTOGRAMS:
+                histograms += 1
+            p = skip_value(body, after, stop, tag)
+            if p < 0:
+                return p
+        at = stop
+    counts[0], counts[1], counts[2], counts[3], counts[4] = series, samples, exemplars, histograms, symbols
+    return np.int64(0)
+
+
+SYMBOL_VALID = 8
+"""Of a symbol's flags, beside the HAS_ bits it gives as a label name: the text is well-formed UTF-8."""
+SYMBOL_METRIC_NAME = 16
+"""The text is `__name__`."""
+
+
+@kernel(BYTES, RU8, I8, I8, U8, U8, U8, U1, I8)
+def fill_symbols(
+    body: Any,
+    secrets: Any,
+    symbol_at: Any,
+    symbol_length: Any,
+    symbol_hi: Any,
+    symbol_lo: Any,
+    symbol_prefix: Any,
+    symbol_flags: Any,
+    wrong: Any,
+) -> Any:
+    """Fills the symbol table of a request that `count_v2` has walked; every array has one entry a symbol.
+
+    symbol_prefix: the first bytes, comparable as numbers. wrong: int64[2], becomes (FIRST_SYMBOL_NOT_EMPTY, offset)
+    where that is so.
+    """
+    k = secrets_tuple(secrets)
+    end = np.int64(body.size)
+    at, i = np.int64(0), np.int64(0)
+    while at < end:
+        tag, after = read_tag(body, at, end)
+        if tag != V2_REQUEST_SYMBOLS:
+            at = skip_value(body, after, end, tag)
+            continue
+        begin, at = read_length(body, after, end)
+        length = at - begin
+        if i == 0 and length > 0:
+            wrong[0], wrong[1] = FIRST_SYMBOL_NOT_EMPTY, begin
+        hi, lo, seen = hash_bytes(body, begin, length, np.uint64(0), k)
+        word = first_word(body, begin, length)
+        flags = telling_label(word, length)
+        if not seen & np.uint64(HIGH_BITS) or utf8_valid(body, begin, length):
+            flags |= SYMBOL_VALID
+        if is_metric_name_label(word, length):
+            flags |= SYMBOL_METRIC_NAME
+        symbol_at[i], symbol_length[i] = begin, length
+        symbol_hi[i], symbol_lo[i], symbol_prefix[i], symbol_flags[i] = hi, lo, prefix_of(word), np.uint8(flags)
+        i += 1
+    return np.int64(0)
+
+
+@step
+def _read_metadata_type(body: Any, at: Any, end: Any) -> Any:
+    """(type, next position or fault)."""
+    kind = np.int64(0)
+    while at < end:
+        tag, after = read_tag(body, at, end)
+        if after < 0:
+            return kind, after
+        if tag == METADATA_TYPE:
+            raw, at = read_varint(body, after, end)
+            kind = np.int64(raw)
+        else:
+            at = skip_value(body, after, end, tag)
+        if at < 0:
+            return kind, at
+    return kind, at
+
+
+@kernel(
+    BYTES, RU8, RI8, RI8, RI8, RU8, RU8, RU8, RU1, U8, U8, I8, F8, I8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, I8, I8,
+    I8, I8, I8,
+)  # fmt: skip
+def fill_v2(
+    body: Any,
+    secrets: Any,
+    limits: Any,
+    symbol_at: Any,
+    symbol_length: Any,
+    symbol_hi: Any,
+    symbol_lo: Any,
+    symbol_prefix: Any,
+    symbol_flags: Any,
+    row_hi: Any,
+    row_lo: Any,
+    times: Any,
+    values: Any,
+    starts: Any,
+    kinds: Any,
+    row_series: Any,
+    series: Any,
+    series_hi: Any,
+    series_lo: Any,
+    series_kinds: Any,
+    histograms: Any,
+    exemplars: Any,
+    names: Any,
+    rejections: Any,
+    noted: Any,
+    out: Any,
+    wrong: Any,
+) -> Any:
+    """Reads every series; returns 0 or a fault. Arguments as those of `fill_v1` and of `fill_symbols`.
+
+    starts: start ms of each row. series: [begin, end) is always the TimeSeries message, and entry 2 is 0. names:
+    int64[labels a series], scratch. wrong: int64[2] of (BAD_REFERENCE or ODD_REFERENCES, offset). out: int64[5],
+    becomes (rows, histograms, exemplars, noted, rows with a start).
+    """
+    k = secrets_tuple(secrets)
+    oldest, newest, most_labels, most_name, most_value = limits[0], limits[1], limits[2], limits[3], limits[4]
+    symbols = np.uint64(symbol_at.size)
+    body_end = np.int64(body.size)
+    at = np.int64(0)
+    rows, histogram_count, exemplar_count, noted_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    s, started, blob_bytes = np.int64(-1), np.int64(0), np.int64(0)
+    while at < body_end:
+        tag, after = read_tag(body, at, body_end)
+        if after < 0:
+            return after
+        if tag != V2_REQUEST_TIMESERIES:
+            at = skip_value(body, after, body_end, tag)
+            if at < 0:
+                return at
+            continue
+        begin, stop = read_length(body, after, body_end)
+        if begin < 0:
+            return begin
+        at = stop
+        s += 1
+        first_row, first_histogram, first_exemplar = rows, histogram_count, exemplar_count
+        hi, lo = np.uint64(0), np.uint64(0)
+        reason = np.int64(ACCEPTED)
+        sorted_so_far = True
+        told, labels, metadata_type, created = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        metric, name, last = np.int64(-1), np.int64(-1), np.int64(-1)
+        p = begin
+        while p < stop:
+            tag, q = read_tag(body, p, stop)
+            if q < 0:
+                return q
+            if tag == V2_SERIES_LABEL_REFS or tag == V2_SERIES_LABEL_REF:
+                e = stop
+                if tag == V2_SERIES_LABEL_REFS:
+                    q, e = read_length(body, q, stop)
+                    if q < 0:
+                        return q
+                    p = e
+                while q < e:
+                    raw, after = read_varint(body, q, e)
+                    if after < 0:
+                        return after
+                    if raw >= symbols:
+                        wrong[0], wrong[1] = BAD_REFERENCE, q
+                        return np.int64(0)
+                    q = after
+                    if tag == V2_SERIES_LABEL_REF:
+                        p = q
+                        e = q
+                    reference = np.int64(raw)
+                    if name < 0:
+                        name = reference
+                        continue
+                    this, name = name, np.int64(-1)
+                    if reason != ACCEPTED:
+                        continue
+                    name_length, value_length = symbol_length[this], symbol_length[reference]
+                    blob_bytes += name_length + value_length
+                    if name_length == 0:
+                        reason = np.int64(EMPTY_LABEL_NAME)
+                    elif name_length > most_name or value_length > most_value:
+                        reason = np.int64(LABEL_TOO_LONG)
+                    elif labels >= most_labels or blob_bytes > BLOB_BUDGET:
+                        reason = np.int64(TOO_MANY_LABELS)
+                    elif not symbol_flags[this] & symbol_flags[reference] & SYMBOL_VALID:
+                        reason = np.int64(INVALID_UTF8)
+                    if reason != ACCEPTED:
+                        continue
+                    if last >= 0:
+                        if symbol_prefix[this] < symbol_prefix[last] or (
+                            symbol_prefix[this] == symbol_prefix[last]
+                            and not text_less(
+                                body, symbol_at[last], symbol_length[last], symbol_at[this], symbol_length[this]
+                            )
+                        ):
+                            sorted_so_far = False
+                    last = this
+                    names[labels] = this
+                    labels += 1
+                    if value_length == 0:
+                        continue
+                    label_hi, label_lo = label_hash(
+                        symbol_hi[this], symbol_lo[this], symbol_hi[reference], symbol_lo[reference], k
+                    )
+                    hi += label_hi
+                    lo += label_lo
+                    flags = np.int64(symbol_flags[this])
+                    told |= flags & 7
+                    if flags & SYMBOL_METRIC_NAME:
+                        metric = reference
+                continue
+            if tag == V2_SERIES_CREATED:
+                raw, p = read_varint(body, q, stop)
+                if p < 0:
+                    return p
+                created = np.int64(raw)
+                continue
+            if (
+                tag != V2_SERIES_SAMPLES
+                and tag != V2_SERIES_HISTOGRAMS
+                and tag != V2_SERIES_EXEMPLARS
+                and tag != V2_SERIES_METADATA
+            ):
+                p = skip_value(body, q, stop, tag)
+                if p < 0:
+                    return p
+                continue
+            q, e = read_length(body, q, stop)
+            if q < 0:
+                return q
+            p = e
+            if tag == V2_SERIES_SAMPLES:
+                bits, time, start, after = read_sample(body, q, e)
+                if after < 0:
+                    return after
+                times[rows], values[rows], starts[rows] = time, bits_as_f64(bits), start
+                rows += 1
+            elif tag == V2_SERIES_METADATA:
+                metadata_type, after = _read_metadata_type(body, q, e)
+                if after < 0:
+                    return after
+            elif tag == V2_SERIES_HISTOGRAMS:
+                histograms[histogram_count, 0] = s
+                histograms[histogram_count, 1] = q
+                histograms[histogram_count, 2] = e
+                histograms[histogram_count, 3] = 0
+                histogram_count += 1
+            else:
+                exemplars[exemplar_count, 0] = s
+                exemplars[exemplar_count, 1] = q
+                exemplars[exemplar_count, 2] = e
+                exemplars[exemplar_count, 3] = 0
+                exemplar_count += 1
+        if name >= 0:
+            wrong[0], wrong[1] = ODD_REFERENCES, begin
+            return np.int64(0)
+        if reason == ACCEPTED and not sorted_so_far:
+            for i in range(labels):
+                for j in range(i):
+                    if names[i] == names[j] or (
+                        symbol_hi[names[i]] == symbol_hi[names[j]] and symbol_lo[names[i]] == symbol_lo[names[j]]
+                    ):
+                        reason = np.int64(REPEATED_LABEL)
+        if reason == ACCEPTED and metric < 0:
+            reason = np.int64(MISSING_NAME)
+        series[s, 0], series[s, 1], series[s, 2], series[s, 3] = begin, stop, 0, -1
+        if reason != ACCEPTED:
+            points = rows - first_row + histogram_count - first_histogram
+            noted_count = note_rejection(rejections, noted, noted_count, reason, points, s, np.int64(0))
+            rows, histogram_count, exemplar_count = first_row, first_histogram, first_exemplar
+            series[s, 2] = -1
+            continue
+        hi, lo = mix(hi, lo, k)
+        kind = np.uint8(series_kind(body, symbol_at[metric], symbol_length[metric], told, metadata_type))
+        series_hi[s], series_lo[s], series_kinds[s] = hi, lo, kind
+        for i in range(first_histogram, histogram_count):
+            histograms[i, 3] = created
+        kept = first_row
+        for row in range(first_row, rows):
+            time, value = times[row], values[row]
+            reason = value_reason(value, time, oldest, newest)
+            if reason != ACCEPTED:
+                noted_count = note_rejection(rejections, noted, noted_count, reason, 1, s, time)
+                continue
+            start = starts[row] if starts[row] != 0 else created
+            times[kept], values[kept], starts[kept] = time, value, start
+            started += np.int64(start != 0)
+            row_hi[kept], row_lo[kept], kinds[kept], row_series[kept] = hi, lo, kind, np.uint32(s)
+            series[s, 3] = kept
+            kept += 1
+        rows = kept
+    out[0], out[1], out[2], out[3], out[4] = rows, histogram_count, exemplar_count, noted_count, started
+    return np.int64(0)
+
+
+@kernel(BYTES, RI8, RI8, RI8x2, RU4, RI8x2, b1, i8, U4, U1, b1)
+def define_v2(
+    arena: Any,
+    symbol_at: Any,
+    symbol_length: Any,
+    series: Any,
+    row_series: Any,
+    override: Any,
+    overriding: Any,
+    most_labels: Any,
+    offsets: Any,
+    out: Any,
+    writing: Any,
+) -> Any:
+    """Label blobs of accepted rows, as `define_v1` makes them."""
+    labels = np.empty((most_labels + 1, 4), np.int64)
+    at = np.int64(0)
+    offsets[0] = 0
+    for row in range(row_series.size):
+        s = np.int64(row_series[row])
+        p, end = series[s, 0], series[s, 1]
+        count, metric, name = np.int64(0), np.int64(0), np.int64(-1)
+        while p < end:
+            # The fill pass has walked these bytes to their end, so no position is a fault here.
+            tag, q = read_tag(arena, p, end)
+            if tag != V2_SERIES_LABEL_REFS and tag != V2_SERIES_LABEL_REF:
+                p = skip_value(arena, q, end, tag)
+                continue
+            stop = end
+            if tag == V2_SERIES_LABEL_REFS:
+                q, stop = read_length(arena, q, end)
+                p = stop
+            while q < stop:
+                raw, q = read_varint(arena, q, stop)
+                if tag == V2_SERIES_LABEL_REF:
+                    p = q
+                    stop = q
+                reference = np.int64(raw)
+                if name < 0:
+                    name = reference
+                    continue
+                if is_metric_name_label(first_word(arena, symbol_at[name], symbol_length[name]), symbol_length[name]):
+                    metric = count
+                count = put_label(
+                    labels, count, symbol_at[name], symbol_length[name], symbol_at[reference], symbol_length[reference]
+                )
+                name = np.int64(-1)
+        if overriding:
+            count = override_labels(labels, count, override, row, metric)
+        sort_labels(arena, labels, count)
+        at = write_blob(arena, labels, count, out, at, writing)
+        if not writing:
+            offsets[row + 1] = np.uint32(at)
+    return at
+
+
+@kernel(BYTES, RI8, RI8, i8, i8, I8x2)
+def describe_v2(body: Any, symbol_at: Any, symbol_length: Any, begin: Any, end: Any, places: Any) -> Any:
+    """The first labels of a series, good or bad, as (name at, length, value at, length) into places, int64[m, 4];
+    returns how many. The fill pass has walked these bytes."""
+    found, name, p = np.int64(0), np.int64(-1), begin
+    while p < end and found < places.shape[0]:
+        tag, q = read_tag(body, p, end)
+        if tag != V2_SERIES_LABEL_REFS and tag != V2_SERIES_LABEL_REF:
+            p = skip_value(body, q, end, tag)
+            continue
+        stop = end
+        if tag == V2_SERIES_LABEL_REFS:
+            q, stop = read_length(body, q, end)
+            p = stop
+        while q < stop and found < places.shape[0]:
+            raw, q = read_varint(body, q, stop)
+            if tag == V2_SERIES_LABEL_REF:
+                p = q
+                stop = q
+            reference = np.int64(raw)
+            if name < 0:
+                name = reference
+                continue
+            places[found, 0], places[found, 1] = symbol_at[name], symbol_length[name]
+            places[found, 2], places[found, 3] = symbol_at[reference], symbol_length[reference]
+            name = np.int64(-1)
+            found += 1
+    return found
