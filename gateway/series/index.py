@@ -1,0 +1,300 @@
+"""The shard's index: label set to series id (sid), and everything known of a series besides its baseline.
+
+Sids are dense, 32 bits, and index every array of the program that has an entry a series. A sid is given to another
+series only after it was forgotten, and its generation is raised then; whoever keeps state by sid compares generations.
+
+Who may call. Two reader threads define series and read the arrays; the API looks series up. Definitions, expiry and
+look-ups take the lock. The arrays are read without it: a thread only reads entries of sids that it was given, pinned
+entries are never changed, and blobs never move inside the arena. When capacity grows an array is replaced by a larger
+copy, so take the arrays anew for each frame. A time noted by `touch` in the old copy during that moment may be lost,
+which an expiry of hours does not notice.
+
+Memory. The arena and the arrays are reserved as address space and become real as they are filled: 26 bytes a series,
+11 to 23 bytes of slots, and the label blob rounded up to 16 bytes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.selfmetrics import counter, gauge
+from gateway.telemetry.columns import Definitions
+from gateway.telemetry.labels import decode_label_blob, encode_label_blob
+from kernels import label_index as table
+
+log = structlog.get_logger(__name__)
+
+ACTIVE_SERIES = gauge("active_series", "Series the index holds.")
+EXPIRED = counter("expired_series", "Series forgotten because no point came for `series.expiry`.")
+ARENA_BYTES = gauge("label_bytes", "Bytes of label blobs, chunks of forgotten series included.")
+
+UNRESOLVED: Final = table.UNRESOLVED
+_MAP_NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; named by Python from 3.12 on
+_ARENA_BYTES: Final = 16 * 2**30
+_LEAST_CAPACITY: Final = 1 << 12
+_EXPIRED_AT_ONCE: Final = 100_000
+_READERS: Final = 8
+
+Matcher = tuple[str, str, str]
+"""Label name, operator (one of = != =~ !~), value; regular expressions match the whole value."""
+
+
+def _reserve(size: int) -> NDArray[np.uint8]:
+    """Zeroed bytes that take memory only when written; less than asked where the system grants no more."""
+    while True:
+        try:
+            return np.frombuffer(
+                mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE), np.uint8
+            )
+        except OSError:
+            if size <= 2**24:
+                raise
+            size //= 2
+
+
+def _grown(array: NDArray[np.generic], capacity: int) -> NDArray[np.generic]:
+    larger = np.zeros(capacity, array.dtype)
+    larger[: len(array)] = array
+    return larger
+
+
+class SeriesIndex:
+    """See the module's text. Implements telemetry.resolved.SeriesView.
+
+    capacity: how many series the arrays hold before they grow; address space only.
+    """
+
+    def __init__(self, capacity: int = 2_000_000, *, arena_bytes: int = _ARENA_BYTES) -> None:
+        capacity = max(capacity, _LEAST_CAPACITY)
+        self._lock = threading.Lock()
+        self._seed = np.uint64(secrets.randbits(64))
+        self._slots = np.zeros(2 * _LEAST_CAPACITY, np.uint64)
+        self._state = np.zeros(table.X_STATE, np.int64)
+        self._state[table.X_FREE_SID] = -1
+        self._chunks = np.full(table.SIZE_CLASSES, -1, np.int64)
+        self._arena = _reserve(arena_bytes)
+        self._offsets = np.zeros(capacity, np.uint64)
+        self._lengths = np.zeros(capacity, np.uint32)
+        self._kinds = np.zeros(capacity, np.uint8)
+        self._generations = np.zeros(capacity, np.uint32)
+        self._last_seen = np.zeros(capacity, np.int64)
+        self._pins = np.zeros(capacity, np.uint8)
+        self._readers: dict[str, int] = {}
+
+    @property
+    def label_arena(self) -> NDArray[np.uint8]:
+        """See SeriesView."""
+        return self._arena
+
+    @property
+    def label_offsets(self) -> NDArray[np.uint64]:
+        """See SeriesView."""
+        return self._offsets
+
+    @property
+    def label_lengths(self) -> NDArray[np.uint32]:
+        """See SeriesView."""
+        return self._lengths
+
+    @property
+    def kinds(self) -> NDArray[np.uint8]:
+        """See SeriesView."""
+        return self._kinds
+
+    @property
+    def generations(self) -> NDArray[np.uint32]:
+        """See SeriesView."""
+        return self._generations
+
+    @property
+    def last_seen_ms(self) -> NDArray[np.int64]:
+        """int64[capacity]: newest point time of a sid."""
+        return self._last_seen
+
+    @property
+    def active_count(self) -> int:
+        """Series the index holds."""
+        return int(self._state[table.X_LIVE])
+
+    @property
+    def end_sid(self) -> int:
+        """Every sid given so far is under this."""
+        return int(self._state[table.X_NEXT_SID])
+
+    def pin_of(self, reader: str) -> int:
+        """The bit under which a reader pins series; the same for the same name. At most eight readers."""
+        with self._lock:
+            number = self._readers.setdefault(reader, len(self._readers))
+        if number >= _READERS:
+            raise ValueError("an index has at most eight readers")
+        return 1 << number
+
+    def define(self, definitions: Definitions, *, pin: int = 0, seen_ms: int = 0) -> NDArray[np.uint32]:
+        """uint32[m]: the sids of label sets, entering those that are new; UNRESOLVED for an empty label set.
+
+        pin: bit from `pin_of`; the series stays until `release` with the same bit. seen_ms: counts as a point's time
+        for expiry. A kind other than unknown replaces the kind known so far.
+        """
+        m = len(definitions)
+        sids = np.empty(m, np.uint32)
+        done = 0
+        with self._lock:
+            while True:
+                done = table.define_series(
+                    definitions.blobs,
+                    definitions.offsets,
+                    definitions.kinds,
+                    done,
+                    self._seed,
+                    pin,
+                    seen_ms,
+                    self._slots,
+                    self._state,
+                    self._chunks,
+                    self._arena,
+                    self._offsets,
+                    self._lengths,
+                    self._kinds,
+                    self._generations,
+                    self._last_seen,
+                    self._pins,
+                    sids,
+                )
+                if done == m:
+                    break
+                self._enlarge(m - done, int(definitions.offsets[done + 1] - definitions.offsets[done]))
+            ACTIVE_SERIES.set(self._state[table.X_LIVE])
+            ARENA_BYTES.set(self._state[table.X_ARENA_END])
+        return sids
+
+    def _enlarge(self, coming: int, blob_bytes: int) -> None:
+        """Make room for at least one more series. Under the lock."""
+        state = self._state
+        if state[table.X_USED_SLOTS] * 10 >= len(self._slots) * 7:
+            size = len(self._slots)
+            # Half full after the rebuild, which also drops the places of forgotten series.
+            while (state[table.X_LIVE] + min(coming, int(state[table.X_LIVE]) + 1)) * 2 > size:
+                size *= 2
+            slots = np.zeros(size, np.uint64)
+            table.rebuild_slots(self._seed, slots, state, self._arena, self._offsets, self._lengths)
+            self._slots = slots
+        if state[table.X_FREE_SID] < 0 and state[table.X_NEXT_SID] >= len(self._lengths):
+            capacity = 2 * len(self._lengths)
+            self._offsets = _grown(self._offsets, capacity)  # type: ignore[assignment]
+            self._kinds = _grown(self._kinds, capacity)  # type: ignore[assignment]
+            self._generations = _grown(self._generations, capacity)  # type: ignore[assignment]
+            self._last_seen = _grown(self._last_seen, capacity)  # type: ignore[assignment]
+            self._pins = _grown(self._pins, capacity)  # type: ignore[assignment]
+            # Last, because its length is what the kernel takes for the capacity.
+            self._lengths = _grown(self._lengths, capacity)  # type: ignore[assignment]
+        if state[table.X_ARENA_END] + 2 * blob_bytes + 8192 > len(self._arena):
+            arena = _reserve(max(2 * len(self._arena), len(self._arena) + 4 * blob_bytes))
+            end = int(state[table.X_ARENA_END])
+            arena[:end] = self._arena[:end]
+            self._arena = arena
+
+    def release(self, sids: NDArray[np.uint32], pin: int) -> None:
+        """A reader no longer maps local ids to these series."""
+        with self._lock:
+            table.release_pins(sids, pin, self._pins)
+
+    def touch(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> None:
+        """Note point times of series, as `LocalIds.resolve` does for rows."""
+        np.maximum.at(self._last_seen, sids, times_ms)
+
+    def expire(self, cutoff_ms: int) -> NDArray[np.uint32]:
+        """Forget series without a point since cutoff_ms that no reader pins; their sids (at most 100,000 a call).
+
+        A sid returned here may be given to another series, with a raised generation, from now on.
+        """
+        expired = np.empty(_EXPIRED_AT_ONCE, np.uint32)
+        with self._lock:
+            count = table.expire_series(
+                cutoff_ms,
+                self._seed,
+                self._slots,
+                self._state,
+                self._chunks,
+                self._arena,
+                self._offsets,
+                self._lengths,
+                self._last_seen,
+                self._pins,
+                expired,
+            )
+            ACTIVE_SERIES.set(self._state[table.X_LIVE])
+        EXPIRED.inc(count)
+        return expired[:count]
+
+    def sid_of(self, blob: bytes) -> int | None:
+        """The sid of a label blob."""
+        with self._lock:
+            sid = table.find_series(
+                np.frombuffer(blob, np.uint8), self._seed, self._slots, self._arena, self._offsets, self._lengths
+            )
+        return None if sid < 0 else int(sid)
+
+    def blob(self, sid: int) -> bytes:
+        """The label blob of a sid; empty if the sid is free."""
+        begin = int(self._offsets[sid])
+        return self._arena[begin : begin + int(self._lengths[sid])].tobytes() if self._lengths[sid] else b""
+
+    def labels(self, sid: int) -> dict[str, str]:
+        """The label set of a sid; empty if the sid is free."""
+        return decode_label_blob(self.blob(sid))
+
+    def find(self, matchers: Sequence[Matcher], limit: int) -> list[int]:
+        """Sids of the series that all matchers accept, ascending, at most `limit`. A label that is absent has the
+        value "". Raises ValueError for an unknown operator or a bad regular expression."""
+        tests = [(name, _test(operator, value)) for name, operator, value in matchers]
+        with self._lock:
+            end = self.end_sid
+            candidates = (self._lengths[:end] > 0).astype(np.uint8)
+            for name, operator, value in matchers:
+                if operator == "=" and value:
+                    # The walk over all blobs costs a few nanoseconds a label here, microseconds in Python.
+                    entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
+                    table.keep_series_with(entry, end, self._arena, self._offsets, self._lengths, candidates)
+            sids = np.flatnonzero(candidates).tolist()
+            return list(_accepted(sids, self.labels, tests, limit))
+
+
+def _accepted(
+    sids: Iterable[int],
+    labels_of: Callable[[int], dict[str, str]],
+    tests: Sequence[tuple[str, Callable[[str], bool]]],
+    limit: int,
+) -> Iterable[int]:
+    found = 0
+    for sid in sids:
+        if found >= limit:
+            return
+        labels = labels_of(sid) if tests else {}
+        if all(test(labels.get(name, "")) for name, test in tests):
+            found += 1
+            yield sid
+
+
+def _test(operator: str, value: str) -> Callable[[str], bool]:
+    if operator == "=":
+        return lambda given: given == value
+    if operator == "!=":
+        return lambda given: given != value
+    if operator not in ("=~", "!~"):
+        raise ValueError(f'"{operator}" is not a matcher; expected one of = != =~ !~')
+    try:
+        pattern = re.compile(value)
+    except re.error as error:
+        raise ValueError(f'"{value}" is not a regular expression: {error}') from error
+    if operator == "=~":
+        return lambda given: pattern.fullmatch(given) is not None
+    return lambda given: pattern.fullmatch(given) is None
