@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -213,9 +214,10 @@ def _load_skab(root: Path, key: str) -> list[Recording]:
 
 
 # PetShop: five rows an issue, put behind the fault-free recording where its time of day continues. One recording an
-# issue: the series in which the symptom is seen. Issues without a visible effect (6 robust σ) are left out.
+# issue: the series in which the symptom is seen; labelled where it is beyond 6 robust σ, left out where it never is.
 
 
+@lru_cache(maxsize=4)
 def _petshop_table(path: Path) -> tuple[dict[tuple[str, str, str], int], Floats]:
     rows = _read_csv(path)
     names = {(rows[0][j], rows[1][j], rows[2][j]): j for j in range(1, len(rows[0]))}
@@ -248,19 +250,19 @@ def _load_petshop(root: Path, key: str) -> list[Recording]:
     values = np.concatenate([normal[:cut, column], issue[:, issue_column]])
     times = normal[0, 0] + 300.0 * np.arange(len(values))
     before = normal[:cut, column][np.isfinite(normal[:cut, column])]
-    after = issue[:, issue_column][np.isfinite(issue[:, issue_column])]
-    if len(before) < 100 or len(after) < 2:
+    if len(before) < 100:
         return []
     centre = float(np.median(before))
-    sigma = max(1.4826 * float(np.median(np.abs(before - centre))), 0.01 * abs(centre), 1e-9)
-    if float(np.median(np.abs(after - centre))) < 6 * sigma:
+    off = np.abs(before - centre)
+    sigma = 1.4826 * float(np.median(off)) or 1.25 * float(off.mean())
+    sigma = max(sigma, 1e-3 * abs(centre), 1e-9)
+    # The first rows of an issue are still normal, and so are often its last.
+    visible = np.flatnonzero(np.abs(issue[:, issue_column] - centre) >= 6 * sigma)
+    if len(visible) == 0:
         return []
     labels = np.zeros(len(values), np.int8)
-    labels[cut:] = 1
-    return [
-        Recording("petshop", f"{key}/{'/'.join(wanted[0])}", times, values, labels, 300.0,
-                  [Event(float(times[cut]), float(times[-1]), kind="visible")])
-    ]  # fmt: skip
+    labels[cut + visible[0] : cut + visible[-1] + 1] = 1
+    return [Recording("petshop", f"{key}/{'/'.join(wanted[0])}", times, values, labels, 300.0, _events(times, labels))]
 
 
 # Nezha: one group a pod, labels from the injection times. TimeStamp of 2022 is 200,000,000 s too high and
@@ -281,6 +283,11 @@ def _nezha_keys(root: Path) -> list[str]:
     return sorted(keys)
 
 
+def _nezha_faults(folder: Path, day: str) -> list[dict[str, str]]:
+    document: dict[str, list[dict[str, str]]] = json.loads((folder / f"{day}-fault_list.json").read_text())
+    return [fault for hour in document.values() for fault in hour]
+
+
 def _load_nezha(root: Path, key: str) -> list[Recording]:
     day, pod = key.split("/")
     folder = root / "nezha" / "rca_data" / day
@@ -289,8 +296,7 @@ def _load_nezha(root: Path, key: str) -> list[Recording]:
     times = np.array([_unix(row[0][:19]) for row in rows])
     faults = [
         (_unix(fault["inject_time"]), fault["inject_type"])
-        for hour in json.loads((folder / f"{day}-fault_list.json").read_text()).values()
-        for fault in hour
+        for fault in _nezha_faults(folder, day)
         if fault["inject_pod"] == pod
     ]
     table = {header[j]: np.array([_number(row[j]) for row in rows]) for j in range(3, len(header))}
@@ -303,6 +309,11 @@ def _load_nezha(root: Path, key: str) -> list[Recording]:
         else:
             neutral.append(Opening(start, start + _NEZHA_FAULT_S))
     labels = np.zeros(len(times), np.int8)
+    # A fault in another pod may be felt here: that time is neither normal nor this pod's.
+    for other in _nezha_faults(folder, day):
+        if other["inject_pod"] != pod:
+            start = _unix(other["inject_time"])
+            neutral.append(Opening(start - 60.0, start + 2 * _NEZHA_FAULT_S))
     for event in events:
         labels[(times >= event.start) & (times <= event.end)] = 1
     return [

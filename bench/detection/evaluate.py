@@ -14,7 +14,7 @@ from bench.detection.datasets import DATA_SETS, Recording
 from bench.detection.detectors import Detector, Scored
 from bench.detection.injections import Fault, Slice, inject, robust_sigma
 from bench.detection.nab_score import FileScores, window_rows
-from bench.detection.protocol import judge_group, judge_recording, run, score_by_row
+from bench.detection.protocol import judge_members, judge_recording, run, score_by_row
 from bench.detection.vus_pr import period_of, vus_pr
 from gateway.baseline.scorecard import Event, Judged, Opening, Scorecard
 
@@ -151,7 +151,7 @@ def labelled_unit(root: Path, dataset: str, key: str, detector: Detector) -> lis
 
 def _group(recordings: Sequence[Recording], scored: Sequence[Scored]) -> Piece:
     """A machine, pod or plant: its alerts together, its scores fused."""
-    card = judge_group(recordings, scored)
+    card = judge_members(recordings, scored)
     first = recordings[0]
     piece = Piece(first.dataset, first.group, card, points=sum(len(r.values) for r in recordings))
     if first.vus_slices and first.dataset != "nezha":

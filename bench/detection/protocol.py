@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from bench.detection.datasets import Recording, runs
+from bench.detection.datasets import Recording
 from bench.detection.detectors import Detector, Scored
-from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, openings_of, scored_span
+from gateway.baseline.scorecard import Event, Rules, Scorecard, judge, openings_of, scored_span
 
 
 def scored_time(recording: Recording) -> tuple[float, float]:
@@ -30,34 +30,20 @@ def judge_recording(recording: Recording, scored: Scored, events: Sequence[Event
     )
 
 
-def judge_group(recordings: Sequence[Recording], scored: Iterable[Scored], quorum: int = 1) -> Scorecard:
-    """One scorecard for recordings that share their labels: the group is in alert while `quorum` members are."""
-    openings: list[Opening] = []
-    for one in scored:
-        openings += openings_of(one.times_s, one.alert)
-    first = recordings[0]
-    start, end = scored_time(first)
-    return judge(
-        first.events,
-        quorum_openings(openings, quorum),
-        interval_s=first.interval_s,
-        scored_from=start,
-        scored_to=end,
-        rules=Rules(merge_s=first.merge_s),
-        neutral=first.neutral,
-    )
+def judge_members(recordings: Sequence[Recording], scored: Sequence[Scored]) -> Scorecard:
+    """One scorecard for recordings that share their labels, each sending its own alerts.
 
-
-def quorum_openings(openings: Sequence[Opening], quorum: int) -> list[Opening]:
-    """Stretches in which at least `quorum` of the given openings are open."""
-    if not openings:
-        return []
-    times = np.array([o.start for o in openings] + [o.end for o in openings])
-    steps = np.array([1] * len(openings) + [-1] * len(openings))
-    # A start sorts before an end at the same time, so that touching openings are one.
-    order = np.lexsort((-steps, times))
-    times, depth = times[order], np.cumsum(steps[order])
-    return [Opening(float(times[a]), float(times[min(b + 1, len(times) - 1)])) for a, b in runs(depth >= quorum)]
+    An event is found by whichever member's alert comes first; the alerts of all members count.
+    """
+    cards = [judge_recording(recording, one) for recording, one in zip(recordings, scored, strict=True)]
+    total = Scorecard()
+    for card in cards:
+        total.add(card)
+    # Every member was asked for the same events, in the same order.
+    total.events = [
+        min(same, key=lambda j: (not j.found, j.delay_s)) for same in zip(*(c.events for c in cards), strict=True)
+    ]
+    return total
 
 
 def run(recording: Recording, detector: Detector) -> Scored:
