@@ -1,7 +1,8 @@
 """From label blobs to series ids: open addressing over a hash of the bytes, with the blobs in one arena.
 
-A slot is a word: the upper 32 bits of the blob's hash above `sid + 1`; 0 is empty, TOMBSTONE a place whose series was
-forgotten. Equal upper bits are followed by a comparison of the bytes, so two label sets are never taken for one.
+A slot is a word: 32 bits of the blob's hash, the tag, above `sid + 1`; 0 is empty, TOMBSTONE a place whose series was
+forgotten. The probe starts at the tag modulo the table's size, so a larger table is filled without a look at the blobs.
+Equal tags are followed by a comparison of the bytes, so two label sets are never taken for one.
 
 Blobs lie in the arena in chunks of 16 bytes or a multiple (powers of two above 4 KiB). A forgotten blob's chunk is
 chained to others of its size and taken again by the next blob of that size, so addresses never move while somebody
@@ -88,7 +89,7 @@ def _find(
 ) -> Any:
     """(sid, slot): the series with these bytes and where it is entered, or (-1, where to enter it)."""
     tag = h & np.uint64(0xFFFFFFFF00000000)
-    place = h & mask
+    place = (h >> np.uint64(32)) & mask
     free = np.int64(-1)
     while True:
         word = slots[np.int64(place)]
@@ -202,34 +203,28 @@ def find_series(
 ) -> int:
     """The sid of a label blob, -1 if there is none."""
     if blob.size == 0:
-        return np.int64(-1)
+        return -1
     h = _hash(blob, np.int64(0), blob.size, seed)
     sid, _ = _find(slots, np.uint64(slots.size - 1), h, blob, np.int64(0), blob.size, arena, offsets, lengths)
-    return sid
+    found: int = sid
+    return found
 
 
-@kernel(u8, U8, I8, RU1, RU8, RU4)
-def rebuild_slots(
-    seed: int,
-    slots: NDArray[np.uint64],
-    state: NDArray[np.int64],
-    arena: NDArray[np.uint8],
-    offsets: NDArray[np.uint64],
-    lengths: NDArray[np.uint32],
-) -> int:
-    """Enter all live series into `slots` (uint64[power of two], zeros, with room for them); returns how many."""
-    mask = np.uint64(slots.size - 1)
+@kernel(RU8, U8)
+def copy_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> int:
+    """Enter the series of `old` into `new` (uint64[power of two], zeros, with room for them), without the places of
+    forgotten ones; returns how many."""
+    mask = np.uint64(new.size - 1)
     entered = 0
-    for sid in range(state[X_NEXT_SID]):
-        if lengths[sid] == np.uint32(0) or entered >= slots.size - 1:
+    for i in range(old.size):
+        word = old[i]
+        if word == np.uint64(0) or word == np.uint64(TOMBSTONE) or entered >= new.size - 1:
             continue
-        h = _hash(arena, np.int64(offsets[sid]), np.int64(lengths[sid]), seed)
-        place = h & mask
-        while slots[np.int64(place)] != np.uint64(0):
+        place = (word >> np.uint64(32)) & mask
+        while new[np.int64(place)] != np.uint64(0):
             place = (place + np.uint64(1)) & mask
-        slots[np.int64(place)] = (h & np.uint64(0xFFFFFFFF00000000)) | np.uint64(sid + 1)
+        new[np.int64(place)] = word
         entered += 1
-    state[X_USED_SLOTS] = entered
     return entered
 
 
@@ -259,7 +254,7 @@ def expire_series(
         if lengths[sid] == np.uint32(0) or last_seen[sid] >= cutoff_ms or pins[sid] != np.uint8(0):
             continue
         at, length = np.int64(offsets[sid]), np.int64(lengths[sid])
-        place = _hash(arena, at, length, seed) & mask
+        place = (_hash(arena, at, length, seed) >> np.uint64(32)) & mask
         while np.int64(slots[np.int64(place)] & np.uint64(0xFFFFFFFF)) != sid + 1:
             place = (place + np.uint64(1)) & mask
         slots[np.int64(place)] = np.uint64(TOMBSTONE)

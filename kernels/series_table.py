@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.jit import I8, RI8, RU1, RU4, RU8, U1, U4, U8, i8, kernel, step
+from kernels.prefetch import prefetch
 
 REFUSED: Final = 0xFFFFFFFF
 """Local id of a row whose series may not be added."""
@@ -33,6 +34,9 @@ E_NEW: Final = 4
 E_REFUSED: Final = 5
 """Out: rows refused by this call."""
 E_STATE: Final = 6
+
+_AHEAD: Final = 24
+"""Rows between asking for a slot's cache line and using it."""
 
 
 @step
@@ -73,6 +77,8 @@ def resolve_hashes(
     previous_mask = np.uint64(previous.size // 2 - 1)
     room = slots.size // 2 * 7 // 10
     for row in range(first, n):
+        if row + _AHEAD < n:
+            prefetch(slots, np.int64(hash_hi[row + _AHEAD] & mask) * 2)
         high, low = hash_hi[row], hash_lo[row]
         at = _find(slots, mask, high, low)
         entry = slots[2 * at + 1] & np.uint64(0xFFFFFFFF)

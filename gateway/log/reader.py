@@ -100,30 +100,31 @@ class SegmentReader:
                 return
             limit = self._limit(end)
             if self.position.offset >= limit:
-                if self._successor is None and not self._find_successor(end):
+                if self._successor is not None:
+                    self._leave_segment()
+                elif not self._find_successor(end):
                     return
-                self._leave_segment()
                 continue
             data = self._read(min(limit - self.position.offset, min(budget, CHUNK_BYTES)))
             before = self.position
-            for item in self._frames(data, limit):
-                yield item
+            yield from self._frames(data, limit)
             taken = self.position.offset - before.offset
             if taken:
                 budget -= taken
             elif not self._step(limit):
-                if self._successor is None and not self._find_successor(end):
+                if self._successor is not None:
+                    self._cause = "corrupt_frame"
+                    DAMAGED_BYTES.inc(limit - self.position.offset)
+                    self._leave_segment()
+                elif not self._find_successor(end):
                     return  # an unfinished frame at the log's end
-                self._cause = "corrupt_frame"
-                DAMAGED_BYTES.inc(limit - self.position.offset)
-                self._leave_segment()
 
     def _frames(
         self, data: NDArray[np.uint8], limit: int
     ) -> Iterator[tuple[FrameHeader, NDArray[np.uint8], int, LogPosition]]:
         """The sound frames at the beginning of `data`, which was read at the current position."""
         assert self._segment is not None
-        view, at, base = memoryview(data), 0, self.position.offset
+        view, at, base = data.data, 0, self.position.offset
         while True:
             header = FrameHeader.parse(view, at, self._segment.nonce)
             if header is None or base + at + header.nbytes > limit:
@@ -132,7 +133,7 @@ class SegmentReader:
                 if at:
                     return
                 data = self._read(header.nbytes)  # a frame larger than one read
-                view = memoryview(data)
+                view = data.data
                 if len(data) < header.nbytes:
                     return
             if not payload_is_sound(header, view, at):
@@ -197,7 +198,7 @@ class SegmentReader:
         return False
 
     def _find_successor(self, end: LogPosition | None) -> bool:
-        """Look again whether the segment has been closed by a next one."""
+        """Look again whether a next segment has closed this one; then its end is final and is to be read up to."""
         assert self._segment is not None
         if end is not None and end.segment <= self._segment.number:
             return False
@@ -205,11 +206,8 @@ class SegmentReader:
         following = [s.number for s in segments if s.number > self._segment.number]
         if not following or (end is not None and following[0] > end.segment):
             return False
-        # What was appended between our last look and the closing is still to be read.
-        own = next((s for s in segments if s.number == self._segment.number), None)
         self._successor = following[0]
-        if own is not None:
-            self._segment = own
+        self._segment = next((s for s in segments if s.number == self._segment.number), self._segment)
         return True
 
     def _limit(self, end: LogPosition | None) -> int:
@@ -222,21 +220,14 @@ class SegmentReader:
         return os.fstat(self._fd).st_size
 
     def _leave_segment(self) -> None:
-        if self.position.offset < (self._segment.end if self._segment is not None else 0):
-            if self._cause != "corrupt_frame":
-                return  # frames were added between the last look and the closing
-        following = self._successor
-        assert following is not None
-        cause = self._cause
         self.close()
         self._successor = None
         self.position = LogPosition(self.position.segment + 1, 0)
-        self._cause = cause
 
     def _read(self, size: int) -> NDArray[np.uint8]:
         """`size` bytes at the current position, fewer at the file's end. Raises DiskFailed."""
         buffer = np.empty(size, np.uint8)
-        view, done = memoryview(buffer), 0
+        view, done = buffer.data, 0
         try:
             while done < size:
                 got = os.preadv(self._fd, [view[done:]], self.position.offset + done)

@@ -9,6 +9,7 @@ first sweep; with none registered nothing is undelivered and age and size alone 
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,7 +106,7 @@ class Retention:
         with self._lock:
             oldest = self._clock.time_ns() - int(self._settings.retention * 1e9)
             segments = list_segments(self._directory, self._edge)
-            for segment, following in zip(segments, segments[1:], strict=False):
+            for segment, following in pairwise(segments):
                 closed_ns = following.header.created_ns if following.header is not None else None
                 if segment.number == self._open_segment or closed_ns is None or closed_ns > oldest:
                     continue

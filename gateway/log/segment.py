@@ -34,6 +34,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -172,7 +173,7 @@ class RowLayout:
 def frame_view(header: FrameHeader, data: NDArray[np.uint8], at: int, position: LogPosition) -> Frame:
     """A Frame whose columns are views of `data` (uint8), where the frame's header stands at byte `at`."""
     layout, base = RowLayout(header), at + FRAME_HEADER_BYTES
-    n, m, k = header.rows, header.definitions, header.exemplars
+    n, k = header.rows, header.exemplars
 
     def column(begin: int, count: int, dtype: type[np.generic], size: int) -> NDArray[np.generic]:
         return data[base + begin : base + begin + count * size].view(dtype)
@@ -318,9 +319,12 @@ def list_segments(directory: Path, edge: int) -> list[SegmentFile]:
         if number not in found or path == segment_path(directory, edge, number):
             found[number] = SegmentFile(number, path, header, size)
     ordered = [found[number] for number in sorted(found)]
-    for i, (segment, following) in enumerate(zip(ordered, ordered[1:], strict=False)):
+    for i, (segment, following) in enumerate(pairwise(ordered)):
+        # Its size is final only now that a following segment has been seen.
+        end = segment.path.stat().st_size if segment.path.exists() else segment.end
         if following.header is not None and following.header.previous_segment == segment.number:
-            ordered[i] = segment._replace(end=min(segment.end, following.header.previous_end))
+            end = min(end, following.header.previous_end)
+        ordered[i] = segment._replace(end=end)
     return ordered
 
 

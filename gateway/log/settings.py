@@ -7,7 +7,7 @@ from typing import Literal
 from gateway.settings_types import ByteSize, Duration, Settings
 
 
-class LogSettings(Settings):
+class LogSettings(Settings, frozen=True, kw_only=True):
     """Section `[log]`."""
 
     durability: Literal["fsync", "os"] = "fsync"

@@ -238,7 +238,7 @@ class SegmentWriter:
             edge=self._edge,
             first_row=self.next_row,
             nonce=self._nonce,
-            payload_crc=crc32c(memoryview(buffer)[FRAME_HEADER_BYTES:]),
+            payload_crc=crc32c(buffer.data[FRAME_HEADER_BYTES:]),
         )
         buffer[:FRAME_HEADER_BYTES] = np.frombuffer(header.pack(), np.uint8)
         self._pending.append(buffer)
@@ -449,7 +449,7 @@ def _kept_exemplars(exemplars: ExemplarColumns, keep: NDArray[np.bool_]) -> Exem
 
 def _write_all(fd: int, buffers: Sequence[NDArray[np.uint8]], offset: int) -> None:
     """Write the buffers one after another from byte `offset`. Raises OSError."""
-    views = [memoryview(b) for b in buffers]
+    views = [b.data for b in buffers]
     while views:
         batch = views[:_BUFFERS_PER_WRITE]
         written = os.pwritev(fd, batch, offset)

@@ -52,9 +52,8 @@ def _reserve(size: int) -> NDArray[np.uint8]:
     """Zeroed bytes that take memory only when written; less than asked where the system grants no more."""
     while True:
         try:
-            return np.frombuffer(
-                mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE), np.uint8
-            )
+            area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+            return np.frombuffer(area, np.uint8)
         except OSError:
             if size <= 2**24:
                 raise
@@ -76,7 +75,7 @@ class SeriesIndex:
     def __init__(self, capacity: int = 2_000_000, *, arena_bytes: int = _ARENA_BYTES) -> None:
         capacity = max(capacity, _LEAST_CAPACITY)
         self._lock = threading.Lock()
-        self._seed = np.uint64(secrets.randbits(64))
+        self._seed = secrets.randbits(64)
         self._slots = np.zeros(2 * _LEAST_CAPACITY, np.uint64)
         self._state = np.zeros(table.X_STATE, np.int64)
         self._state[table.X_FREE_SID] = -1
@@ -185,7 +184,7 @@ class SeriesIndex:
             while (state[table.X_LIVE] + min(coming, int(state[table.X_LIVE]) + 1)) * 2 > size:
                 size *= 2
             slots = np.zeros(size, np.uint64)
-            table.rebuild_slots(self._seed, slots, state, self._arena, self._offsets, self._lengths)
+            state[table.X_USED_SLOTS] = table.copy_slots(self._slots, slots)
             self._slots = slots
         if state[table.X_FREE_SID] < 0 and state[table.X_NEXT_SID] >= len(self._lengths):
             capacity = 2 * len(self._lengths)

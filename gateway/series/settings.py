@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.settings_types import Duration, Settings
 
 
-class SeriesSettings(Settings):
+class SeriesSettings(Settings, frozen=True, kw_only=True):
     """Section `[series]`."""
 
     expiry: Duration = Duration(86_400)
