@@ -1,0 +1,118 @@
+"""An alert: a label set that somebody says is wrong, from a start to an end.
+
+Rules of the subject:
+  * The label set is the identity; its fingerprint is 64-bit FNV-1a over the sorted pairs, each name and value
+    followed by the byte 0xFF (Prometheus `model.LabelSet.Fingerprint`), written as 16 hexadecimal digits.
+  * An alert is active while now < ends; an end that came with the alert always rules over one that was only assumed.
+  * A new report for the same label set replaces the old one, except that overlapping reports are merged.
+Alerts are immutable: a change makes a new object, so a reader in another thread sees one consistent state.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from gateway.alerting.moments import NEVER
+
+ALERT_NAME: Final = "alertname"
+_LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_FNV_OFFSET: Final = 14695981039346656037
+_FNV_PRIME: Final = 1099511628211
+_MASK: Final = 0xFFFFFFFFFFFFFFFF
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One alert. Moments are nanoseconds since the epoch."""
+
+    fingerprint: str
+    labels: dict[str, str]
+    """Sorted by name, no empty values."""
+    annotations: dict[str, str] = {}
+    starts: int
+    ends: int
+    updated: int
+    assumed_end: bool = False
+    """The end was not given but is `updated` plus the resolve timeout."""
+    generator_url: str = ""
+    origin: str = "api"
+    """Who reported it: api, anomaly, pagerduty, opsgenie, webhook."""
+
+    def active(self, now: int) -> bool:
+        """Whether the alert is firing at `now`; the end itself is no longer part of it."""
+        return now < self.ends
+
+    @property
+    def name(self) -> str:
+        """The label `alertname`, or "" without one."""
+        return self.labels.get(ALERT_NAME, "")
+
+
+def fingerprint(labels: Mapping[str, str]) -> str:
+    """16 hexadecimal digits, equal to Prometheus' fingerprint of the same labels."""
+    text = bytearray()
+    for name in sorted(labels):
+        text += name.encode("utf-8", "surrogatepass")
+        text.append(0xFF)
+        text += labels[name].encode("utf-8", "surrogatepass")
+        text.append(0xFF)
+    state = _FNV_OFFSET
+    for byte in text:
+        state = ((state ^ byte) * _FNV_PRIME) & _MASK
+    return f"{state:016x}"
+
+
+def merge(old: Alert, new: Alert) -> Alert:
+    """What two overlapping reports of one label set say together."""
+    if new.updated < old.updated:
+        old, new = new, old
+    starts = min(old.starts, new.starts)
+    ends = new.ends
+    if not new.active(new.updated):
+        # Both ended: the later end that somebody named wins.
+        if not old.active(new.updated) and old.ends > new.ends:
+            ends = old.ends
+    elif old.ends > new.ends and not old.assumed_end and old.ends != NEVER:
+        ends = old.ends
+    if (starts, ends) == (new.starts, new.ends):
+        return new
+    return msgspec.structs.replace(new, starts=starts, ends=ends)
+
+
+def combine(old: Alert | None, new: Alert) -> Alert:
+    """The alert to keep when `new` arrives and `old` is what we hold."""
+    if old is None:
+        return new
+    overlaps = old.starts < new.ends < old.ends or old.starts < new.starts < old.ends
+    return merge(old, new) if overlaps else new
+
+
+def problem_of(labels: Mapping[str, str], annotations: Mapping[str, str], starts: int, ends: int) -> str | None:
+    """Why such an alert is refused, or None."""
+    if not labels:
+        return "at least one label pair required"
+    if ends < starts:
+        return "start time must be before end time"
+    for kind, pairs in (("label", labels), ("annotation", annotations)):
+        for name, value in pairs.items():
+            if _LABEL_NAME.fullmatch(name) is None and (not name or not _is_utf8(name)):
+                return f"invalid {kind} set: invalid name {name!r}"
+            if not _is_utf8(value):
+                return f"invalid {kind} set: invalid value {value!r}"
+    return None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def sort_key(alert: Alert) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """Order inside a notification: by job, by instance, then by the labels."""
+    return alert.labels.get("job", ""), alert.labels.get("instance", ""), tuple(alert.labels.items())

@@ -1,0 +1,89 @@
+"""Anomalies as alerts: what the baselines found, in the words of the alert router.
+
+Rules of the subject:
+  * One open anomaly is one alert; it has no assumed end and stays active until the anomaly is resolved.
+  * The labels are those of the series, with `alertname`, `service`, `metric` and `severity` set; a label of the
+    series by one of these names becomes `exported_…`. The severity is part of the identity, so it only rises while an
+    anomaly is open: the alert of the lower severity ends when that of the higher one begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from gateway.alerting.alert import ALERT_NAME, Alert, fingerprint
+from gateway.alerting.moments import NEVER, SECOND
+from gateway.telemetry.anomaly import SEVERITIES, Anomaly
+
+NAME: Final = "AnomalyDetected"
+SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
+"""Where the name of a service is looked for, in this order."""
+_OWN: Final = frozenset({ALERT_NAME, "service", "metric", "severity"})
+
+
+class KnownAnomaly(msgspec.Struct, frozen=True):
+    """What is remembered of an anomaly while it is open and for a while after."""
+
+    fingerprint: str
+    severity: str
+    closed: int = 0
+    """When it was resolved; 0 while open."""
+
+
+def labels_of(series: Mapping[str, str], severity: str) -> dict[str, str]:
+    """The alert's labels, sorted, without empty values."""
+    service = next((series[name] for name in SERVICE_LABELS if series.get(name)), "")
+    labels = {
+        (f"exported_{name}" if name in _OWN and not (name == "service" and value == service) else name): value
+        for name, value in series.items()
+        if name != "__name__"
+    }
+    labels |= {ALERT_NAME: NAME, "service": service, "metric": series.get("__name__", ""), "severity": severity}
+    return {name: labels[name] for name in sorted(labels) if labels[name]}
+
+
+def higher(one: str, other: str) -> str:
+    """The higher of two severities."""
+    return max(one, other, key=lambda name: SEVERITIES.index(name) if name in SEVERITIES else 0)
+
+
+def alert_of(anomaly: Anomaly, severity: str, now: int, external_url: str) -> Alert:
+    """The alert of an anomaly that is open, or that ended if its state is "resolved"."""
+    labels = labels_of(anomaly.series, severity)
+    metric = anomaly.series.get("__name__", "a series")
+    annotations = {
+        "summary": f"{metric}: {_number(anomaly.value)}, expected {_range(anomaly)}",
+        "reasons": "; ".join(anomaly.reasons),
+        "score": f"{anomaly.score:.3f}",
+        "value": _number(anomaly.value),
+        "expected": _number(anomaly.expected),
+        "expected_range": _range(anomaly),
+        "anomaly_id": anomaly.id,
+        "trace_ids": ", ".join(reference.trace_id for reference in anomaly.exemplars),
+    }
+    ended = anomaly.state == "resolved"
+    starts = min(anomaly.detected_ns or round(anomaly.time * SECOND), now)
+    ends = max(starts, min(round((anomaly.ended or anomaly.time) * SECOND), now)) if ended else NEVER
+    return Alert(
+        fingerprint=fingerprint(labels),
+        labels=labels,
+        annotations={name: value for name, value in annotations.items() if value},
+        starts=starts,
+        ends=ends,
+        updated=now,
+        generator_url=f"{external_url}/#/anomalies/{anomaly.id}" if external_url else "",
+        origin="anomaly",
+    )
+
+
+def _number(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.6g}"
+
+
+def _range(anomaly: Anomaly) -> str:
+    if anomaly.lower is None or anomaly.upper is None:
+        return "no range yet"
+    return f"{anomaly.lower:.6g} to {anomaly.upper:.6g}"

@@ -1,0 +1,289 @@
+"""Requests to receivers over HTTP: options, address guard, and the class of every failure.
+
+Rules of the subject:
+  * Only an address that the operator wrote in the configuration is asked; nothing from an alert becomes an address.
+  * Link-local addresses (cloud metadata lives there) are never asked. Other internal addresses are asked when the
+    settings allow it, and never as the target of a redirect. The guard stands at name resolution, so a name that
+    changes its answer between check and connection does not pass.
+  * 2xx is delivered. 429, 5xx and every failure of connection or time is tried again, after Retry-After if given.
+    Everything else is final.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import ipaddress
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+import aiohttp
+import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from gateway.alerting.document import Value
+from gateway.alerting.notification import Again, Delivered, Outcome, Refused
+from gateway.settings_types import Secret
+
+MAX_REDIRECTS: Final = 3
+MAX_ANSWER: Final = 65536
+MAX_RETRY_AFTER: Final = 3600.0
+
+
+class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`http_config` of the configuration."""
+
+    username: str = ""
+    password: Secret = Secret("")
+    authorization_type: str = "Bearer"
+    credentials: Secret = Secret("")
+    follow_redirects: bool = True
+    proxy_url: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    server_name: str = ""
+    insecure_skip_verify: bool = False
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The TLS context, or None for the default one."""
+        if not (self.ca_file or self.cert_file or self.insecure_skip_verify):
+            return None
+        context = ssl.create_default_context(cafile=self.ca_file or None)
+        if self.cert_file:
+            context.load_cert_chain(self.cert_file, self.key_file or None)
+        if self.insecure_skip_verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back: status, headers in lower case, the first 64 KiB of the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON, or None."""
+        try:
+            return msgspec.json.decode(self.body)
+        except msgspec.DecodeError:
+            return None
+
+
+def read_http_options(value: Value | None, default: HttpOptions) -> HttpOptions:
+    """An `http_config` section; raises ConfigError. `enable_http2` is taken and changes nothing: HTTP/1.1 is spoken."""
+    if value is None:
+        return default
+    section = value.section()
+    found: dict[str, Any] = {"follow_redirects": section.boolean("follow_redirects", True)}
+    section.boolean("enable_http2", True)
+    found["proxy_url"] = section.text("proxy_url")
+    basic, authorization = section.take("basic_auth"), section.take("authorization")
+    bearer = section.secret("bearer_token")
+    if sum((basic is not None, authorization is not None, bool(bearer))) > 1:
+        raise value.refuse("at most one of basic_auth, authorization and bearer_token may be given")
+    if basic is not None:
+        below = basic.section()
+        found |= {"username": below.text("username"), "password": below.secret("password")}
+        below.finish("username, password, password_file")
+    if authorization is not None:
+        below = authorization.section()
+        found |= {"authorization_type": below.text("type", "Bearer"), "credentials": below.secret("credentials")}
+        below.finish("type, credentials, credentials_file")
+    if bearer:
+        found["credentials"] = bearer
+    tls = section.take("tls_config")
+    if tls is not None:
+        below = tls.section()
+        for key in ("ca_file", "cert_file", "key_file", "server_name"):
+            found[key] = below.text(key)
+        found["insecure_skip_verify"] = below.boolean("insecure_skip_verify", False)
+        below.finish("ca_file, cert_file, key_file, server_name, insecure_skip_verify")
+    section.finish("basic_auth, authorization, bearer_token, tls_config, follow_redirects, proxy_url, enable_http2")
+    options = HttpOptions(**found)
+    try:
+        options.tls()
+    except (OSError, ssl.SSLError) as error:
+        raise value.refuse(f"the TLS files cannot be used: {error}") from error
+    return options
+
+
+def read_url(value: Value) -> str:
+    """An http or https address; raises ConfigError."""
+    url = value.text()
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise value.refuse(f'"{url}" is not an http or https address')
+    return url
+
+
+def internal(address: str) -> str | None:
+    """Why an IP address is internal, or None for a public one."""
+    ip = ipaddress.ip_address(address.split("%")[0])
+    mapped = getattr(ip, "ipv4_mapped", None)
+    ip = mapped or ip
+    if ip.is_link_local:
+        return "link-local"
+    if ip.is_global and not ip.is_multicast:
+        return None
+    return "internal"
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names and refuses what the guard forbids."""
+
+    def __init__(self, *, allow_internal: bool) -> None:
+        self._allow_internal = allow_internal
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """See aiohttp."""
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
+        allowed: list[ResolveResult] = []
+        for its_family, _, protocol, _, address in found:
+            if self.allows(str(address[0])):
+                allowed.append(
+                    ResolveResult(
+                        hostname=host, host=str(address[0]), port=port, family=its_family, proto=protocol, flags=0
+                    )
+                )
+        if not allowed:
+            raise OSError(f"{host} is an internal address, which the settings do not allow")
+        return allowed
+
+    def allows(self, address: str) -> bool:
+        """Whether an IP address may be asked."""
+        kind = internal(address)
+        return kind is None or (kind == "internal" and self._allow_internal)
+
+    async def close(self) -> None:
+        """See aiohttp."""
+
+
+class HttpDelivery:
+    """The HTTP client of all channels."""
+
+    def __init__(self, *, allow_internal: bool, timeout: float = 10.0) -> None:
+        self._allow_internal = allow_internal
+        self._timeout = timeout
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+
+    async def close(self) -> None:
+        """Closes the connections; idempotent."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+
+    def _session(self, allow_internal: bool) -> aiohttp.ClientSession:
+        session = self._sessions.get(allow_internal)
+        if session is None:
+            connector = aiohttp.TCPConnector(
+                resolver=GuardedResolver(allow_internal=allow_internal),
+                use_dns_cache=False,
+                limit=256,
+                limit_per_host=64,
+            )
+            session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=self._timeout),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=True,
+                headers={"User-Agent": "telemetry-gateway"},
+            )
+            self._sessions[allow_internal] = session
+        return session
+
+    async def post(
+        self, url: str, body: bytes, *, headers: Mapping[str, str], options: HttpOptions, method: str = "POST"
+    ) -> Answer:
+        """One request, redirects followed as the options say. Raises aiohttp.ClientError, OSError or TimeoutError."""
+        sent = dict(headers)
+        if options.username:
+            sent["Authorization"] = aiohttp.encode_basic_auth(options.username, options.password.reveal())
+        elif options.credentials:
+            sent["Authorization"] = f"{options.authorization_type} {options.credentials.reveal()}"
+        allow = self._allow_internal
+        origin = urlsplit(url).netloc
+        for _ in range(MAX_REDIRECTS + 1):
+            self._check_literal(url, allow)
+            async with self._session(allow).request(
+                method,
+                url,
+                data=body,
+                headers=sent,
+                allow_redirects=False,
+                ssl=options.tls() or True,
+                server_hostname=options.server_name or None,
+                proxy=options.proxy_url or None,
+            ) as response:
+                text = await response.content.read(MAX_ANSWER)
+                location = response.headers.get("Location")
+                if not options.follow_redirects or response.status not in (307, 308) or location is None:
+                    return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, text)
+                url = urljoin(url, location)
+                if urlsplit(url).netloc != origin:
+                    # A stranger decides where this goes: public addresses only, and without our credentials.
+                    allow = False
+                    sent.pop("Authorization", None)
+        return Answer(310, {}, b"too many redirects")
+
+    def _check_literal(self, url: str, allow: bool) -> None:
+        # aiohttp does not ask the resolver about a literal address.
+        host = urlsplit(url).hostname or ""
+        try:
+            permitted = GuardedResolver(allow_internal=allow).allows(host)
+        except ValueError:
+            return
+        if not permitted:
+            raise OSError(f"{host} is an internal address, which the settings do not allow")
+
+
+def outcome_of(answer: Answer, memory: Mapping[str, str] | None = None) -> Outcome:
+    """The class of an answer by its status."""
+    if 200 <= answer.status < 300:
+        return Delivered(dict(memory or {}))
+    text = answer.body[:200].decode("utf-8", "replace").strip()
+    reason = f"HTTP {answer.status}: {text}" if text else f"HTTP {answer.status}"
+    if answer.status == 429 or answer.status >= 500:
+        return Again(reason, retry_after(answer.headers))
+    return Refused(reason)
+
+
+def retry_after(headers: Mapping[str, str], now: float | None = None) -> float | None:
+    """Seconds from a Retry-After header (a number or a date), at most an hour."""
+    text = headers.get("retry-after", "").strip()
+    if not text:
+        return None
+    try:
+        return min(max(float(text), 0.0), MAX_RETRY_AFTER)
+    except ValueError:
+        pass
+    try:
+        moment = email.utils.parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+    date = headers.get("date", "")
+    try:
+        base = email.utils.parsedate_to_datetime(date).timestamp() if now is None else now
+    except (TypeError, ValueError):
+        return None
+    return min(max(moment - base, 0.0), MAX_RETRY_AFTER)
+
+
+def failure_of(error: Exception) -> Again:
+    """The outcome of an exception that `post` raises."""
+    if isinstance(error, TimeoutError):
+        return Again("no answer in time")
+    return Again(f"{type(error).__name__}: {error}"[:300])
+
+
+FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError)
+"""What `post` may raise."""

@@ -1,0 +1,273 @@
+"""The alert router: the engine with a store below, couriers beside, and the clock running.
+
+Life cycle: new → started → stopped. `start` reads the store and makes up for the time away; `stop` is idempotent and
+bounded. Everything the router promises (`await post_alerts`, `set_silence`, …) is on disk when the call returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import structlog
+
+from gateway.alerting.alert import Alert
+from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
+from gateway.alerting.channels import make_channels
+from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
+from gateway.alerting.courier import Courier
+from gateway.alerting.engine import Engine
+from gateway.alerting.group import GroupRecord
+from gateway.alerting.http_delivery import HttpDelivery
+from gateway.alerting.moments import SECOND
+from gateway.alerting.notification import Channel
+from gateway.alerting.notification_log import LogEntry
+from gateway.alerting.outbox import SlotRecord
+from gateway.alerting.settings import AlertingSettings
+from gateway.alerting.silence import Silence
+from gateway.alerting.sqlite_store import SqliteStore
+from gateway.alerting.store import ALERT, ANOMALY, GROUP, NOTIFICATION_LOG, OUTBOX, RUNTIME, SILENCE, Store
+from gateway.clock import Clock
+from gateway.selfmetrics import TASK_FAILURES, counter, gauge
+from gateway.telemetry.anomaly import Anomaly
+
+CHUNK: Final = 32
+"""Alerts taken in one go; then the loop gets its turn."""
+ALIVE_SECONDS: Final = 10
+PRUNE_SECONDS: Final = 3600
+LONGEST_WAIT: Final = 1.0
+CLOSED_RETENTION: Final = 3 * 86400 * SECOND
+"""Resolved anomalies are remembered this long, so that reading their log again does not open them again."""
+
+_RECEIVED = counter("alerting_alerts_received", "Alert reports taken.", ["origin"])
+_ACTIVE = gauge("alerting_alerts", "Alerts known, by state.", ["state"])
+_log = structlog.get_logger(__name__)
+
+ChannelFactory = Callable[[Configuration, HttpDelivery], dict[str, Channel]]
+
+
+class AlertRouter:
+    """See the head of the file. All methods run on the loop that called `start`."""
+
+    def __init__(
+        self,
+        settings: AlertingSettings,
+        state_dir: Path,
+        clock: Clock,
+        *,
+        external_url: str = "",
+        store: Store | None = None,
+        channels: ChannelFactory | None = None,
+    ) -> None:
+        """Raises ConfigError if the configuration cannot be used."""
+        self.settings, self.clock, self.external_url = settings, clock, external_url
+        self.configuration = self._load_configuration()
+        self.engine = Engine(self.configuration, external_url=external_url)
+        self.store: Store = store or SqliteStore(state_dir / "alerting.sqlite")
+        self.started_at = 0
+        self._make_channels: ChannelFactory = channels or (
+            lambda configuration, delivery: make_channels(configuration, settings, delivery, clock)
+        )
+        self._delivery: HttpDelivery | None = None
+        self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
+        self._timers: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._anomalies: dict[str, KnownAnomaly] = {}
+        self._last_alive = 0
+        self._next_prune = 0
+        self._stopped = False
+
+    def _load_configuration(self) -> Configuration:
+        if self.settings.config_file:
+            return load_configuration(Path(self.settings.config_file))
+        return built_in_configuration(self.settings.webhook_url)
+
+    # Life cycle
+
+    async def start(self) -> None:
+        """Raises StateError if the store cannot be read."""
+        await asyncio.to_thread(self.store.open)
+        now = self.clock.time_ns()
+        self.started_at = now
+        await asyncio.to_thread(self._restore, now)
+        await self.commit()
+        self._delivery = HttpDelivery(
+            allow_internal=self.settings.allow_internal_receivers, timeout=self.settings.delivery_timeout
+        )
+        self._start_couriers()
+        self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
+
+    def _restore(self, now: int) -> None:
+        read = self.store.records
+        engine = self.engine
+        for key, body in read(NOTIFICATION_LOG):
+            engine.log.load(key, msgspec.json.decode(body, type=LogEntry))
+        for _, body in read(SILENCE):
+            engine.load_silence(msgspec.json.decode(body, type=Silence))
+        for key, body in read(ANOMALY):
+            self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
+        runtime = dict(read(RUNTIME))
+        last_alive = int(runtime.get("alive", b"0")) or now
+        alert_decoder = msgspec.json.Decoder(Alert)
+        engine.load(
+            [alert_decoder.decode(body) for _, body in read(ALERT)],
+            {key: msgspec.json.decode(body, type=GroupRecord) for key, body in read(GROUP)},
+            {key: msgspec.json.decode(body, type=SlotRecord) for key, body in read(OUTBOX)},
+            now,
+            last_alive=last_alive,
+            grace=round(self.settings.restart_grace * SECOND),
+        )
+
+    async def stop(self) -> None:
+        """Ends every task, writes what is left and closes the store; idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        if self._timers is not None:
+            self._timers.cancel()
+            await asyncio.gather(self._timers, return_exceptions=True)
+        await self._stop_couriers()
+        if self._delivery is not None:
+            await self._delivery.close()
+        if self.started_at:
+            self._mark_alive(self.clock.time_ns())
+            with contextlib.suppress(Exception):  # the store itself has logged it; closing goes on
+                await asyncio.wait_for(self.commit(), 10.0)
+        await asyncio.to_thread(self.store.close)
+
+    def _start_couriers(self) -> None:
+        assert self._delivery is not None
+        for key, channel in self._make_channels(self.configuration, self._delivery).items():
+            courier = Courier(
+                key, channel, self.engine, self.clock, self.settings.delivery_timeout, self._after_attempt
+            )
+            self._couriers[key] = (courier, asyncio.create_task(courier.run(), name=f"courier {key}"))
+
+    async def _stop_couriers(self) -> None:
+        couriers, self._couriers = list(self._couriers.values()), {}
+        for _, task in couriers:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in couriers), return_exceptions=True)
+
+    async def reload(self) -> None:
+        """Reads the configuration again; raises ConfigError and changes nothing if it cannot be used."""
+        configuration = await asyncio.to_thread(self._load_configuration)
+        await self._stop_couriers()
+        self.configuration = configuration
+        self.engine.reload(configuration, self.clock.time_ns())
+        self._start_couriers()
+        await self.commit()
+        self._wake.set()
+
+    # Time
+
+    async def _run_timers(self) -> None:
+        while True:
+            try:
+                wait = self._run_due()
+            except Exception as error:  # noqa: BLE001 - outermost edge of the task
+                TASK_FAILURES.labels("alerting timers").inc()
+                _log.error("an alerting timer failed", error=repr(error), exc_info=True)
+                wait = LONGEST_WAIT
+            if wait <= 0:
+                await asyncio.sleep(0)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    def _run_due(self) -> float:
+        """Runs a bounded share of what is due; gives the seconds until there is more."""
+        now = self.clock.time_ns()
+        ran = self.engine.tick(now, limit=8)
+        if ran:
+            for courier, _ in self._couriers.values():
+                courier.wake()
+        if now >= self._last_alive + ALIVE_SECONDS * SECOND:
+            self._mark_alive(now)
+            _ACTIVE.labels("active").set(len(self.engine.alerts))
+            _ACTIVE.labels("groups").set(len(self.engine.groups))
+        if now >= self._next_prune:
+            self._next_prune = now + PRUNE_SECONDS * SECOND
+            self.store.forget(now - round(self.settings.history_retention * SECOND))
+            for key, known in list(self._anomalies.items()):
+                if known.closed and known.closed < now - CLOSED_RETENTION:
+                    del self._anomalies[key]
+                    self.engine.journal.drop(ANOMALY, key)
+        self._commit_soon()
+        return min((self.engine.next_due() - now) / SECOND, LONGEST_WAIT)
+
+    def _mark_alive(self, now: int) -> None:
+        self._last_alive = now
+        self.engine.journal.put(RUNTIME, "alive", now)
+
+    def _after_attempt(self) -> None:
+        self._commit_soon()
+        self._wake.set()
+
+    def _commit_soon(self) -> None:
+        if self.engine.journal:
+            self.store.commit(self.engine.journal.take())
+
+    async def commit(self) -> None:
+        """Everything changed until now is on disk when this returns. Raises DiskFailed, ShuttingDown."""
+        await asyncio.wrap_future(self.store.commit(self.engine.journal.take()))
+
+    # What others say
+
+    async def post_alerts(self, alerts: Sequence[Alert]) -> None:
+        """Takes checked alerts; durable when this returns. Raises DiskFailed, ShuttingDown."""
+        waiting = []
+        for start in range(0, len(alerts), CHUNK):
+            chunk = alerts[start : start + CHUNK]
+            self.engine.receive(chunk, self.clock.time_ns())
+            waiting.append(asyncio.wrap_future(self.store.commit(self.engine.journal.take())))
+            if len(alerts) > CHUNK:
+                await asyncio.sleep(0)
+        for alert in alerts[:1]:
+            _RECEIVED.labels(alert.origin).inc(len(alerts))
+        self._wake.set()
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def submit_anomaly(self, anomaly: Anomaly) -> None:
+        """An anomaly opened, changed or ended; durable when this returns. Raises DiskFailed, ShuttingDown.
+
+        Submitting the same record again changes nothing, so a reader of the anomalies log may start again anywhere.
+        """
+        now = self.clock.time_ns()
+        known = self._anomalies.get(anomaly.id)
+        resolved = anomaly.state == "resolved"
+        if (known is not None and known.closed) or (known is None and resolved):
+            return
+        severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
+        alert = alert_of(anomaly, severity, now, self.external_url)
+        reports = [alert]
+        if known is not None and known.fingerprint != alert.fingerprint:
+            old = self.engine.alerts.get(known.fingerprint)
+            if old is not None and old.active(now):
+                reports.insert(0, msgspec.structs.replace(old, ends=now, updated=now))
+        remembered = KnownAnomaly(alert.fingerprint, severity, closed=now if resolved else 0)
+        self._anomalies[anomaly.id] = remembered
+        self.engine.journal.put(ANOMALY, anomaly.id, remembered)
+        await self.post_alerts(reports)
+
+    async def set_silence(self, silence: Silence) -> str:
+        """Creates (empty id) or edits a silence; gives its id. Raises NotFound, RequestError, DiskFailed."""
+        silence_id = self.engine.set_silence(silence, self.clock.time_ns())
+        await self.commit()
+        self._wake.set()
+        return silence_id
+
+    async def expire_silence(self, silence_id: str) -> None:
+        """Ends a silence; idempotent. Raises NotFound, DiskFailed."""
+        self.engine.expire_silence(silence_id, self.clock.time_ns())
+        await self.commit()
+        self._wake.set()

@@ -1,0 +1,68 @@
+"""Settings of alerting."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.settings_types import Duration, Secret, Settings
+
+
+class SmsReceiver(Settings, frozen=True):
+    """`[[alerting.sms]]`: adds text messages through Twilio's form interface to a receiver of the configuration."""
+
+    receiver: str
+    """Name of the receiver in alertmanager.yml."""
+    account_sid: str
+    """Twilio account, "AC…"."""
+    auth_token: Secret
+    """Its token; may be a file or an environment variable."""
+    sender: str
+    """Number that the messages come from, "+…"."""
+    to: tuple[str, ...]
+    """Numbers to tell, one message each."""
+    api_url: str = "https://api.twilio.com"
+    """Base address of the interface."""
+    send_resolved: bool = False
+    """Whether an end is told as well."""
+
+
+class AppriseReceiver(Settings, frozen=True):
+    """`[[alerting.apprise]]`: adds the channels that the apprise library knows to a receiver of the configuration."""
+
+    receiver: str
+    """Name of the receiver in alertmanager.yml."""
+    urls: tuple[Secret, ...]
+    """Addresses as apprise writes them, for instance "mailtos://…" or "tgram://…"."""
+    send_resolved: bool = True
+    """Whether an end is told as well."""
+
+
+class AlertingSettings(Settings, frozen=True):
+    """`[alerting]`."""
+
+    config_file: str = ""
+    """Path of an Alertmanager configuration (alertmanager.yml). Empty: the built-in one, everything to the console."""
+    webhook_url: str = ""
+    """Shortcut without a configuration file: one webhook receiver for all alerts."""
+    webhook_signing_secret: Secret = msgspec.field(default_factory=lambda: Secret(""))
+    """Key of the HMAC-SHA256 signature on outgoing webhooks. Empty: not signed."""
+    allow_internal_receivers: bool = True
+    """Whether receivers on loopback and private addresses may be told; the addresses come from the operator alone.
+    Link-local addresses and redirects to internal ones are refused in any case."""
+    delivery_timeout: Duration = Duration(10)
+    """Longest time one delivery attempt may take, seconds."""
+    restart_grace: Duration = Duration(120)
+    """After a start, alerts whose end was only assumed and passed while the gateway was down stay active this long, so
+    that their sender can report them again. Seconds."""
+    history_retention: Duration = Duration(90 * 86400)
+    """Age at which recorded alert history is removed, seconds."""
+    oncall_file: str = ""
+    """Path of a YAML file with teams, schedules, escalation policies and runbooks. Empty: none."""
+    silence_warning: Duration = Duration(15 * 60)
+    """How long before its end a silence that still mutes active alerts is announced as an alert. 0: never. Seconds."""
+    storm_threshold: int = 500
+    """New alerts within a minute from which storm mode holds. 0: never."""
+    sms: tuple[SmsReceiver, ...] = ()
+    """Text-message channels."""
+    apprise: tuple[AppriseReceiver, ...] = ()
+    """Long-tail channels."""

@@ -1,0 +1,145 @@
+"""Silences: matchers that mute alerts for a span of time.
+
+Rules of the subject:
+  * A silence holds in [starts, ends): the start belongs to it, the end does not.
+  * It is asked when a notification is due, never when an alert arrives.
+  * An edit keeps the id where its meaning for the past does not change (comment, author, end; of a pending one also the
+    start). Changed matchers, or a changed start of one that is active, expire the old silence and make a new id.
+  * Expiring an active silence sets its end to now; a pending one gets both ends set to now. Expiring twice changes
+    nothing.
+  * Expired silences are kept for RETENTION, so that people can look at them and make them anew.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from gateway.alerting.journal import Journal
+from gateway.alerting.matcher import Matcher, all_match
+from gateway.alerting.moments import SECOND
+from gateway.alerting.store import SILENCE
+from gateway.errors import NotFound, RequestError
+
+RETENTION: Final = 120 * 3600 * SECOND
+
+
+class Silence(msgspec.Struct, frozen=True, kw_only=True):
+    """One silence; moments in nanoseconds."""
+
+    id: str
+    matchers: tuple[Matcher, ...]
+    starts: int
+    ends: int
+    updated: int
+    created_by: str = ""
+    comment: str = ""
+
+    def state(self, now: int) -> str:
+        """pending, active or expired."""
+        if now < self.starts:
+            return "pending"
+        return "active" if now < self.ends else "expired"
+
+
+class Silences:
+    """All silences; changes go to the journal. `version` grows with every change."""
+
+    def __init__(self, journal: Journal, new_id: Callable[[], str] = lambda: str(uuid.uuid4())) -> None:
+        self._journal = journal
+        self._new_id = new_id
+        self._all: dict[str, Silence] = {}
+        self.version = 0
+
+    def load(self, silence: Silence) -> None:
+        """At start."""
+        self._all[silence.id] = silence
+        self.version += 1
+
+    def get(self, silence_id: str) -> Silence:
+        """Raises NotFound."""
+        silence = self._all.get(silence_id)
+        if silence is None:
+            raise NotFound(f"silence {silence_id} not found")
+        return silence
+
+    def set(self, wanted: Silence, now: int) -> str:
+        """Creates (empty id) or edits; gives the id it has now. Raises NotFound, RequestError."""
+        check(wanted)
+        if wanted.id:
+            old = self.get(wanted.id)
+            if _same_meaning(old, wanted, now):
+                if wanted.ends <= now:
+                    raise RequestError("the end must be in the future")
+                self._store(msgspec.structs.replace(wanted, updated=now))
+                return wanted.id
+            if old.state(now) != "expired":
+                self.expire(old.id, now)
+        if wanted.ends <= now:
+            raise RequestError("invalid silence: the end must be in the future")
+        made = msgspec.structs.replace(wanted, id=self._new_id(), starts=max(wanted.starts, now), updated=now)
+        self._store(made)
+        return made.id
+
+    def expire(self, silence_id: str, now: int) -> bool:
+        """Ends it now; False if it had ended. Raises NotFound."""
+        silence = self.get(silence_id)
+        state = silence.state(now)
+        if state == "expired":
+            return False
+        starts = now if state == "pending" else silence.starts
+        self._store(msgspec.structs.replace(silence, starts=starts, ends=now, updated=now))
+        return True
+
+    def _store(self, silence: Silence) -> None:
+        self._all[silence.id] = silence
+        self.version += 1
+        self._journal.put(SILENCE, silence.id, silence)
+
+    def active(self, now: int) -> list[Silence]:
+        """Those that hold now."""
+        return [silence for silence in self._all.values() if silence.starts <= now < silence.ends]
+
+    def muting(self, labels: Mapping[str, str], now: int) -> list[str]:
+        """Sorted ids of the silences that mute this label set now."""
+        return sorted(silence.id for silence in self.active(now) if all_match(silence.matchers, labels))
+
+    def prune(self, now: int) -> int:
+        """Forgets those that ended longer than RETENTION ago; gives their number."""
+        old = [silence.id for silence in self._all.values() if silence.ends + RETENTION < now]
+        for silence_id in old:
+            del self._all[silence_id]
+            self._journal.drop(SILENCE, silence_id)
+        return len(old)
+
+    def __iter__(self) -> Iterator[Silence]:
+        return iter(self._all.values())
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+def check(silence: Silence) -> None:
+    """Raises RequestError for a silence that nobody can mean."""
+    if not silence.matchers:
+        raise RequestError("invalid silence: at least one matcher required")
+    if all(matcher.matches({}) for matcher in silence.matchers):
+        raise RequestError("invalid silence: at least one matcher must not match the empty string")
+    if not silence.starts or not silence.ends:
+        raise RequestError("invalid silence: start and end are required")
+    if silence.ends < silence.starts:
+        raise RequestError("invalid silence: end time must not be before start time")
+    if silence.ends == silence.starts:
+        raise RequestError("invalid silence: start time must not be equal to end time")
+
+
+def _same_meaning(old: Silence, new: Silence, now: int) -> bool:
+    if sorted(old.matchers) != sorted(new.matchers):
+        return False
+    state = old.state(now)
+    if state == "active":
+        return new.starts == old.starts and new.ends >= now
+    return state == "pending" and new.starts >= now

@@ -1,0 +1,335 @@
+"""Alertmanager's API v2 over the alert router.
+
+Answers are those of Alertmanager, so that amtool, Prometheus, vmalert, Grafana and Karma work unmodified. A body of an
+error is a JSON string. A 2xx to a POST or DELETE is given only when the change is on disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+from prometheus_client import Gauge
+
+from gateway.alerting.alert import Alert, fingerprint, problem_of
+from gateway.alerting.listing import Listing, Selection
+from gateway.alerting.matcher import Matcher, make, parse_matchers, pattern
+from gateway.alerting.moments import ABSENT, format_moment, parse_moment
+from gateway.alerting.router import AlertRouter
+from gateway.alerting.silence import Silence
+from gateway.errors import GatewayError, NotFound, RequestError, RetryLater
+from gateway.selfmetrics import REGISTRY
+
+API_VERSION: Final = "0.25.0"
+"""The Alertmanager whose interface this is; Karma and Grafana choose their dialect by it."""
+MAX_BODY: Final = 64 * 2**20
+_TRUE: Final = frozenset({"true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"})
+_STATE_ORDER: Final = {"active": 0, "pending": 1, "expired": 2}
+
+_build_info = Gauge(
+    "alertmanager_build_info",
+    "The Alertmanager interface that is spoken.",
+    ["version", "revision", "branch", "goversion"],
+    registry=REGISTRY,
+)
+_build_info.labels(API_VERSION, "", "", "").set(1)
+
+
+class PostedAlert(msgspec.Struct):
+    """One item of POST /alerts."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str] | None = None
+    startsAt: str | None = None  # noqa: N815 - name on the wire
+    endsAt: str | None = None  # noqa: N815 - name on the wire
+    generatorURL: str | None = None  # noqa: N815 - name on the wire
+
+
+class PostedMatcher(msgspec.Struct):
+    """A matcher of a silence."""
+
+    name: str
+    value: str
+    isRegex: bool  # noqa: N815 - name on the wire
+    isEqual: bool = True  # noqa: N815 - name on the wire
+
+
+class PostedSilence(msgspec.Struct):
+    """POST /silences."""
+
+    matchers: list[PostedMatcher]
+    startsAt: str  # noqa: N815 - name on the wire
+    endsAt: str  # noqa: N815 - name on the wire
+    createdBy: str  # noqa: N815 - name on the wire
+    comment: str
+    id: str | None = None
+
+
+_items = msgspec.json.Decoder(list[PostedAlert])
+_raw_items = msgspec.json.Decoder(list[msgspec.Raw])
+_item = msgspec.json.Decoder(PostedAlert)
+_silence = msgspec.json.Decoder(PostedSilence)
+
+
+def register_routes(app: web.Application, router: AlertRouter, prefix: str = "") -> None:
+    """Adds `prefix`/api/v2/… to an application."""
+    api = AlertmanagerApi(router)
+    base = f"{prefix}/api/v2"
+    app.router.add_get(f"{base}/status", api.status)
+    app.router.add_get(f"{base}/receivers", api.receivers)
+    app.router.add_get(f"{base}/alerts", api.alerts)
+    app.router.add_post(f"{base}/alerts", api.post_alerts)
+    app.router.add_get(f"{base}/alerts/groups", api.groups)
+    app.router.add_get(f"{base}/silences", api.silences)
+    app.router.add_post(f"{base}/silences", api.post_silence)
+    app.router.add_get(f"{base}/silence/{{id}}", api.silence)
+    app.router.add_delete(f"{base}/silence/{{id}}", api.delete_silence)
+
+
+class AlertmanagerApi:
+    """The handlers."""
+
+    def __init__(self, router: AlertRouter) -> None:
+        self._router = router
+        self._listing = Listing()
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """GET /status"""
+        return _json(
+            {
+                "cluster": {"status": "disabled", "peers": []},
+                "config": {"original": self._router.configuration.original},
+                "uptime": format_moment(self._router.started_at),
+                "versionInfo": {
+                    "branch": "HEAD",
+                    "buildDate": "",
+                    "buildUser": "",
+                    "goVersion": "",
+                    "revision": "",
+                    "version": API_VERSION,
+                },
+            }
+        )
+
+    async def receivers(self, _request: web.Request) -> web.Response:
+        """GET /receivers"""
+        return _json([{"name": name} for name in self._router.configuration.receivers])
+
+    async def alerts(self, request: web.Request) -> web.Response:
+        """GET /alerts"""
+        selection = _selection(request)
+        view = self._listing.view(self._router.engine, self._router.clock.time_ns())
+        return _bytes(await asyncio.to_thread(view.alerts, selection))
+
+    async def groups(self, request: web.Request) -> web.Response:
+        """GET /alerts/groups"""
+        selection = _selection(request)
+        view = self._listing.view(self._router.engine, self._router.clock.time_ns())
+        return _bytes(await asyncio.to_thread(view.groups, selection))
+
+    async def post_alerts(self, request: web.Request) -> web.Response:
+        """POST /alerts: valid items are kept even if others are refused."""
+        now = self._router.clock.time_ns()
+        resolve_timeout = self._router.configuration.resolve_timeout
+        valid: list[Alert] = []
+        problems: list[str] = []
+        for number, item in enumerate(_read_items(await _body(request))):
+            if number % 64 == 63:
+                await asyncio.sleep(0)
+            if isinstance(item, str):
+                problems.append(item)
+                continue
+            try:
+                valid.append(alert_of(item, now, resolve_timeout))
+            except ValueError as error:
+                problems.append(str(error))
+        if valid:
+            try:
+                await self._router.post_alerts(valid)
+            except RetryLater as error:
+                # Prometheus sends again after any 5xx; Alertmanager answers 500 here.
+                return _error(500, str(error))
+        if problems:
+            return _error(400, "; ".join(dict.fromkeys(problems)))
+        return web.Response(status=200)
+
+    async def silences(self, request: web.Request) -> web.Response:
+        """GET /silences"""
+        matchers = _filter(request)
+        now = self._router.clock.time_ns()
+        chosen = [s for s in self._router.engine.silences if _fits(s, matchers)]
+
+        def order(silence: Silence) -> tuple[int, int]:
+            state = silence.state(now)
+            moment = {"active": silence.ends, "pending": silence.starts, "expired": -silence.ends}[state]
+            return _STATE_ORDER[state], moment
+
+        return _json([_shown_silence(silence, now) for silence in sorted(chosen, key=order)])
+
+    async def silence(self, request: web.Request) -> web.Response:
+        """GET /silence/{id}"""
+        try:
+            silence = self._router.engine.silences.get(request.match_info["id"])
+        except NotFound:
+            return web.Response(status=404)
+        return _json(_shown_silence(silence, self._router.clock.time_ns()))
+
+    async def post_silence(self, request: web.Request) -> web.Response:
+        """POST /silences"""
+        try:
+            posted = _silence.decode(await _body(request))
+            wanted = Silence(
+                id=posted.id or "",
+                matchers=tuple(make(m.name, m.value, is_regex=m.isRegex, is_equal=m.isEqual) for m in posted.matchers),
+                starts=parse_moment(posted.startsAt),
+                ends=parse_moment(posted.endsAt),
+                updated=ABSENT,
+                created_by=posted.createdBy,
+                comment=posted.comment,
+            )
+            silence_id = await self._router.set_silence(wanted)
+        except NotFound as error:
+            return _error(404, str(error))
+        except RequestError as error:
+            return _error(400, str(error))
+        except GatewayError as error:
+            return _error(500, str(error))
+        except (msgspec.DecodeError, ValueError) as error:
+            return _error(400, str(error))
+        return _json({"silenceID": silence_id})
+
+    async def delete_silence(self, request: web.Request) -> web.Response:
+        """DELETE /silence/{id}"""
+        try:
+            await self._router.expire_silence(request.match_info["id"])
+        except NotFound:
+            return web.Response(status=404)
+        except GatewayError as error:
+            return _error(500, str(error))
+        return web.Response(status=200)
+
+
+def alert_of(item: PostedAlert, now: int, resolve_timeout: int) -> Alert:
+    """An alert from the wire, start and end filled in; raises ValueError with the reason."""
+    starts = parse_moment(item.startsAt) if item.startsAt else ABSENT
+    ends = parse_moment(item.endsAt) if item.endsAt else ABSENT
+    assumed = ends == ABSENT
+    if starts == ABSENT:
+        starts = ends or now
+    if assumed:
+        ends = now + resolve_timeout
+    labels = {name: item.labels[name] for name in sorted(item.labels) if item.labels[name]}
+    annotations = dict(sorted((item.annotations or {}).items()))
+    problem = problem_of(labels, annotations, starts, ends)
+    if problem is not None:
+        raise ValueError(problem)
+    return Alert(
+        fingerprint=fingerprint(labels),
+        labels=labels,
+        annotations=annotations,
+        starts=starts,
+        ends=ends,
+        updated=now,
+        assumed_end=assumed,
+        generator_url=item.generatorURL or "",
+    )
+
+
+def _read_items(body: bytes) -> list[PostedAlert | str]:
+    try:
+        return list(_items.decode(body))
+    except msgspec.ValidationError:
+        pass
+    except msgspec.DecodeError as error:
+        return [str(error)]
+    items: list[PostedAlert | str] = []
+    try:
+        for raw in _raw_items.decode(body):
+            try:
+                items.append(_item.decode(raw))
+            except msgspec.DecodeError as error:
+                items.append(str(error))
+    except msgspec.DecodeError as error:
+        return [str(error)]
+    return items
+
+
+async def _body(request: web.Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.content.iter_any():
+        size += len(part)
+        if size > MAX_BODY:
+            raise web.HTTPRequestEntityTooLarge(max_size=MAX_BODY, actual_size=size)
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _selection(request: web.Request) -> Selection:
+    query = request.query
+    receiver = query.get("receiver")
+    try:
+        compiled: re.Pattern[str] | None = pattern(receiver) if receiver else None
+    except ValueError as error:
+        raise _bad_request(f"failed to parse receiver param: {error}") from error
+    flags = {name: _flag(request, name) for name in ("active", "silenced", "inhibited", "unprocessed", "muted")}
+    return Selection(
+        matchers=_filter(request),
+        receiver=compiled,
+        active=flags["active"],
+        silenced=flags["silenced"],
+        inhibited=flags["inhibited"],
+        unprocessed=flags["unprocessed"],
+        muted=flags["muted"],
+    )
+
+
+def _flag(request: web.Request, name: str) -> bool:
+    text = request.query.get(name)
+    return True if text is None else text.lower() in _TRUE
+
+
+def _filter(request: web.Request) -> tuple[Matcher, ...]:
+    try:
+        return tuple(m for text in request.query.getall("filter", []) if text for m in parse_matchers(text))
+    except ValueError as error:
+        raise _bad_request(str(error)) from error
+
+
+def _fits(silence: Silence, matchers: tuple[Matcher, ...]) -> bool:
+    """Whether the silence's own matchers, taken as labels, meet the filter."""
+    labels = {matcher.name: matcher.value for matcher in silence.matchers}
+    return all(matcher.matches(labels) for matcher in matchers)
+
+
+def _shown_silence(silence: Silence, now: int) -> dict[str, Any]:
+    return {
+        "id": silence.id,
+        "status": {"state": silence.state(now)},
+        "updatedAt": format_moment(silence.updated),
+        "comment": silence.comment,
+        "createdBy": silence.created_by,
+        "startsAt": format_moment(silence.starts),
+        "endsAt": format_moment(silence.ends),
+        "matchers": [
+            {"name": m.name, "value": m.value, "isRegex": m.is_regex, "isEqual": m.is_equal} for m in silence.matchers
+        ],
+    }
+
+
+def _json(body: object) -> web.Response:
+    return _bytes(msgspec.json.encode(body))
+
+
+def _bytes(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.Response(status=status, body=msgspec.json.encode(text), content_type="application/json")
+
+
+def _bad_request(text: str) -> web.HTTPBadRequest:
+    return web.HTTPBadRequest(body=msgspec.json.encode(text), content_type="application/json")
