@@ -167,3 +167,9 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
     """A scalar building block, folded into the kernels that call it; never called from Python on the hot path."""
     inlined: Callable[P, R] = numba.njit(**_OPTIONS)(function)
     return inlined
+
+
+def hot_step(function: Callable[P, R]) -> Callable[P, R]:
+    """A step that is always folded into its caller, however large: for the innermost loop of a kernel only."""
+    inlined: Callable[P, R] = numba.njit(forceinline=True, **_OPTIONS)(function)
+    return inlined

@@ -15,8 +15,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.jit import step
-from kernels.wire import fold_multiply, load_u8, load_u64
+from kernels.jit import hot_step, step
+from kernels.wire import fold_multiply, load_u8, load_u32, load_u64
 
 _MASK: Final = (1 << 64) - 1
 
@@ -36,20 +36,21 @@ def derive_secrets(hash_key: tuple[int, int]) -> NDArray[np.uint64]:
 
 @step
 def load_tail(buf: Any, at: Any, count: Any) -> Any:
-    """The 0 to 7 bytes from `at` as a little-endian number; the caller has proved at + count <= len(buf)."""
-    if at + 8 <= buf.size:
-        return load_u64(buf, at) & ((np.uint64(1) << np.uint64(8 * count)) - np.uint64(1))
+    """The 0 to 7 bytes from `at` as a little-endian number."""
+    if count >= 4:
+        high = load_u32(buf, at + count - 4)
+        return load_u32(buf, at) | (high >> np.uint64(8 * (8 - count))) << np.uint64(32)
     value = np.uint64(0)
     for index in range(count):
         value |= load_u8(buf, at + index) << np.uint64(8 * index)
     return value
 
 
-@step
+@hot_step
 def hash_bytes(buf: Any, at: Any, count: Any, domain: Any, k: Any) -> Any:
     """(high, low, seen): 128-bit hash of `count` bytes, and all their words or-ed together.
 
-    domain: uint64, keeps equal bytes in different places apart. k: the eight secrets as a tuple. `seen` has a bit 7 of
+    domain: uint64, keeps equal bytes in different places apart. k: the eight secrets, a pointer. `seen` has a bit 7 of
     some byte set exactly when a byte of 0x80 or more occurs. The caller has proved at + count <= len(buf).
     """
     length = np.uint64(count)
@@ -95,5 +96,5 @@ def hash_word(word: Any, domain: Any, k: Any) -> Any:
 
 @step
 def secrets_tuple(secrets: Any) -> Any:
-    """The secrets as a tuple, so that the compiler keeps them in registers."""
+    """The secrets as a tuple; as good as a pointer for the steps above."""
     return (secrets[0], secrets[1], secrets[2], secrets[3], secrets[4], secrets[5], secrets[6], secrets[7])

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.label_hash import hash_bytes, load_tail
 from kernels.otlp_reasons import ACCEPTED, ATTRIBUTE_DEPTH, LABEL_TOO_LONG, NOT_UTF8, TOO_MANY_ATTRIBUTES
 from kernels.protobuf_fields import read_length, read_tag, skip_value
@@ -130,7 +130,7 @@ def walk_key_value(buf: Any, at: Any, end: Any, stack: Any) -> Any:
             at = begin
 
 
-@step
+@hot_step
 def key_slot(buf: Any, key_at: Any, key_length: Any) -> Any:
     """Stamp slot of a key: equal keys have equal slots; made of its length and its first and last bytes."""
     if key_length >= 8:
@@ -141,7 +141,7 @@ def key_slot(buf: Any, key_at: Any, key_length: Any) -> Any:
     return np.int64(word >> np.uint64(64 - STAMP_BITS))
 
 
-@step
+@hot_step
 def read_attribute(buf: Any, at: Any, end: Any, k: Any, most: Any, stack: Any) -> Any:
     """(next, high, low, slot, reason) of the attribute whose length stands at `at`.
 

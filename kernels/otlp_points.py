@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import BYTES, I8, RI8, RU8, kernel, step
-from kernels.label_hash import hash_bytes, hash_word, mix, secrets_tuple
+from kernels.jit import BYTES, F8, I8, RI8, RU8, U4, U8, hot_step, kernel, step
+from kernels.label_hash import hash_bytes, hash_word, mix
 from kernels.otlp_attributes import (
     STACK,
     STAMP_BITS,
@@ -30,6 +30,7 @@ from kernels.otlp_reasons import (
     NAN,
     NO_VALUE,
     NOT_UTF8,
+    REASONS,
     TEMPORALITY,
     TOO_MANY_ATTRIBUTES,
 )
@@ -40,6 +41,7 @@ from kernels.otlp_rows import (
     GAUGE,
     L_ATTRIBUTES,
     L_BYTES,
+    L_LENGTH,
     L_PROMETHEUS,
     NO_POINT,
     NON_MONOTONIC,
@@ -48,24 +50,29 @@ from kernels.otlp_rows import (
     ROLE_VALUE,
     ROWS_TYPE,
     S_EPOCH,
+    S_EXEMPLAR_ROOM,
     S_LATEST,
+    S_LENGTH,
     S_METRICS,
     S_OVERWRITTEN,
     S_POINTS,
     S_RESOURCES,
+    S_ROW_ROOM,
     S_ROWS,
     S_SCOPES,
     S_STARTS,
     STALE_NAN_BITS,
     TARGET_INFO,
+    exemplar_pointers,
     milliseconds,
     put_row,
     read_exemplars,
+    row_pointers,
     time_reason,
 )
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.varint import TRUNCATED, fault, read_varint
-from kernels.wire import bits_as_f64, load_u8, load_u32, load_u64
+from kernels.wire import bits_as_f64, load_u8, load_u32, load_u64, pointer
 from proto.otlp import (
     AGGREGATION_TEMPORALITY,
     DATA_POINTS,
@@ -174,15 +181,11 @@ def count_point_rows(buf: Any, at: Any, end: Any, data: Any) -> Any:
     return rows, at
 
 
-@kernel(BYTES, I8)
-def count_rows(buf: Any, counts: Any) -> Any:
-    """Upper bounds of what a request holds, into counts (int64[C_LENGTH]); returns 0 or a fault.
-
-    Overlong exponential bucket lists are counted by their bytes.
-    """
-    counts[:] = 0
+@step
+def count_request(buf: Any, end: Any, counts: Any) -> Any:
+    """`count_rows` on pointers."""
     rows, metrics, scopes, resources = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    at, end = np.int64(0), np.int64(buf.size)
+    at = np.int64(0)
     while at < end:
         tag, at = read_tag(buf, at, end)
         if at < 0:
@@ -263,7 +266,19 @@ def count_rows(buf: Any, counts: Any) -> Any:
     return np.int64(0)
 
 
-@step
+@kernel(BYTES, I8)
+def count_rows(buf: Any, counts: Any) -> Any:
+    """Upper bounds of what a request holds, into counts (int64[C_LENGTH]); returns 0 or a fault.
+
+    Exponential buckets are counted by their bytes.
+    """
+    counts[:] = 0
+    if counts.size < C_LENGTH:
+        return fault(np.int64(0), TRUNCATED)
+    return count_request(pointer(buf), np.int64(buf.size), pointer(counts))
+
+
+@hot_step
 def number_point(
     buf: Any, at: Any, end: Any, k: Any, base_high: Any, base_low: Any, kind: Any, metric: Any, point: Any,
     limits: Any, stamps: Any, stack: Any, rows: Any, exemplars: Any, state: Any, rejected: Any,
@@ -622,23 +637,13 @@ def read_resource(buf: Any, at: Any, end: Any, k: Any, limits: Any, stamps: Any,
     return at, high, low, reason, keys
 
 
-@kernel(BYTES, RU8, RI8, ROWS_TYPE, EXEMPLARS_TYPE, ORIGINS_TYPE, I8, I8)
-def fill_rows(
-    buf: Any, secrets: Any, limits: Any, rows: Any, exemplars: Any, origins: Any, state: Any, rejected: Any
-) -> Any:
-    """Decode a request into `rows`, `exemplars` and `origins`; returns 0 or a fault.
-
-    buf: uint8[n], the request. secrets: uint64[8], see label_hash.derive_secrets. limits: int64[L_LENGTH].
-    rows, exemplars, origins: as long as `count_rows` found; what does not fit is left out. state: int64[S_LENGTH],
-    zeros; afterwards how many of each there are. rejected: int64[], points refused by reason number.
-    """
-    k = secrets_tuple(secrets)
-    stamps = np.zeros(1 << STAMP_BITS, np.uint32)
-    stack = np.zeros(2 * STACK, np.int64)
-    counts = np.zeros(MOST_BOUNDS + 1, np.uint64)
-    bounds = np.zeros(MOST_BOUNDS + 1, np.float64)
-    state[S_EPOCH] = 1
-    at, end = np.int64(0), np.int64(buf.size)
+@step
+def decode_request(
+    buf: Any, end: Any, k: Any, limits: Any, stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any,
+    exemplars: Any, origins: Any, state: Any, rejected: Any,
+) -> Any:  # fmt: skip
+    """`fill_rows` on pointers."""
+    at = np.int64(0)
     while at < end:
         tag, at = read_tag(buf, at, end)
         if at < 0:
@@ -710,3 +715,38 @@ def fill_rows(
                 np.uint8(ROLE_TARGET_INFO), np.int32(0), np.uint32(0), np.uint32(resource), np.uint32(NO_POINT),
             )  # fmt: skip
     return np.int64(0)
+
+
+@kernel(BYTES, RU8, RI8, U4, I8, U8, F8, ROWS_TYPE, EXEMPLARS_TYPE, ORIGINS_TYPE, I8, I8)
+def fill_rows(
+    buf: Any, secrets: Any, limits: Any, stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any, exemplars: Any,
+    origins: Any, state: Any, rejected: Any,
+) -> Any:  # fmt: skip
+    """Decode a request into `rows`, `exemplars` and `origins`; returns 0 or a fault.
+
+    buf: uint8[n], the request. secrets: uint64[8], see label_hash.derive_secrets. limits: int64[L_LENGTH].
+    stamps uint32[2 ** STAMP_BITS], zeros; stack int64[2 * STACK], counts uint64[MOST_BOUNDS + 1], bounds
+    float64[MOST_BOUNDS + 1]: scratch. rows, exemplars, origins: as long as `count_rows` found; what does not fit is
+    left out. state: int64[S_LENGTH], zeros; afterwards how many of each there are. rejected: int64[], points refused
+    by reason number.
+    """
+    sizes_fit = (
+        secrets.size >= 8
+        and limits.size >= L_LENGTH
+        and stamps.size >= 1 << STAMP_BITS
+        and stack.size >= 2 * STACK
+        and counts.size > MOST_BOUNDS
+        and bounds.size > MOST_BOUNDS
+        and state.size >= S_LENGTH
+        and rejected.size >= len(REASONS)
+    )
+    if not sizes_fit:
+        return fault(np.int64(0), TRUNCATED)
+    state[S_EPOCH] = 1
+    state[S_ROW_ROOM] = rows.high.size
+    state[S_EXEMPLAR_ROOM] = exemplars.rows.size
+    return decode_request(
+        pointer(buf), np.int64(buf.size), pointer(secrets), pointer(limits), pointer(stamps), pointer(stack),
+        pointer(counts), pointer(bounds), row_pointers(rows), exemplar_pointers(exemplars), origins, pointer(state),
+        pointer(rejected),
+    )  # fmt: skip

@@ -17,7 +17,7 @@ from kernels.label_hash import hash_word, mix
 from kernels.otlp_reasons import ACCEPTED, TOO_NEW, TOO_OLD
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.varint import TRUNCATED, fault
-from kernels.wire import bits_as_f64, load_u8, load_u64
+from kernels.wire import bits_as_f64, load_u8, load_u64, pointer
 from proto.otlp import EXEMPLAR_DOUBLE, EXEMPLAR_INT, EXEMPLAR_SPAN_ID, EXEMPLAR_TIME, EXEMPLAR_TRACE_ID
 
 # Kinds of rows; the same numbers as gateway.telemetry.kind, which lies above this floor.
@@ -60,7 +60,9 @@ S_EPOCH: Final = 7
 S_STARTS: Final = 8
 S_EXEMPLARS_LOST: Final = 9
 S_LATEST: Final = 10
-S_LENGTH: Final = 11
+S_ROW_ROOM: Final = 11
+S_EXEMPLAR_ROOM: Final = 12
+S_LENGTH: Final = 13
 
 # Places in the limits array, int64.
 L_EARLIEST_MS: Final = 0
@@ -95,7 +97,7 @@ class Rows(NamedTuple):
 
 
 class Exemplars(NamedTuple):
-    """One entry an exemplar: row uint32, time in ms, value, trace id uint8[n, 16], span id uint8[n, 8]."""
+    """One entry an exemplar: row uint32, time in ms, value, trace id uint8[16 n], span id uint8[8 n]."""
 
     rows: NDArray[np.uint32]
     times: NDArray[np.int64]
@@ -119,10 +121,31 @@ class Origins(NamedTuple):
     resource_end: NDArray[np.uint32]
 
 
-_U1_2D = types.Array(types.uint8, 2, "C")
 ROWS_TYPE = types.NamedTuple((U8, U8, I8, I8, F8, U1, U1, I4, U4, U4, U4), Rows)
-EXEMPLARS_TYPE = types.NamedTuple((U4, I8, F8, _U1_2D, _U1_2D), Exemplars)
+EXEMPLARS_TYPE = types.NamedTuple((U4, I8, F8, U1, U1), Exemplars)
 ORIGINS_TYPE = types.NamedUniTuple(U4, 8, Origins)
+
+
+@step
+def row_pointers(rows: Any) -> Any:
+    """Rows of pointers instead of arrays."""
+    return Rows(
+        pointer(rows.high), pointer(rows.low), pointer(rows.times), pointer(rows.starts), pointer(rows.values),
+        pointer(rows.kinds), pointer(rows.roles), pointer(rows.buckets), pointer(rows.points), pointer(rows.metrics),
+        pointer(rows.numbers),
+    )  # fmt: skip
+
+
+@step
+def exemplar_pointers(exemplars: Any) -> Any:
+    """Exemplars of pointers instead of arrays."""
+    return Exemplars(
+        pointer(exemplars.rows),
+        pointer(exemplars.times),
+        pointer(exemplars.values),
+        pointer(exemplars.traces),
+        pointer(exemplars.spans),
+    )
 
 
 @step
@@ -148,7 +171,7 @@ def put_row(
 ) -> Any:  # fmt: skip
     """Append a row."""
     row = state[S_ROWS]
-    if row >= rows.high.size:
+    if row >= state[S_ROW_ROOM]:
         return
     rows.high[row] = high
     rows.low[row] = low
@@ -187,13 +210,15 @@ def read_exemplars(buf: Any, at: Any, end: Any, wanted: Any, row: Any, exemplars
         if at < 0:
             return at
         number = state[S_EXEMPLARS]
-        keep = number < exemplars.rows.size
+        keep = number < state[S_EXEMPLAR_ROOM]
         if keep:
             exemplars.rows[number] = row
             exemplars.times[number] = 0
             exemplars.values[number] = 0.0
-            exemplars.traces[number, :] = 0
-            exemplars.spans[number, :] = 0
+            for index in range(16):
+                exemplars.traces[number * 16 + index] = 0
+            for index in range(8):
+                exemplars.spans[number * 8 + index] = 0
             state[S_EXEMPLARS] = number + 1
         else:
             state[S_EXEMPLARS_LOST] += 1
@@ -219,10 +244,10 @@ def read_exemplars(buf: Any, at: Any, end: Any, wanted: Any, row: Any, exemplars
                     return at
                 if keep and tag == EXEMPLAR_TRACE_ID and at - begin == 16:
                     for index in range(16):
-                        exemplars.traces[number, index] = np.uint8(load_u8(buf, begin + index))
+                        exemplars.traces[number * 16 + index] = np.uint8(load_u8(buf, begin + index))
                 elif keep and tag == EXEMPLAR_SPAN_ID and at - begin == 8:
                     for index in range(8):
-                        exemplars.spans[number, index] = np.uint8(load_u8(buf, begin + index))
+                        exemplars.spans[number * 8 + index] = np.uint8(load_u8(buf, begin + index))
             else:
                 at = skip_value(buf, at, behind, tag)
                 if at < 0:

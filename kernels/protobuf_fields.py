@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.varint import BAD_FIELD_NUMBER, BAD_WIRE_TYPE, LENGTH_BEYOND_END, TRUNCATED, fault, read_varint
 from kernels.wire import load_u8
 
 
-@step
+@hot_step
 def read_tag(buf: Any, at: Any, end: Any) -> Any:
     """(tag int64 = field << 3 | wire type, next position) of a field; the position is a fault if the tag is wrong."""
     if at < end:
@@ -30,7 +30,7 @@ def read_tag(buf: Any, at: Any, end: Any) -> Any:
     return np.int64(value), after
 
 
-@step
+@hot_step
 def read_length(buf: Any, at: Any, end: Any) -> Any:
     """(first byte, first byte behind) of a length-delimited value; both are the fault if it does not fit."""
     value, after = read_varint(buf, at, end)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.wire import load_u8
 
 TRUNCATED: Final = 1
@@ -55,17 +55,10 @@ def fault_code(position: int) -> int:
 
 
 @step
-def read_varint(buf: Any, at: Any, end: Any) -> Any:
-    """(value uint64, next position int64) of the varint at `at`, not reading at or behind `end`."""
-    if at >= end:
-        return np.uint64(0), fault(at, TRUNCATED)
-    byte = load_u8(buf, at)
-    if byte < np.uint64(0x80):
-        return byte, at + 1
-    value = byte & np.uint64(0x7F)
-    shift = np.uint64(7)
+def _read_long_varint(buf: Any, at: Any, end: Any) -> Any:
+    """`read_varint` of more than one byte."""
+    value, shift = np.uint64(0), np.uint64(0)
     began = at
-    at += 1
     while at < end:
         byte = load_u8(buf, at)
         at += 1
@@ -76,6 +69,16 @@ def read_varint(buf: Any, at: Any, end: Any) -> Any:
             return value, at
         shift += np.uint64(7)
     return np.uint64(0), fault(began, TRUNCATED)
+
+
+@hot_step
+def read_varint(buf: Any, at: Any, end: Any) -> Any:
+    """(value uint64, next position int64) of the varint at `at`, not reading at or behind `end`."""
+    if at < end:
+        byte = load_u8(buf, at)
+        if byte < np.uint64(0x80):
+            return byte, at + 1
+    return _read_long_varint(buf, at, end)
 
 
 @step

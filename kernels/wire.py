@@ -1,4 +1,4 @@
-"""Unaligned loads from a byte array, and bit-level views of numbers.
+"""Unaligned loads from bytes, pointers to arrays, and bit-level views of numbers.
 
 The loads compile to one instruction and check nothing: the caller has compared the position with the end of a message
 that itself lies within the array. Everything that reads a length first proves it against that end.
@@ -20,9 +20,11 @@ def _load(bits: int, result: Any, name: str) -> Callable[..., Any]:
         del typing_context
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            data = arguments[0]
+            if isinstance(signature.args[0], types.Array):
+                data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
             word = ir.IntType(bits)
-            base = builder.bitcast(array.data, cgutils.voidptr_t)
+            base = builder.bitcast(data, cgutils.voidptr_t)
             address = builder.bitcast(builder.gep(base, [arguments[1]]), word.as_pointer())
             value = builder.load(address)
             value.align = 1
@@ -35,12 +37,27 @@ def _load(bits: int, result: Any, name: str) -> Callable[..., Any]:
     return loader
 
 
+@intrinsic
+def pointer(typing_context: Any, array: Any) -> Any:
+    """Array → pointer to its first item, which is indexed like the array but neither counted nor checked.
+
+    Steps take pointers, because every array handed from step to step costs two atomic additions. The kernel that makes
+    one keeps the array alive and has compared every index with its length.
+    """
+    del typing_context
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+    return types.CPointer(array.dtype)(array), generate
+
+
 load_u8 = _load(8, types.uint64, "load_u8")
-"""(uint8[n], int64) → uint64: one byte. The caller has proved 0 <= at < n."""
+"""(uint8[n] or pointer, int64) → uint64: one byte. The caller has proved 0 <= at < n."""
 load_u32 = _load(32, types.uint64, "load_u32")
-"""(uint8[n], int64) → uint64: four bytes, little endian. The caller has proved 0 <= at <= n - 4."""
+"""(uint8[n] or pointer, int64) → uint64: four bytes, little endian. The caller has proved 0 <= at <= n - 4."""
 load_u64 = _load(64, types.uint64, "load_u64")
-"""(uint8[n], int64) → uint64: eight bytes, little endian. The caller has proved 0 <= at <= n - 8."""
+"""(uint8[n] or pointer, int64) → uint64: eight bytes, little endian. The caller has proved 0 <= at <= n - 8."""
 
 
 @intrinsic

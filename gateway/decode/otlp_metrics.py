@@ -19,6 +19,8 @@ from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.columns import ExemplarColumns, PointColumns
 from kernels import otlp_points, otlp_rows
 from kernels.label_hash import derive_secrets
+from kernels.otlp_attributes import STACK, STAMP_BITS
+from kernels.otlp_histograms import MOST_BOUNDS
 from kernels.otlp_reasons import REASONS
 from kernels.varint import FAULT_TEXTS, fault_code, fault_offset
 
@@ -74,8 +76,8 @@ class OtlpMetricsDecoder:
             np.empty(room, np.uint32),
             np.empty(room, np.int64),
             np.empty(room, np.float64),
-            np.empty((room, 16), np.uint8),
-            np.empty((room, 8), np.uint8),
+            np.empty(room * 16, np.uint8),
+            np.empty(room * 8, np.uint8),
         )
         metrics, scopes, resources = (
             int(counts[i]) for i in (otlp_points.C_METRICS, otlp_points.C_SCOPES, otlp_points.C_RESOURCES)
@@ -98,7 +100,22 @@ class OtlpMetricsDecoder:
         limits[otlp_rows.L_PROMETHEUS] = self._prometheus
         state = np.zeros(otlp_rows.S_LENGTH, np.int64)
         rejected = np.zeros(len(REASONS), np.int64)
-        _check(otlp_points.fill_rows(data, self._secrets, limits, rows, exemplars, origins, state, rejected))
+        _check(
+            otlp_points.fill_rows(
+                data,
+                self._secrets,
+                limits,
+                np.zeros(1 << STAMP_BITS, np.uint32),
+                np.empty(2 * STACK, np.int64),
+                np.empty(MOST_BOUNDS + 1, np.uint64),
+                np.empty(MOST_BOUNDS + 1, np.float64),
+                rows,
+                exemplars,
+                origins,
+                state,
+                rejected,
+            )
+        )
         return self._columns(data, rows, exemplars, origins, state, rejected)
 
     def decode_json(self, body: bytes, now_ms: int) -> PointColumns:
@@ -133,8 +150,8 @@ class OtlpMetricsDecoder:
                 exemplars.rows[:kept],
                 exemplars.times[:kept],
                 exemplars.values[:kept],
-                exemplars.traces[:kept],
-                exemplars.spans[:kept],
+                exemplars.traces[: kept * 16].reshape(kept, 16),
+                exemplars.spans[: kept * 8].reshape(kept, 8),
             )
             if kept
             else None,
