@@ -143,6 +143,10 @@ class Progress:
         self.acked = self.safe.record.copy()
         return self.safe
 
+    def forget_steps(self) -> None:
+        """Reading starts again from safe: what was under way is read again."""
+        self._steps.clear()
+
     @property
     def steps_open(self) -> int:
         """Steps not yet acked."""

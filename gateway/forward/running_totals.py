@@ -20,10 +20,11 @@ from gateway.errors import StateError
 from gateway.telemetry.kind import DELTA
 from gateway.telemetry.resolved import SeriesView
 from kernels.cumulative import claim_deltas, label_digests
-from kernels.label_hash import derive_secrets
 
 _GROWTH: Final = 1.5
 _PROBE: Final = b"the digest of this text tells whether the hash is still the one that made the file"
+
+HashKey = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class TotalsCheckpoint:
     """The totals of k delta series at one position of the log, in order of digest.
 
     high, low: uint64[k]; totals: float64[k]; ends: int64[k], end of the last interval added, Unix ms.
-    hash_key: 128-bit key of the digests.
+    hash_key: secret key of the digests, four 64-bit numbers.
     """
 
-    hash_key: tuple[int, int]
+    hash_key: HashKey
     high: NDArray[np.uint64]
     low: NDArray[np.uint64]
     totals: NDArray[np.float64]
@@ -44,9 +45,10 @@ class TotalsCheckpoint:
         return len(self.high)
 
     @classmethod
-    def empty(cls, hash_key: tuple[int, int] | None = None) -> TotalsCheckpoint:
+    def empty(cls, hash_key: HashKey | None = None) -> TotalsCheckpoint:
         """No series; with a new random key if none is given."""
-        key = hash_key or (randomness.randbits(64), randomness.randbits(64))
+        a, b, c, d = (randomness.randbits(64) | 1 for _ in range(4))
+        key = hash_key or (a, b, c, d)
         return cls(key, np.zeros(0, np.uint64), np.zeros(0, np.uint64), np.zeros(0), np.zeros(0, np.int64))
 
     def parts(self) -> list[bytes]:
@@ -78,17 +80,17 @@ class TotalsCheckpoint:
 
 
 class _Header(msgspec.Struct):
-    hash_key: tuple[int, int]
+    hash_key: HashKey
     series: int
     probe: tuple[int, int]
 
 
-def _probe(hash_key: tuple[int, int]) -> tuple[int, int]:
+def _probe(hash_key: HashKey) -> tuple[int, int]:
     high, low = np.zeros(1, np.uint64), np.zeros(1, np.uint64)
     text = np.frombuffer(_PROBE, np.uint8)
     one = np.zeros(1, np.uint32)
     length = np.array([len(text)], np.uint32)
-    label_digests(text, np.zeros(1, np.uint64), length, one, 1, derive_secrets(hash_key), high, low)
+    label_digests(text, np.zeros(1, np.uint64), length, one, 1, np.array(hash_key, np.uint64), high, low)
     return int(high[0]), int(low[0])
 
 
@@ -102,7 +104,7 @@ class RunningTotals:
         """Forget everything and continue from a checkpoint."""
         self._restored = checkpoint
         self._unclaimed = np.ones(len(checkpoint), np.bool_)
-        self._secrets = derive_secrets(checkpoint.hash_key)
+        self._key = np.array(checkpoint.hash_key, np.uint64)
         self.totals = np.zeros(0)
         """float64[states], by sid."""
         self.ends = np.zeros(0, np.int64)
@@ -115,7 +117,7 @@ class RunningTotals:
     def claim(self, sids: NDArray[np.uint32], series: SeriesView) -> None:
         """Prepare `totals` and `ends` for a frame with these sids; restored totals find their series here."""
         kinds, generations = series.kinds, series.generations
-        if not len(self.totals) and not np.any(kinds[sids] & DELTA):
+        if not len(self.totals) and not np.any(kinds.take(sids, mode="clip") & DELTA):
             return
         if len(self.totals) < len(kinds):
             self._grow(max(len(kinds), int(len(self.totals) * _GROWTH)))
@@ -126,7 +128,7 @@ class RunningTotals:
             return
         fresh = self._fresh[:found]
         label_digests(
-            series.label_arena, series.label_offsets, series.label_lengths, fresh, found, self._secrets,
+            series.label_arena, series.label_offsets, series.label_lengths, fresh, found, self._key,
             self._high, self._low,
         )  # fmt: skip
         if len(self._restored):

@@ -1,0 +1,525 @@
+"""The forwarder: reads its feed, keeps several blocks on their way to the target, and knows how far it is.
+
+One *flow* is the tasks that run while the target is one and the same process: a reader that prepares steps, senders,
+a watch over the target's start time, a committer, a sender of scores. When the watch finds another process, the flow
+ends, progress goes back to the safe position and a new flow begins. Everything under way is forgotten then: the log
+has it. So memory is bounded by the window (blocks in flight, as many queued, one step in preparation) however long the
+target is away.
+
+Work on arrays runs in one thread (folding is in order of the log), writing to disk in another; the loop only waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_numbers
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+import structlog
+
+from gateway.clock import Clock
+from gateway.forward.dead_letter import DeadLetterFile
+from gateway.forward.preparation import Preparation, SeriesArrays, oldest_taken_ms
+from gateway.forward.progress import Progress, ProgressFiles, Record, SafePoint, Step
+from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, RemoteWriteEncoder
+from gateway.forward.retry import Backoff
+from gateway.forward.running_totals import RunningTotals, TotalsCheckpoint
+from gateway.forward.score_queue import ScoreQueue
+from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.forward.victoria_metrics import Answer, Outcome, TargetIdentity, VictoriaMetrics
+from gateway.selfmetrics import TASK_FAILURES, counter
+from gateway.telemetry.feed import FrameFeed
+from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.lag import LagWindow
+from gateway.telemetry.resolved import ResolvedFrame, SeriesView
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+ANSWERS = counter("forward_answers", "Answers of the target to blocks, by outcome.", ["outcome"])
+REPLAYS = counter("forward_replays", "Times the position went back because the target lost its memory.")
+
+_ROW_BYTES: Final = 20
+"""About what a row takes in a frame."""
+_CHECKPOINT_SECONDS: Final = 1.0
+_CHECKPOINT_BYTES_PER_SECOND: Final = 1_000_000
+"""Checkpoints of very many totals are taken less often, so that copying and writing them stays in the background."""
+_WORDS_SHOWN: Final = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardStats:
+    """What the status says about forwarding. Counts are log rows; target_info and scores are counted apart."""
+
+    acked_position: LogPosition
+    acked_rows: int
+    """Log rows accounted for: forwarded + dropped. Pending is the log's row count minus this."""
+    forwarded: int
+    dropped: dict[str, int]
+    target_info_forwarded: int
+    target_info_dropped: int
+    scores_forwarded: int
+    scores_dropped: int
+    scores_waiting: int
+    lag_p50: float | None
+    """Seconds from the bytes' arrival to the target's answer, last five minutes; None without rows."""
+    lag_p99: float | None
+    connected: bool
+    encoding: str
+    steps_open: int
+    dead_letter_blocks: int
+    """Since this process started."""
+    replays: int
+    """Times the position went back, since this process started."""
+    last_error: str
+    """What the target or the network last said against us; empty if nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class _Outgoing:
+    """A block and the step it belongs to; scores belong to none."""
+
+    block: EncodedBlock
+    step: Step | None
+
+
+class Forwarder:
+    """One edge's way to VictoriaMetrics. All methods but `add_score_rows` are for one event loop."""
+
+    def __init__(
+        self,
+        settings: VictoriaMetricsSettings,
+        feed: FrameFeed,
+        series: SeriesView,
+        state_dir: Path,
+        *,
+        clock: Clock,
+        edge: int = 0,
+        random: Callable[[], float] = random_numbers.random,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        """`state_dir` exists. Raises ConfigError for certificates that cannot be used."""
+        self._settings, self._feed, self._series = settings, feed, series
+        self._clock, self._random, self._sleep = clock, random, sleep
+        self._client = VictoriaMetrics(settings)
+        self._files = ProgressFiles(state_dir, edge)
+        self._dead_letters = DeadLetterFile(state_dir, edge, settings.dead_letter_bytes, settings.dead_letter_files)
+        self._work = ThreadPoolExecutor(1, thread_name_prefix="forward-work")
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="forward-disk")
+        encoder = RemoteWriteEncoder(settings.block_rows, settings.block_bytes, settings.zstd_level)
+        self._preparation = Preparation(RunningTotals(), encoder)
+        empty = SafePoint(Record(), TotalsCheckpoint.empty())
+        self._progress = Progress(Record(), empty, settings.replay_seconds)
+        self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(settings.blocks_in_flight)
+
+        self._target_start: float | None = None
+        self._memory_lost = False
+        self._retention: float | None = settings.retention or None
+        self._encoding: Encoding = "snappy"
+        self._confirmed = asyncio.Event()
+        """Set while nothing speaks against the target being the process it was."""
+        self._probe_now = asyncio.Event()
+        self._send_from = Record().position
+        self._next_row = 0
+        self._last_checkpoint = float("-inf")
+
+        self._written_acked: tuple[Record, float | None] | None = None
+        self._written_safe = empty
+        self._safe_written_at = float("-inf")
+
+        self._draining = False
+        self._reading = False
+        self._settled = asyncio.Event()
+        self._scores = ScoreQueue(settings.score_queue_rows)
+        self._scores_added = asyncio.Event()
+        self._score_block: EncodedBlock | None = None
+        self._score_sent = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+        self._lag = LagWindow()
+        self._lag_rows = 0
+        self._lag_high = 0
+        self._scores_forwarded = 0
+        self._scores_refused = 0
+        self._dead_letter_blocks = 0
+        self._replays = 0
+        self._last_error = ""
+
+    # ---- what others call -------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read the kept progress, so that `stats` is right before the first answer. `run` does it otherwise."""
+        if self._written_acked is None:
+            acked, safe, self._target_start = await self._in_disk(self._files.read)
+            self._progress = Progress(acked, safe, self._settings.replay_seconds)
+            self._written_acked = (acked.copy(), self._target_start)
+            self._written_safe = safe
+            self._lag_high = acked.rows
+
+    async def run(self) -> None:
+        """Forward until cancelled; the progress is on disk when this returns."""
+        self._loop = asyncio.get_running_loop()
+        await self.load()
+        backoff = self._backoff()
+        try:
+            async with self._client:
+                while True:
+                    try:
+                        await self._meet_target()
+                        await self._rewind()
+                        await self._flow()
+                        backoff.reset()
+                    except Exception as error:
+                        TASK_FAILURES.labels("forward").inc()
+                        self._last_error = f"{type(error).__name__}: {error}"
+                        log.exception("forwarding failed and starts again from its last position")
+                        await self._sleep(backoff.delay())
+        finally:
+            self._confirmed.clear()
+            await self._commit(last=True)
+            self._work.shutdown(wait=False, cancel_futures=True)
+            self._disk.shutdown(wait=False)
+
+    async def drain(self, timeout: float) -> bool:
+        """Take no more frames and wait until what was taken is acked; whether that came within `timeout` seconds."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(timeout):
+                while self._reading or self._progress.steps_open:
+                    self._settled.clear()
+                    await self._settled.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def add_score_rows(self, blobs: Sequence[bytes], times_ms: Sequence[int], values: Sequence[float]) -> int:
+        """Write samples back beside the log; from any thread. Returns how many were taken, the rest is dropped."""
+        taken = self._scores.add(blobs, times_ms, values)
+        if taken and self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._scores_added.set)
+        return taken
+
+    def stats(self) -> ForwardStats:
+        """The present state."""
+        acked = self._progress.acked
+        now = self._clock.monotonic()
+        return ForwardStats(
+            acked_position=acked.position,
+            acked_rows=acked.rows,
+            forwarded=acked.forwarded,
+            dropped=dict(acked.dropped),
+            target_info_forwarded=acked.target_info_forwarded,
+            target_info_dropped=acked.target_info_dropped,
+            scores_forwarded=self._scores_forwarded,
+            scores_dropped=self._scores.dropped + self._scores_refused,
+            scores_waiting=len(self._scores),
+            lag_p50=self._lag.percentile(now, 0.5),
+            lag_p99=self._lag.percentile(now, 0.99),
+            connected=self._confirmed.is_set(),
+            encoding=self._encoding,
+            steps_open=self._progress.steps_open,
+            dead_letter_blocks=self._dead_letter_blocks,
+            replays=self._replays,
+            last_error=self._last_error,
+        )
+
+    # ---- one flow ---------------------------------------------------------------------------------------------------
+
+    async def _meet_target(self) -> None:
+        """Wait for the target; go back to safe unless it is the process that acked what we hold as acked."""
+        backoff = self._backoff()
+        while True:
+            identity = await self._client.identity()
+            encoding = await self._client.encoding() if isinstance(identity, TargetIdentity) else None
+            if isinstance(identity, TargetIdentity) and encoding is not None:
+                break
+            words = identity if isinstance(identity, str) else "it does not answer on its write address"
+            if backoff.failures == 0:
+                log.warning("the target cannot be reached; data waits in the log", reason=words)
+            self._last_error = words
+            await self._sleep(backoff.delay())
+        same = identity.start_time is not None and identity.start_time == self._target_start
+        if self._memory_lost or not same:
+            if self._progress.acked.position != self._progress.safe.record.position:
+                self._replays += 1
+                REPLAYS.inc()
+                log.warning(
+                    "the target restarted and may have lost its newest samples; they are sent again",
+                    rows=self._progress.acked.rows - self._progress.safe.record.rows,
+                )
+            self._progress.go_back()
+        self._memory_lost = False
+        self._learn(identity)
+        self._encoding = encoding
+        log.info("forwarding", encoding=encoding, rows_acked=self._progress.acked.rows)
+
+    async def _rewind(self) -> None:
+        """Begin reading at the safe position with its totals; what lies before acked is folded and not sent."""
+        self._progress.forget_steps()
+        safe, acked = self._progress.safe, self._progress.acked
+        await self._in_work(lambda: self._preparation.totals.restore(safe.totals))
+        self._feed.seek(safe.record.position)
+        self._send_from = acked.position
+        self._next_row = acked.rows
+        self._lag_rows = acked.rows
+        self._queue = asyncio.Queue(self._settings.blocks_in_flight)
+        self._reading = False
+        self._probe_now.clear()
+        self._confirmed.set()
+
+    async def _flow(self) -> None:
+        """Run until the target turns out to be another process. Raises what a task raised."""
+        jobs = [self._read(), self._watch(), self._keep_committing(), self._send_scores()]
+        jobs += [self._send() for _ in range(self._settings.blocks_in_flight)]
+        tasks = [asyncio.create_task(job) for job in jobs]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._confirmed.clear()
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _read(self) -> None:
+        step_bytes = self._settings.block_rows * self._settings.blocks_in_flight * _ROW_BYTES
+        while True:
+            frames = await self._feed.next_frames(step_bytes)
+            if self._draining:
+                await asyncio.Event().wait()  # they are read again after the restart
+            began = self._clock.monotonic()
+            self._reading = True
+            arrays = SeriesArrays.of(self._series)
+            folded = [f for f in frames if f.frame.end <= self._send_from]
+            if folded:
+                await self._in_work(partial(self._preparation.fold_only, folded, arrays))
+            fresh = frames[len(folded) :]
+            if fresh:
+                rows = await self._take_step(fresh, arrays)
+                if rows < self._settings.block_rows:
+                    self._reading = False
+                    self._settled.set()
+                    await self._sleep(max(0.0, self._settings.flush_interval - (self._clock.monotonic() - began)))
+            self._reading = False
+
+    async def _take_step(self, frames: list[ResolvedFrame], arrays: SeriesArrays) -> int:
+        now = self._clock.monotonic()
+        forget_before = None
+        if now - self._last_checkpoint >= self._checkpoint_spacing():
+            self._last_checkpoint = now
+            forget_before = int(frames[-1].frame.received_ns / 1e6 - self._settings.forget_totals_after * 1000)
+        next_row, encoding = self._next_row, self._encoding
+        oldest = oldest_taken_ms(self._clock.time_ns(), self._retention)
+        step, blocks = await self._in_work(
+            lambda: self._preparation.prepare(
+                frames, arrays, next_row=next_row, encoding=encoding, oldest_ms=oldest,
+                checkpoint_forgetting_before_ms=forget_before,
+            )
+        )  # fmt: skip
+        self._next_row = frames[-1].frame.first_row + frames[-1].frame.counted_rows
+        self._progress.begin(step)
+        if not blocks:
+            self._settle()
+        for block in blocks:
+            await self._queue.put(_Outgoing(block, step))
+        return step.rows
+
+    def _checkpoint_spacing(self) -> float:
+        size = 32 * len(self._progress.safe.totals)
+        least = min(_CHECKPOINT_SECONDS, self._settings.checkpoint_interval)
+        return max(least, size / _CHECKPOINT_BYTES_PER_SECOND)
+
+    # ---- sending ----------------------------------------------------------------------------------------------------
+
+    async def _send(self) -> None:
+        while True:
+            await self._deliver(await self._queue.get())
+
+    async def _deliver(self, outgoing: _Outgoing) -> None:
+        """Send one block until it is taken, or refused for good."""
+        block = outgoing.block
+        backoff = self._backoff()
+        asked_again = False
+        while True:
+            await self._confirmed.wait()
+            if block.encoding != self._encoding:
+                await self._in_work(partial(self._preparation.encoder.recode, block, self._encoding))
+            answer = await self._client.write(block.body, block.encoding)
+            ANSWERS.labels(answer.outcome.value).inc()
+            if answer.outcome is Outcome.DONE:
+                self._finish(outgoing)
+                return
+            self._last_error = f"{answer.status} {answer.words}"[:_WORDS_SHOWN].strip()
+            if answer.outcome is Outcome.REJECTED:
+                encoding_now = await self._client.encoding()
+                if encoding_now == block.encoding or asked_again:
+                    await self._bury(outgoing, answer)
+                    return
+                if encoding_now is not None:
+                    self._encoding = encoding_now
+                    asked_again = True
+                    continue
+            elif answer.outcome is Outcome.UNREACHABLE:
+                self._suspect(answer.words)
+            elif answer.outcome is Outcome.MISCONFIGURED:
+                log.error(
+                    "the target refuses us: check address and credentials; data waits in the log",
+                    status=answer.status, words=answer.words[:_WORDS_SHOWN],
+                )  # fmt: skip
+            elif backoff.failures == 0:
+                log.warning("the target is busy", status=answer.status, words=answer.words[:_WORDS_SHOWN])
+            await self._sleep(backoff.delay(answer.retry_after))
+
+    async def _bury(self, outgoing: _Outgoing, answer: Answer) -> None:
+        """Put a refused block into the dead-letter file and go on without it."""
+        block = outgoing.block
+        rows = block.rows + block.apart_rows
+        now = self._clock.time_ns() / 1e9
+        await self._in_disk(
+            lambda: self._dead_letters.append(
+                time=now, status=answer.status, words=answer.words, rows=rows, encoding=block.encoding, body=block.body
+            )
+        )
+        self._dead_letter_blocks += 1
+        log.error(
+            "the target refused a block for good; it is in the dead-letter file",
+            rows=rows, status=answer.status, words=answer.words[:_WORDS_SHOWN],
+        )  # fmt: skip
+        if outgoing.step is None:
+            self._scores_refused += block.rows
+            self._scores_forwarded -= block.rows
+        else:
+            outgoing.step.reject("rejected_by_target", block.rows, block.apart_rows)
+        self._finish(outgoing)
+
+    def _finish(self, outgoing: _Outgoing) -> None:
+        if outgoing.step is None:
+            self._scores_forwarded += outgoing.block.rows
+            self._score_block = None
+            self._score_sent.set()
+            return
+        outgoing.step.open_blocks -= 1
+        if outgoing.step.open_blocks == 0:
+            self._settle()
+
+    def _settle(self) -> None:
+        now, wall = self._clock.monotonic(), self._clock.time_ns()
+        for step in self._progress.settle(now):
+            self._lag_rows += step.rows
+            if self._lag_rows > self._lag_high:  # rows that are sent again do not count again
+                self._lag_high = self._lag_rows
+                for received_ns, rows in step.received:
+                    self._lag.add(now, (wall - received_ns) / 1e9, rows)
+        self._settled.set()
+
+    async def _send_scores(self) -> None:
+        while True:
+            if self._score_block is None:
+                self._scores_added.clear()
+                packed = self._scores.take(self._settings.block_rows)
+                if packed is None:
+                    await self._scores_added.wait()
+                    await self._sleep(self._settings.flush_interval)
+                    continue
+                encoding = self._encoding
+                blocks = await self._in_work(partial(self._preparation.encoder.encode, packed, encoding))
+            else:
+                blocks = [self._score_block]
+            for block in blocks:
+                self._score_block = block
+                self._score_sent.clear()
+                await self._queue.put(_Outgoing(block, None))
+                await self._score_sent.wait()
+
+    # ---- the target's life ------------------------------------------------------------------------------------------
+
+    def _suspect(self, words: str) -> None:
+        """A connection broke: nobody sends until the watch knows whether the target is still the same process."""
+        if self._confirmed.is_set():
+            log.warning("the connection to the target broke", reason=words)
+        self._confirmed.clear()
+        self._probe_now.set()
+
+    async def _watch(self) -> None:
+        """Ask for the target's start time; returns when it is another process."""
+        backoff = self._backoff()
+        while True:
+            try:
+                async with asyncio.timeout(self._settings.poll_interval):
+                    await self._probe_now.wait()
+            except TimeoutError:
+                pass
+            self._probe_now.clear()
+            suspected = not self._confirmed.is_set()
+            asked_at = self._clock.monotonic()
+            identity = await self._client.identity()
+            if isinstance(identity, str):
+                self._last_error = identity
+                self._suspect(identity)
+                await self._sleep(backoff.delay())
+                continue
+            if identity.start_time != self._target_start or (identity.start_time is None and suspected):
+                self._memory_lost = True
+                return
+            if suspected:
+                encoding = await self._client.encoding()
+                if encoding is None:
+                    self._probe_now.set()
+                    await self._sleep(backoff.delay())
+                    continue
+                self._encoding = encoding
+                self._confirmed.set()
+            backoff.reset()
+            self._learn(identity)
+            self._progress.confirm(asked_at)
+
+    def _learn(self, identity: TargetIdentity) -> None:
+        self._target_start = identity.start_time
+        self._retention = self._settings.retention or identity.retention
+
+    # ---- what is kept -----------------------------------------------------------------------------------------------
+
+    async def _keep_committing(self) -> None:
+        while True:
+            await self._sleep(self._settings.commit_interval)
+            await self._commit()
+
+    async def _commit(self, last: bool = False) -> None:
+        """Write what has changed: safe first, then acked. A failed write is told and tried again."""
+        now = self._clock.monotonic()
+        try:
+            safe = self._progress.safe
+            spacing = max(self._settings.checkpoint_interval, self._checkpoint_spacing())
+            if safe is not self._written_safe and (last or now - self._safe_written_at >= spacing):
+                self._safe_written_at = now
+                await self._in_disk(lambda: self._files.write_safe(safe))
+                self._written_safe = safe
+                self._feed.committed(safe.record.position)
+            current = (self._progress.acked.copy(), self._target_start)
+            if current != self._written_acked:
+                at = self._written_safe.record
+                await self._in_disk(lambda: self._files.write_progress(current[0], at, current[1]))
+                self._written_acked = current
+        except OSError as error:
+            TASK_FAILURES.labels("forward_commit").inc()
+            self._last_error = f"progress cannot be written: {error}"
+            log.error("the forwarder's progress cannot be written; a restart would send more again", error=str(error))
+
+    # ---- threads ----------------------------------------------------------------------------------------------------
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._settings.backoff_min, self._settings.backoff_max, self._random)
+
+    async def _in_work(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._work, call)
+
+    async def _in_disk(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._disk, call)
