@@ -29,14 +29,13 @@ class Admission:
 
     def check(self, declared: int) -> None:
         """Raise Overloaded if a request of this declared size cannot fit now; reserves nothing."""
-        if self.in_flight + declared > self.max_bytes and self.in_flight:
+        if self.in_flight + declared > self.max_bytes:
             raise self._overloaded()
 
     def take(self, amount: int) -> None:
-        """Reserve bytes; raises Overloaded. A request that is alone is let in whatever its size: the limit of one
-        request bounds it, and a small `max_in_flight_bytes` must not refuse it for ever."""
+        """Reserve bytes; raises Overloaded."""
         with self._lock:
-            if self.in_flight + amount > self.max_bytes and self.in_flight:
+            if self.in_flight + amount > self.max_bytes:
                 raise self._overloaded()
             self.in_flight += amount
 

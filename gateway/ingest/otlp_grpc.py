@@ -135,8 +135,8 @@ class GrpcReceiver:
         """Bind and serve. Raises OSError if the address is taken."""
         settings = self._settings
         self._threads = _CallThreads(settings.grpc_threads)
-        # Windows and frame sizes stay at gRPC's own: larger frames cost more CPU on 1.4 MB messages, and a larger window
-        # is memory that every open stream may fill before a thread looks at it.
+        # Windows and frame sizes stay at gRPC's own: larger frames cost more CPU on 1.4 MB messages, and a larger
+        # window is memory that every open stream may fill before a thread looks at it.
         server = grpc.server(
             self._threads,
             options=[

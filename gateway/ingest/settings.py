@@ -11,7 +11,8 @@ class IngestSettings(Settings, frozen=True):
     max_request_bytes: ByteSize = ByteSize(64 * 2**20)
     """Bytes of one request after decompression; more is 413 / RESOURCE_EXHAUSTED."""
     max_in_flight_bytes: ByteSize = ByteSize(256 * 2**20)
-    """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait."""
+    """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait.
+    At least twice max_request_bytes, so that the largest request can be held compressed and decompressed."""
     max_series: int = 2_000_000
     """Active series; points of further new ones are refused with partial_success / 400."""
     max_age: Duration = Duration(48 * 3600)
@@ -34,3 +35,8 @@ class IngestSettings(Settings, frozen=True):
     """gRPC calls one connection may have open."""
     grpc_message_timeout: Duration = Duration(20)
     """Seconds a gRPC call may hold a thread before its message is whole."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for limits that would refuse an allowed request for ever."""
+        if self.max_in_flight_bytes < 2 * self.max_request_bytes:
+            raise ValueError("max_in_flight_bytes must be at least twice max_request_bytes")

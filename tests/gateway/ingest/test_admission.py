@@ -8,6 +8,8 @@ import pytest
 
 from gateway.errors import Overloaded
 from gateway.ingest.admission import Admission, Ticket
+from gateway.ingest.settings import IngestSettings
+from gateway.settings_types import ByteSize
 
 
 def test_what_does_not_fit_is_refused_and_costs_nothing():
@@ -26,13 +28,9 @@ def test_what_does_not_fit_is_refused_and_costs_nothing():
     assert admission.in_flight == 0
 
 
-def test_a_request_that_is_alone_is_let_in():
-    admission = Admission(100)
-    ticket = Ticket(admission)
-    admission.check(1000)
-    ticket.take(1000)
-    ticket.close()
-    assert admission.in_flight == 0
+def test_limits_that_would_refuse_an_allowed_request_for_ever_are_refused():
+    with pytest.raises(ValueError, match="twice"):
+        IngestSettings(max_request_bytes=ByteSize(100), max_in_flight_bytes=ByteSize(199))
 
 
 def test_threads_keep_the_account():

@@ -63,7 +63,7 @@ async def test_damaged_and_too_large_requests_are_not_to_be_repeated():
 
 
 async def test_temporary_failures_carry_retry_info():
-    async with running(IngestSettings(max_in_flight_bytes=ByteSize(10_000))) as r:
+    async with running(IngestSettings(max_request_bytes=ByteSize(5_000), max_in_flight_bytes=ByteSize(10_000))) as r:
         r.sink.failure = LogFull("the log is full", retry_after=2.0)
         with pytest.raises(grpc.aio.AioRpcError) as full:
             await _call(r.target, METRICS, b"points=1")
@@ -73,17 +73,17 @@ async def test_temporary_failures_carry_retry_info():
         assert wait.retry_delay.seconds == 2
 
         r.sink.failure, r.sink.thread_gate = None, threading.Event()
-        body = b"points=1,pad=" + b"x" * 8_000
-        first = asyncio.create_task(_call(r.target, METRICS, body))
+        body = b"points=1,pad=" + b"x" * 4_500
+        held = [asyncio.create_task(_call(r.target, METRICS, body)) for _ in "ab"]
         async with asyncio.timeout(5):
-            while not r.admission.in_flight:
+            while r.admission.in_flight < 9_000:
                 await asyncio.sleep(0.01)
         with pytest.raises(grpc.aio.AioRpcError) as over:
             await _call(r.target, METRICS, body)
         r.sink.thread_gate.set()
         assert over.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert _details(over.value).details[0].Unpack(wait)
-        assert await first == b""
+        assert await asyncio.gather(*held) == [b"", b""]
         assert r.admission.in_flight == 0
 
 

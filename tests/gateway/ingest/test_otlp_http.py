@@ -137,29 +137,37 @@ async def test_temporary_failures_tell_when_to_come_back(session):
 
 
 async def test_overload_is_429_and_ends_with_the_answers(session):
-    settings = IngestSettings(max_in_flight_bytes=ByteSize(150_000))
+    settings = IngestSettings(max_request_bytes=ByteSize(150_000), max_in_flight_bytes=ByteSize(300_000))
     async with running(settings) as r:
         r.sink.gate = asyncio.Event()
         body = b"points=1,pad=" + b"x" * 100_000
-        first = asyncio.create_task(session.post(f"{r.url}/v1/metrics", data=body, headers=PROTOBUF))
+        held = [asyncio.create_task(session.post(f"{r.url}/v1/metrics", data=body, headers=PROTOBUF)) for _ in "ab"]
         async with asyncio.timeout(5):
-            while r.admission.in_flight < 100_000:
+            while r.admission.in_flight < 200_000:
                 await asyncio.sleep(0.01)
         refused = await session.post(f"{r.url}/v1/metrics", data=body, headers=PROTOBUF)
         assert refused.status == 429
         assert int(refused.headers["Retry-After"]) >= 1
         r.sink.gate.set()
-        assert (await first).status == 200
+        assert [(await answer).status for answer in held] == [200, 200]
         assert r.admission.in_flight == 0
         assert (await session.post(f"{r.url}/v1/metrics", data=body, headers=PROTOBUF)).status == 200
 
 
 async def test_growth_through_decompression_is_admitted_too(session):
-    settings = IngestSettings(max_in_flight_bytes=ByteSize(150_000))
+    settings = IngestSettings(max_request_bytes=ByteSize(150_000), max_in_flight_bytes=ByteSize(300_000))
     async with running(settings) as r:
-        body = gzip.compress(b"points=1,pad=" + b"x" * 200_000)
+        r.sink.gate = asyncio.Event()
+        plain = b"points=1,pad=" + b"x" * 120_000
+        held = [asyncio.create_task(session.post(f"{r.url}/v1/metrics", data=plain, headers=PROTOBUF)) for _ in "ab"]
+        async with asyncio.timeout(5):
+            while r.admission.in_flight < 240_000:
+                await asyncio.sleep(0.01)
+        body = gzip.compress(plain)
         answer = await session.post(f"{r.url}/v1/metrics", data=body, headers=PROTOBUF | {"Content-Encoding": "gzip"})
         assert answer.status == 429
+        r.sink.gate.set()
+        assert [(await answer).status for answer in held] == [200, 200]
         assert r.admission.in_flight == 0
 
 
