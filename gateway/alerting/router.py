@@ -21,16 +21,14 @@ from gateway.alerting.channels import make_channels
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
-from gateway.alerting.group import GroupRecord
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
-from gateway.alerting.notification_log import LogEntry
-from gateway.alerting.outbox import SlotRecord
+from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ALERT, ANOMALY, GROUP, NOTIFICATION_LOG, OUTBOX, RUNTIME, SILENCE, Store
+from gateway.alerting.store import ANOMALY, RUNTIME, Store
 from gateway.clock import Clock
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import Anomaly
@@ -102,25 +100,9 @@ class AlertRouter:
         self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
 
     def _restore(self, now: int) -> None:
-        read = self.store.records
-        engine = self.engine
-        for key, body in read(NOTIFICATION_LOG):
-            engine.log.load(key, msgspec.json.decode(body, type=LogEntry))
-        for _, body in read(SILENCE):
-            engine.load_silence(msgspec.json.decode(body, type=Silence))
-        for key, body in read(ANOMALY):
+        for key, body in self.store.records(ANOMALY):
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
-        runtime = dict(read(RUNTIME))
-        last_alive = int(runtime.get("alive", b"0")) or now
-        alert_decoder = msgspec.json.Decoder(Alert)
-        engine.load(
-            [alert_decoder.decode(body) for _, body in read(ALERT)],
-            {key: msgspec.json.decode(body, type=GroupRecord) for key, body in read(GROUP)},
-            {key: msgspec.json.decode(body, type=SlotRecord) for key, body in read(OUTBOX)},
-            now,
-            last_alive=last_alive,
-            grace=round(self.settings.restart_grace * SECOND),
-        )
+        restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
 
     async def stop(self) -> None:
         """Ends every task, writes what is left and closes the store; idempotent."""
@@ -204,7 +186,7 @@ class AlertRouter:
 
     def _mark_alive(self, now: int) -> None:
         self._last_alive = now
-        self.engine.journal.put(RUNTIME, "alive", now)
+        self.engine.journal.put(RUNTIME, ALIVE, now)
 
     def _after_attempt(self) -> None:
         self._commit_soon()

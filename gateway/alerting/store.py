@@ -8,7 +8,7 @@ Rules of the subject:
     same key replace earlier ones), while the future carries `DiskFailed` so that no promise is given for it.
   * One process owns a store at a time.
 The interface is this narrow so that another database can stand behind it; every implementation passes the same suite
-(tests/gateway/alerting/store_suite.py).
+(tests/gateway/alerting/test_store.py).
 """
 
 from __future__ import annotations
