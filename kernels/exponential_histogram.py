@@ -74,7 +74,11 @@ def read_buckets(buf: Any, at: Any, end: Any, scale: Any, counts: Any) -> Any:
             counts[place] += value
             number += 1
     kept = min(scale, np.int64(FINEST_SCALE))
-    widest = np.int64(_WIDEST_EXPONENT) << kept if kept >= 0 else np.int64(_WIDEST_EXPONENT) >> -kept
+    widest: Any = np.int64(_WIDEST_EXPONENT)
+    if kept >= 0:
+        widest = widest << kept
+    else:
+        widest = widest >> -kept
     for place in range(used):
         index = lowest + place
         if counts[place] != np.uint64(0) and (index < -widest - 1 or index > widest):

@@ -37,7 +37,7 @@ def _load(bits: int, result: Any, name: str) -> Callable[..., Any]:
     return loader
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def pointer(typing_context: Any, array: Any) -> Any:
     """Array → pointer to its first item, which is indexed like the array but neither counted nor checked.
 
@@ -60,7 +60,7 @@ load_u64 = _load(64, types.uint64, "load_u64")
 """(uint8[n] or pointer, int64) → uint64: eight bytes, little endian. The caller has proved 0 <= at <= n - 8."""
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def bits_as_f64(typing_context: Any, value: Any) -> Any:
     """uint64 → float64 of the same bits."""
     del typing_context, value
@@ -72,7 +72,7 @@ def bits_as_f64(typing_context: Any, value: Any) -> Any:
     return types.float64(types.uint64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def f64_as_bits(typing_context: Any, value: Any) -> Any:
     """float64 → uint64 of the same bits."""
     del typing_context, value
@@ -84,7 +84,7 @@ def f64_as_bits(typing_context: Any, value: Any) -> Any:
     return types.uint64(types.float64), generate
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def fold_multiply(typing_context: Any, left: Any, right: Any) -> Any:
     """(uint64, uint64) → uint64: low half xor high half of the 128-bit product."""
     del typing_context, left, right

@@ -291,22 +291,25 @@ class OtlpLabels:
         return known
 
     def _merge(self, given: list[tuple[str, bytes, str, bytes]]) -> dict[bytes, tuple[str, bytes]]:
-        """Labels of attributes: of a repeated key the last; of keys that become one label all, joined with `;`."""
+        """Labels of attributes: of a repeated key the last; of keys that become one label all, joined with `;`.
+
+        An empty value makes no label, but on a point it hides the resource's.
+        """
         labels: dict[bytes, tuple[str, bytes]] = {}
         for _, name, value, encoded in given:
             if name in labels:
                 break
-            if encoded:
+            if name:
                 labels[name] = value, encoded
         else:
             return labels
         labels = {}
         for _, name, value, encoded in sorted({item[0]: item for item in given}.values()):
-            if not encoded:
-                continue
-            before = labels.get(name)
-            joined = value if before is None else f"{before[0]};{value}"
-            labels[name] = joined, encoded if before is None else _label(name, joined.encode())
+            if name in labels:
+                joined = f"{labels[name][0]};{value}"
+                labels[name] = joined, _label(name, joined.encode())
+            elif name:
+                labels[name] = value, encoded
         return labels
 
     def _point_labels(self, point: int, metric: _Metric) -> dict[bytes, tuple[str, bytes]]:

@@ -7,7 +7,7 @@ from typing import Literal
 from gateway.settings_types import Duration, Settings
 
 
-class DecodeSettings(Settings):
+class DecodeSettings(Settings, frozen=True, kw_only=True):
     """Taken by app from [ingest] (ages and limits) and [victoriametrics] (naming)."""
 
     naming: Literal["prometheus", "otlp"] = "prometheus"
