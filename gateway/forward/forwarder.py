@@ -31,7 +31,7 @@ from gateway.forward.retry import Backoff
 from gateway.forward.running_totals import RunningTotals, TotalsCheckpoint
 from gateway.forward.score_queue import ScoreQueue
 from gateway.forward.settings import VictoriaMetricsSettings
-from gateway.forward.victoria_metrics import Answer, Outcome, TargetIdentity, VictoriaMetrics
+from gateway.forward.victoria_metrics import Answer, Outcome, Silence, TargetIdentity, VictoriaMetrics
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.feed import FrameFeed
 from gateway.telemetry.frame import LogPosition
@@ -127,6 +127,8 @@ class Forwarder:
         self._probe_now = asyncio.Event()
         self._send_from = Record().position
         self._next_row = 0
+        self._folded_to = Record().position
+        """End of the last frame whose deltas are in the running totals."""
         self._last_checkpoint = float("-inf")
 
         self._written_acked: tuple[Record, float | None] | None = None
@@ -239,7 +241,10 @@ class Forwarder:
             encoding = await self._client.encoding() if isinstance(identity, TargetIdentity) else None
             if isinstance(identity, TargetIdentity) and encoding is not None:
                 break
-            words = identity if isinstance(identity, str) else "it does not answer on its write address"
+            words = "it does not answer on its write address"
+            if isinstance(identity, Silence):
+                words = identity.words
+                self._memory_lost = self._memory_lost or identity.refused
             if backoff.failures == 0:
                 log.warning("the target cannot be reached; data waits in the log", reason=words)
             self._last_error = words
@@ -266,6 +271,7 @@ class Forwarder:
         await self._in_work(lambda: self._preparation.totals.restore(safe.totals))
         self._feed.seek(safe.record.position)
         self._send_from = acked.position
+        self._folded_to = safe.record.position
         self._next_row = acked.rows
         self._lag_rows = acked.rows
         self._queue = asyncio.Queue(self._settings.blocks_in_flight)
@@ -301,6 +307,7 @@ class Forwarder:
             folded = [f for f in frames if f.frame.end <= self._send_from]
             if folded:
                 await self._in_work(partial(self._preparation.fold_only, folded, arrays))
+                self._folded_to = folded[-1].frame.end
             fresh = frames[len(folded) :]
             if fresh:
                 rows = await self._take_step(fresh, arrays)
@@ -325,6 +332,7 @@ class Forwarder:
             )
         )  # fmt: skip
         self._next_row = frames[-1].frame.first_row + frames[-1].frame.counted_rows
+        self._folded_to = step.end
         self._progress.begin(step)
         if not blocks:
             self._settle()
@@ -368,7 +376,7 @@ class Forwarder:
                     asked_again = True
                     continue
             elif answer.outcome is Outcome.UNREACHABLE:
-                self._suspect(answer.words)
+                self._suspect(answer.words, answer.refused)
             elif answer.outcome is Outcome.MISCONFIGURED:
                 log.error(
                     "the target refuses us: check address and credentials; data waits in the log",
@@ -441,8 +449,12 @@ class Forwarder:
 
     # ---- the target's life ------------------------------------------------------------------------------------------
 
-    def _suspect(self, words: str) -> None:
-        """A connection broke: nobody sends until the watch knows whether the target is still the same process."""
+    def _suspect(self, words: str, refused: bool) -> None:
+        """A connection broke: nobody sends until the watch knows whether the target is still the same process.
+
+        Where nobody listened it is not, whatever start time it tells: that counts whole seconds only.
+        """
+        self._memory_lost = self._memory_lost or refused
         if self._confirmed.is_set():
             log.warning("the connection to the target broke", reason=words)
         self._confirmed.clear()
@@ -461,12 +473,13 @@ class Forwarder:
             suspected = not self._confirmed.is_set()
             asked_at = self._clock.monotonic()
             identity = await self._client.identity()
-            if isinstance(identity, str):
-                self._last_error = identity
-                self._suspect(identity)
+            if isinstance(identity, Silence):
+                self._last_error = identity.words
+                self._suspect(identity.words, identity.refused)
                 await self._sleep(backoff.delay())
                 continue
-            if identity.start_time != self._target_start or (identity.start_time is None and suspected):
+            unknown = identity.start_time is None and suspected
+            if self._memory_lost or unknown or identity.start_time != self._target_start:
                 self._memory_lost = True
                 return
             if suspected:
@@ -490,7 +503,22 @@ class Forwarder:
     async def _keep_committing(self) -> None:
         while True:
             await self._sleep(self._settings.commit_interval)
+            await self._checkpoint_when_idle()
             await self._commit()
+
+    async def _checkpoint_when_idle(self) -> None:
+        """Let safe come up to acked when nothing arrives that would carry a checkpoint.
+
+        While no step is open and the reader waits, the totals stand exactly at acked; the work thread takes its calls
+        in order, so whatever the reader folds next comes after this.
+        """
+        acked = self._progress.acked
+        idle = not self._reading and self._progress.steps_open == 0 and self._folded_to == acked.position
+        if idle and acked.position != self._progress.newest_checkpoint:
+            now, record = self._clock.monotonic(), acked.copy()
+            forget_before = int(self._clock.time_ns() / 1e6 - self._settings.forget_totals_after * 1000)
+            totals = await self._in_work(partial(self._preparation.totals.checkpoint, forget_before))
+            self._progress.offer(now, SafePoint(record, totals))
 
     async def _commit(self, last: bool = False) -> None:
         """Write what has changed: safe first, then acked. A failed write is told and tried again."""

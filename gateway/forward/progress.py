@@ -128,6 +128,16 @@ class Progress:
             finished.append(step)
         return finished
 
+    def offer(self, acked_at: float, point: SafePoint) -> None:
+        """A point that was acked at `acked_at`; passed over if a newer one is known."""
+        if point.record.position > self.newest_checkpoint:
+            self._candidates.append((acked_at, point))
+
+    @property
+    def newest_checkpoint(self) -> LogPosition:
+        """Where the newest checkpoint stands that is safe or may become so."""
+        return (self._candidates[-1][1] if self._candidates else self.safe).record.position
+
     def confirm(self, alive_at: float) -> bool:
         """The target was the same process as ever at `alive_at` (monotonic); whether safe moved."""
         moved = False

@@ -10,6 +10,7 @@ write protocol"; its /metrics.
 
 from __future__ import annotations
 
+import base64
 import re
 import ssl
 from dataclasses import dataclass
@@ -50,12 +51,24 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An outcome with the target's words; `retry_after` in seconds if it gave one."""
+    """An outcome with the target's words; `retry_after` in seconds if it gave one.
+
+    refused: nobody listened, so the process was gone at that moment.
+    """
 
     outcome: Outcome
     status: int = 0
     words: str = ""
     retry_after: float | None = None
+    refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nobody told who answers: why, and whether nobody even listened."""
+
+    words: str
+    refused: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +91,9 @@ class VictoriaMetrics:
         self._metrics_url = f"{parts.scheme}://{parts.netloc}/metrics"
         self._tls = self._tls_context()
         self._headers = dict(settings.headers)
-        self._auth: aiohttp.BasicAuth | None = None
         if settings.username:
-            self._auth = aiohttp.BasicAuth(settings.username, settings.password.reveal(), encoding="utf-8")
+            pair = f"{settings.username}:{settings.password.reveal()}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
         elif settings.bearer_token:
             self._headers["Authorization"] = f"Bearer {settings.bearer_token.reveal()}"
         self._session: aiohttp.ClientSession | None = None
@@ -92,7 +105,7 @@ class VictoriaMetrics:
         )
         timeout = aiohttp.ClientTimeout(total=settings.request_timeout, sock_connect=settings.connect_timeout)
         self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=self._headers, auth=self._auth, trust_env=False
+            connector=connector, timeout=timeout, headers=self._headers, trust_env=False
         )
         return self
 
@@ -121,7 +134,7 @@ class VictoriaMetrics:
                     outcome_of(response.status), response.status, words.strip(), _retry_after(response.headers)
                 )
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return Answer(Outcome.UNREACHABLE, 0, _words_of(error))
+            return Answer(Outcome.UNREACHABLE, 0, _words_of(error), refused=_refused(error))
 
     async def encoding(self) -> Encoding | None:
         """What the target takes now; None if it cannot be reached or is not able to tell (429, 5xx)."""
@@ -137,8 +150,8 @@ class VictoriaMetrics:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
 
-    async def identity(self) -> TargetIdentity | str:
-        """Who answers; the reason in words if nobody does."""
+    async def identity(self) -> TargetIdentity | Silence:
+        """Who answers, if somebody does."""
         session = self._open_session()
         try:
             timeout = aiohttp.ClientTimeout(total=self._settings.connect_timeout + 10.0)
@@ -148,7 +161,7 @@ class VictoriaMetrics:
                     while len(text) < _LONGEST_METRICS and (chunk := await response.content.read(2**16)):
                         text += chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return _words_of(error)
+            return Silence(_words_of(error), _refused(error))
         return parse_identity(text)
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -202,6 +215,10 @@ def _retry_after(headers: object) -> float | None:
         return float(text) if text is not None else None
     except ValueError:
         return None
+
+
+def _refused(error: BaseException) -> bool:
+    return isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, ConnectionRefusedError)
 
 
 def _words_of(error: BaseException) -> str:

@@ -35,7 +35,7 @@ class Target:
         app.router.add_post("/api/v1/write", self._write)
         app.router.add_get("/api/v1/write", self._protocol)
         app.router.add_get("/metrics", self._metrics)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.2)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.2, auto_decompress=False)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
@@ -49,6 +49,10 @@ class Target:
     async def restart_empty(self) -> None:
         """As a process that had everything in memory only."""
         await self.stop()
+        await self.start_empty()
+
+    async def start_empty(self) -> None:
+        """A new process without memory."""
         self.samples.clear()
         if self.start_time is not None:
             self.start_time += 10.0
