@@ -15,7 +15,6 @@ import numpy as np
 from numba import types
 
 from kernels.jit import BYTES, F8, I8, RI8, RU8, U1, U4, U8, kernel, step
-from kernels.label_hash import secrets_tuple
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.remote_write_wire import (
     ACCEPTED,
@@ -34,7 +33,7 @@ from kernels.remote_write_wire import (
     read_double,
 )
 from kernels.varint import read_varint, zigzag
-from kernels.wire import bits_as_f64, f64_as_bits
+from kernels.wire import bits_as_f64, f64_as_bits, pointer
 from proto.remote_write import (
     HISTOGRAM_COUNT_FLOAT,
     HISTOGRAM_COUNT_INT,
@@ -322,6 +321,7 @@ def count_histograms(
     histograms: int64[h, 4] of (series, begin, end, start ms where the series says it). limits: int64[4] (oldest ms,
     newest ms, buckets a side, rows of all together). out: int64[2] of (rows so far, noted so far), both updated.
     """
+    buf = pointer(body)
     room = limits[2]
     head, bits = np.zeros(12, np.int64), np.zeros(4, np.uint64)
     spans, minus = np.empty((room, 2), np.int64), np.empty((room, 2), np.int64)
@@ -329,7 +329,7 @@ def count_histograms(
     total, noted_count = out[0], out[1]
     for h in range(histograms.shape[0]):
         after = parse_histogram(
-            body, histograms[h, 1], histograms[h, 2], head, bits, spans, minus, counts, negatives, bounds
+            buf, histograms[h, 1], histograms[h, 2], head, bits, spans, minus, counts, negatives, bounds
         )
         if after < 0:
             return after
@@ -391,7 +391,8 @@ def fill_histograms(
     row_histogram: which accepted histogram, from 0. parts, details: see PART_COUNT and after. Returns the number of
     accepted histograms.
     """
-    k = secrets_tuple(secrets)
+    buf = pointer(body)
+    k = pointer(secrets)
     room = limits[2]
     head, bits = np.zeros(12, np.int64), np.zeros(4, np.uint64)
     spans, minus = np.empty((room, 2), np.int64), np.empty((room, 2), np.int64)
@@ -401,7 +402,7 @@ def fill_histograms(
     for h in range(histograms.shape[0]):
         if rows_of[h] == 0:
             continue
-        parse_histogram(body, histograms[h, 1], histograms[h, 2], head, bits, spans, minus, counts, negatives, bounds)
+        parse_histogram(buf, histograms[h, 1], histograms[h, 2], head, bits, spans, minus, counts, negatives, bounds)
         s = histograms[h, 0]
         hi, lo = series_hi[s], series_lo[s]
         first = row

@@ -16,7 +16,7 @@ from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.remote_write_v1 import read_label
 from kernels.remote_write_wire import BAD_REFERENCE, first_word, read_double
 from kernels.varint import read_varint
-from kernels.wire import bits_as_f64, load_u8
+from kernels.wire import bits_as_f64, load_u8, pointer
 from proto.remote_write import EXEMPLAR_LABEL_REF, EXEMPLAR_LABELS, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE
 
 RI8x2 = types.Array(types.int64, 2, "C", readonly=True)
@@ -79,37 +79,38 @@ def fill_exemplars(
     messages. trace_ids: uint8[k, 16] and span_ids: uint8[k, 8], zeros at the call. wrong: int64[2] of (BAD_REFERENCE,
     offset) when a reference names no symbol.
     """
+    buf = pointer(body)
     by_reference = symbol_at.size > 0
     for row in range(exemplars.shape[0]):
         at, end = exemplars[row, 1], exemplars[row, 2]
         name = np.int64(-1)
         while at < end:
-            tag, after = read_tag(body, at, end)
+            tag, after = read_tag(buf, at, end)
             if after < 0:
                 return after
             if tag == EXEMPLAR_VALUE:
-                bits, after = read_double(body, after, end)
+                bits, after = read_double(buf, after, end)
                 values[row] = bits_as_f64(bits)
             elif tag == EXEMPLAR_TIMESTAMP:
-                raw, after = read_varint(body, after, end)
+                raw, after = read_varint(buf, after, end)
                 times[row] = np.int64(raw)
             elif tag == EXEMPLAR_LABELS and not by_reference:
-                begin, after = read_length(body, after, end)
+                begin, after = read_length(buf, after, end)
                 if begin < 0:
                     return begin
-                name_at, name_length, value_at, value_length, _, fault_or_end = read_label(body, begin, after)
+                name_at, name_length, value_at, value_length, _, fault_or_end = read_label(buf, begin, after)
                 if fault_or_end < 0:
                     return fault_or_end
-                _read_id(body, name_at, name_length, value_at, value_length, trace_ids, span_ids, row)
+                _read_id(buf, name_at, name_length, value_at, value_length, trace_ids, span_ids, row)
             elif by_reference and (tag == EXEMPLAR_LABELS or tag == EXEMPLAR_LABEL_REF):
                 stop = end
                 if tag == EXEMPLAR_LABELS:
-                    after, stop = read_length(body, after, end)
+                    after, stop = read_length(buf, after, end)
                     if after < 0:
                         return after
                 while after < stop:
                     reference_at = after
-                    raw, after = read_varint(body, after, stop)
+                    raw, after = read_varint(buf, after, stop)
                     if after < 0:
                         return after
                     if raw >= np.uint64(symbol_at.size):
@@ -120,14 +121,14 @@ def fill_exemplars(
                         name = reference
                     else:
                         _read_id(
-                            body, symbol_at[name], symbol_length[name], symbol_at[reference], symbol_length[reference],
+                            buf, symbol_at[name], symbol_length[name], symbol_at[reference], symbol_length[reference],
                             trace_ids, span_ids, row,
                         )  # fmt: skip
                         name = np.int64(-1)
                     if tag == EXEMPLAR_LABEL_REF:
                         break
             else:
-                after = skip_value(body, after, end, tag)
+                after = skip_value(buf, after, end, tag)
             if after < 0:
                 return after
             at = after

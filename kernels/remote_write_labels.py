@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from kernels.jit import step
 from kernels.remote_write_wire import text_less
@@ -32,26 +35,39 @@ def put_varint(out: Any, at: Any, value: Any) -> Any:
     return at + 1
 
 
+@intrinsic
+def _copy(typing_context: Any, source: Any, at: Any, length: Any, out: Any, to: Any) -> Any:
+    """memcpy of `length` bytes from source + at to out + to; all pointers and int64."""
+    del typing_context, at, length, to
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del signature
+        origin, at, length, target, to = arguments
+        cgutils.raw_memcpy(builder, builder.gep(target, [to]), builder.gep(origin, [at]), length, 1)
+        return context.get_dummy_value()
+
+    return types.none(source, types.int64, types.int64, out, types.int64), generate
+
+
 @step
 def copy_bytes(source: Any, at: Any, length: Any, out: Any, to: Any) -> Any:
-    """Copies; returns the position behind in `out`."""
-    for i in range(length):
-        out[to + i] = source[at + i]
+    """Copies between pointers; returns the position behind in `out`."""
+    _copy(source, at, length, out, to)
     return to + length
 
 
 @step
 def put_label(labels: Any, count: Any, name_at: Any, name_length: Any, value_at: Any, value_length: Any) -> Any:
-    """Adds a label to `labels`, int64[room, 4] of (name at, length, value at, length); returns the new count.
+    """Adds a label to `labels`, a pointer to int64[4 * room] of (name at, length, value at, length).
 
-    An empty value is no label. The caller has seen to it that there is room.
+    Returns the new count. An empty value is no label. The caller has seen to it that there is room.
     """
     if value_length == 0:
         return count
-    labels[count, 0] = name_at
-    labels[count, 1] = name_length
-    labels[count, 2] = value_at
-    labels[count, 3] = value_length
+    labels[4 * count + 0] = name_at
+    labels[4 * count + 1] = name_length
+    labels[4 * count + 2] = value_at
+    labels[4 * count + 3] = value_length
     return count + 1
 
 
@@ -59,32 +75,32 @@ def put_label(labels: Any, count: Any, name_at: Any, name_length: Any, value_at:
 def sort_labels(buf: Any, labels: Any, count: Any) -> Any:
     """Puts `labels` in bytewise order of names, by insertion: they come sorted, or nearly so."""
     for i in range(1, count):
-        a, b, c, d = labels[i, 0], labels[i, 1], labels[i, 2], labels[i, 3]
+        a, b, c, d = labels[4 * i + 0], labels[4 * i + 1], labels[4 * i + 2], labels[4 * i + 3]
         j = i
-        while j > 0 and text_less(buf, a, b, labels[j - 1, 0], labels[j - 1, 1]):
-            labels[j, 0] = labels[j - 1, 0]
-            labels[j, 1] = labels[j - 1, 1]
-            labels[j, 2] = labels[j - 1, 2]
-            labels[j, 3] = labels[j - 1, 3]
+        while j > 0 and text_less(buf, a, b, labels[4 * (j - 1) + 0], labels[4 * (j - 1) + 1]):
+            labels[4 * j + 0] = labels[4 * (j - 1) + 0]
+            labels[4 * j + 1] = labels[4 * (j - 1) + 1]
+            labels[4 * j + 2] = labels[4 * (j - 1) + 2]
+            labels[4 * j + 3] = labels[4 * (j - 1) + 3]
             j -= 1
-        labels[j, 0], labels[j, 1], labels[j, 2], labels[j, 3] = a, b, c, d
+        labels[4 * j + 0], labels[4 * j + 1], labels[4 * j + 2], labels[4 * j + 3] = a, b, c, d
 
 
 @step
 def write_blob(buf: Any, labels: Any, count: Any, out: Any, at: Any, writing: Any) -> Any:
     """Writes the blob of sorted labels at `at` if `writing`; returns the position behind it either way."""
     for i in range(count):
-        name_length, value_length = labels[i, 1], labels[i, 3]
+        name_length, value_length = labels[4 * i + 1], labels[4 * i + 3]
         body = 2 + varint_size(name_length) + name_length + varint_size(value_length) + value_length
         if writing:
             out[at] = np.uint8(0x0A)
             at = put_varint(out, at + 1, body)
             out[at] = np.uint8(0x0A)
             at = put_varint(out, at + 1, name_length)
-            at = copy_bytes(buf, labels[i, 0], name_length, out, at)
+            at = copy_bytes(buf, labels[4 * i + 0], name_length, out, at)
             out[at] = np.uint8(0x12)
             at = put_varint(out, at + 1, value_length)
-            at = copy_bytes(buf, labels[i, 2], value_length, out, at)
+            at = copy_bytes(buf, labels[4 * i + 2], value_length, out, at)
         else:
             at += 1 + varint_size(body) + body
     return at
@@ -98,8 +114,8 @@ def override_labels(labels: Any, count: Any, override: Any, row: Any, name_at: A
     where the series' `__name__` value stands in `labels`.
     """
     if override[row, 0] >= 0:
-        labels[name_at, 2] = override[row, 0]
-        labels[name_at, 3] = override[row, 1]
+        labels[4 * name_at + 2] = override[row, 0]
+        labels[4 * name_at + 3] = override[row, 1]
     if override[row, 2] >= 0:
         count = put_label(labels, count, override[row, 2], override[row, 3], override[row, 4], override[row, 5])
     return count

@@ -10,18 +10,19 @@ the request that defines it. The name's suffix does.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numba import types
 
-from kernels.jit import BYTES, F8, I8, RI8, RU4, RU8, U1, U4, U8, b1, i8, kernel, step
-from kernels.label_hash import hash_bytes, mix, secrets_tuple
+from kernels.jit import BYTES, F8, I8, RI8, RU4, RU8, U1, U4, U8, b1, hot_step, i8, kernel, step
+from kernels.label_hash import hash_bytes, mix
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.remote_write_labels import (
     copy_bytes,
     override_labels,
     put_label,
+    same_text,
     sort_labels,
     varint_size,
     write_blob,
@@ -47,7 +48,7 @@ from kernels.remote_write_wire import (
     utf8_valid,
     value_reason,
 )
-from kernels.wire import bits_as_f64, load_u8
+from kernels.wire import bits_as_f64, load_u8, load_u64, pointer
 from proto.remote_write import (
     LABEL_NAME,
     LABEL_VALUE,
@@ -66,29 +67,30 @@ RI8x2 = types.Array(types.int64, 2, "C", readonly=True)
 @kernel(BYTES, I8)
 def count_v1(body: Any, counts: Any) -> Any:
     """Counts (series, samples, exemplars, histograms) into counts, int64[4]; returns 0 or a fault."""
+    buf = pointer(body)
     end = np.int64(body.size)
     at = np.int64(0)
     series, samples, exemplars, histograms = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     while at < end:
-        tag, after = read_tag(body, at, end)
+        tag, after = read_tag(buf, at, end)
         if after < 0:
             return after
         if tag != V1_REQUEST_TIMESERIES:
-            at = skip_value(body, after, end, tag)
+            at = skip_value(buf, after, end, tag)
             if at < 0:
                 return at
             continue
-        p, stop = read_length(body, after, end)
+        p, stop = read_length(buf, after, end)
         if p < 0:
             return p
         series += 1
         while p < stop:
-            if load_u8(body, p) == np.uint64(V1_SERIES_LABELS) and p + 1 < stop:
-                length = np.int64(load_u8(body, p + 1))
+            if load_u8(buf, p) == np.uint64(V1_SERIES_LABELS) and p + 1 < stop:
+                length = np.int64(load_u8(buf, p + 1))
                 if length < 0x80 and length <= stop - p - 2:
                     p += 2 + length
                     continue
-            tag, after = read_tag(body, p, stop)
+            tag, after = read_tag(buf, p, stop)
             if after < 0:
                 return after
             if tag == V1_SERIES_SAMPLES:
@@ -97,12 +99,30 @@ def count_v1(body: Any, counts: Any) -> Any:
                 exemplars += 1
             elif tag == V1_SERIES_HISTOGRAMS:
                 histograms += 1
-            p = skip_value(body, after, stop, tag)
+            p = skip_value(buf, after, stop, tag)
             if p < 0:
                 return p
         at = stop
     counts[0], counts[1], counts[2], counts[3] = series, samples, exemplars, histograms
     return np.int64(0)
+
+
+# What is remembered of the label in each place of a series, int64[PLACES] each, beside (hi, lo, prefix) uint64[3].
+PLACES: Final = 8
+P_SIZE, P_BEGIN, P_NAME, P_NAME_LENGTH, P_VALUE, P_VALUE_LENGTH, P_TELLS = 0, 1, 2, 3, 4, 5, 6
+TELLS_METRIC: Final = 8
+"""In P_TELLS beside the HAS_ bits: the label is `__name__`."""
+
+
+@hot_step
+def same_bytes(buf: Any, a: Any, b: Any, size: Any) -> Any:
+    """Whether `size` bytes, at least 8, are equal."""
+    i = np.int64(0)
+    while i + 8 < size:
+        if load_u64(buf, a + i) != load_u64(buf, b + i):
+            return False
+        i += 8
+    return load_u64(buf, a + size - 8) == load_u64(buf, b + size - 8)
 
 
 @step
@@ -145,7 +165,7 @@ def read_label(body: Any, at: Any, end: Any) -> Any:
     return name_at, name_length, value_at, value_length, exact and fields == 2, end
 
 
-@kernel(BYTES, RU8, RI8, U8, U8, I8, F8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, U8, I8, I8, I8)
+@kernel(BYTES, RU8, RI8, U8, U8, I8, F8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, U8, I8, I8, I8, I8)
 def fill_v1(
     body: Any,
     secrets: Any,
@@ -162,7 +182,8 @@ def fill_v1(
     series_kinds: Any,
     histograms: Any,
     exemplars: Any,
-    name_keys: Any,
+    label_hashes: Any,
+    label_places: Any,
     rejections: Any,
     noted: Any,
     out: Any,
@@ -172,26 +193,28 @@ def fill_v1(
     limits: int64[5] (oldest ms, newest ms, labels a series, bytes a label name, bytes a label value).
     row_hi, row_lo, times, values, kinds, row_series: one entry a sample. series: int64[series, 4] of (begin, end,
     exact, a row or -1): when exact is 1, [begin, end) is the label blob; when 0, it is the TimeSeries message; -1
-    marks a rejected series. histograms, exemplars: int64[·, 4] of (series, begin, end, 0). name_keys:
-    uint64[2 * labels a series], scratch. rejections, noted: see remote_write_wire. out: int64[4], becomes (rows,
-    histograms, exemplars, noted).
+    marks a rejected series. histograms, exemplars: int64[·, 4] of (series, begin, end, 0). label_hashes: uint64[3 *
+    labels a series] and label_places: int64[PLACES * labels a series], scratch. rejections, noted: see
+    remote_write_wire. out: int64[4], becomes (rows, histograms, exemplars, noted).
     """
-    k = secrets_tuple(secrets)
+    buf = pointer(body)
+    k = pointer(secrets)
     oldest, newest, most_labels, most_name, most_value = limits[0], limits[1], limits[2], limits[3], limits[4]
     body_end = np.int64(body.size)
     at = np.int64(0)
     rows, histogram_count, exemplar_count, noted_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    s = np.int64(-1)
+    s, known = np.int64(-1), np.int64(0)
+    hashes, places = pointer(label_hashes), pointer(label_places)
     while at < body_end:
-        tag, after = read_tag(body, at, body_end)
+        tag, after = read_tag(buf, at, body_end)
         if after < 0:
             return after
         if tag != V1_REQUEST_TIMESERIES:
-            at = skip_value(body, after, body_end, tag)
+            at = skip_value(buf, after, body_end, tag)
             if at < 0:
                 return at
             continue
-        begin, stop = read_length(body, after, body_end)
+        begin, stop = read_length(buf, after, body_end)
         if begin < 0:
             return begin
         at = stop
@@ -206,11 +229,38 @@ def fill_v1(
         labels_begin, labels_end = begin, np.int64(-1)
         p = begin
         while p < stop:
-            tag, q = read_tag(body, p, stop)
+            if labels < known and reason == ACCEPTED:
+                # The same bytes as the previous series' label in this place: everything about it is known.
+                place = PLACES * labels
+                size = places[place + P_SIZE]
+                if size >= 8 and size <= stop - p and same_bytes(buf, p, places[place + P_BEGIN], size):
+                    if labels_end < 0:
+                        labels_begin = p
+                    elif p != labels_end:
+                        exact = False
+                    prefix = hashes[3 * labels + 2]
+                    name_at, name_length = places[place + P_NAME], places[place + P_NAME_LENGTH]
+                    if prefix < last_prefix or (
+                        prefix == last_prefix and not text_less(buf, last_at, last_length, name_at, name_length)
+                    ):
+                        sorted_so_far = False
+                    last_prefix, last_at, last_length = prefix, name_at, name_length
+                    hi += hashes[3 * labels]
+                    lo += hashes[3 * labels + 1]
+                    tells = places[place + P_TELLS]
+                    if tells != 0:
+                        told |= tells
+                        if tells == TELLS_METRIC:
+                            metric_at, metric_length = places[place + P_VALUE], places[place + P_VALUE_LENGTH]
+                    labels += 1
+                    p += size
+                    labels_end = p
+                    continue
+            tag, q = read_tag(buf, p, stop)
             if q < 0:
                 return q
             if tag == V1_SERIES_LABELS:
-                q, e = read_length(body, q, stop)
+                q, e = read_length(buf, q, stop)
                 if q < 0:
                     return q
                 if labels_end < 0:
@@ -218,10 +268,12 @@ def fill_v1(
                 elif p != labels_end:
                     exact = False
                 labels_end = e
-                name_at, name_length, value_at, value_length, exact_label, after = read_label(body, q, e)
+                name_at, name_length, value_at, value_length, exact_label, after = read_label(buf, q, e)
                 if after < 0:
                     return after
-                exact = exact and exact_label and value_length > 0 and (q - p == 2 or q - p == 1 + varint_size(e - q))
+                exact_label = exact_label and value_length > 0 and (q - p == 2 or q - p == 1 + varint_size(e - q))
+                exact = exact and exact_label
+                begin_label = p
                 p = e
                 if reason != ACCEPTED:
                     continue
@@ -234,35 +286,55 @@ def fill_v1(
                 if labels >= most_labels:
                     reason = np.int64(TOO_MANY_LABELS)
                     continue
-                word = first_word(body, name_at, name_length)
+                word = first_word(buf, name_at, name_length)
                 prefix = prefix_of(word)
                 if prefix < last_prefix or (
-                    prefix == last_prefix and not text_less(body, last_at, last_length, name_at, name_length)
+                    prefix == last_prefix and not text_less(buf, last_at, last_length, name_at, name_length)
                 ):
                     sorted_so_far = False
                 last_prefix, last_at, last_length = prefix, name_at, name_length
-                name_hi, name_lo, seen = hash_bytes(body, name_at, name_length, np.uint64(0), k)
-                name_keys[2 * labels] = name_hi
-                name_keys[2 * labels + 1] = name_lo
-                labels += 1
-                if value_length > 0:
-                    value_hi, value_lo, seen_value = hash_bytes(body, value_at, value_length, np.uint64(0), k)
-                    seen |= seen_value
-                    label_hi, label_lo = label_hash(name_hi, name_lo, value_hi, value_lo, k)
-                    hi += label_hi
-                    lo += label_lo
-                    if is_metric_name_label(word, name_length):
-                        metric_at, metric_length = value_at, value_length
-                    told |= telling_label(word, name_length)
+                label_hi, label_lo, seen = np.uint64(0), np.uint64(0), np.uint64(0)
+                tells = np.int64(0)
+                if exact_label:
+                    label_hi, label_lo, seen = hash_bytes(buf, q, e - q, np.uint64(0), k)
+                else:
+                    name_hi, name_lo, seen = hash_bytes(buf, name_at, name_length, np.uint64(1), k)
+                    if value_length > 0:
+                        value_hi, value_lo, seen_value = hash_bytes(buf, value_at, value_length, np.uint64(1), k)
+                        seen |= seen_value
+                        label_hi, label_lo = label_hash(name_hi, name_lo, value_hi, value_lo, k)
+                # The length bytes were hashed too and may have their high bit set: that only costs the check.
                 if seen & np.uint64(HIGH_BITS) and not (
-                    utf8_valid(body, name_at, name_length) and utf8_valid(body, value_at, value_length)
+                    utf8_valid(buf, name_at, name_length) and utf8_valid(buf, value_at, value_length)
                 ):
                     reason = np.int64(INVALID_UTF8)
+                    continue
+                if value_length > 0:
+                    tells = telling_label(word, name_length)
+                    if is_metric_name_label(word, name_length):
+                        tells = np.int64(TELLS_METRIC)
+                        metric_at, metric_length = value_at, value_length
+                hi += label_hi
+                lo += label_lo
+                told |= tells
+                places[PLACES * labels + P_SIZE] = e - begin_label if exact_label else np.int64(0)
+                places[PLACES * labels + P_BEGIN] = begin_label
+                places[PLACES * labels + P_NAME] = name_at
+                places[PLACES * labels + P_NAME_LENGTH] = name_length
+                places[PLACES * labels + P_VALUE] = value_at
+                places[PLACES * labels + P_VALUE_LENGTH] = value_length
+                places[PLACES * labels + P_TELLS] = tells
+                hashes[3 * labels] = label_hi
+                hashes[3 * labels + 1] = label_lo
+                hashes[3 * labels + 2] = prefix
+                labels += 1
+                if labels > known:
+                    known = labels
             elif tag == V1_SERIES_SAMPLES:
-                q, e = read_length(body, q, stop)
+                q, e = read_length(buf, q, stop)
                 if q < 0:
                     return q
-                bits, time, _, after = read_sample(body, q, e)
+                bits, time, _, after = read_sample(buf, q, e)
                 if after < 0:
                     return after
                 times[rows] = time
@@ -270,7 +342,7 @@ def fill_v1(
                 rows += 1
                 p = e
             elif tag == V1_SERIES_HISTOGRAMS or tag == V1_SERIES_EXEMPLARS:
-                q, e = read_length(body, q, stop)
+                q, e = read_length(buf, q, stop)
                 if q < 0:
                     return q
                 if tag == V1_SERIES_HISTOGRAMS:
@@ -287,14 +359,20 @@ def fill_v1(
                     exemplar_count += 1
                 p = e
             else:
-                p = skip_value(body, q, stop, tag)
+                p = skip_value(buf, q, stop, tag)
                 if p < 0:
                     return p
         if reason == ACCEPTED and not sorted_so_far:
             exact = False
             for i in range(labels):
                 for j in range(i):
-                    if name_keys[2 * i] == name_keys[2 * j] and name_keys[2 * i + 1] == name_keys[2 * j + 1]:
+                    if hashes[3 * i + 2] == hashes[3 * j + 2] and same_text(
+                        buf,
+                        places[PLACES * i + P_NAME],
+                        places[PLACES * i + P_NAME_LENGTH],
+                        places[PLACES * j + P_NAME],
+                        places[PLACES * j + P_NAME_LENGTH],
+                    ):
                         reason = np.int64(REPEATED_LABEL)
         if reason == ACCEPTED and metric_at < 0:
             reason = np.int64(MISSING_NAME)
@@ -308,7 +386,7 @@ def fill_v1(
         if exact:
             series[s, 0], series[s, 1], series[s, 2] = labels_begin, labels_end, 1
         hi, lo = mix(hi, lo, k)
-        kind = np.uint8(series_kind(body, metric_at, metric_length, told, TYPE_UNSPECIFIED))
+        kind = np.uint8(series_kind(buf, metric_at, metric_length, told & 7, TYPE_UNSPECIFIED))
         series_hi[s], series_lo[s], series_kinds[s] = hi, lo, kind
         kept = first_row
         for row in range(first_row, rows):
@@ -326,14 +404,14 @@ def fill_v1(
     return np.int64(0)
 
 
-@kernel(BYTES, RI8x2, RU4, RI8x2, b1, i8, U4, U1, b1)
+@kernel(BYTES, RI8x2, RU4, RI8x2, b1, I8, U4, U1, b1)
 def define_v1(
     arena: Any,
     series: Any,
     row_series: Any,
     override: Any,
     overriding: Any,
-    most_labels: Any,
+    scratch: Any,
     offsets: Any,
     out: Any,
     writing: Any,
@@ -341,9 +419,10 @@ def define_v1(
     """Label blobs of accepted rows: first without writing, which fills offsets, uint32[m + 1]; then into `out`.
 
     arena: the request's bytes, and behind them the texts `override` (see override_labels) points to. row_series:
-    uint32[m], the series of each row.
+    uint32[m], the series of each row. scratch: int64[4 * (labels a series + 1)].
     """
-    labels = np.empty((most_labels + 1, 4), np.int64)
+    buf = pointer(arena)
+    labels, text = pointer(scratch), pointer(out)
     at = np.int64(0)
     offsets[0] = 0
     for row in range(row_series.size):
@@ -352,7 +431,7 @@ def define_v1(
         exact = series[s, 2] == 1
         if exact and not (overriding and override[row, 0] >= 0):
             if writing:
-                at = copy_bytes(arena, begin, end - begin, out, at)
+                at = copy_bytes(buf, begin, end - begin, text, at)
             else:
                 at += end - begin
                 offsets[row + 1] = np.uint32(at)
@@ -361,19 +440,19 @@ def define_v1(
         p = begin
         while p < end:
             # The fill pass has walked these bytes to their end, so no position is a fault here.
-            tag, q = read_tag(arena, p, end)
+            tag, q = read_tag(buf, p, end)
             if tag != V1_SERIES_LABELS:
-                p = skip_value(arena, q, end, tag)
+                p = skip_value(buf, q, end, tag)
                 continue
-            q, p = read_length(arena, q, end)
-            name_at, name_length, value_at, value_length, _, _ = read_label(arena, q, p)
-            if is_metric_name_label(first_word(arena, name_at, name_length), name_length):
+            q, p = read_length(buf, q, end)
+            name_at, name_length, value_at, value_length, _, _ = read_label(buf, q, p)
+            if is_metric_name_label(first_word(buf, name_at, name_length), name_length):
                 metric = count
             count = put_label(labels, count, name_at, name_length, value_at, value_length)
         if overriding:
             count = override_labels(labels, count, override, row, metric)
-        sort_labels(arena, labels, count)
-        at = write_blob(arena, labels, count, out, at, writing)
+        sort_labels(buf, labels, count)
+        at = write_blob(buf, labels, count, text, at, writing)
         if not writing:
             offsets[row + 1] = np.uint32(at)
     return at
@@ -383,14 +462,15 @@ def define_v1(
 def describe_v1(body: Any, begin: Any, end: Any, places: Any) -> Any:
     """The first labels of a series (of its blob or its message), good or bad, as (name at, length, value at, length)
     into places, int64[m, 4]; returns how many. The fill pass has walked these bytes."""
+    buf = pointer(body)
     found, p = np.int64(0), begin
     while p < end and found < places.shape[0]:
-        tag, q = read_tag(body, p, end)
+        tag, q = read_tag(buf, p, end)
         if tag != V1_SERIES_LABELS:
-            p = skip_value(body, q, end, tag)
+            p = skip_value(buf, q, end, tag)
             continue
-        q, p = read_length(body, q, end)
-        name_at, name_length, value_at, value_length, _, _ = read_label(body, q, p)
+        q, p = read_length(buf, q, end)
+        name_at, name_length, value_at, value_length, _, _ = read_label(buf, q, p)
         places[found, 0], places[found, 1], places[found, 2], places[found, 3] = (
             name_at,
             name_length,

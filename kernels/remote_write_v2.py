@@ -12,7 +12,7 @@ import numpy as np
 from numba import types
 
 from kernels.jit import BYTES, F8, I8, RI8, RU1, RU4, RU8, U1, U4, U8, b1, i8, kernel, step
-from kernels.label_hash import hash_bytes, mix, secrets_tuple
+from kernels.label_hash import hash_bytes, mix
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.remote_write_labels import override_labels, put_label, sort_labels, write_blob
 from kernels.remote_write_wire import (
@@ -40,7 +40,7 @@ from kernels.remote_write_wire import (
     value_reason,
 )
 from kernels.varint import read_varint
-from kernels.wire import bits_as_f64
+from kernels.wire import bits_as_f64, pointer
 from proto.remote_write import (
     METADATA_TYPE,
     V2_REQUEST_SYMBOLS,
@@ -65,26 +65,27 @@ into a large one."""
 @kernel(BYTES, I8)
 def count_v2(body: Any, counts: Any) -> Any:
     """Counts (series, samples, exemplars, histograms, symbols) into counts, int64[5]; returns 0 or a fault."""
+    buf = pointer(body)
     end = np.int64(body.size)
     at = np.int64(0)
     series, samples, exemplars, histograms, symbols = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     while at < end:
-        tag, after = read_tag(body, at, end)
+        tag, after = read_tag(buf, at, end)
         if after < 0:
             return after
         if tag != V2_REQUEST_TIMESERIES:
             if tag == V2_REQUEST_SYMBOLS:
                 symbols += 1
-            at = skip_value(body, after, end, tag)
+            at = skip_value(buf, after, end, tag)
             if at < 0:
                 return at
             continue
-        p, stop = read_length(body, after, end)
+        p, stop = read_length(buf, after, end)
         if p < 0:
             return p
         series += 1
         while p < stop:
-            tag, after = read_tag(body, p, stop)
+            tag, after = read_tag(buf, p, stop)
             if after < 0:
                 return after
             if tag == V2_SERIES_SAMPLES:
@@ -93,7 +94,7 @@ def count_v2(body: Any, counts: Any) -> Any:
                 exemplars += 1
             elif tag == V2_SERIES_HISTOGRAMS:
                 histograms += 1
-            p = skip_value(body, after, stop, tag)
+            p = skip_value(buf, after, stop, tag)
             if p < 0:
                 return p
         at = stop
@@ -124,22 +125,23 @@ def fill_symbols(
     symbol_prefix: the first bytes, comparable as numbers. wrong: int64[2], becomes (FIRST_SYMBOL_NOT_EMPTY, offset)
     where that is so.
     """
-    k = secrets_tuple(secrets)
+    buf = pointer(body)
+    k = pointer(secrets)
     end = np.int64(body.size)
     at, i = np.int64(0), np.int64(0)
     while at < end:
-        tag, after = read_tag(body, at, end)
+        tag, after = read_tag(buf, at, end)
         if tag != V2_REQUEST_SYMBOLS:
-            at = skip_value(body, after, end, tag)
+            at = skip_value(buf, after, end, tag)
             continue
-        begin, at = read_length(body, after, end)
+        begin, at = read_length(buf, after, end)
         length = at - begin
         if i == 0 and length > 0:
             wrong[0], wrong[1] = FIRST_SYMBOL_NOT_EMPTY, begin
-        hi, lo, seen = hash_bytes(body, begin, length, np.uint64(0), k)
-        word = first_word(body, begin, length)
+        hi, lo, seen = hash_bytes(buf, begin, length, np.uint64(0), k)
+        word = first_word(buf, begin, length)
         flags = telling_label(word, length)
-        if not seen & np.uint64(HIGH_BITS) or utf8_valid(body, begin, length):
+        if not seen & np.uint64(HIGH_BITS) or utf8_valid(buf, begin, length):
             flags |= SYMBOL_VALID
         if is_metric_name_label(word, length):
             flags |= SYMBOL_METRIC_NAME
@@ -206,7 +208,8 @@ def fill_v2(
     int64[labels a series], scratch. wrong: int64[2] of (BAD_REFERENCE or ODD_REFERENCES, offset). out: int64[5],
     becomes (rows, histograms, exemplars, noted, rows with a start).
     """
-    k = secrets_tuple(secrets)
+    buf = pointer(body)
+    k = pointer(secrets)
     oldest, newest, most_labels, most_name, most_value = limits[0], limits[1], limits[2], limits[3], limits[4]
     symbols = np.uint64(symbol_at.size)
     body_end = np.int64(body.size)
@@ -214,15 +217,15 @@ def fill_v2(
     rows, histogram_count, exemplar_count, noted_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     s, started, blob_bytes = np.int64(-1), np.int64(0), np.int64(0)
     while at < body_end:
-        tag, after = read_tag(body, at, body_end)
+        tag, after = read_tag(buf, at, body_end)
         if after < 0:
             return after
         if tag != V2_REQUEST_TIMESERIES:
-            at = skip_value(body, after, body_end, tag)
+            at = skip_value(buf, after, body_end, tag)
             if at < 0:
                 return at
             continue
-        begin, stop = read_length(body, after, body_end)
+        begin, stop = read_length(buf, after, body_end)
         if begin < 0:
             return begin
         at = stop
@@ -235,18 +238,18 @@ def fill_v2(
         metric, name, last = np.int64(-1), np.int64(-1), np.int64(-1)
         p = begin
         while p < stop:
-            tag, q = read_tag(body, p, stop)
+            tag, q = read_tag(buf, p, stop)
             if q < 0:
                 return q
             if tag == V2_SERIES_LABEL_REFS or tag == V2_SERIES_LABEL_REF:
                 e = stop
                 if tag == V2_SERIES_LABEL_REFS:
-                    q, e = read_length(body, q, stop)
+                    q, e = read_length(buf, q, stop)
                     if q < 0:
                         return q
                     p = e
                 while q < e:
-                    raw, after = read_varint(body, q, e)
+                    raw, after = read_varint(buf, q, e)
                     if after < 0:
                         return after
                     if raw >= symbols:
@@ -279,7 +282,7 @@ def fill_v2(
                         if symbol_prefix[this] < symbol_prefix[last] or (
                             symbol_prefix[this] == symbol_prefix[last]
                             and not text_less(
-                                body, symbol_at[last], symbol_length[last], symbol_at[this], symbol_length[this]
+                                buf, symbol_at[last], symbol_length[last], symbol_at[this], symbol_length[this]
                             )
                         ):
                             sorted_so_far = False
@@ -299,7 +302,7 @@ def fill_v2(
                         metric = reference
                 continue
             if tag == V2_SERIES_CREATED:
-                raw, p = read_varint(body, q, stop)
+                raw, p = read_varint(buf, q, stop)
                 if p < 0:
                     return p
                 created = np.int64(raw)
@@ -310,22 +313,22 @@ def fill_v2(
                 and tag != V2_SERIES_EXEMPLARS
                 and tag != V2_SERIES_METADATA
             ):
-                p = skip_value(body, q, stop, tag)
+                p = skip_value(buf, q, stop, tag)
                 if p < 0:
                     return p
                 continue
-            q, e = read_length(body, q, stop)
+            q, e = read_length(buf, q, stop)
             if q < 0:
                 return q
             p = e
             if tag == V2_SERIES_SAMPLES:
-                bits, time, start, after = read_sample(body, q, e)
+                bits, time, start, after = read_sample(buf, q, e)
                 if after < 0:
                     return after
                 times[rows], values[rows], starts[rows] = time, bits_as_f64(bits), start
                 rows += 1
             elif tag == V2_SERIES_METADATA:
-                metadata_type, after = _read_metadata_type(body, q, e)
+                metadata_type, after = _read_metadata_type(buf, q, e)
                 if after < 0:
                     return after
             elif tag == V2_SERIES_HISTOGRAMS:
@@ -360,7 +363,7 @@ def fill_v2(
             series[s, 2] = -1
             continue
         hi, lo = mix(hi, lo, k)
-        kind = np.uint8(series_kind(body, symbol_at[metric], symbol_length[metric], told, metadata_type))
+        kind = np.uint8(series_kind(buf, symbol_at[metric], symbol_length[metric], told, metadata_type))
         series_hi[s], series_lo[s], series_kinds[s] = hi, lo, kind
         for i in range(first_histogram, histogram_count):
             histograms[i, 3] = created
@@ -382,7 +385,7 @@ def fill_v2(
     return np.int64(0)
 
 
-@kernel(BYTES, RI8, RI8, RI8x2, RU4, RI8x2, b1, i8, U4, U1, b1)
+@kernel(BYTES, RI8, RI8, RI8x2, RU4, RI8x2, b1, I8, U4, U1, b1)
 def define_v2(
     arena: Any,
     symbol_at: Any,
@@ -391,13 +394,14 @@ def define_v2(
     row_series: Any,
     override: Any,
     overriding: Any,
-    most_labels: Any,
+    scratch: Any,
     offsets: Any,
     out: Any,
     writing: Any,
 ) -> Any:
     """Label blobs of accepted rows, as `define_v1` makes them."""
-    labels = np.empty((most_labels + 1, 4), np.int64)
+    buf = pointer(arena)
+    labels, text = pointer(scratch), pointer(out)
     at = np.int64(0)
     offsets[0] = 0
     for row in range(row_series.size):
@@ -406,16 +410,16 @@ def define_v2(
         count, metric, name = np.int64(0), np.int64(0), np.int64(-1)
         while p < end:
             # The fill pass has walked these bytes to their end, so no position is a fault here.
-            tag, q = read_tag(arena, p, end)
+            tag, q = read_tag(buf, p, end)
             if tag != V2_SERIES_LABEL_REFS and tag != V2_SERIES_LABEL_REF:
-                p = skip_value(arena, q, end, tag)
+                p = skip_value(buf, q, end, tag)
                 continue
             stop = end
             if tag == V2_SERIES_LABEL_REFS:
-                q, stop = read_length(arena, q, end)
+                q, stop = read_length(buf, q, end)
                 p = stop
             while q < stop:
-                raw, q = read_varint(arena, q, stop)
+                raw, q = read_varint(buf, q, stop)
                 if tag == V2_SERIES_LABEL_REF:
                     p = q
                     stop = q
@@ -423,7 +427,7 @@ def define_v2(
                 if name < 0:
                     name = reference
                     continue
-                if is_metric_name_label(first_word(arena, symbol_at[name], symbol_length[name]), symbol_length[name]):
+                if is_metric_name_label(first_word(buf, symbol_at[name], symbol_length[name]), symbol_length[name]):
                     metric = count
                 count = put_label(
                     labels, count, symbol_at[name], symbol_length[name], symbol_at[reference], symbol_length[reference]
@@ -431,8 +435,8 @@ def define_v2(
                 name = np.int64(-1)
         if overriding:
             count = override_labels(labels, count, override, row, metric)
-        sort_labels(arena, labels, count)
-        at = write_blob(arena, labels, count, out, at, writing)
+        sort_labels(buf, labels, count)
+        at = write_blob(buf, labels, count, text, at, writing)
         if not writing:
             offsets[row + 1] = np.uint32(at)
     return at
@@ -442,18 +446,19 @@ def define_v2(
 def describe_v2(body: Any, symbol_at: Any, symbol_length: Any, begin: Any, end: Any, places: Any) -> Any:
     """The first labels of a series, good or bad, as (name at, length, value at, length) into places, int64[m, 4];
     returns how many. The fill pass has walked these bytes."""
+    buf = pointer(body)
     found, name, p = np.int64(0), np.int64(-1), begin
     while p < end and found < places.shape[0]:
-        tag, q = read_tag(body, p, end)
+        tag, q = read_tag(buf, p, end)
         if tag != V2_SERIES_LABEL_REFS and tag != V2_SERIES_LABEL_REF:
-            p = skip_value(body, q, end, tag)
+            p = skip_value(buf, q, end, tag)
             continue
         stop = end
         if tag == V2_SERIES_LABEL_REFS:
-            q, stop = read_length(body, q, end)
+            q, stop = read_length(buf, q, end)
             p = stop
         while q < stop and found < places.shape[0]:
-            raw, q = read_varint(body, q, stop)
+            raw, q = read_varint(buf, q, stop)
             if tag == V2_SERIES_LABEL_REF:
                 p = q
                 stop = q

@@ -11,7 +11,7 @@ from gateway.decode.remote_write import DecodeState, as_bytes_array, assemble, r
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.telemetry.columns import PointColumns
 from kernels.label_hash import derive_secrets
-from kernels.remote_write_v1 import count_v1, define_v1, describe_v1, fill_v1
+from kernels.remote_write_v1 import PLACES, count_v1, define_v1, describe_v1, fill_v1
 
 _NO_SYMBOLS = (np.empty(0, np.int64), np.empty(0, np.int64))
 
@@ -50,7 +50,8 @@ class RemoteWriteV1Decoder:
             state.series_kinds,
             state.histograms,
             state.exemplars,
-            np.empty(2 * settings.max_labels, np.uint64),
+            np.empty(3 * settings.max_labels, np.uint64),
+            np.empty(PLACES * settings.max_labels, np.int64),
             state.rejections,
             state.noted,
             state.out,
@@ -78,7 +79,8 @@ def _define(
     out: NDArray[np.uint8],
     writing: bool,
 ) -> int:
-    return int(define_v1(arena, series, row_series, override, overriding, max_labels, offsets, out, writing))
+    scratch = np.empty(4 * (max_labels + 1), np.int64)
+    return int(define_v1(arena, series, row_series, override, overriding, scratch, offsets, out, writing))
 
 
 def _describe(body: NDArray[np.uint8], series: NDArray[np.int64], index: int) -> str:

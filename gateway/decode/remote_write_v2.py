@@ -98,6 +98,7 @@ def _define(
     out: NDArray[np.uint8],
     writing: bool,
 ) -> int:
+    scratch = np.empty(4 * (max_labels + 1), np.int64)
     return int(
         define_v2(
             arena,
@@ -107,7 +108,7 @@ def _define(
             row_series,
             override,
             overriding,
-            max_labels,
+            scratch,
             offsets,
             out,
             writing,

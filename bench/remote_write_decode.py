@@ -1,0 +1,125 @@
+"""Remote write decode: points a second on one core, 1.0 and 2.0, 8,000 series of about 249 bytes, one sample each.
+
+`python -m bench.remote_write_decode [--series N] [--runs N]` prints one JSON line a figure: the median of the runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import struct
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from gateway.decode.remote_write_settings import RemoteWriteSettings
+from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
+from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
+
+NOW_MS = 1_790_000_000_000
+
+
+def varint(value: int) -> bytes:
+    """A protobuf varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def field(tag: int, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return varint(tag) + varint(len(payload)) + payload
+
+
+def labels_of(i: int) -> list[tuple[str, str]]:
+    """Ten labels, as a Prometheus in a cluster sends them."""
+    return [
+        ("__name__", f"http_server_requests_{i % 40:02d}_total"),
+        ("cluster", "production-eu-1"),
+        ("container", "checkout"),
+        ("endpoint", "metrics"),
+        ("instance", f"10.2.{i // 250 % 250}.{i % 250}:8080"),
+        ("job", "shop/checkout"),
+        ("method", "POST"),
+        ("pod", f"checkout-7d9f8b6c5d-{i:05d}"),
+        ("route", "/api/v1/basket"),
+        ("status", "200"),
+    ]
+
+
+def sample(i: int) -> bytes:
+    """A Sample message with a value that differs from series to series."""
+    return b"\x09" + struct.pack("<d", 1000.5 + i) + b"\x10" + varint(NOW_MS)
+
+
+def request_v1(series: int) -> bytes:
+    """A 1.0 WriteRequest."""
+    out = bytearray()
+    for i in range(series):
+        body = b"".join(
+            field(0x0A, field(0x0A, name.encode()) + field(0x12, value.encode())) for name, value in labels_of(i)
+        )
+        out += field(0x0A, body + field(0x12, sample(i)))
+    return bytes(out)
+
+
+def request_v2(series: int) -> bytes:
+    """A 2.0 Request of the same series."""
+    symbols: dict[str, int] = {"": 0}
+    out = bytearray()
+    for i in range(series):
+        refs = b"".join(varint(symbols.setdefault(text, len(symbols))) for label in labels_of(i) for text in label)
+        out += field(0x2A, field(0x0A, refs) + field(0x12, sample(i)) + field(0x2A, b"\x08\x01"))
+    return b"".join(field(0x22, text.encode()) for text in symbols) + bytes(out)
+
+
+def median_seconds(work: Callable[[], object], runs: int, repeats: int) -> float:
+    """Median over runs of the seconds that one call takes."""
+    work()
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        times.append((time.perf_counter() - began) / repeats)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--series", type=int, default=8000)
+    parser.add_argument("--runs", type=int, default=7)
+    arguments = parser.parse_args()
+    key, settings = (1, 2), RemoteWriteSettings()
+    versions = (
+        ("1.0", RemoteWriteV1Decoder(key, settings), request_v1(arguments.series)),
+        ("2.0", RemoteWriteV2Decoder(key, settings), request_v2(arguments.series)),
+    )
+    for version, decoder, body in versions:
+        columns = decoder.decode(body, NOW_MS)
+        if len(columns) != arguments.series or columns.rejected:
+            raise SystemExit(f"remote write {version}: decoded {len(columns)} rows, rejected {columns.rejected}")
+        rows = np.arange(len(columns))
+        for what, work in (
+            ("decode", lambda d=decoder, b=body: d.decode(b, NOW_MS)),
+            ("definitions", lambda c=columns, r=rows: c.source.definitions(r)),
+        ):
+            seconds = median_seconds(work, arguments.runs, 20)
+            figure = {
+                "bench": f"remote write {version} {what}",
+                "points_per_second": round(arguments.series / seconds),
+                "bytes_per_point": round(len(body) / arguments.series, 1),
+                "ns_per_point": round(seconds / arguments.series * 1e9, 1),
+                "runs": arguments.runs,
+            }
+            print(json.dumps(figure), flush=True)
+
+
+if __name__ == "__main__":
+    main()
