@@ -27,12 +27,13 @@ from gateway.errors import ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.ingest.settings import IngestSettings
 from gateway.log.settings import LogSettings
+from gateway.series.settings import SeriesSettings
 from gateway.settings_types import ByteSize, Duration, Secret, Settings, decode_hook
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
 
 
-class ServerSettings(Settings):
+class ServerSettings(Settings, frozen=True):
     """[server]: addresses, place of the data, processes."""
 
     otlp_grpc: str = "127.0.0.1:4317"
@@ -49,13 +50,14 @@ class ServerSettings(Settings):
     """Address under which people reach the console, for links in notifications; empty = http://<http>."""
 
 
-class Config(Settings):
+class Config(Settings, frozen=True):
     """Everything that can be configured, one attribute a section."""
 
     server: ServerSettings = ServerSettings()
     ingest: IngestSettings = IngestSettings()
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
+    series: SeriesSettings = SeriesSettings()
     victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
     detection: DetectionSettings = DetectionSettings()
     alerting: AlertingSettings = AlertingSettings()

@@ -27,7 +27,8 @@ from gateway.errors import GatewayError, ShuttingDown, Unavailable
 from gateway.log.writer import LogWriter
 from gateway.pipeline.merge import merge_columns
 from gateway.selfmetrics import TASK_FAILURES, counter, histogram
-from gateway.series.edge_table import EdgeTable
+from gateway.series.edge_table import EdgeTable, Resolution
+from gateway.telemetry import kind
 from gateway.telemetry.columns import PointColumns, Receipt
 from gateway.telemetry.frame import Frame
 
@@ -39,6 +40,9 @@ REFUSED = counter("refused_points", "Points refused after decoding, by reason.",
 
 MAX_ROWS_PER_COMMIT: Final = 200_000
 """A frame stays small enough to be handed on and read back in one piece."""
+_ROW_BYTES: Final = 28
+"""Id, time, value and start of a row; definitions come on top and may pass the log's limit by one frame."""
+_FRAME_BYTES: Final = 512
 
 
 @dataclass(slots=True)
@@ -69,6 +73,9 @@ class Committer:
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._stopping = False
         self._stalled_since: float | None = None
+        self._gave_up = False
+        self.accepted_rows = writer.next_row
+        """Counted rows in the log since the data directory was made; durable ones alone."""
         self.last_error: GatewayError | None = None
         """Why the last commit failed; None after one that succeeded."""
 
@@ -167,25 +174,57 @@ class Committer:
     def _commit(self, batch: Sequence[_Request]) -> None:
         merged, ends = merge_columns([r.columns for r in batch])
         began = self._clock.monotonic()
-        frames, refused_points = self._write(merged, min(r.received_ns for r in batch))
-        self._writer.sync()
-        for frame in frames:
-            self._publish(frame)
+        resolution = self._write(merged, min(r.received_ns for r in batch))
         COMMITS.inc()
         COMMIT_SECONDS.observe(self._clock.monotonic() - began)
-        if refused_points is None:
-            for request in batch:
-                request.done(Receipt(rows=len(request.columns)))
-        else:
-            self._answer_with_refusals(batch, merged, ends, refused_points)
+        refused = resolution.refused_rows
+        if refused is not None:
+            self._answer_with_refusals(batch, ends, refused)
+            return
+        for request in batch:
+            request.done(Receipt(rows=len(request.columns)))
 
-    def _write(self, columns: PointColumns, received_ns: int) -> tuple[list[Frame], NDArray[np.bool_] | None]:
-        raise NotImplementedError  # written against the edge table below
+    def _write(self, columns: PointColumns, received_ns: int) -> Resolution:
+        """Resolve, append, sync, publish."""
+        segment = self._writer.prepare(len(columns) * _ROW_BYTES + _FRAME_BYTES)
+        if segment != self._edge.segment:
+            begin = self._edge.restarted if self._gave_up else self._edge.rotated
+            begin(segment, self._writer.path_of(segment))
+            self._gave_up = False
+        resolution = self._edge.resolve(columns)
+        keep = resolution.keep
+        counts = (columns.kinds & kind.CLASS_MASK) != kind.TARGET_INFO
+        if keep is not None:
+            counts &= keep
+            if not keep.any():
+                return resolution
+        try:
+            frame = self._writer.append(
+                ids=resolution.ids,
+                times_ms=columns.times_ms,
+                values=columns.values,
+                starts_ms=columns.starts_ms,
+                definitions=resolution.definitions,
+                first_new_id=resolution.first_new_id,
+                counted_rows=int(np.count_nonzero(counts)),
+                received_ns=received_ns,
+                exemplars=columns.exemplars,
+                keep=keep,
+            )
+            self._edge.appended(frame)
+            self._writer.sync()
+        except BaseException:
+            # The table names ids whose definitions did not reach the disk: both begin again in another segment.
+            self._gave_up = True
+            self._writer.discard()
+            raise
+        self.accepted_rows = self._writer.next_row
+        self._publish(frame)
+        return resolution
 
     def _answer_with_refusals(
         self,
         batch: Sequence[_Request],
-        merged: PointColumns,
         ends: NDArray[np.int64],
         refused_rows: NDArray[np.bool_],
     ) -> None:

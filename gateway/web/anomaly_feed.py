@@ -17,8 +17,8 @@ import msgspec
 import structlog
 
 from gateway.errors import GatewayError
-from gateway.log.events import EventLogReader
-from gateway.log.offsets import OffsetFile
+from gateway.log.offsets import Offset, OffsetFile
+from gateway.log.reader import EventReader
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.frame import LogPosition
@@ -31,6 +31,7 @@ UNREADABLE = counter("anomaly_records_unreadable", "Records of the anomalies log
 KEEP = 20_000
 """Anomalies kept in memory for lists; older ones are in the log."""
 _POLL_SECONDS = 0.1
+_READ_BYTES = 2**20
 
 
 class AnomalyFeed:
@@ -92,10 +93,10 @@ class AnomalyFeed:
     async def _follow(self) -> None:
         committed = await asyncio.to_thread(self._offset.load)
         seen_until = committed.position if committed is not None else LogPosition(0, 0)
-        reader = await asyncio.to_thread(EventLogReader, self._directory)
+        reader = EventReader.open(self._directory, 0)
         try:
             while True:
-                records = await asyncio.to_thread(reader.read, 1000)
+                records = await asyncio.to_thread(reader.read, _READ_BYTES)
                 if not records:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
@@ -113,7 +114,7 @@ class AnomalyFeed:
                         newest = end
                 if newest > seen_until:
                     seen_until = newest
-                    await asyncio.to_thread(self._offset.store, newest, b"")
+                    await asyncio.to_thread(self._offset.commit, Offset(newest, 0))
                 self.changed.set()
         finally:
             reader.close()

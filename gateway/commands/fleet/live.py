@@ -83,7 +83,7 @@ class LiveService:
             self._provider.shutdown()
 
 
-class _Silenceable(MetricExporter):
+class _Silenceable(MetricExporter):  # type: ignore[misc]  # the SDK is not followed by mypy
     """Drops exports while the service's fault is silence, as if its network were gone."""
 
     def __init__(self, exporter: MetricExporter, model: ServiceModel) -> None:

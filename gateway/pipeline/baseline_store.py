@@ -1,0 +1,171 @@
+"""The scorer's state on disk: a snapshot of the baselines and the log position it stands at.
+
+A snapshot goes to a new file; then the offset file, which names it, is replaced; then older snapshots are removed. So
+the offset file always names a whole snapshot, whenever the process dies. Series are found again by a keyed 128-bit
+digest of their label blob: those of the restored snapshot wait until the log names their series again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.baseline import snapshot
+from gateway.baseline.detector import Baseline
+from gateway.errors import StateError
+from gateway.log.offsets import Offset, OffsetFile
+from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.resolved import SeriesView
+from kernels.cumulative import label_digests
+from kernels.label_hash import derive_secrets
+
+log = structlog.get_logger(__name__)
+
+
+class ScorerCounts(msgspec.Struct):
+    """What became of the rows before a position, since the data directory was made."""
+
+    scored: int = 0
+    late: int = 0
+    repeated: int = 0
+    skipped: int = 0
+    lost: dict[str, int] = {}
+    next_row: int = 0
+
+
+class _Payload(msgspec.Struct):
+    snapshot: str
+    counts: ScorerCounts
+
+
+class BaselineStore:
+    """Loads and stores; the scorer's thread owns it. hash_key: the data directory's."""
+
+    def __init__(self, directory: Path, edge: int, hash_key: tuple[int, int]) -> None:
+        self._directory = directory
+        self._offset_path = directory / f"scorer-{edge}.offset"
+        self._offset = OffsetFile(self._offset_path)
+        self._prefix = f"baseline-{edge}-"
+        self._secrets = derive_secrets(hash_key)
+        self._number = 0
+        self._pending: snapshot.BaselineSnapshot | None = None
+        self._order: NDArray[np.uint64] = np.empty((0, 2), np.uint64)
+        self._rows: NDArray[np.int64] = np.empty(0, np.int64)
+        self._unclaimed: NDArray[np.bool_] = np.empty(0, np.bool_)
+
+    def load(self) -> tuple[LogPosition | None, ScorerCounts]:
+        """The committed position and counts; a damaged state is set aside, said aloud, and everything learned anew."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for leftover in self._directory.glob(f"{self._prefix}*.tmp"):
+            leftover.unlink()
+        self._number = max((self._number_of(p) for p in self._directory.glob(f"{self._prefix}*")), default=0)
+        try:
+            committed = self._offset.load()
+            if committed is None:
+                return None, ScorerCounts()
+            payload = msgspec.json.decode(committed.payload, type=_Payload)
+            path = self._directory / payload.snapshot
+            self._wait_for(snapshot.read(path))
+        except (StateError, msgspec.MsgspecError, FileNotFoundError) as error:
+            log.error("the baselines' state cannot be used; they are learned anew from the log", error=str(error))
+            with contextlib.suppress(FileNotFoundError):
+                self._offset_path.replace(self._offset_path.with_suffix(".damaged"))
+            return None, ScorerCounts()
+        return committed.position, payload.counts
+
+    def _number_of(self, path: Path) -> int:
+        text = path.name.removeprefix(self._prefix).partition(".")[0]
+        return int(text) if text.isdigit() else 0
+
+    def _wait_for(self, taken: snapshot.BaselineSnapshot) -> None:
+        keys = np.frombuffer(np.ascontiguousarray(taken.keys).tobytes(), np.uint64).reshape(-1, 2)
+        self._rows = np.lexsort((keys[:, 1], keys[:, 0]))
+        self._order = keys[self._rows]
+        self._pending = taken if len(keys) else None
+        self._unclaimed = np.ones(len(keys), np.bool_)
+
+    def restore(self, baseline: Baseline, sids: NDArray[np.uint32], series: SeriesView) -> int:
+        """Give series that were met for the first time what the snapshot knows of them; returns how many."""
+        taken = self._pending
+        if taken is None or len(sids) == 0:
+            return 0
+        keys = self._digests(sids, series)
+        found_sids = np.full(len(taken.records), -1, np.int64)
+        at = np.searchsorted(self._order[:, 0], keys[:, 0])
+        waiting = np.arange(len(keys))
+        while len(waiting):
+            waiting = waiting[at[waiting] < len(self._order)]
+            waiting = waiting[self._order[at[waiting], 0] == keys[waiting, 0]]
+            same = self._order[at[waiting], 1] == keys[waiting, 1]
+            found_sids[self._rows[at[waiting[same]]]] = sids[waiting[same]]
+            waiting = waiting[~same]
+            at[waiting] += 1
+        hits = np.flatnonzero(found_sids >= 0)
+        self._unclaimed[hits] = False
+        part = snapshot.BaselineSnapshot(
+            taken.keys[hits], taken.deadlines[hits], taken.records[hits], taken.watermark_ms
+        )
+        owners = found_sids[hits]
+        snapshot.restore(baseline, part, owners, series.generations[owners])
+        return len(hits)
+
+    def store(
+        self,
+        baseline: Baseline,
+        sids: NDArray[np.uint32],
+        series: SeriesView,
+        position: LogPosition,
+        counts: ScorerCounts,
+        forget_before_ms: int,
+    ) -> None:
+        """Write the baselines of `sids` and commit `position`.
+
+        Series of the restored snapshot that have not been met again stay in it, unless their last point is older than
+        `forget_before_ms`. Raises DiskFailed, OSError; then the former state stands.
+        """
+        keys = self._digests(sids, series).view(np.uint8).reshape(len(sids), 16)
+        self._number += 1
+        name = f"{self._prefix}{self._number:09d}.snapshot"
+        taken = snapshot.take(baseline, sids, keys)
+        snapshot.write(self._directory / name, self._with_waiting(taken, forget_before_ms))
+        payload = msgspec.json.encode(_Payload(name, counts))
+        self._offset.commit(Offset(position, counts.next_row, payload))
+        for old in self._directory.glob(f"{self._prefix}*.snapshot"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
+
+    def _with_waiting(self, taken: snapshot.BaselineSnapshot, forget_before_ms: int) -> snapshot.BaselineSnapshot:
+        pending = self._pending
+        if pending is None:
+            return taken
+        kept = np.flatnonzero(self._unclaimed & (pending.records["last_ms"] >= forget_before_ms))
+        if len(kept) == 0:
+            self._pending = None
+            return taken
+        return snapshot.BaselineSnapshot(
+            np.concatenate([taken.keys, pending.keys[kept]]),
+            np.concatenate([taken.deadlines, pending.deadlines[kept]]),
+            np.concatenate([taken.records, pending.records[kept]]),
+            taken.watermark_ms,
+        )
+
+    def _digests(self, sids: NDArray[np.uint32], series: SeriesView) -> NDArray[np.uint64]:
+        """uint64[k, 2]: the digest of each label blob."""
+        size = int(sids.max()) + 1 if len(sids) else 0
+        high, low = np.zeros(size, np.uint64), np.zeros(size, np.uint64)
+        label_digests(
+            series.label_arena,
+            series.label_offsets,
+            series.label_lengths,
+            sids,
+            len(sids),
+            self._secrets,
+            high,
+            low,
+        )
+        return np.column_stack([high[sids], low[sids]])

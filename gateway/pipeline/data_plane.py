@@ -1,0 +1,255 @@
+"""The data plane put together: edge, log, scorer, forwarder, and what it tells of itself.
+
+Start: load offsets, open the log (which cuts a torn tail), start readers at their positions, then the committer.
+Stop: committer first (what is accepted becomes durable), then the readers, each writing its position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from gateway.baseline.detector import Baseline
+from gateway.baseline.settings import DetectionSettings
+from gateway.clock import Clock
+from gateway.errors import Unavailable
+from gateway.forward.forwarder import Forwarder
+from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.log.retention import Retention
+from gateway.log.settings import LogSettings
+from gateway.log.writer import EventWriter, LogWriter
+from gateway.pipeline.baseline_store import BaselineStore
+from gateway.pipeline.committer import Committer
+from gateway.pipeline.feed import AsyncFeed, DurableFeed
+from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.score_writer import ScoreWriter
+from gateway.pipeline.scorer import Scorer
+from gateway.selfmetrics import TASK_FAILURES, gauge
+from gateway.series.edge_table import EdgeTable
+from gateway.series.index import SeriesIndex
+from gateway.series.local_ids import LocalIds
+from gateway.series.settings import SeriesSettings
+from gateway.telemetry.frame import Frame
+from gateway.telemetry.labels import decode_label_blob
+from gateway.telemetry.selector import LabelMatcher
+
+log = structlog.get_logger(__name__)
+
+PENDING = gauge("pending_forward_points", "Points in the log that VictoriaMetrics has not acknowledged.")
+
+_EDGE: Final = 0
+_STALLED_SECONDS: Final = 15.0
+_SWEEP_SECONDS: Final = 10.0
+_DRAIN_SECONDS: Final = 3.0
+_ANOMALIES_LOG: Final = LogSettings()
+
+
+class DataPlane:
+    """Everything between a decoded request and its way out. Belongs to the event loop that starts it."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        clock: Clock,
+        *,
+        log_settings: LogSettings,
+        series_settings: SeriesSettings,
+        detection: DetectionSettings,
+        victoriametrics: VictoriaMetricsSettings,
+        max_series: int,
+    ) -> None:
+        self._clock = clock
+        self._data_dir = data_dir
+        self._log_dir = data_dir / "log"
+        self._state_dir = data_dir / "state"
+        self._log_settings = log_settings
+        self._series_settings = series_settings
+        self._detection = detection
+        self._target = victoriametrics
+        self._max_series = max_series
+        self._started = clock.monotonic()
+        self._forward_task: asyncio.Task[None] | None = None
+        self._sweep_task: asyncio.Task[None] | None = None
+        self._forwarder: Forwarder | None = None
+        self._forward_feed: AsyncFeed | None = None
+        self._stopped = False
+        self._state_dir.mkdir(parents=True, exist_ok=True)
+        self.hash_key = load_or_make_hash_key(data_dir)
+
+    async def start(self) -> None:
+        """Recover and begin to accept. Raises StateError, DiskFailed, ConfigError."""
+        await asyncio.to_thread(self._open)
+        if self._target.url:
+            loop = asyncio.get_running_loop()
+            self._forward_feed = AsyncFeed(self._forward_durable, loop)
+            self._forwarder = Forwarder(
+                self._target, self._forward_feed, self._index, self._state_dir, clock=self._clock, edge=_EDGE
+            )
+            await self._forwarder.load()
+            self._retention.commit("forwarder", self._forwarder.stats().acked_position)
+        self._score_writer = ScoreWriter(
+            self._target.scores if self._forwarder is not None else "none",
+            self._index.blob,
+            self._forwarder.add_score_rows if self._forwarder is not None else _take_none,
+        )
+        self._scorer = Scorer(
+            self._score_feed,
+            self._index,
+            Baseline(self._detection),
+            BaselineStore(self._state_dir, _EDGE, self.hash_key),
+            self._anomalies,
+            self._clock,
+            on_scores=self._score_writer,
+            expiry_seconds=float(self._series_settings.expiry),
+        )
+        await asyncio.to_thread(self._scorer.start)
+        self.committer.start()
+        if self._forwarder is not None:
+            self._forward_task = asyncio.create_task(self._forwarder.run(), name="forwarder")
+        self._sweep_task = asyncio.create_task(self._sweep(), name="log-retention")
+
+    def _open(self) -> None:
+        self._retention = Retention(self._log_dir, _EDGE, self._log_settings, self._clock)
+        self._retention.register("scorer")
+        if self._target.url:
+            self._retention.register("forwarder")
+        self._writer = LogWriter.open(self._log_dir, _EDGE, self._log_settings, self._clock, self._retention)
+        self._anomalies = EventWriter.open(self._data_dir / "anomalies", _EDGE, _ANOMALIES_LOG, self._clock)
+        self._index = SeriesIndex(self._max_series)
+        durable_end = self._writer.durable_end
+        self._score_feed = self._feed("scorer", durable_end)
+        self._feeds = [self._score_feed]
+        if self._target.url:
+            self._forward_durable = self._feed("forwarder", durable_end)
+            self._feeds.append(self._forward_durable)
+        self.committer = Committer(self._writer, EdgeTable(self._max_series), self._clock, self._publish)
+
+    def _feed(self, name: str, durable_end: Any) -> DurableFeed:
+        local_ids = LocalIds(self._index, name, touch=name == "scorer")
+        return DurableFeed(name, self._log_dir, _EDGE, local_ids, self._retention, durable_end)
+
+    def _publish(self, frame: Frame) -> None:
+        for feed in self._feeds:
+            feed.publish(frame)
+
+    async def stop(self) -> None:
+        """Drain and write positions; idempotent, bounded."""
+        if self._stopped:
+            return
+        self._stopped = True
+        await asyncio.to_thread(self.committer.stop)
+        if self._sweep_task is not None:
+            self._sweep_task.cancel()
+            await asyncio.gather(self._sweep_task, return_exceptions=True)
+        if self._forwarder is not None and self._forward_task is not None:
+            await self._forwarder.drain(_DRAIN_SECONDS)
+            self._forward_task.cancel()
+            await asyncio.gather(self._forward_task, return_exceptions=True)
+        await asyncio.to_thread(self._scorer.stop)
+        if self._forward_feed is not None:
+            await self._forward_feed.close()
+        for feed in self._feeds:
+            feed.close()
+        self._writer.close()
+        self._anomalies.close()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_SECONDS)
+            try:
+                await asyncio.to_thread(self._retention.sweep)
+            except OSError as error:
+                TASK_FAILURES.labels("log-retention").inc()
+                log.error("old log segments could not be removed", error=str(error))
+
+    # -- what it tells of itself; see web.data_plane_socket.DataPlaneView
+
+    def problem(self) -> str:
+        """Empty while everything makes progress, else what does not."""
+        if self._stopped:
+            return "stopping"
+        if self.committer.busy_seconds > _STALLED_SECONDS:
+            return f"the log has not answered for {self.committer.busy_seconds:.0f} s"
+        if self._clock.monotonic() - self._scorer.last_round > _STALLED_SECONDS:
+            return "scoring stands still"
+        if self._forward_task is not None and self._forward_task.done():
+            return "forwarding has ended"
+        return ""
+
+    def ready(self) -> str:
+        """Empty when requests can be accepted."""
+        problem = self.problem()
+        if problem:
+            return problem
+        error = self.committer.last_error
+        return f"the log refuses: {error}" if error is not None else ""
+
+    def status(self) -> dict[str, Any]:
+        """The contract's status."""
+        accepted = self.committer.accepted_rows
+        counts = self._scorer.counts
+        dropped: dict[str, int] = {}
+        forwarded = pending = 0
+        lag: dict[str, float] = {
+            "score_p50": self._scorer.lag(0.5),
+            "score_p99": self._scorer.lag(0.99),
+            "forward_p50": 0.0,
+            "forward_p99": 0.0,
+        }
+        status: dict[str, Any] = {}
+        if self._forwarder is not None:
+            stats = self._forwarder.stats()
+            forwarded, pending = stats.forwarded, max(0, accepted - stats.acked_rows)
+            dropped.update(stats.dropped)
+            lag["forward_p50"], lag["forward_p99"] = stats.lag_p50 or 0.0, stats.lag_p99 or 0.0
+            status["forwarding"] = {
+                "connected": stats.connected,
+                "encoding": stats.encoding,
+                "target_info_forwarded": stats.target_info_forwarded,
+                "target_info_dropped": stats.target_info_dropped,
+                "scores_forwarded": stats.scores_forwarded,
+                "scores_dropped": stats.scores_dropped,
+                "dead_letter_blocks": stats.dead_letter_blocks,
+                "replays": stats.replays,
+                "last_error": stats.last_error,
+            }
+        PENDING.set(pending)
+        used, limit = self._retention.room
+        return {
+            "accepted_points": accepted,
+            "scored_points": counts.scored,
+            "forwarded_points": forwarded,
+            "dropped_points": dropped,
+            "active_series": self._index.active_count,
+            "pending_forward_points": pending,
+            "lag_seconds": lag,
+            "uptime_seconds": self._clock.monotonic() - self._started,
+            "not_scored_points": {"late": counts.late, "repeated": counts.repeated, "skipped": counts.skipped},
+            "unscored_backlog_points": max(0, accepted - counts.next_row),
+            "log": {"bytes": used, "limit_bytes": limit, "lost_rows": self._lost()},
+            "problem": self.problem(),
+            **status,
+        }
+
+    def _lost(self) -> dict[str, int]:
+        return dict(self._score_feed.lost)
+
+    def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
+        """Active series with id and labels."""
+        tests = [(m.name, m.operator, m.value) for m in matchers]
+        return [{"id": sid, "labels": self._index.labels(sid)} for sid in self._index.find(tests, limit)]
+
+    def history(self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int) -> list[Any]:
+        """Samples of the embedded log, oldest first."""
+        raise Unavailable('x')
+
+
+def _accepts(matchers: tuple[LabelMatcher, ...], labels: dict[str, str]) -> bool:
+    return all(m.matches(labels.get(m.name, "")) for m in matchers)
+
+
+def _take_none(*_: object) -> int:
+    return 0

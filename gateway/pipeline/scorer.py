@@ -1,0 +1,229 @@
+"""The scorer: one thread that scores every durable row, learns from it, and writes anomalies.
+
+It reads the log like any other reader, so it never slows an acknowledgement; its committed position stands beside a
+snapshot of the baselines. After a crash it scores again from there, which gives the same scores and the same anomaly
+ids as before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.baseline.detector import Baseline, Observation
+from gateway.clock import Clock
+from gateway.errors import GatewayError
+from gateway.log.writer import EventWriter
+from gateway.pipeline.anomaly_book import AnomalyBook
+from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts
+from gateway.pipeline.bucket_bounds import BucketBounds
+from gateway.pipeline.feed import DurableFeed, ThreadFeed
+from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
+from gateway.series.index import SeriesIndex
+from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.lag import LagWindow
+from gateway.telemetry.resolved import ResolvedFrame
+from kernels.first_seen import first_seen
+
+log = structlog.get_logger(__name__)
+
+ANOMALIES = counter("anomalies", "Anomaly records written, by severity and state.", ["severity", "state"])
+SNAPSHOT_SECONDS = histogram("baseline_snapshot_seconds", "Time to write the baselines' snapshot.")
+RESTORED = gauge("baseline_restored_series", "Series that took up their baseline after the last start.")
+
+_FRAMES_BYTES: Final = 8 * 2**20
+_WAIT_SECONDS: Final = 0.2
+_ADVANCE_SECONDS: Final = 1.0
+_SNAPSHOT_SECONDS: Final = 60.0
+_EXPIRY_SECONDS: Final = 60.0
+
+ScoreSink = Callable[[ResolvedFrame, Observation], None]
+
+
+class Scorer:
+    """Owns the baselines; see the module's text. Numbers for the status are read from other threads.
+
+    on_scores: called on the scorer's thread with every scored frame; writes scores back as series.
+    """
+
+    def __init__(
+        self,
+        feed: DurableFeed,
+        index: SeriesIndex,
+        baseline: Baseline,
+        store: BaselineStore,
+        anomalies: EventWriter,
+        clock: Clock,
+        *,
+        on_scores: ScoreSink,
+        expiry_seconds: float,
+    ) -> None:
+        self._durable_feed = feed
+        self._feed = ThreadFeed(feed)
+        self._index = index
+        self._baseline = baseline
+        self._store = store
+        self._anomalies = anomalies
+        self._clock = clock
+        self._on_scores = on_scores
+        self._expiry_ms = int(expiry_seconds * 1000)
+        self._book = AnomalyBook(baseline, index.blob)
+        self._bounds = BucketBounds(index)
+        self._known = np.zeros(1024, np.uint32)
+        self._encoder = msgspec.msgpack.Encoder()
+        self._lag = LagWindow()
+        self._lag_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
+        self._stopping = False
+        self._position: LogPosition | None = None
+        self._committed: LogPosition | None = None
+        self._commit_unwritten = False
+        self.counts = ScorerCounts()
+        self.failed: GatewayError | None = None
+        """Why the last round failed; None after one that succeeded."""
+        self.last_round = clock.monotonic()
+        """When the thread last finished a round; a thread that stands still shows here."""
+
+    def start(self) -> None:
+        """Load state, go to its position, begin."""
+        position, self.counts = self._store.load()
+        self._position = self._committed = position
+        self._durable_feed.seek(position, self.counts.next_row if position is not None else None)
+        if position is not None:
+            self._durable_feed.committed(position)
+        self._thread.start()
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Finish the round, write a last snapshot. Idempotent, bounded."""
+        self._stopping = True
+        self._feed.wake()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def lag(self, share: float) -> float:
+        """Seconds from the receipt of the bytes to the score, that `share` of the rows of the last minutes kept."""
+        with self._lag_lock:
+            return self._lag.percentile(self._clock.monotonic(), share) or 0.0
+
+    def _run(self) -> None:
+        now = self._clock.monotonic()
+        next_advance, next_snapshot, next_expiry = now, now + _SNAPSHOT_SECONDS, now + _EXPIRY_SECONDS
+        while not self._stopping:
+            try:
+                self._round()
+                now = self._clock.monotonic()
+                if now >= next_advance:
+                    next_advance = now + _ADVANCE_SECONDS
+                    self._write(self._baseline.advance(self._clock.time_ns() // 1_000_000))
+                if now >= next_expiry:
+                    next_expiry = now + _EXPIRY_SECONDS
+                    self._expire()
+                if now >= next_snapshot:
+                    self._snapshot()
+                    # A large state takes its time: never more than a tenth of the thread goes into it.
+                    next_snapshot = now + max(_SNAPSHOT_SECONDS, 10.0 * (self._clock.monotonic() - now))
+                self._anomalies.sync()
+                self.failed = None
+            except (GatewayError, OSError) as error:
+                self.failed = error if isinstance(error, GatewayError) else GatewayError(str(error))
+                log.error("scoring is held up, trying again", error=str(error))
+                self._feed_wait()
+            except Exception:  # the thread's outermost edge: a batch that fails must not end detection
+                TASK_FAILURES.labels("scorer").inc()
+                log.exception("a batch could not be scored")
+                self._feed_wait()
+            self.last_round = self._clock.monotonic()
+        self._finish()
+
+    def _finish(self) -> None:
+        try:
+            self._snapshot()
+            self._anomalies.sync()
+        except (GatewayError, OSError) as error:
+            log.error("the last snapshot failed; scoring will repeat from the one before", error=str(error))
+
+    def _feed_wait(self) -> None:
+        threading.Event().wait(_WAIT_SECONDS)
+
+    def _round(self) -> None:
+        for resolved in self._feed.next_frames(_FRAMES_BYTES, _WAIT_SECONDS):
+            self._score(resolved)
+
+    def _score(self, resolved: ResolvedFrame) -> None:
+        frame, sids = resolved.frame, resolved.sids
+        self._meet(sids)
+        observation = self._baseline.observe(
+            sids,
+            frame.times_ms,
+            frame.values,
+            frame.starts_ms,
+            self._index.kinds,
+            self._index.generations,
+            frame.received_ns,
+            bounds_by_sid=self._bounds.array,
+        )
+        counts = self.counts
+        counts.scored += observation.scored
+        counts.late += observation.late
+        counts.repeated += observation.repeated
+        counts.skipped += observation.skipped
+        counts.next_row = frame.first_row + frame.counted_rows
+        self._position = frame.end
+        self._commit_unwritten = True
+        if frame.exemplars is not None:
+            self._book.remember(sids, frame.exemplars)
+        if len(observation.transitions):
+            self._write(observation.transitions)
+        self._on_scores(resolved, observation)
+        now_ns = self._clock.time_ns()
+        with self._lag_lock:
+            self._lag.add(self._clock.monotonic(), (now_ns - frame.received_ns) / 1e9, len(sids))
+
+    def _meet(self, sids: NDArray[np.uint32]) -> None:
+        """Prepare for series that appear for the first time, or again under a reused id."""
+        if len(self._known) < self._index.end_sid:
+            larger = np.zeros(max(self._index.end_sid, 2 * len(self._known)), np.uint32)
+            larger[: len(self._known)] = self._known
+            self._known = larger
+        found = np.empty(len(sids), np.uint32)
+        count = first_seen(sids, self._index.generations, self._known, found)
+        if count:
+            fresh = found[:count]
+            self._bounds.learn(fresh)
+            RESTORED.inc(self._store.restore(self._baseline, fresh, self._index))
+
+    def _write(self, transitions: NDArray[Any]) -> None:
+        if len(transitions) == 0:
+            return
+        now_ns = self._clock.time_ns()
+        for anomaly in self._book.take(transitions, now_ns):
+            ANOMALIES.labels(anomaly.severity, anomaly.state).inc()
+            self._anomalies.append(self._encoder.encode(anomaly), received_ns=now_ns)
+
+    def _expire(self) -> None:
+        watermark = self._baseline.watermark_ms
+        if watermark == 0:
+            return
+        expired = self._index.expire(watermark - self._expiry_ms)
+        if len(expired):
+            self._write(self._baseline.forget(expired))
+            log.info("forgot idle series", series=len(expired))
+
+    def _snapshot(self) -> None:
+        if self._position is None or not self._commit_unwritten:
+            return
+        self._anomalies.sync()  # an anomaly must be on disk before the rows behind it count as read
+        began = self._clock.monotonic()
+        lengths = self._index.label_lengths[: self._index.end_sid]
+        live = np.flatnonzero(lengths).astype(np.uint32)
+        forget_before_ms = self._baseline.watermark_ms - self._expiry_ms
+        self._store.store(self._baseline, live, self._index, self._position, self.counts, forget_before_ms)
+        self._durable_feed.committed(self._position)
+        self._commit_unwritten = False
+        SNAPSHOT_SECONDS.observe(self._clock.monotonic() - began)
