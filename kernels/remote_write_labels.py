@@ -35,7 +35,7 @@ def put_varint(out: Any, at: Any, value: Any) -> Any:
     return at + 1
 
 
-@intrinsic
+@intrinsic  # type: ignore[untyped-decorator]
 def _copy(typing_context: Any, source: Any, at: Any, length: Any, out: Any, to: Any) -> Any:
     """memcpy of `length` bytes from source + at to out + to; all pointers and int64."""
     del typing_context, at, length, to

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.settings_types import Duration, Settings
 
 
-class RemoteWriteSettings(Settings):
+class RemoteWriteSettings(Settings, frozen=True, kw_only=True):
     """What a sample and a series must keep to. Anything beyond is rejected by reason and its neighbours are taken."""
 
     max_age: Duration = Duration(48 * 3600)
