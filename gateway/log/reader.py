@@ -48,6 +48,7 @@ DAMAGED_BYTES = counter("log_damaged_bytes", "Bytes of damaged frames stepped ov
 
 CHUNK_BYTES: Final = 4 * 2**20
 """Read from the file at once; more where one frame is larger."""
+_LEAST_READ: Final = 4096
 _DEFINITIONS_PER_FRAME: Final = 100_000
 
 
@@ -105,7 +106,9 @@ class SegmentReader:
                 elif not self._find_successor(end):
                     return
                 continue
-            data = self._read(min(limit - self.position.offset, min(budget, CHUNK_BYTES)))
+            # A read always reaches over a whole header, else it could not go forward.
+            wanted = max(_LEAST_READ, min(budget, CHUNK_BYTES))
+            data = self._read(min(limit - self.position.offset, wanted))
             before = self.position
             yield from self._frames(data, limit)
             taken = self.position.offset - before.offset
