@@ -1,0 +1,147 @@
+"""The gateway as a process, as a user starts it, on free ports with a directory of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.peers import free_port
+
+READY_SECONDS = 90.0
+WAIT_SECONDS = 60.0
+
+
+class Gateway:
+    """`gateway serve`; use as a context manager."""
+
+    def __init__(self, directory: Path, *assignments: str) -> None:
+        self.directory = directory
+        self.otlp_grpc, self.otlp_http, self.http = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.assignments = [
+            f"server.data_dir={directory / 'data'}",
+            f"server.otlp_grpc={self.otlp_grpc}",
+            f"server.otlp_http={self.otlp_http}",
+            f"server.http={self.http}",
+            *assignments,
+        ]
+        self.output = directory / "gateway.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Gateway:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start and wait until it is ready."""
+        command = [str(Path(sys.executable).parent / "gateway"), "serve"]
+        for assignment in self.assignments:
+            command += ["--set", assignment]
+        self.directory.mkdir(parents=True, exist_ok=True)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
+        with self.output.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        self.until(self.is_ready, READY_SECONDS)
+
+    def is_ready(self) -> bool:
+        """Whether both planes say they are ready; fails at once if the program has ended."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.output.read_text()
+        try:
+            self.get("/-/ready")
+            with urllib.request.urlopen(f"http://{self.otlp_http}/-/ready", timeout=5):
+                return True
+        except OSError:
+            return False
+
+    def children(self) -> dict[str, psutil.Process]:
+        """The roles' processes by name."""
+        assert self._process is not None
+        found = {}
+        for child in psutil.Process(self._process.pid).children():
+            words = child.cmdline()
+            if "role" in words:
+                found[words[words.index("role") + 1]] = child
+        return found
+
+    def kill_role(self, name: str) -> int:
+        """kill -9 of one role; returns its process id."""
+        pid = self.children()[name].pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill_all(self) -> None:
+        """kill -9 of the supervisor; its children must end with it."""
+        assert self._process is not None
+        children = list(self.children().values())
+        self._process.kill()
+        self._process.wait()
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive, "children outlived their supervisor"
+        self._process = None
+
+    def stop(self) -> int | None:
+        """SIGTERM and wait; returns the exit status."""
+        if self._process is None:
+            return None
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            status = self._process.wait(20)
+        finally:
+            if self._process.poll() is None:
+                self._process.kill()
+        self._process = None
+        return status
+
+    def get(self, path: str) -> bytes:
+        """Body of a GET on the control plane."""
+        with urllib.request.urlopen(f"http://{self.http}{path}", timeout=10) as response:
+            body: bytes = response.read()
+            return body
+
+    def json(self, path: str) -> Any:
+        """JSON of a GET on the control plane."""
+        return json.loads(self.get(path))
+
+    def post(self, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
+        """POST to the data plane's HTTP address: status and body."""
+        request = urllib.request.Request(f"http://{self.otlp_http}{path}", data=body)
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def until(self, condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
+        """Poll until the condition holds; fails with the program's output when it does not in time."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"did not happen within {seconds:.0f} s\n{self.output.read_text()[-4000:]}")
+            time.sleep(0.05)
+
+    def until_forwarded(self, accepted: int) -> dict[str, Any]:
+        """Wait until `accepted` points are in and none is pending; returns the status."""
+
+        def settled() -> bool:
+            status = self.json("/api/v1/status")
+            return bool(status["accepted_points"] >= accepted and status["pending_forward_points"] == 0)
+
+        self.until(settled)
+        status: dict[str, Any] = self.json("/api/v1/status")
+        return status
