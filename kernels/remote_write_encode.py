@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.jit import BYTES, RF8, RI8, RU4, U1, i8, kernel, step
-from kernels.unaligned import copy_words, store_u8, store_u64
+from kernels.unaligned import copy_words, prefetch, store_u8, store_u64
 from kernels.wire import f64_as_bits
 from proto.remote_write import SAMPLE_TIMESTAMP, SAMPLE_VALUE, V1_REQUEST_TIMESERIES, V1_SERIES_SAMPLES
 
@@ -23,6 +23,11 @@ FILL_SLACK: Final = 16
 """Bytes an output must have beyond the size that `size_rows` tells."""
 BAD_PLACE: Final = -1
 """`size_rows`: a blob that does not lie within the arena. `fill_rows`: arguments that do not fit together."""
+
+AHEAD: Final = 6
+"""Rows ahead whose label blob is asked for: in a random order of series the copy would wait for memory."""
+AHEAD_BYTES: Final = 1024
+"""Of one blob, at most."""
 
 _REQUEST_TAG: Final = np.uint64(V1_REQUEST_TIMESERIES)
 _SAMPLES_TAG: Final = np.uint64(V1_SERIES_SAMPLES)
@@ -117,6 +122,11 @@ def fill_rows(arena, starts, lengths, times, values, first, rows, size, out):  #
     row = first
     while row < last:
         end = group_end(starts, row, last)
+        if row + AHEAD < last:
+            line = np.int64(0)
+            while line < np.int64(lengths[row + AHEAD]) and line < AHEAD_BYTES:
+                prefetch(arena, starts[row + AHEAD] + line)
+                line += 64
         body = series_body(lengths, times, row, end)
         if at + body + 11 > size + FILL_SLACK or starts[row] < 0 or starts[row] > arena.size - np.int64(lengths[row]):
             return np.int64(BAD_PLACE)

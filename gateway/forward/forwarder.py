@@ -24,6 +24,7 @@ import structlog
 
 from gateway.clock import Clock
 from gateway.forward.dead_letter import DeadLetterFile
+from gateway.forward.forward_stats import ForwardStats
 from gateway.forward.preparation import Preparation, SeriesArrays, oldest_taken_ms
 from gateway.forward.progress import Progress, ProgressFiles, Record, SafePoint, Step
 from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, RemoteWriteEncoder
@@ -34,7 +35,6 @@ from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.forward.victoria_metrics import Answer, Outcome, Silence, TargetIdentity, VictoriaMetrics
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.feed import FrameFeed
-from gateway.telemetry.frame import LogPosition
 from gateway.telemetry.lag import LagWindow
 from gateway.telemetry.resolved import ResolvedFrame, SeriesView
 
@@ -51,34 +51,6 @@ _CHECKPOINT_SECONDS: Final = 1.0
 _CHECKPOINT_BYTES_PER_SECOND: Final = 1_000_000
 """Checkpoints of very many totals are taken less often, so that copying and writing them stays in the background."""
 _WORDS_SHOWN: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardStats:
-    """What the status says about forwarding. Counts are log rows; target_info and scores are counted apart."""
-
-    acked_position: LogPosition
-    acked_rows: int
-    """Log rows accounted for: forwarded + dropped. Pending is the log's row count minus this."""
-    forwarded: int
-    dropped: dict[str, int]
-    target_info_forwarded: int
-    target_info_dropped: int
-    scores_forwarded: int
-    scores_dropped: int
-    scores_waiting: int
-    lag_p50: float | None
-    """Seconds from the bytes' arrival to the target's answer, last five minutes; None without rows."""
-    lag_p99: float | None
-    connected: bool
-    encoding: str
-    steps_open: int
-    dead_letter_blocks: int
-    """Since this process started."""
-    replays: int
-    """Times the position went back, since this process started."""
-    last_error: str
-    """What the target or the network last said against us; empty if nothing."""
 
 
 @dataclass(slots=True, eq=False)
