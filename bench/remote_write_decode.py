@@ -37,17 +37,16 @@ def field(tag: int, payload: bytes) -> bytes:
 
 
 def labels_of(i: int) -> list[tuple[str, str]]:
-    """Ten labels, as a Prometheus in a cluster sends them."""
+    """Nine labels, as a Prometheus in a cluster sends them."""
     return [
         ("__name__", f"http_server_requests_{i % 40:02d}_total"),
         ("cluster", "production-eu-1"),
         ("container", "checkout"),
-        ("endpoint", "metrics"),
         ("instance", f"10.2.{i // 250 % 250}.{i % 250}:8080"),
         ("job", "shop/checkout"),
         ("method", "POST"),
         ("pod", f"checkout-7d9f8b6c5d-{i:05d}"),
-        ("route", "/api/v1/basket"),
+        ("route", "/basket"),
         ("status", "200"),
     ]
 

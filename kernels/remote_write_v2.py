@@ -32,6 +32,7 @@ from kernels.remote_write_wire import (
     label_hash,
     note_rejection,
     prefix_of,
+    read_reference,
     read_sample,
     series_kind,
     telling_label,
@@ -170,8 +171,8 @@ def _read_metadata_type(body: Any, at: Any, end: Any) -> Any:
 
 
 @kernel(
-    BYTES, RU8, RI8, RI8, RI8, RU8, RU8, RU8, RU1, U8, U8, I8, F8, I8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, I8, I8,
-    I8, I8, I8,
+    BYTES, RU8, RI8, RI8, RI8, RU8, RU8, RU8, RU1, U8, U8, I8, F8, I8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, I8, U8,
+    I8, I8, I8, I8,
 )  # fmt: skip
 def fill_v2(
     body: Any,
@@ -197,6 +198,7 @@ def fill_v2(
     histograms: Any,
     exemplars: Any,
     names: Any,
+    hashes: Any,
     rejections: Any,
     noted: Any,
     out: Any,
@@ -205,8 +207,8 @@ def fill_v2(
     """Reads every series; returns 0 or a fault. Arguments as those of `fill_v1` and of `fill_symbols`.
 
     starts: start ms of each row. series: [begin, end) is always the TimeSeries message, and entry 2 is 0. names:
-    int64[labels a series], scratch. wrong: int64[2] of (BAD_REFERENCE or ODD_REFERENCES, offset). out: int64[5],
-    becomes (rows, histograms, exemplars, noted, rows with a start).
+    int64[4 * labels a series] and hashes: uint64[2 * labels a series], scratch. wrong: int64[2] of (BAD_REFERENCE or
+    ODD_REFERENCES, offset). out: int64[5], becomes (rows, histograms, exemplars, noted, rows with a start).
     """
     buf = pointer(body)
     k = pointer(secrets)
@@ -215,7 +217,7 @@ def fill_v2(
     body_end = np.int64(body.size)
     at = np.int64(0)
     rows, histogram_count, exemplar_count, noted_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    s, started, blob_bytes = np.int64(-1), np.int64(0), np.int64(0)
+    s, started, blob_bytes, known = np.int64(-1), np.int64(0), np.int64(0), np.int64(0)
     while at < body_end:
         tag, after = read_tag(buf, at, body_end)
         if after < 0:
@@ -249,7 +251,7 @@ def fill_v2(
                         return q
                     p = e
                 while q < e:
-                    raw, after = read_varint(buf, q, e)
+                    raw, after = read_reference(buf, q, e)
                     if after < 0:
                         return after
                     if raw >= symbols:
@@ -265,6 +267,30 @@ def fill_v2(
                         continue
                     this, name = name, np.int64(-1)
                     if reason != ACCEPTED:
+                        continue
+                    if labels < known and names[4 * labels] == this and names[4 * labels + 1] == reference:
+                        # The previous series' label in this place: only its order among its neighbours is new.
+                        if last >= 0 and (
+                            symbol_prefix[this] < symbol_prefix[last]
+                            or (
+                                symbol_prefix[this] == symbol_prefix[last]
+                                and not text_less(
+                                    buf, symbol_at[last], symbol_length[last], symbol_at[this], symbol_length[this]
+                                )
+                            )
+                        ):
+                            sorted_so_far = False
+                        last = this
+                        blob_bytes += symbol_length[this] + symbol_length[reference]
+                        hi += hashes[2 * labels]
+                        lo += hashes[2 * labels + 1]
+                        flags = names[4 * labels + 2]
+                        told |= flags & 7
+                        if flags & SYMBOL_METRIC_NAME:
+                            metric = reference
+                        labels += 1
+                        if blob_bytes > BLOB_BUDGET:
+                            reason = np.int64(TOO_MANY_LABELS)
                         continue
                     name_length, value_length = symbol_length[this], symbol_length[reference]
                     blob_bytes += name_length + value_length
@@ -287,16 +313,18 @@ def fill_v2(
                         ):
                             sorted_so_far = False
                     last = this
-                    names[labels] = this
+                    label_hi, label_lo, flags = np.uint64(0), np.uint64(0), np.int64(0)
+                    if value_length > 0:
+                        label_hi, label_lo = label_hash(
+                            symbol_hi[this], symbol_lo[this], symbol_hi[reference], symbol_lo[reference], k
+                        )
+                        flags = np.int64(symbol_flags[this])
+                    names[4 * labels], names[4 * labels + 1], names[4 * labels + 2] = this, reference, flags
+                    hashes[2 * labels], hashes[2 * labels + 1] = label_hi, label_lo
                     labels += 1
-                    if value_length == 0:
-                        continue
-                    label_hi, label_lo = label_hash(
-                        symbol_hi[this], symbol_lo[this], symbol_hi[reference], symbol_lo[reference], k
-                    )
+                    known = max(known, labels)
                     hi += label_hi
                     lo += label_lo
-                    flags = np.int64(symbol_flags[this])
                     told |= flags & 7
                     if flags & SYMBOL_METRIC_NAME:
                         metric = reference
@@ -349,9 +377,8 @@ def fill_v2(
         if reason == ACCEPTED and not sorted_so_far:
             for i in range(labels):
                 for j in range(i):
-                    if names[i] == names[j] or (
-                        symbol_hi[names[i]] == symbol_hi[names[j]] and symbol_lo[names[i]] == symbol_lo[names[j]]
-                    ):
+                    a, b = names[4 * i], names[4 * j]
+                    if symbol_hi[a] == symbol_hi[b] and symbol_lo[a] == symbol_lo[b]:
                         reason = np.int64(REPEATED_LABEL)
         if reason == ACCEPTED and metric < 0:
             reason = np.int64(MISSING_NAME)
@@ -419,7 +446,7 @@ def define_v2(
                 q, stop = read_length(buf, q, end)
                 p = stop
             while q < stop:
-                raw, q = read_varint(buf, q, stop)
+                raw, q = read_reference(buf, q, stop)
                 if tag == V2_SERIES_LABEL_REF:
                     p = q
                     stop = q
@@ -458,7 +485,7 @@ def describe_v2(body: Any, symbol_at: Any, symbol_length: Any, begin: Any, end: 
             q, stop = read_length(buf, q, end)
             p = stop
         while q < stop and found < places.shape[0]:
-            raw, q = read_varint(buf, q, stop)
+            raw, q = read_reference(buf, q, stop)
             if tag == V2_SERIES_LABEL_REF:
                 p = q
                 stop = q
