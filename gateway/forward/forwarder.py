@@ -283,9 +283,9 @@ class Forwarder:
             fresh = frames[len(folded) :]
             if fresh:
                 rows = await self._take_step(fresh, arrays)
+                self._reading = False
+                self._settled.set()
                 if rows < self._settings.block_rows:
-                    self._reading = False
-                    self._settled.set()
                     await self._sleep(max(0.0, self._settings.flush_interval - (self._clock.monotonic() - began)))
             self._reading = False
 
@@ -313,7 +313,7 @@ class Forwarder:
         return step.rows
 
     def _checkpoint_spacing(self) -> float:
-        size = 32 * len(self._progress.safe.totals)
+        size = 32 * self._progress.newest_checkpoint_series
         least = min(_CHECKPOINT_SECONDS, self._settings.checkpoint_interval)
         return max(least, size / _CHECKPOINT_BYTES_PER_SECOND)
 
@@ -485,9 +485,12 @@ class Forwarder:
         in order, so whatever the reader folds next comes after this.
         """
         acked = self._progress.acked
+        now = self._clock.monotonic()
         idle = not self._reading and self._progress.steps_open == 0 and self._folded_to == acked.position
-        if idle and acked.position != self._progress.newest_checkpoint:
-            now, record = self._clock.monotonic(), acked.copy()
+        due = now - self._last_checkpoint >= self._checkpoint_spacing()
+        if idle and due and acked.position != self._progress.newest_checkpoint:
+            self._last_checkpoint = now
+            record = acked.copy()
             forget_before = int(self._clock.time_ns() / 1e6 - self._settings.forget_totals_after * 1000)
             totals = await self._in_work(partial(self._preparation.totals.checkpoint, forget_before))
             self._progress.offer(now, SafePoint(record, totals))

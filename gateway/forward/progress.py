@@ -136,7 +136,16 @@ class Progress:
     @property
     def newest_checkpoint(self) -> LogPosition:
         """Where the newest checkpoint stands that is safe or may become so."""
-        return (self._candidates[-1][1] if self._candidates else self.safe).record.position
+        return self._newest.record.position
+
+    @property
+    def newest_checkpoint_series(self) -> int:
+        """How many running totals it holds."""
+        return len(self._newest.totals)
+
+    @property
+    def _newest(self) -> SafePoint:
+        return self._candidates[-1][1] if self._candidates else self.safe
 
     def confirm(self, alive_at: float) -> bool:
         """The target was the same process as ever at `alive_at` (monotonic); whether safe moved."""

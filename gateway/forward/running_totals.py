@@ -29,7 +29,7 @@ HashKey = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class TotalsCheckpoint:
-    """The totals of k delta series at one position of the log, in order of digest.
+    """The totals of k delta series at one position of the log, in no order.
 
     high, low: uint64[k]; totals: float64[k]; ends: int64[k], end of the last interval added, Unix ms.
     hash_key: secret key of the digests, four 64-bit numbers.
@@ -102,7 +102,14 @@ class RunningTotals:
 
     def restore(self, checkpoint: TotalsCheckpoint) -> None:
         """Forget everything and continue from a checkpoint."""
-        self._restored = checkpoint
+        order = np.argsort(checkpoint.high, kind="stable")
+        self._restored = TotalsCheckpoint(
+            checkpoint.hash_key,
+            checkpoint.high[order],
+            checkpoint.low[order],
+            checkpoint.totals[order],
+            checkpoint.ends[order],
+        )
         self._unclaimed = np.ones(len(checkpoint), np.bool_)
         self._key = np.array(checkpoint.hash_key, np.uint64)
         self.totals = np.zeros(0)
@@ -141,13 +148,12 @@ class RunningTotals:
         old = self._restored
         high = np.concatenate([self._high[live], old.high[kept]])
         low = np.concatenate([self._low[live], old.low[kept]])
-        order = np.argsort(high, kind="stable")
         return TotalsCheckpoint(
             old.hash_key,
-            high[order],
-            low[order],
-            np.concatenate([self.totals[live], old.totals[kept]])[order],
-            np.concatenate([self.ends[live], old.ends[kept]])[order],
+            high,
+            low,
+            np.concatenate([self.totals[live], old.totals[kept]]),
+            np.concatenate([self.ends[live], old.ends[kept]]),
         )
 
     def __len__(self) -> int:
