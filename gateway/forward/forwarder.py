@@ -288,6 +288,7 @@ class Forwarder:
                 if rows < self._settings.block_rows:
                     await self._sleep(max(0.0, self._settings.flush_interval - (self._clock.monotonic() - began)))
             self._reading = False
+            self._settled.set()
 
     async def _take_step(self, frames: list[ResolvedFrame], arrays: SeriesArrays) -> int:
         now = self._clock.monotonic()
