@@ -57,7 +57,6 @@ class LogModel(RuleBasedStateMachine):
     def crash(self, tail: bytes) -> None:
         number = self.writer.segment
         path = self.writer.path_of(number)
-        retention = self.writer.retention
         self.writer.close()
         if number:
             with path.open("ab") as file:
@@ -68,7 +67,6 @@ class LogModel(RuleBasedStateMachine):
             self.readers[name].close()
             self.readers[name] = LogReader.open(self.directory, 0, *self.committed[name])
             self.seen[name] = self.committed[name][1]
-        del retention
 
     @rule()
     def rotate(self) -> None:

@@ -1,0 +1,176 @@
+"""Samples of chosen series over a time range, read from the log itself: the history of a gateway without a back end.
+
+Meant for up to 100,000 series. Any thread may call; one scan reads one segment at a time and keeps nothing of it but
+the samples asked for. Indexes of closed segments are kept in memory once used.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import DiskFailed
+from gateway.log.segment import (
+    FrameHeader,
+    SegmentFile,
+    frame_view,
+    list_segments,
+    map_segment,
+    payload_is_sound,
+)
+from gateway.log.segment_index import SegmentIndex
+from gateway.telemetry.frame import LogPosition
+
+MAX_SAMPLES: Final = 2_000_000
+"""Of one scan; what goes beyond is left out and said so."""
+
+
+@dataclass(slots=True)
+class SeriesSamples:
+    """Samples of one series, ascending in time, a repeated time once (the later row wins).
+
+    times_ms: int64[n]; values: float64[n]. blob: its labels. kind: telemetry.kind.
+    """
+
+    blob: bytes
+    kind: int
+    times_ms: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class ScanResult:
+    """What a scan found. truncated: there was more than `max_series` series or MAX_SAMPLES samples."""
+
+    series: list[SeriesSamples]
+    truncated: bool
+
+
+class LogHistory:
+    """Scans one edge's log."""
+
+    def __init__(self, directory: Path, edge: int) -> None:
+        self._directory, self._edge = directory, edge
+        self._lock = threading.Lock()
+        self._indexes: dict[int, SegmentIndex] = {}
+
+    def scan(
+        self,
+        matches: Callable[[bytes], bool],
+        start_ms: int,
+        end_ms: int,
+        *,
+        max_series: int = 100,
+        durable_end: LogPosition | None = None,
+    ) -> ScanResult:
+        """Samples with start_ms <= time <= end_ms of the series whose label blob `matches` accepts.
+
+        durable_end: nothing at or after it is read. Raises DiskFailed.
+        """
+        found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
+        kinds: dict[bytes, int] = {}
+        budget, truncated = MAX_SAMPLES, False
+        segments = list_segments(self._directory, self._edge)
+        self._forget_all_but({s.number for s in segments})
+        for number, segment in enumerate(segments):
+            if durable_end is not None and segment.number >= durable_end.segment:
+                if segment.number > durable_end.segment:
+                    break
+                segment = segment._replace(end=min(segment.end, durable_end.offset))
+            index = self._index(segment, closed=number + 1 < len(segments))
+            in_time = (index.max_ms >= start_ms) & (index.min_ms <= end_ms) & (index.offsets < segment.end)
+            if not in_time.any():
+                continue
+            try:
+                budget, more = _scan_segment(
+                    segment, index, in_time, matches, (start_ms, end_ms), (max_series, budget), found, kinds
+                )
+            except FileNotFoundError:
+                continue  # removed by retention meanwhile
+            except (OSError, ValueError) as error:
+                raise DiskFailed(f"{segment.path} cannot be read: {error}") from error
+            truncated |= more
+        return ScanResult([_joined(blob, kinds[blob], parts) for blob, parts in found.items() if parts], truncated)
+
+    def _index(self, segment: SegmentFile, closed: bool) -> SegmentIndex:
+        if not closed:
+            return SegmentIndex.build(segment)
+        with self._lock:
+            known = self._indexes.get(segment.number)
+        if known is None:
+            known = SegmentIndex.of_closed(segment)
+            with self._lock:
+                self._indexes[segment.number] = known
+        return known
+
+    def _forget_all_but(self, present: set[int]) -> None:
+        with self._lock:
+            self._indexes = {n: index for n, index in self._indexes.items() if n in present}
+
+
+def _scan_segment(
+    segment: SegmentFile,
+    index: SegmentIndex,
+    in_time: NDArray[np.bool_],
+    matches: Callable[[bytes], bool],
+    span_ms: tuple[int, int],
+    limits: tuple[int, int],
+    found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]],
+    kinds: dict[bytes, int],
+) -> tuple[int, bool]:
+    """Add the segment's samples to `found`; returns the samples that may still come, and whether some were left out."""
+    max_series, budget = limits
+    truncated = False
+    with map_segment(segment) as mapped:
+        # slot[id] is the place in `wanted` of a local id that is asked for, else -1.
+        slot = np.full(len(index.kinds) + 1, -1, np.int64)
+        wanted: list[bytes] = []
+        blocks = np.uint64(0)
+        for local in np.flatnonzero(index.blob_lengths).tolist():
+            begin = int(index.blob_begins[local])
+            blob = mapped[begin : begin + int(index.blob_lengths[local])]
+            if not matches(blob):
+                continue
+            if blob not in found and len(found) >= max_series:
+                truncated = True
+                continue
+            found.setdefault(blob, [])
+            kinds[blob] = int(index.kinds[local])
+            slot[local] = len(wanted)
+            wanted.append(blob)
+            blocks |= index.occurs_in[local]
+        if not wanted:
+            return budget, truncated
+        for frame_number in np.flatnonzero(in_time & ((index.blocks & blocks) != 0)).tolist():
+            at = int(index.offsets[frame_number])
+            header = FrameHeader.parse(mapped, at, segment.nonce)
+            if header is None or at + header.nbytes > segment.end or not payload_is_sound(header, mapped, at):
+                continue  # readers count damage
+            data = np.frombuffer(mapped[at : at + header.nbytes], np.uint8)
+            frame = frame_view(header, data, 0, LogPosition(segment.number, at))
+            places = slot[np.minimum(frame.ids, len(slot) - 1)]
+            rows = np.flatnonzero((places >= 0) & (frame.times_ms >= span_ms[0]) & (frame.times_ms <= span_ms[1]))
+            if len(rows) > budget:
+                return budget, True
+            budget -= len(rows)
+            order = rows[np.argsort(places[rows], kind="stable")]
+            series, firsts = np.unique(places[order], return_index=True)
+            for number, part in zip(series.tolist(), np.split(order, firsts[1:]), strict=True):
+                found[wanted[number]].append((frame.times_ms[part], frame.values[part]))
+    return budget, truncated
+
+
+def _joined(blob: bytes, kind: int, parts: list[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> SeriesSamples:
+    times = np.concatenate([t for t, _ in parts])
+    values = np.concatenate([v for _, v in parts])
+    order = np.argsort(times, kind="stable")
+    times, values = times[order], values[order]
+    last = np.ones(len(times), np.bool_)
+    last[:-1] = times[1:] != times[:-1]
+    return SeriesSamples(blob, kind, times[last], values[last])

@@ -1,0 +1,84 @@
+"""Scans of the log against a plain list of what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.log.history import LogHistory
+from gateway.log.segment import list_segments
+from gateway.log.segment_index import SegmentIndex
+from gateway.log.writer import LogWriter
+from gateway.telemetry.columns import Definitions
+from tests.gateway.log.rows import NOTHING, open_writer
+
+SERIES = 40
+
+
+def fill(writer: LogWriter, frames: int, seed: int) -> list[tuple[int, int, float]]:
+    """Frames of shuffled series in several segments; (series, time, value) of every row."""
+    draw, rows = np.random.default_rng(seed), []
+    for number in range(frames):
+        if number % 15 == 0:
+            writer.rotate()
+        before = writer.segment
+        fresh = writer.prepare() != before
+        chosen = draw.permutation(SERIES)[: draw.integers(1, 12)]
+        times = draw.integers(0, 100, len(chosen)) + 100 * number
+        values = draw.random(len(chosen))
+        every = Definitions.from_blobs([b"series %d" % (SERIES - i) for i in range(SERIES)], np.ones(SERIES, np.uint8))
+        writer.append(
+            ids=(SERIES - chosen - 1).astype(np.uint32),
+            times_ms=times,
+            values=values,
+            starts_ms=None,
+            definitions=every if fresh else NOTHING,
+            first_new_id=0 if fresh else SERIES,
+            counted_rows=len(chosen),
+            received_ns=0,
+        )
+        writer.sync()
+        rows += list(zip((chosen + 1).tolist(), times.tolist(), values.tolist(), strict=True))
+    return rows
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 10**6), (1200, 4321), (5_000, 5_001), (10**7, 10**8)])
+def test_a_scan_finds_exactly_the_samples_asked_for(tmp_path: Path, start: int, end: int) -> None:
+    rows = fill(open_writer(tmp_path), 70, seed=start)
+    history = LogHistory(tmp_path, 0)
+    wanted = {b"series 3", b"series 40", b"series 11"}
+    for _ in range(2):  # the second time from the index files
+        result = history.scan(lambda blob: blob in wanted, start, end)
+        got = {s.blob: list(zip(s.times_ms.tolist(), s.values.tolist(), strict=True)) for s in result.series}
+        expected: dict[bytes, dict[int, float]] = {}
+        for series, time, value in rows:
+            if b"series %d" % series in wanted and start <= time <= end:
+                expected.setdefault(b"series %d" % series, {})[time] = value
+        assert got == {blob: sorted(samples.items()) for blob, samples in expected.items()}
+        assert not result.truncated
+        history = LogHistory(tmp_path, 0)
+
+
+def test_an_index_is_written_read_and_made_again(tmp_path: Path) -> None:
+    fill(open_writer(tmp_path), 20, seed=1)
+    segment = list_segments(tmp_path, 0)[0]
+    built = SegmentIndex.of_closed(segment)
+    path = segment.path.with_suffix(".idx")
+    data = path.read_bytes()
+    for damaged in (data, data[:-1], data[:50] + b"\xff" + data[51:], b""):
+        path.write_bytes(damaged)
+        loaded = SegmentIndex.of_closed(segment)
+        for name in SegmentIndex.__slots__:
+            np.testing.assert_array_equal(getattr(loaded, name), getattr(built, name))
+        assert path.read_bytes() == data
+
+
+def test_limits_are_told(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    fill(writer, 20, seed=2)
+    result = LogHistory(tmp_path, 0).scan(lambda _: True, 0, 10**6, max_series=5)
+    assert len(result.series) <= 5
+    assert result.truncated
+    assert LogHistory(tmp_path / "empty", 0).scan(lambda _: True, 0, 10**6).series == []
