@@ -1,8 +1,9 @@
 """What the detector remembers of a series: one fixed-size record, and the names of its parameters.
 
 `STATE` is a numpy dtype and, as `STATES`, the type kernels take. A record is all zeros for a series never seen.
-Values are float64 where a large offset with a small movement must survive, float32 elsewhere. The season's cells are
-int16 in units of `unit`, so that a day at ten minutes costs 288 bytes.
+Values are float64 where a large offset with a small movement must survive, float32 elsewhere. The fields every point
+touches stand first; the season's cells, of which a point touches two, stand last. Cells are int16 in units of `unit`,
+so that a day at ten minutes costs 288 bytes.
 """
 
 from __future__ import annotations
@@ -15,67 +16,87 @@ from numba import from_dtype, types
 CELLS: Final = 144
 """Season cells of a day, ten minutes each."""
 
+# Streams of evidence; each has its own statistic and its own tail.
+S_SPIKE: Final = 0  # deviation of one sample, in scales
+S_RUN: Final = 1  # deviation summed over a run on one side of a frozen reference
+S_SLOW: Final = 2  # smoothed distance from the season and the level of days
+S_DRIFT: Final = 3  # movement of the level over hours
+S_NOISIER: Final = 4  # log of the variation, upward
+S_CALMER: Final = 5  # and downward
+S_SILENCE: Final = 6  # log2 of a gap in steps
+STREAMS: Final = 7
+
+LEVELS: Final = 4
+"""Local predictors: half-lives of 1.5, 6 and 30 samples, and a level with a slope for smooth series."""
+TRENDED: Final = 3
+"""The one with a slope."""
+
 STATE: Final[np.dtype[Any]] = np.dtype(
     [
         # How values arrive.
-        ("last_ms", np.int64),  # time of the last point taken; 0 = never seen
-        ("first_ms", np.int64),
-        ("changed_ms", np.int64),  # since when the value has been the same
+        ("last_ms", np.int64),  # time of the last value scored; 0 = never
         ("raw_ms", np.int64),  # time of the last row taken, scored or not
         ("raw", np.float64),  # its value as it came: increments of counters
         ("previous", np.float64),  # last value scored: repeats
+        ("first_ms", np.int64),
         ("interval", np.float32),  # learned step, seconds
-        ("longest_gap", np.float32),  # forgetting maximum of gap / interval
         ("count", np.uint32),  # values scored or learned from
         ("generation", np.uint32),
-        # Where the series stands.
-        ("level", np.float64),  # local level of the value without its season
-        ("slow", np.float64),  # level over a day
-        ("frozen_level", np.float64),  # level when the first exceedance came
+        # Where the series stands, its season taken off.
+        ("levels", np.float64, (LEVELS,)),
+        ("slope", np.float64),  # per second, of the trended level
+        ("reference", np.float64),  # prediction when the run began
         ("candidate", np.float64),  # level of a regime that may be adopted
-        ("slope", np.float32),  # per second, of the local level
-        ("short_dev", np.float32),  # mean absolute deviation, an hour
+        ("fallback", np.float64),  # level before the last adoption
+        ("slow", np.float64),  # level over a day
+        ("hours", np.float64),  # level over two hours
+        ("fallback_ms", np.int64),
+        ("losses", np.float32, (LEVELS,)),  # mean absolute error of each predictor, over a day
+        ("short_dev", np.float32),  # mean absolute error of the chosen one, over an hour
         ("long_dev", np.float32),  # the same over a day
         ("candidate_dev", np.float32),
-        ("diff_dev", np.float32),  # mean absolute step
-        ("step_quantum", np.float32),  # smallest step seen lately: the resolution of the value
-        # Tails of the evidence, in scales.
-        ("tail_u", np.float32),  # quantile 98 % of the standardised deviation
-        ("tail_excess", np.float32),  # mean excess over it
-        ("tail2_u", np.float32),  # the same for two of three
-        ("tail2_excess", np.float32),
-        ("z1", np.float32),  # the two deviations before this one
-        ("z2", np.float32),
-        ("cusum_up", np.float32),
-        ("cusum_down", np.float32),
-        ("var_up", np.float32),
-        ("var_down", np.float32),
-        ("run", np.uint32),  # repeats of the last value in a row
-        ("longest_run", np.float32),  # forgetting maximum of it
-        ("zero_share", np.float32),
+        ("stride", np.float32),  # mean step between unequal values: what a coarse value moves by
+        ("season_then", np.float64),  # season when the levels last learned
+        ("q", np.float32),  # smoothed distance from season and slow level
+        ("q_dev", np.float32),
+        ("drift_dev", np.float32),
+        ("log_short", np.float32),  # smoothed log of the standardised error
+        ("log_long", np.float32),
+        ("log_dev", np.float32),
+        ("run_sum", np.float32),
+        ("run_side", np.float32),  # +1, -1; 0 = no run
+        ("run_count", np.uint16),
+        ("calm", np.uint16),  # samples back at the reference
         ("zero_run", np.uint16),
-        ("exceeding", np.uint16),  # samples beyond the reference in a row, with forgiveness
-        ("calm", np.uint16),  # samples back within it
-        ("candidate_count", np.uint16),
+        ("held", np.uint16),  # samples the open alert has lasted
+        ("repeats", np.uint32),  # of the last value in a row
+        ("longest_repeat", np.float32),  # forgetting maximum of it
+        ("zero_share", np.float32),
+        ("active", np.float32),  # mean absolute value where it is not zero
         # The alert.
-        ("opened_ms", np.int64),
-        ("began_ms", np.int64),  # first exceedance
         ("score", np.float32),
+        ("began_ms", np.int64),  # first exceedance
+        ("opened_ms", np.int64),
         ("severity", np.uint8),
-        ("open", np.uint8),  # 0 closed, else reason code
-        ("flags", np.uint8),
-        ("stale", np.uint8),
+        ("open", np.uint8),  # 0 closed, else reason
+        ("chosen", np.uint8),  # predictor in use
+        ("stopped", np.uint8),  # a silence was reported
+        # Tails.
+        ("known_days", np.float32),  # days learned from, discounted
+        ("learned_s", np.float32),  # seconds since the last discount
+        ("peaks", np.float32, (STREAMS,)),  # of the excursion going on
+        ("tail_count", np.float32, (STREAMS,)),  # excursions, discounted
+        ("tail_excess", np.float32, (STREAMS,)),  # their summed excess
         # The season.
         ("season_gain", np.float32),  # 0 … 1: how far the season is trusted
         ("loss_with", np.float32),
         ("loss_without", np.float32),
         ("unit", np.float32),
-        ("days", np.float32),
+        ("cell_sum", np.float64),
         ("cell_now", np.int16),
         ("cell_count", np.uint16),
-        ("cell_sum", np.float64),
+        ("seen", np.uint8, (CELLS // 8,)),  # days, by 80 minutes
         ("cells", np.int16, (CELLS,)),
-        ("seen", np.uint8, (CELLS,)),
     ],
     align=True,
 )
@@ -111,19 +132,18 @@ OPENED: Final = 1
 CHANGED: Final = 2
 CLOSED: Final = 3
 
-# Reasons, in the order of their words in gateway.baseline.reasons.
+# Reasons; their words are in gateway.baseline.reasons.
 NO_REASON: Final = 0
 SPIKE: Final = 1
 SUSTAINED: Final = 2
-DRIFT: Final = 3
-NOISIER: Final = 4
-CALMER: Final = 5
-ZERO: Final = 6
-FLAT: Final = 7
-STALE: Final = 8
-LEAK: Final = 9
-SEASON: Final = 10
-GROUP: Final = 11
+SEASON: Final = 3
+DRIFT: Final = 4
+NOISIER: Final = 5
+CALMER: Final = 6
+ZERO: Final = 7
+FLAT: Final = 8
+STALE: Final = 9
+GROUP: Final = 10
 
 # Why an alert closed.
 BACK: Final = 1
@@ -132,17 +152,20 @@ FORGOTTEN: Final = 3
 
 # Positions in the parameter vector (float64).
 P_WARM_UP_MS: Final = 0
-P_INSTANT: Final = 1  # scales at which one sample is enough
-P_PERSIST: Final = 2  # scales for two of three
-P_EXCEED: Final = 3  # scales at which a sample is an exceedance and learning stops
-P_TAIL: Final = 4  # weight of the series' own tail, 0 = off
-P_SEASON: Final = 5  # flags: 1 = on
-P_CUSUM: Final = 6
-P_VARIANCE: Final = 7
-P_ZERO: Final = 8
-P_FLAT: Final = 9
-P_STALE: Final = 10
-P_ADOPT: Final = 11
-P_LOG_TAIL: Final = 12  # -log10 of the tail probability that opens an alert
-P_LEAK: Final = 13
-PARAMETERS: Final = 16
+P_BUDGET: Final = 1  # expected excursions a day, per stream, below which an alert opens
+P_TAIL: Final = 2  # 1: each series' own tail; 0: the prior's alone
+P_SEASON: Final = 3  # 1: on, as the flags below
+P_SPIKE: Final = 4
+P_RUN: Final = 5
+P_SLOW: Final = 6
+P_DRIFT: Final = 7
+P_VARIANCE: Final = 8
+P_ZERO: Final = 9
+P_FLAT: Final = 10
+P_STALE: Final = 11
+P_ADOPT: Final = 12  # samples after which a new level is adopted
+P_CHOICE: Final = 13  # 1: the best of three predictors; 0: the middle one
+P_SILENCE: Final = 14  # intervals without a point that make a series stale
+P_BAND: Final = 15  # half width of lower … upper, in scales
+P_PRIOR: Final = 16  # from here STREAMS × (floor, prior rate a day, prior mean excess)
+PARAMETERS: Final = P_PRIOR + 3 * STREAMS

@@ -57,15 +57,13 @@ def words(transition: Any) -> list[str]:
         case state.STALE:
             return [f"no data for {duration_words(lasted)}"]
         case state.DRIFT:
-            return [f"drifting away: {away}", f"for {duration_words(lasted)}"]
+            return [f"the level has been moving in one direction for hours: {away}"]
         case state.NOISIER:
-            return ["varies much more than usual", f"for {duration_words(lasted)}"]
+            return ["varies much more than usual"]
         case state.CALMER:
-            return ["varies much less than usual", f"for {duration_words(lasted)}"]
-        case state.LEAK:
-            return [f"moves steadily in one direction: {away}", f"for {duration_words(lasted)}"]
+            return ["varies much less than usual"]
         case state.SEASON:
-            return [f"the usual daily pattern is missing: {away}"]
+            return [f"away from the usual daily pattern for half an hour or longer: {away}"]
         case state.GROUP:
             return [f"{value:.0f} series of the service deviate at the same time, usually {_number(expected)}"]
     return [away]

@@ -1,0 +1,458 @@
+"""One value of one series: predict, weigh the evidence, run the alert rule, learn.
+
+Evidence comes in streams (kernels.series_state.S_…), each with a statistic whose natural excursions the series' own
+tail describes (kernels.tail). An alert opens when a stream stands where left alone it would stand less often than
+`P_BUDGET` times a day. The score is that expected rate on a logarithmic scale: one half at the budget.
+
+A *run* is a stretch of samples on one side of a reference that was frozen when it began. While it lasts the local
+levels do not learn; when it ends they go on; when it lasts too long its own level is adopted.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+from kernels.ewma import share
+from kernels.jit import step
+from kernels.seasonal import CELL_MS, learn_season, season_of
+from kernels.series_state import (
+    ADOPTED,
+    BACK,
+    CALMER,
+    CELLS,
+    CHANGED,
+    CLOSED,
+    DRIFT,
+    FLAT,
+    LEVELS,
+    NOISIER,
+    OPENED,
+    P_ADOPT,
+    P_BAND,
+    P_BUDGET,
+    P_CHOICE,
+    P_DRIFT,
+    P_FLAT,
+    P_PRIOR,
+    P_RUN,
+    P_SEASON,
+    P_SLOW,
+    P_SPIKE,
+    P_VARIANCE,
+    P_WARM_UP_MS,
+    P_ZERO,
+    S_CALMER,
+    S_DRIFT,
+    S_NOISIER,
+    S_RUN,
+    S_SLOW,
+    S_SPIKE,
+    SEASON,
+    SPIKE,
+    STALE,
+    SUSTAINED,
+    TRENDED,
+    ZERO,
+)
+from kernels.staleness import learn_interval
+from kernels.tail import discount_tails, expected_rate, learn_peak
+
+# Where `observe_value` leaves what it found (float64 scratch vector).
+O_SCORE: Final = 0
+O_EXPECTED: Final = 1
+O_LOWER: Final = 2
+O_UPPER: Final = 3
+O_CHANGE: Final = 4  # 0 or the kind of transition
+O_REASON: Final = 5
+O_CLOSING: Final = 6
+O_DEVIATION: Final = 7
+O_SEVERITY: Final = 8
+O_STREAM: Final = 9  # statistics, one a stream
+OUTPUTS: Final = 16
+
+ENTER: Final = 2.5
+"""Scales at which a run begins."""
+DRIFT_RUN: Final = 2.0
+"""Scales a sample of a run must be beyond the reference to add to it."""
+CAP: Final = 9.0
+"""Scales at which one sample's addition to a run is capped."""
+SILENT_ADOPT: Final = 10
+"""Samples after which a run that brought no alert becomes the new level."""
+
+
+@step
+def severity_of(score: float) -> int:
+    """0 none … 4 critical."""
+    if score >= 0.9:
+        return 4
+    if score >= 0.7:
+        return 3
+    if score >= 0.5:
+        return 2
+    return 1 if score > 0.25 else 0
+
+
+@step
+def begin_series(s: Any, t: int, x: float) -> None:
+    """The first value."""
+    s.first_ms = t
+    s.last_ms = t
+    for k in range(LEVELS):
+        s.levels[k] = x
+    s.slow = x
+    s.hours = x
+    s.reference = x
+    s.candidate = x
+    s.fallback = x
+    s.previous = x
+    s.count = 1
+    s.chosen = 1
+    s.cell_now = (t // CELL_MS) % CELLS
+
+
+@step
+def shift_levels(s: Any, level: float) -> None:
+    """Take `level` for the local level."""
+    for k in range(LEVELS):
+        s.levels[k] = level
+    s.slope = 0.0
+
+
+@step
+def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
+    """One value of one series at time t (ms, later than the last): score, then learn. Fills `out`."""
+    for k in range(OUTPUTS):
+        out[k] = 0.0
+    out[O_EXPECTED] = x
+    out[O_LOWER] = x
+    out[O_UPPER] = x
+    if s.count == 0:
+        begin_series(s, t, x)
+        return
+    seconds = max((t - s.last_ms) * 0.001, 0.001)
+    learn_interval(s, seconds, p)
+    tau = float(s.interval)
+    w = min(seconds, 3.0 * tau)
+    s.last_ms = t
+    if s.count < 4000000000:
+        s.count += 1
+    age_s = (t - s.first_ms) * 0.001
+    warm = (t - s.first_ms) >= p[P_WARM_UP_MS] and s.count > 16
+    mature = age_s >= 72000.0 and s.count > 200
+
+    # Prediction.
+    season = season_of(s, t) * s.season_gain if p[P_SEASON] > 0.0 else 0.0
+    y = x - season
+    chosen = 1
+    if p[P_CHOICE] > 0.0:
+        for k in range(LEVELS):
+            if s.losses[k] < s.losses[chosen]:
+                chosen = k
+    s.chosen = chosen
+    prediction = s.levels[chosen]
+    if chosen == TRENDED:
+        prediction += s.slope * w
+    in_run = s.run_side != 0.0
+    local = s.open == SPIKE or s.open == SUSTAINED or s.open == ZERO
+    if in_run or local:
+        prediction = s.reference
+    scale = 1.25 * max(s.short_dev, s.long_dev)
+    scale = max(scale, 1e-6 * abs(s.slow), 0.5 * s.stride, 1e-300)
+    if s.zero_share > 0.3:
+        # A sparse count: what it is when it is not zero says how far it usually goes.
+        scale = max(scale, min(2.0 * s.zero_share, 1.0) * s.active)
+    # What either "as just before" or "as just before, and on with the season" explains is no deviation.
+    e = y - prediction
+    plain = x - (prediction + s.season_then)
+    if e * plain <= 0.0:
+        e = 0.0
+    elif abs(plain) < abs(e):
+        e = plain
+    z = min(max(e / scale, -1e6), 1e6) if s.count > 4 else 0.0
+    az = abs(z)
+    out[O_EXPECTED] = prediction + season
+    out[O_LOWER] = prediction + season - p[P_BAND] * scale
+    out[O_UPPER] = prediction + season + p[P_BAND] * scale
+    out[O_DEVIATION] = z
+
+    # Streams.
+    spike = 4.0 * math.log(max(az, 1.0) / 4.0) + 4.0 if az > 4.0 else az
+    side = 1.0 if z > 0.0 else -1.0
+    if in_run and side != s.run_side and az > ENTER:
+        # Through the reference to the other side: a run of its own.
+        s.run_side = side
+        s.run_sum = 0.0
+    if not in_run and az > ENTER:
+        s.run_side = side
+        s.run_sum = 0.0
+        s.run_count = 0
+        if not local:
+            s.reference = prediction
+            s.candidate = y
+            s.candidate_dev = scale
+            if s.open == 0:
+                s.began_ms = t
+        in_run = True
+    run = 0.0
+    if in_run:
+        s.run_count += 1
+        s.run_sum = min(s.run_sum + min(s.run_side * z, CAP) - DRIFT_RUN, 60.0)
+        if s.run_sum <= 0.0 or az < 1.0:
+            s.run_sum = 0.0
+            s.run_side = 0.0
+        run = s.run_sum
+    if in_run or local:
+        a = 1.0 / min(s.run_count + 1.0, 6.0)
+        d = y - s.candidate
+        s.candidate += a * d
+        s.candidate_dev += a * (abs(d) - s.candidate_dev)
+    slow = 0.0
+    drift = 0.0
+    noisier = 0.0
+    calmer = 0.0
+    q_new = s.q + share(w, max(8.0 * tau, 300.0)) * (y - s.slow - s.q)
+    # Both the slow and the quick level must be away, so that what has come back is not drifting.
+    moved = s.levels[2] - s.hours
+    quick = s.levels[1] - s.hours
+    if moved * quick <= 0.0:
+        moved = 0.0
+    elif abs(quick) < abs(moved):
+        moved = quick
+    log_now = math.log(min(abs(e), 10.0 * scale) + 0.05 * scale)
+    log_new = s.log_short + share(w, max(25.0 * tau, 1200.0)) * (log_now - s.log_short)
+    if mature:
+        slow = abs(q_new) / max(s.q_dev, scale * 0.3)
+        drift = abs(moved) / max(s.drift_dev, scale * 0.2)
+        wave = (log_new - s.log_long) / max(s.log_dev, 0.05)
+        noisier = max(wave, 0.0)
+        calmer = max(-wave, 0.0)
+    out[O_STREAM + S_SPIKE] = spike
+    out[O_STREAM + S_RUN] = run
+    out[O_STREAM + S_SLOW] = slow
+    out[O_STREAM + S_DRIFT] = drift
+    out[O_STREAM + S_NOISIER] = noisier
+    out[O_STREAM + S_CALMER] = calmer
+
+    # The rarest of them speaks.
+    rarest = 1e9
+    reason = 0
+    if p[P_SPIKE] > 0.0 and spike > p[P_PRIOR + 3 * S_SPIKE]:
+        rate = expected_rate(s, S_SPIKE, spike, p)
+        if rate < rarest:
+            rarest = rate
+            reason = SPIKE
+    if p[P_RUN] > 0.0 and run > p[P_PRIOR + 3 * S_RUN]:
+        rate = expected_rate(s, S_RUN, run, p)
+        if rate < rarest:
+            rarest = rate
+            reason = SUSTAINED
+    if p[P_SLOW] > 0.0 and slow > p[P_PRIOR + 3 * S_SLOW]:
+        rate = expected_rate(s, S_SLOW, slow, p)
+        if rate < rarest:
+            rarest = rate
+            reason = SEASON
+    if p[P_DRIFT] > 0.0 and drift > p[P_PRIOR + 3 * S_DRIFT]:
+        rate = expected_rate(s, S_DRIFT, drift, p)
+        if rate < rarest:
+            rarest = rate
+            reason = DRIFT
+    if p[P_VARIANCE] > 0.0 and noisier > p[P_PRIOR + 3 * S_NOISIER]:
+        rate = expected_rate(s, S_NOISIER, noisier, p)
+        if rate < rarest:
+            rarest = rate
+            reason = NOISIER
+    if p[P_VARIANCE] > 0.0 and calmer > p[P_PRIOR + 3 * S_CALMER]:
+        rate = expected_rate(s, S_CALMER, calmer, p)
+        if rate < rarest:
+            rarest = rate
+            reason = CALMER
+
+    # Zero, where zero is rare.
+    zero = False
+    if x == 0.0:
+        if s.zero_run < 65535:
+            s.zero_run += 1
+        zero = p[P_ZERO] > 0.0 and warm and s.zero_share < 0.002 and s.zero_run >= 2 and az > 2.0
+        if zero and rarest > p[P_BUDGET] * 0.01:
+            rarest = p[P_BUDGET] * (0.1 if s.zero_run < 3 else 0.01)
+            reason = ZERO
+    else:
+        s.zero_run = 0
+    # A value that no longer moves, where it always did.
+    if x == s.previous:
+        if s.repeats < 4000000000:
+            s.repeats += 1
+    else:
+        s.longest_repeat = max(s.longest_repeat * 0.9995, float(s.repeats))
+        s.repeats = 0
+        stride = abs(x - s.previous)
+        if s.stride <= 0.0:
+            s.stride = stride
+        s.stride += max(0.005, 1.0 / s.count) * (min(stride, 4.0 * s.stride) - s.stride)
+    flat_limit = max(8.0 + 3.0 * s.longest_repeat, 600.0 / tau)
+    flat = p[P_FLAT] > 0.0 and warm and s.count > 100 and s.longest_repeat < 8.0 and s.repeats >= flat_limit
+    if flat and not zero and rarest > p[P_BUDGET] * 0.03:
+        rarest = p[P_BUDGET] * 0.03
+        reason = FLAT
+    s.previous = x
+
+    # Score: one half at the budget; 0.1 more for each time it is ten times rarer, bounded by 1.
+    score = 0.0
+    if warm and reason != 0:
+        rarity = math.log10(p[P_BUDGET] / max(rarest, 1e-12))
+        score = 0.5 + 0.1 * rarity if rarity < 4.0 else 0.9 + 0.1 * (1.0 - 1.0 / (rarity - 3.0))
+        score = min(max(score, 0.0), 1.0)
+    out[O_SCORE] = score
+    firing = score >= 0.5
+    severity = severity_of(score)
+
+    # The alert rule.
+    if az < ENTER:
+        if s.calm < 65535:
+            s.calm += 1
+    elif s.calm > 3:
+        s.calm = 1
+    elif s.calm > 0:
+        s.calm -= 1
+    adopted = False
+    silently = False
+    need = p[P_ADOPT]
+    if need > 0.0 and s.open != 0:
+        steady = s.candidate_dev < 3.0 * scale
+        adopted = local and s.open != ZERO and s.calm == 0 and ((s.held >= need and steady) or s.held >= 4.0 * need)
+    if need > 0.0 and not local and s.run_side != 0.0:
+        steady = s.candidate_dev < 3.0 * scale
+        returned = t - s.fallback_ms < 43200000 and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
+        if s.run_count >= SILENT_ADOPT or (returned and steady):
+            silently = True
+    if s.open == 0:
+        if firing and not silently:
+            s.open = reason
+            s.opened_ms = t
+            if not in_run:
+                s.began_ms = t
+                s.reference = prediction
+                s.candidate = y
+                s.candidate_dev = scale
+            s.score = score
+            s.severity = severity
+            s.held = 0
+            out[O_CHANGE] = OPENED
+            out[O_REASON] = reason
+            out[O_SEVERITY] = severity
+    else:
+        if s.held < 65535:
+            s.held += 1
+        over = s.open == STALE
+        if local:
+            over = s.calm >= 3 and s.zero_run == 0
+        elif s.open == FLAT:
+            over = s.repeats == 0
+        elif s.open == NOISIER:
+            over = s.calm >= 10 or noisier < 1.5
+        elif s.open == CALMER:
+            over = az > 2.0 or calmer < 1.5
+        elif s.open == SEASON:
+            over = slow < 2.0 or s.held >= 720
+        elif s.open == DRIFT:
+            over = drift < 2.0 or s.held >= 720
+        if over or adopted:
+            out[O_CHANGE] = CLOSED
+            out[O_REASON] = s.open
+            out[O_SEVERITY] = s.severity
+            out[O_CLOSING] = ADOPTED if adopted else BACK
+            if s.open == NOISIER or s.open == CALMER:
+                log_new = s.log_long
+            if s.open == SEASON and s.held >= 720:
+                s.slow += s.q
+            s.open = 0
+            s.score = 0.0
+            s.severity = 0
+        elif severity > s.severity:
+            s.severity = severity
+            s.score = max(s.score, score)
+            out[O_CHANGE] = CHANGED
+            out[O_REASON] = s.open
+            out[O_SEVERITY] = severity
+    if adopted or silently:
+        s.season_then = season
+        s.fallback = s.reference
+        s.fallback_ms = t
+        shift_levels(s, s.candidate)
+        s.run_side = 0.0
+        s.run_sum = 0.0
+    learn_value(s, t, x, y, w, scale, z, warm, mature, p)
+    s.q = q_new
+    s.log_short = log_new
+    learn_peak(s, S_SPIKE, spike, p)
+    learn_peak(s, S_RUN, run, p)
+    if mature:
+        learn_peak(s, S_SLOW, slow, p)
+        learn_peak(s, S_DRIFT, drift, p)
+        learn_peak(s, S_NOISIER, noisier, p)
+        learn_peak(s, S_CALMER, calmer, p)
+    discount_tails(s, w)
+
+
+@step
+def learn_value(
+    s: Any, t: int, x: float, y: float, w: float, scale: float, z: float, warm: bool, mature: bool, p: Any
+) -> None:
+    """Move levels, losses, scales and season; what an alert or a run holds frozen stands still."""
+    tau = float(s.interval)
+    young = s.count < 40
+    limit = 3.0 * scale
+    least = 1.0 / s.count if young else 0.0
+    a_hour = max(share(w, max(60.0 * tau, 3600.0)), least)
+    a_day = max(share(w, 86400.0), 1.0 / min(s.count, 100000))
+    local = s.open == SPIKE or s.open == SUSTAINED or s.open == ZERO
+    frozen = (s.run_side != 0.0 or local) and not young
+    if not frozen:
+        s.season_then = x - y
+        half_life = 1.5 * tau
+        for k in range(LEVELS):
+            if k == 1:
+                half_life = max(6.0 * tau, 180.0)
+            if k == 2:
+                half_life = max(30.0 * tau, 900.0)
+            d = y - s.levels[k]
+            if k == TRENDED:
+                d -= s.slope * w
+            clipped = d if young else min(max(d, -limit), limit)
+            s.losses[k] += a_hour * 0.2 * (abs(clipped) - s.losses[k]) if not young else least * (abs(d) - s.losses[k])
+            if k == TRENDED:
+                s.levels[k] += s.slope * w + 0.5 * clipped
+                s.slope += 0.12 * clipped / w - 0.02 * s.slope
+            else:
+                s.levels[k] += max(share(w, half_life), least) * clipped
+    error = abs(z) * scale if young and s.count > 5 else min(abs(z), 3.0) * scale
+    if s.count <= 5:
+        error = abs(y - s.levels[1])
+    s.short_dev += a_hour * (error - s.short_dev)
+    s.long_dev += a_day * (error - s.long_dev)
+    if x != 0.0:
+        ax = min(abs(x), 6.0 * s.active) if not young and s.active > 0.0 else abs(x)
+        s.active += max(share(w, 86400.0), 0.02 if s.active < ax else 0.005) * (ax - s.active) if s.active > 0.0 else ax
+    s.zero_share += a_day * ((1.0 if x == 0.0 else 0.0) - s.zero_share)
+    # The level of hours and of days, and the season between them.
+    s.hours += max(share(w, max(7200.0, 30.0 * tau)), least) * (s.levels[2] - s.hours)
+    distance = x - s.slow
+    if young:
+        s.slow += least * distance
+    elif s.open != SEASON:
+        wide = 4.0 * max(s.q_dev, scale)
+        s.slow += share(w, 86400.0) * min(max(y - s.slow, -wide), wide)
+    if p[P_SEASON] > 0.0 and not frozen:
+        # From the local level, not the value: what is clipped there cannot get into the season.
+        learn_season(s, t, s.levels[1] + x - y - s.slow)
+    if not young:
+        a_days = max(share(w, 172800.0), 1.0 / s.count)
+        wide = 4.0 * max(s.q_dev, 1e-300)
+        s.q_dev += a_days * ((min(abs(s.q), wide) if mature else abs(s.q)) - s.q_dev)
+        moved = abs(s.levels[2] - s.hours)
+        wide = 4.0 * max(s.drift_dev, 1e-300)
+        s.drift_dev += a_days * ((min(moved, wide) if mature else moved) - s.drift_dev)
+        wave = s.log_short - s.log_long
+        s.log_long += a_days * wave
+        s.log_dev += a_days * (min(abs(wave), 1.0) - s.log_dev)

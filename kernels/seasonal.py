@@ -1,0 +1,68 @@
+"""What the time of day adds: 144 cells of ten minutes, learned from each cell's mean, trusted as far as it predicts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from kernels.jit import step
+from kernels.series_state import CELLS
+
+CELL_MS: Final = 600_000
+
+
+@step
+def season_of(s: Any, t: int) -> float:
+    """Season at time t (ms), 0 before it has been seen; between the middles of two cells if every cell is visited."""
+    if s.interval > 450.0:
+        here = (t // CELL_MS) % CELLS
+        known: float = s.cells[here] * s.unit if s.seen[here // 8] > 0 else 0.0
+        return known
+    position = (t % (CELLS * CELL_MS)) / CELL_MS - 0.5
+    low = math.floor(position)
+    part = position - low
+    a = int(low) % CELLS
+    b = (a + 1) % CELLS
+    wa = (1.0 - part) if s.seen[a // 8] > 0 else 0.0
+    wb = part if s.seen[b // 8] > 0 else 0.0
+    if wa + wb <= 0.0:
+        return 0.0
+    season: float = (wa * s.cells[a] + wb * s.cells[b]) / (wa + wb) * s.unit
+    return season
+
+
+@step
+def learn_season(s: Any, t: int, value: float) -> None:
+    """Gather `value`, the distance from the level of days, into its cell; fold the cell in when it is left."""
+    cell = (t // CELL_MS) % CELLS
+    if cell != s.cell_now:
+        if s.cell_count > 0:
+            mean = s.cell_sum / s.cell_count
+            k = s.cell_now
+            old = s.cells[k] * s.unit
+            days = s.seen[k // 8]
+            if days > 0:
+                a = max(0.01, 1.0 / (1.0 + days * CELLS * 0.5))
+                s.loss_with += a * (abs(mean - old) - s.loss_with)
+                s.loss_without += a * (abs(mean) - s.loss_without)
+                trust = 1.0 - s.loss_with / s.loss_without if s.loss_without > 0.0 else 0.0
+                trust = min(max(1.6 * trust, 0.0), 1.0)
+                s.season_gain += 0.03 * (trust - s.season_gain)
+            new = old + (mean - old) / min(days + 1.0, 5.0)
+            if s.unit <= 0.0 or abs(new) > 32000.0 * s.unit:
+                unit = max(abs(new) / 8000.0, 1e-300)
+                for c in range(CELLS):
+                    s.cells[c] = np.int16(round(s.cells[c] * s.unit / unit))
+                s.unit = unit
+            if s.unit > 0.0:
+                s.cells[k] = np.int16(round(new / s.unit))
+            if (cell // 8) != (k // 8) and days < 255:
+                s.seen[k // 8] = days + 1
+        s.cell_now = cell
+        s.cell_count = 0
+        s.cell_sum = 0.0
+    s.cell_sum += value
+    if s.cell_count < 65535:
+        s.cell_count += 1

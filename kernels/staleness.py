@@ -1,0 +1,52 @@
+"""Silence: how long a series may be silent before it counts as stopped, from its own step and gaps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from kernels.jit import step
+from kernels.series_state import P_BUDGET, P_SILENCE, S_SILENCE, STALE
+from kernels.tail import height_at, learn_peak
+
+
+@step
+def learn_interval(s: Any, seconds: float, p: Any) -> None:
+    """Follow the usual step; a gap or a burst moves it only slowly."""
+    if s.count == 1:
+        if s.interval == 0.0:
+            s.interval = seconds
+        return
+    ratio = seconds / s.interval
+    if ratio > 1.5:
+        s.interval *= 1.02
+    elif ratio < 0.6:
+        s.interval *= 0.9
+    else:
+        s.interval += 0.05 * (seconds - s.interval)
+    # The first steps tell little of gaps.
+    if s.count > 8 and ratio > 1.3:
+        gap = min(math.log2(ratio), 6.0)
+        learn_peak(s, S_SILENCE, gap, p)
+        learn_peak(s, S_SILENCE, 0.0, p)
+
+
+@step
+def silence_limit_ms(s: Any, p: Any) -> int:
+    """Milliseconds after the last value at which the series counts as stopped: where its own gaps seldom reach."""
+    steps = 2.0 ** min(height_at(s, S_SILENCE, p[P_BUDGET], p), 12.0)
+    return int(1000.0 * s.interval * max(p[P_SILENCE], steps))
+
+
+@step
+def note_silence(s: Any, t: Any) -> bool:
+    """Open the alert of a series that is silent at time t (ms); False if another one is open or little is known."""
+    if s.open != 0 or s.count < 30:
+        return False
+    s.open = STALE
+    s.opened_ms = t
+    s.began_ms = s.last_ms
+    s.score = 0.95
+    s.severity = 4
+    s.held = 0
+    return True
