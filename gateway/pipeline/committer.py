@@ -196,7 +196,7 @@ class Committer:
         counts = (columns.kinds & kind.CLASS_MASK) != kind.TARGET_INFO
         if keep is not None:
             counts &= keep
-            if not keep.any():
+            if not keep.any() and not len(resolution.definitions):
                 return resolution
         try:
             frame = self._writer.append(

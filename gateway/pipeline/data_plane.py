@@ -7,17 +7,20 @@ Stop: committer first (what is accepted becomes durable), then the readers, each
 from __future__ import annotations
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
 from gateway.baseline.settings import DetectionSettings
 from gateway.clock import Clock
-from gateway.errors import Unavailable
 from gateway.forward.forwarder import Forwarder
 from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.log.history import LogHistory
 from gateway.log.retention import Retention
 from gateway.log.settings import LogSettings
 from gateway.log.writer import EventWriter, LogWriter
@@ -32,7 +35,8 @@ from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
 from gateway.series.local_ids import LocalIds
 from gateway.series.settings import SeriesSettings
-from gateway.telemetry.frame import Frame
+from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.labels import decode_label_blob
 from gateway.telemetry.selector import LabelMatcher
 
@@ -125,9 +129,10 @@ class DataPlane:
         if self._target.url:
             self._forward_durable = self._feed("forwarder", durable_end)
             self._feeds.append(self._forward_durable)
+        self._history = LogHistory(self._log_dir, _EDGE)
         self.committer = Committer(self._writer, EdgeTable(self._max_series), self._clock, self._publish)
 
-    def _feed(self, name: str, durable_end: Any) -> DurableFeed:
+    def _feed(self, name: str, durable_end: LogPosition) -> DurableFeed:
         local_ids = LocalIds(self._index, name, touch=name == "scorer")
         return DurableFeed(name, self._log_dir, _EDGE, local_ids, self._retention, durable_end)
 
@@ -242,9 +247,26 @@ class DataPlane:
         tests = [(m.name, m.operator, m.value) for m in matchers]
         return [{"id": sid, "labels": self._index.labels(sid)} for sid in self._index.find(tests, limit)]
 
-    def history(self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int) -> list[Any]:
-        """Samples of the embedded log, oldest first."""
-        raise Unavailable('x')
+    def history(
+        self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int
+    ) -> list[HistorySamples]:
+        """Samples of the embedded log, oldest first; runs in a thread."""
+        found = self._history.scan(
+            lambda blob: _accepts(matchers, decode_label_blob(blob)),
+            start_ms,
+            end_ms,
+            max_series=limit,
+            durable_end=self._writer.durable_end,
+        )
+        return [
+            HistorySamples(decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values))
+            for s in found.series
+        ]
+
+
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    """For JSON, which has no NaN: stale markers become None."""
+    return [v if math.isfinite(v) else None for v in values.tolist()]
 
 
 def _accepts(matchers: tuple[LabelMatcher, ...], labels: dict[str, str]) -> bool:

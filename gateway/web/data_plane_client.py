@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 
 from gateway.errors import RequestError, Unavailable
-from gateway.web.data_plane_socket import HistorySample
+from gateway.telemetry.history_samples import HistorySamples
 
 _TIMEOUT = aiohttp.ClientTimeout(total=30.0, connect=1.0)
 
@@ -45,10 +45,10 @@ class DataPlaneClient:
         )
         return found
 
-    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySample]:
+    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySamples]:
         """Samples from the embedded log."""
         parameters = {"match": match, "start_ms": str(start_ms), "end_ms": str(end_ms), "limit": str(limit)}
-        return msgspec.json.decode(await self._get("/history", parameters), type=list[HistorySample])
+        return msgspec.json.decode(await self._get("/history", parameters), type=list[HistorySamples])
 
     async def close(self) -> None:
         """Idempotent."""

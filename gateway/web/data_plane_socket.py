@@ -17,17 +17,10 @@ from aiohttp import web
 
 from gateway import selfmetrics
 from gateway.errors import GatewayError
+from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.selector import LabelMatcher, parse_selector
 
 log = structlog.get_logger(__name__)
-
-
-class HistorySample(msgspec.Struct, frozen=True):
-    """One series' samples in a time range; parallel lists, times in Unix seconds."""
-
-    labels: dict[str, str]
-    times: list[float]
-    values: list[float | None]
 
 
 class DataPlaneView(Protocol):
@@ -43,7 +36,7 @@ class DataPlaneView(Protocol):
 
     def history(
         self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int
-    ) -> list[HistorySample]:
+    ) -> list[HistorySamples]:
         """Samples from the embedded log; runs in a thread."""
         ...
 

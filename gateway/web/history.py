@@ -18,6 +18,8 @@ import numpy as np
 from gateway.baseline.offline import run_series
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import Unavailable
+from gateway.telemetry import kind
+from gateway.telemetry.history_samples import HistorySamples
 from gateway.web.data_plane_client import DataPlaneClient
 
 WARM_UP_MS = 24 * 3600 * 1000
@@ -31,6 +33,12 @@ class HistorySource(Protocol):
     async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> dict[str, Any]:
         """`{"source", "bands", "series": [{"labels", "times", "values", "expected", "lower", "upper", "score"}]}`."""
         ...
+
+
+def _is_counter(series_kind: int) -> bool:
+    """Whether a series is scored on its rate; the band is one of rates then."""
+    counting = (kind.COUNTER, kind.HISTOGRAM_COUNT, kind.HISTOGRAM_SUM, kind.HISTOGRAM_BUCKET)
+    return series_kind & kind.CLASS_MASK in counting and not series_kind & (kind.NON_MONOTONIC | kind.DELTA)
 
 
 def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
@@ -50,17 +58,13 @@ class LogHistory:
         return {
             "source": "log",
             "bands": "recomputed",
-            "series": await asyncio.to_thread(
-                lambda: [self._with_band(h.labels, h.times, h.values, start_ms / 1000.0) for h in found]
-            ),
+            "series": await asyncio.to_thread(lambda: [self._with_band(h, start_ms / 1000.0) for h in found]),
         }
 
-    def _with_band(
-        self, labels: dict[str, str], times: list[float], values: list[float | None], start: float
-    ) -> dict[str, Any]:
-        given = np.array([math.nan if v is None else v for v in values], np.float64)
-        name = labels.get("__name__", "")
-        counter = name.endswith(("_total", "_count", "_sum", "_bucket"))
+    def _with_band(self, samples: HistorySamples, start: float) -> dict[str, Any]:
+        labels, times = samples.labels, samples.times
+        given = np.array([math.nan if v is None else v for v in samples.values], np.float64)
+        counter = _is_counter(samples.kind)
         result = run_series(
             np.array(times, np.float64), given, kind="counter" if counter else "gauge", settings=self._settings
         )

@@ -93,9 +93,14 @@ def test_every_acknowledged_sample_is_in_victoria_metrics_across_kill_9(tmp_path
 
 def test_a_fault_raises_an_anomaly_and_a_webhook_and_both_resolve(tmp_path: Path) -> None:
     hook = WebhookReceiver()
+    routes = tmp_path / "alertmanager.yml"
+    routes.write_text(
+        "route: {receiver: hook, group_by: [job], group_wait: 100ms, group_interval: 500ms}\n"
+        f"receivers: [{{name: hook, webhook_configs: [{{url: '{hook.url}'}}]}}]\n"
+    )
     draw = random.Random(7)
     step_s, calm, fault, after = 15, 480, 24, 40
-    with Gateway(tmp_path, f"alerting.webhook_url={hook.url}") as gateway:
+    with Gateway(tmp_path, f"alerting.config_file={routes}") as gateway:
         end_ns = time.time_ns()
         total = calm + fault + after
         begin_ns = end_ns - total * step_s * SECOND
@@ -104,10 +109,15 @@ def test_a_fault_raises_an_anomaly_and_a_webhook_and_both_resolve(tmp_path: Path
             level = 900.0 if calm <= step < calm + fault else 100.0
             return level + 10.0 * math.sin(step / 40.0) + draw.gauss(0.0, 2.0)
 
-        for first in range(0, total, 4):
-            steps = range(first, min(first + 4, total))
-            points = [(begin_ns + s * step_s * SECOND, value(s), {"route": "/pay"}) for s in steps]
-            _send(gateway, gauge_request("payment", "latency", points))
+        def send(begin: int, end: int) -> None:
+            for first in range(begin, end, 4):
+                steps = range(first, min(first + 4, end))
+                points = [(begin_ns + s * step_s * SECOND, value(s), {"route": "/pay"}) for s in steps]
+                _send(gateway, gauge_request("payment", "latency", points))
+
+        send(0, calm + fault)
+        gateway.until(lambda: any(n["status"] == "firing" for n in hook.received))
+        send(calm + fault, total)
 
         def find() -> list[dict[str, Any]]:
             return [a for a in gateway.json("/api/v1/anomalies") if a["series"]["__name__"] == "latency"]
