@@ -18,9 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.detection import plots, report
 from bench.detection.datasets import DATA_SETS, LABELLED, REPOSITORY, data_root
 from bench.detection.detectors import Detector, Gateway, ablations
-from bench.detection.evaluate import Piece, injected_slice, labelled_unit
+from bench.detection.evaluate import Piece, correlated, injected_slice, labelled_unit, silent_cases
+from bench.detection.incidents import SIZES
 from bench.detection.injections import plan
 from bench.detection.peers_ewma import Ewma
+from bench.detection.silent import silent_plan
 
 Work = Callable[[Detector], list[Piece]]
 QUICK_UNITS = {"nab": 1, "wsd": 4, "aiops_kpi": 4, "ms_cloud_monitoring": 1}
@@ -30,7 +32,7 @@ QUICK_UNITS = {"nab": 1, "wsd": 4, "aiops_kpi": 4, "ms_cloud_monitoring": 1}
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.detection", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a subset, for development")
-    parser.add_argument("--sets", help=f"comma-separated: {', '.join(LABELLED)}, injected (default: all)")
+    parser.add_argument("--sets", help=f"comma-separated: {', '.join(LABELLED)}, injected, silent (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="of the injected faults and the bootstrap")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument(
@@ -54,7 +56,7 @@ def _detector(arguments: argparse.Namespace, overrides: tuple[tuple[int, float],
 
 def _work(arguments: argparse.Namespace, root: Path) -> list[tuple[str, Work]]:
     """Every piece of work of the run with its name; sets whose folder is absent are skipped with a message."""
-    known = [*LABELLED, "injected"]
+    known = [*LABELLED, "injected", "silent"]
     wanted = arguments.sets.split(",") if arguments.sets else known
     if unknown := set(wanted) - set(known):
         raise SystemExit(f"--sets {','.join(sorted(unknown))}: expected some of {', '.join(known)}")
@@ -71,6 +73,13 @@ def _work(arguments: argparse.Namespace, root: Path) -> list[tuple[str, Work]]:
         work += [
             (f"injected {piece.dataset} {piece.key}", partial(injected_slice, root, piece, arguments.seed))
             for piece in plan(root, quick=arguments.quick)
+        ]
+        numbers = range(0, len(SIZES), 3 if arguments.quick else 1)
+        work += [(f"incident {n}", partial(correlated, root, n, arguments.seed)) for n in numbers]
+    if "silent" in wanted:
+        work += [
+            (f"silent {piece.dataset} {piece.key}", partial(silent_cases, root, piece, arguments.seed))
+            for piece in silent_plan(root, quick=arguments.quick)
         ]
     return work
 

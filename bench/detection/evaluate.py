@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from bench.detection import calibration
 from bench.detection.datasets import DATA_SETS, Recording
 from bench.detection.detectors import Detector, Scored
+from bench.detection.incidents import incident
 from bench.detection.injections import Fault, Slice, inject, robust_sigma
 from bench.detection.nab_score import FileScores, window_rows
 from bench.detection.protocol import judge_members, judge_recording, run, score_by_row
+from bench.detection.silent import CASES, try_case
 from bench.detection.vus_pr import period_of, vus_pr
 from gateway.baseline.scorecard import Event, Judged, Opening, Scorecard
 
@@ -58,6 +60,10 @@ class Piece:
     points: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     """False alerts by the reason the detector gave."""
+    silent: list[tuple[str, bool]] = field(default_factory=list)
+    """Cases that must stay silent, and whether they did not."""
+    members_found: float = 0.0
+    """Of a correlated incident: share of its series that alerted."""
 
 
 def _snippet(category: str, title: str, badness: float, scored: Scored, at: Opening, events: list[Event],
@@ -213,4 +219,31 @@ def injected_slice(root: Path, piece: Slice, seed: int, detector: Detector) -> l
     twin_reasons = _reasons(twin_scored, twin)
     for name, count in twin_reasons.items():
         out.reasons[f"twin {name}"] = count
+    return [out]
+
+
+def silent_cases(root: Path, piece: Slice, seed: int, detector: Detector) -> list[Piece]:
+    """Every case that must stay silent, on one slice."""
+    out = Piece("silent", f"{piece.dataset}/{piece.key}", Scorecard())
+    for name in CASES:
+        alerted = try_case(name, root, piece, seed, detector)
+        if alerted is not None:
+            out.silent.append((name, alerted))
+    return [out]
+
+
+def correlated(root: Path, number: int, seed: int, detector: Detector) -> list[Piece]:
+    """One incident over many series: found by whichever alerts first."""
+    made = incident(root, number, seed)
+    if made is None:
+        return []
+    label = made.fault.label
+    judged = []
+    for member in made.members:
+        card = judge_recording(member, run(member, detector), [label])
+        judged += card.events
+    best = min(judged, key=lambda j: (not j.found, j.delay_s))
+    out = Piece("incident", f"{made.fault.kind} {number}", Scorecard(), faults=[(made.fault, best)],
+                points=sum(len(m.values) for m in made.members))  # fmt: skip
+    out.members_found = sum(j.found for j in judged) / len(judged)
     return [out]

@@ -33,9 +33,6 @@ FAULTS = (
     "shift", "spike", "burst", "zero", "leak", "season_phase", "skipped_day", "variance_up", "variance_down", "flat",
     "stale",
 )  # fmt: skip
-SILENT = ("gaps", "late_points", "late_scrape", "counter_reset", "holiday", "clock_change", "cold_start")
-NOT_YET_SILENT = ("deploy_marker", "maintenance_window")
-"""Cases that need context from outside the series."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ import numpy as np
 from bench.detection import calibration, nab_score
 from bench.detection.bootstrap import false_share_interval, ratio_interval, recall_interval
 from bench.detection.evaluate import Piece
+from bench.detection.silent import CASES, CONTEXT
 from gateway.baseline.scorecard import Scorecard
 
 BEGIN, END = "<!-- detection:begin -->", "<!-- detection:end -->"
@@ -40,13 +41,20 @@ def figures(pieces: Sequence[Piece], *, seed: int) -> list[dict[str, Any]]:
         by_set[piece.dataset].append(piece)
     rows: list[dict[str, Any]] = []
     injected: list[Piece] = []
+    incidents: list[dict[str, Any]] = []
+    silent: list[dict[str, Any]] = []
     for name in sorted(by_set):
         if name.startswith("injected/"):
             injected += by_set[name]
+        elif name == "incident":
+            incidents = _incidents(by_set[name])
+        elif name == "silent":
+            silent = _silent(by_set[name])
         else:
             rows.append(_labelled(name, by_set[name], seed))
     if injected:
         rows += _injected(injected, seed)
+    rows += incidents + silent
     return [{k: _round(v) for k, v in row.items()} for row in rows]
 
 
@@ -168,6 +176,38 @@ def _injected(pieces: Sequence[Piece], seed: int) -> list[dict[str, Any]]:
     return rows
 
 
+def _incidents(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
+    rows = []
+    for kind in sorted(
+        {fault.kind for piece in pieces for fault, _ in piece.faults}, key=lambda k: int(k.split("_")[1])
+    ):
+        some = [(piece, fault, judged) for piece in pieces for fault, judged in piece.faults if fault.kind == kind]
+        rows.append({
+            "bench": "detection", "set": "injected", "fault": kind, "critical": all(f.critical for _, f, _ in some),
+            "faults": len(some), "recall": fmean(j.found for _, _, j in some),
+            "delay_mean_min": fmean(j.delay_s for _, _, j in some) / 60,
+            "delay_median_min": median(j.delay_s for _, _, j in some) / 60,
+            "members_found": fmean(p.members_found for p, _, _ in some),
+        })  # fmt: skip
+    return rows
+
+
+def _silent(pieces: Sequence[Piece]) -> list[dict[str, Any]]:
+    cases: dict[str, list[bool]] = {name: [] for name in CASES}
+    for piece in pieces:
+        for name, alerted in piece.silent:
+            cases[name].append(alerted)
+    rows: list[dict[str, Any]] = [
+        {"bench": "detection", "set": "silent", "silent": name, "cases": len(found), "alerted": sum(found)}
+        for name, found in cases.items()
+        if found
+    ]
+    for name, needs in CONTEXT.items():
+        note = f"not measured: a recording carries no {needs}"
+        rows.append({"bench": "detection", "set": "silent", "silent": name, "cases": 0, "alerted": 0, "note": note})
+    return rows
+
+
 def _cell(value: Any, digits: int = 3) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
@@ -220,6 +260,7 @@ def markdown(rows: Sequence[dict[str, Any]], *, command: str) -> str:
             [(r["fault"], "yes" if r["critical"] else "no", _cell(r["faults"]), _with_interval(r, "recall"),
               f"{_cell(r.get('delay_mean_min', r.get('mttd_min')), 1)} / {_cell(r.get('delay_median_min'), 1)}",
               f"in time {_cell(r['in_time'], 2)}" if "in_time" in r else
+              f"{_cell(r['members_found'], 2)} of its series" if "members_found" in r else
               f"false share {_with_interval(r, 'false_share')}" if "false_share" in r else "") for r in faults],
         ))  # fmt: skip
     backgrounds = [r for r in rows if str(r.get("set", "")).startswith("injected/")]

@@ -1,0 +1,124 @@
+"""Injected faults: fixed by their seed, of the size they say, and nowhere near a label."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.detection import injections, silent
+from bench.detection.datasets import Recording, data_root
+from bench.detection.injections import FAULTS, Injector, Slice, robust_sigma, running_median, seed_of
+from gateway.baseline.scorecard import Opening
+
+
+def _background(days: int = 21, seed: int = 5) -> Recording:
+    """Three weeks at a minute with a daily season of 30 σ."""
+    rng = np.random.default_rng(seed)
+    times = 1_499_644_800.0 + 60.0 * np.arange(days * 1440)
+    values = 100 + 30 * np.sin(2 * np.pi * times / 86400) + rng.normal(0, 1, len(times))
+    return Recording("made", "one", times, values, np.zeros(len(times), np.int8), 60.0, [])
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_the_same_for_the_same_seed_and_changes_only_its_own_rows(kind: str) -> None:
+    twin = _background()
+    made = []
+    for _ in range(2):
+        injector = Injector(twin, np.random.default_rng(11))
+        fault = injector.inject(kind)
+        assert fault is not None
+        made.append(injector.finished([fault]))
+    first, second = made
+    assert first.faults == second.faults
+    assert np.array_equal(first.recording.values, second.recording.values, equal_nan=True)
+    fault = first.faults[0]
+    inside = (twin.times_s >= fault.start) & (twin.times_s <= fault.end)
+    if kind == "stale":
+        assert np.array_equal(first.recording.times_s, twin.times_s[~inside])
+    else:
+        changed = first.recording.values != twin.values
+        assert changed.any()
+        assert not (changed & ~inside).any()
+    assert fault.start <= fault.end
+    assert fault.clock <= fault.end
+
+
+def test_another_seed_makes_other_faults() -> None:
+    twin = _background()
+    faults = [Injector(twin, np.random.default_rng(seed)).inject("shift") for seed in (1, 2)]
+    assert faults[0] != faults[1]
+
+
+def test_the_twin_is_left_alone() -> None:
+    twin = _background()
+    before = twin.values.copy()
+    injector = Injector(twin, np.random.default_rng(1))
+    for kind in FAULTS:
+        injector.inject(kind)
+    assert np.array_equal(twin.values, before)
+
+
+def test_faults_keep_away_from_each_other_and_from_masked_spans() -> None:
+    twin = _background()
+    start = float(twin.times_s[0])
+    twin = replace(twin, neutral=[Opening(start + 86400 * 3, start + 86400 * 15)])
+    injector = Injector(twin, np.random.default_rng(4))
+    faults = [fault for kind in FAULTS for _ in range(3) if (fault := injector.inject(kind)) is not None]
+    assert len(faults) > 5
+    ordered = sorted(faults, key=lambda f: f.start)
+    for fault in ordered:
+        assert not (fault.start < twin.neutral[0].end and twin.neutral[0].start < fault.end)
+        assert fault.start >= start + 86400
+    for one, other in pairwise(ordered):
+        assert other.start - one.end >= 6 * 3600
+
+
+def test_a_robust_sigma_is_the_noise_not_the_season() -> None:
+    assert robust_sigma(_background(2).values) == pytest.approx(1.0, rel=0.1)
+
+
+def test_running_median_passes_over_missing_values() -> None:
+    x = np.arange(100.0)
+    x[40] = np.nan
+    assert np.allclose(running_median(x)[20:80], np.arange(100.0)[20:80], atol=0.6)
+
+
+def test_the_seed_of_a_slice_names_the_slice() -> None:
+    one, other = Slice("wsd", "a", 0, 0), Slice("wsd", "a", 0, 1)
+    assert seed_of(1, one) == seed_of(1, one) != seed_of(1, other) != seed_of(2, other)
+
+
+@pytest.mark.parametrize("name", list(silent.CASES))
+def test_cases_that_must_stay_silent_can_be_repeated(name: str) -> None:
+    twin = _background(14)
+    one, other = (silent.CASES[name](twin, np.random.default_rng(3)) for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert np.array_equal(one[0].values, other[0].values)
+    assert np.array_equal(one[0].times_s, other[0].times_s)
+    same_rows = len(one[0].values) == len(twin.values)
+    assert not (
+        same_rows and np.array_equal(one[0].values, one[1].values) and np.array_equal(one[0].times_s, twin.times_s)
+    )
+
+
+def test_a_real_slice_is_the_same_for_the_same_seed() -> None:
+    root = data_root()
+    if not (root / "wsd").is_dir():
+        pytest.skip(f"the recordings are not at {root} (GATEWAY_DETECTION_DATA)")
+    piece = injections.plan(root, quick=True)[0]
+    one, other, third = (injections.inject(root, piece, seed) for seed in (7, 7, 8))
+    assert one is not None
+    assert other is not None
+    assert third is not None
+    assert one.faults == other.faults != third.faults
+    assert np.array_equal(one.recording.values, other.recording.values, equal_nan=True)
+    assert len(one.faults) >= 1
+
+
+def test_without_recordings_there_is_nothing_to_do(tmp_path: Path) -> None:
+    assert injections.plan(tmp_path, quick=False) == []
