@@ -115,9 +115,9 @@ def test_a_fault_raises_an_anomaly_and_a_webhook_and_both_resolve(tmp_path: Path
                 points = [(begin_ns + s * step_s * SECOND, value(s), {"route": "/pay"}) for s in steps]
                 _send(gateway, gauge_request("payment", "latency", points))
 
-        send(0, calm + fault)
+        send(0, calm + 8)
         gateway.until(lambda: any(n["status"] == "firing" for n in hook.received))
-        send(calm + fault, total)
+        send(calm + 8, total)
 
         def find() -> list[dict[str, Any]]:
             return [a for a in gateway.json("/api/v1/anomalies") if a["series"]["__name__"] == "latency"]
