@@ -155,12 +155,12 @@ def _merge(raw: dict[str, Any], sources: dict[str, str], new: Mapping[str, Any],
 def _assign(raw: dict[str, Any], sources: dict[str, str], path: list[str], text: str, source: str) -> None:
     kind: Any = Config
     for step in path:
-        hints = typing.get_type_hints(kind, include_extras=True) if _is_settings(kind) else {}
+        hints = typing.get_type_hints(kind, include_extras=True) if is_settings(kind) else {}
         if step not in hints:
             raise ConfigError("no such key", source=source, key=".".join(path), expected=_nearest(step, hints))
         kind = hints[step]
     value: Any = text
-    if _plain(kind) is not str:
+    if plain_type(kind) is not str:
         try:
             value = tomllib.loads(f"v = {text}")["v"]
         except tomllib.TOMLDecodeError:
@@ -175,11 +175,11 @@ def _assign(raw: dict[str, Any], sources: dict[str, str], path: list[str], text:
 def _convert(raw: Any, kind: Any, path: tuple[str, ...], sources: Mapping[str, str]) -> Any:
     key = ".".join(path)
     source = sources.get(key) or next((s for k, s in sources.items() if k.startswith(f"{key}.")), "")
-    if not _is_settings(kind):
+    if not is_settings(kind):
         try:
             return msgspec.convert(raw, kind, dec_hook=decode_hook)
         except (msgspec.ValidationError, ValueError) as error:
-            raise ConfigError(str(error), source=source, key=key, expected=_describe(kind)) from None
+            raise ConfigError(str(error), source=source, key=key, expected=describe_type(kind)) from None
     if not isinstance(raw, Mapping):
         raise ConfigError("is not a section", source=source, key=key, expected=f"[{key}]")
     hints = typing.get_type_hints(kind, include_extras=True)
@@ -197,11 +197,13 @@ def _convert(raw: Any, kind: Any, path: tuple[str, ...], sources: Mapping[str, s
         raise ConfigError(str(error), source=source, key=key) from None
 
 
-def _is_settings(kind: Any) -> bool:
+def is_settings(kind: Any) -> bool:
+    """Whether a type is a section."""
     return isinstance(kind, type) and issubclass(kind, Settings)
 
 
-def _plain(kind: Any) -> Any:
+def plain_type(kind: Any) -> Any:
+    """A type without its annotations."""
     while typing.get_origin(kind) is Annotated:
         kind = typing.get_args(kind)[0]
     return kind
@@ -212,8 +214,9 @@ def _nearest(name: str, hints: Mapping[str, Any]) -> str:
     return f'"{close[0]}"' if close else "one of " + ", ".join(sorted(hints))
 
 
-def _describe(kind: Any) -> str:
-    plain = _plain(kind)
+def describe_type(kind: Any) -> str:
+    """What a value of this type looks like, in words."""
+    plain = plain_type(kind)
     if plain is Duration:
         return 'a duration, as "90s" or "48h"'
     if plain is ByteSize:
@@ -226,7 +229,7 @@ def _describe(kind: Any) -> str:
     if plain in names:
         return names[plain] + "".join(_bounds(m) for m in getattr(kind, "__metadata__", ()))
     if isinstance(plain, types.UnionType):
-        return " or ".join(_describe(a) for a in typing.get_args(plain) if a is not type(None))
+        return " or ".join(describe_type(a) for a in typing.get_args(plain) if a is not type(None))
     return str(plain)
 
 

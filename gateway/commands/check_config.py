@@ -10,6 +10,7 @@ import typer
 
 from gateway.commands.serve import SetOption, load_or_exit
 from gateway.config import shown
+from gateway.config_reference import render
 
 
 def register(app: typer.Typer) -> None:
@@ -17,8 +18,11 @@ def register(app: typer.Typer) -> None:
 
     @app.command("check-config")
     def check(
-        file: Annotated[Path, typer.Argument(help="TOML file to check.")],
+        file: Annotated[
+            Path | None, typer.Argument(help="TOML file to check; none = defaults and environment.")
+        ] = None,
         assignments: SetOption = None,
+        reference: Annotated[bool, typer.Option("--reference", help="Print the reference of all keys.")] = False,
         show: Annotated[bool, typer.Option("--show", help="Print every value with its source as JSON.")] = False,
     ) -> None:
         """Check a configuration file; exit status 78 and the reason when it cannot be used.
@@ -29,8 +33,11 @@ def register(app: typer.Typer) -> None:
 
           gateway check-config gateway.toml --show
         """
+        if reference:
+            typer.echo(render(), nl=False)
+            return
         loaded = load_or_exit(file, assignments or [])
         if show:
             typer.echo(json.dumps(shown(loaded.config, loaded.sources), indent=2))
         else:
-            typer.echo(f"{file}: ok")
+            typer.echo(f"{file or 'defaults and environment'}: ok")

@@ -1,0 +1,33 @@
+"""The documentation says what the code says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from gateway.config import Config, is_settings, plain_type
+from gateway.config_reference import field_texts, render
+from gateway.settings_types import Settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_the_configuration_page_is_current() -> None:
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert page == render(), "run: .venv/bin/gateway check-config --reference > docs/configuration.md"
+
+
+def test_every_option_is_documented_where_it_is_declared() -> None:
+    for name, kind in Config.__annotations__.items():
+        del kind
+        section = type(getattr(Config(), name))
+        assert is_settings(plain_type(section))
+        assert issubclass(section, Settings)
+        missing = [f for f in section.__struct_fields__ if not field_texts(section).get(f)]
+        assert not missing, f"[{name}] {missing}"
+
+
+def test_files_named_in_the_readme_exist() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
