@@ -7,7 +7,7 @@ itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -16,6 +16,7 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Again, Channel, Delivered, Outcome
 from gateway.alerting.outbox import Slot
 from gateway.clock import Clock
+from gateway.errors import RetryLater
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 
 LONGEST_WAIT = 1.0
@@ -33,14 +34,23 @@ _log = structlog.get_logger(__name__)
 
 
 class Courier:
-    """The courier of one integration. `done` is called after every attempt, on the loop."""
+    """The courier of one integration. `commit` makes everything durable; `done` is called after every attempt."""
 
     def __init__(
-        self, key: str, channel: Channel, engine: Engine, clock: Clock, timeout: float, done: Callable[[], None]
+        self,
+        key: str,
+        channel: Channel,
+        engine: Engine,
+        clock: Clock,
+        timeout: float,
+        *,
+        commit: Callable[[], Awaitable[None]],
+        done: Callable[[], None],
     ) -> None:
         self.key, self.channel = key, channel
         self.kind = key.rsplit("/", 2)[1]
         self._engine, self._clock, self._timeout, self._done = engine, clock, timeout, done
+        self._commit = commit
         self._wake = asyncio.Event()
         self._attempts: set[asyncio.Task[None]] = set()
 
@@ -81,18 +91,22 @@ class Courier:
     async def _attempt(self, slot: Slot) -> None:
         outcome: Outcome
         try:
+            # What is about to be told must be on disk first: after a crash it decides whether an end is owed.
+            await self._commit()
             async with asyncio.timeout(self._timeout):
                 outcome = await self.channel.send(slot.notification)
+        except RetryLater as error:
+            outcome = Again(f"the alert store is not ready: {error}")
         except TimeoutError:
-            outcome = Again(f"no answer within {self._timeout:g} s")
+            outcome = Again(f"no answer within {self._timeout:g} s", uncertain=True)
         except asyncio.CancelledError:
-            # Not known whether it arrived: the record stays in the outbox and is decided anew at the next start.
-            slot.sending = False
+            # Not known whether it arrived: the record stays in the outbox and is decided anew.
+            self._engine.interrupted(slot, self._clock.time_ns())
             raise
         except Exception as error:  # noqa: BLE001 - outermost edge of the task
             TASK_FAILURES.labels("alert delivery").inc()
             _log.error("a delivery failed unexpectedly", integration=self.key, error=repr(error))
-            outcome = Again(f"internal error: {type(error).__name__}")
+            outcome = Again(f"internal error: {type(error).__name__}", uncertain=True)
         now = self._clock.time_ns()
         result = type(outcome).__name__.lower()
         _SENT.labels(self.kind, result).inc()

@@ -107,6 +107,9 @@ class Engine:
             if alert.active(last_alive):
                 self._announced.add(alert.fingerprint)
         self._inherited = dict(outbox)
+        for record in outbox.values():
+            if record.firing:
+                self.log.doubt(record.group_key, record.integration, record.firing, now)
         self._regroup(groups, now)
         for record in outbox.values():
             group = self.groups.get(record.group_id)
@@ -284,7 +287,7 @@ class Engine:
         for integration in self.configuration.receivers[group.route.receiver]:
             entry = self.log.get(group.key, integration.key)
             if entry is not None:
-                told_firing.update(entry.firing)
+                told_firing.update(entry.believed)
         # One that is muted while a receiver still believes it fires stays, so that its end is told after the muting.
         group.leaving = {
             alert.fingerprint: alert
@@ -429,6 +432,8 @@ class Engine:
             self.journal.event(now, "delivered", group=slot.group_id, lag=lag, **detail)
         elif isinstance(outcome, Again) and slot.integration in self._by_key:
             slot.last_error = outcome.reason
+            if outcome.uncertain:
+                self.log.doubt(slot.notification.group_key, slot.integration, slot.firing, now)
             asked = round((outcome.after or 0.0) * SECOND)
             slot.due = now + max(backoff(slot.attempts, self._random.random()), asked)
             self.outbox.put(slot)
@@ -443,6 +448,11 @@ class Engine:
                 self._schedule(group, now)
             else:
                 self._settle(group)
+
+    def interrupted(self, slot: Slot, now: int) -> None:
+        """An attempt was cut off by a stop or a reload."""
+        slot.sending = False
+        self.log.doubt(slot.notification.group_key, slot.integration, slot.firing, now)
 
     # Silences
 

@@ -280,9 +280,11 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
 
 def failure_of(error: Exception) -> Again:
     """The outcome of an exception that `post` raises."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return Again(f"cannot connect: {error}"[:300])
     if isinstance(error, TimeoutError):
-        return Again("no answer in time")
-    return Again(f"{type(error).__name__}: {error}"[:300])
+        return Again("no answer in time", uncertain=True)
+    return Again(f"{type(error).__name__}: {error}"[:300], uncertain=True)
 
 
 FAILURES: Final = (aiohttp.ClientError, OSError, TimeoutError)

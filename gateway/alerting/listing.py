@@ -55,11 +55,12 @@ class Listing:
         body: dict[str, object] = {
             "annotations": alert.annotations,
             "fingerprint": alert.fingerprint,
-            "generatorURL": alert.generator_url,
             "labels": alert.labels,
             "startsAt": format_moment(alert.starts),
             "updatedAt": format_moment(alert.updated),
         }
+        if alert.generator_url:
+            body["generatorURL"] = alert.generator_url
         if alert.ends != NEVER:
             body["endsAt"] = format_moment(alert.ends)
         part = bytes(_encode(body)[:-1])

@@ -2,7 +2,7 @@
 
 Two ways of writing them are read: the classic one (`severity=~"warn|crit"`, quotes optional) and the UTF-8 one
 (`"label with space"="x"`, `{a="b", c!="d"}`). A label that is absent has the value "". Regular expressions are
-anchored on both sides; they are Python's with ASCII classes, and what Python cannot compile is refused with the reason.
+anchored on both sides and are RE2's, as Alertmanager's are.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
+
+from gateway.errors import RequestError
+from gateway.telemetry.regular_expression import RegularExpression
 
 _CLASSIC = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!~|!=|=)\s*((?s:.*?))\s*")
 _UTF8 = re.compile(
@@ -34,7 +37,7 @@ class Matcher(msgspec.Struct, frozen=True, order=True):
         """Whether the label set meets the condition."""
         value = labels.get(self.name, "")
         if self.is_regex:
-            return (pattern(self.value).fullmatch(value) is not None) == self.is_equal
+            return pattern(self.value).matches(value) == self.is_equal
         return (value == self.value) == self.is_equal
 
     @property
@@ -49,13 +52,13 @@ class Matcher(msgspec.Struct, frozen=True, order=True):
 
 
 @lru_cache(maxsize=4096)
-def pattern(text: str) -> re.Pattern[str]:
+def pattern(text: str) -> RegularExpression:
     """The compiled expression; raises ValueError with the reason."""
     if len(text) > MAX_PATTERN:
         raise ValueError(f"regular expression is longer than {MAX_PATTERN} characters")
     try:
-        return re.compile(text, re.ASCII)
-    except re.error as error:
+        return RegularExpression(text, dot_matches_line_break=False)
+    except RequestError as error:
         raise ValueError(f'regular expression "{text}" cannot be read: {error}') from error
 
 

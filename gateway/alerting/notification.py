@@ -120,6 +120,8 @@ class Again(msgspec.Struct, frozen=True):
 
     reason: str
     after: float | None = None
+    uncertain: bool = False
+    """The request may have arrived all the same: the answer was lost or came too late."""
 
 
 class Refused(msgspec.Struct, frozen=True):

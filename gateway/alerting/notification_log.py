@@ -8,7 +8,7 @@ Rules of the subject (Alertmanager `DedupStage`):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -24,7 +24,15 @@ class LogEntry(msgspec.Struct, kw_only=True):
     at: int
     firing: list[str] = []
     resolved: list[str] = []
+    doubtful: list[str] = []
+    """Alerts of which it is not known whether the receiver heard that they fire: an answer or we ourselves were
+    lost."""
     memory: dict[str, str] = {}
+
+    @property
+    def believed(self) -> set[str]:
+        """Alerts that the receiver knows, or may know, to be firing."""
+        return {*self.firing, *self.doubtful}
 
 
 def log_key(group_key: str, integration: str) -> str:
@@ -41,7 +49,7 @@ def reason_to_tell(
     if not firing <= set(entry.firing):
         return "changed"
     if not firing:
-        return "resolved" if entry.firing else ""
+        return "resolved" if entry.firing or entry.doubtful else ""
     if send_resolved and not resolved <= set(entry.resolved):
         return "resolved"
     return "repeat" if entry.at < now - repeat else ""
@@ -68,6 +76,11 @@ class NotificationLog:
         self._entries[key] = entry
         self._journal.put(NOTIFICATION_LOG, key, entry)
 
+    def doubt(self, group_key: str, integration: str, firing: Iterable[str], now: int) -> None:
+        """A delivery that told of these as firing may have arrived or not."""
+        entry = self.get(group_key, integration) or LogEntry(group_key=group_key, integration=integration, at=now)
+        self.put(msgspec.structs.replace(entry, doubtful=sorted({*entry.doubtful, *firing})))
+
     def forget_firing(self, entry: LogEntry, fingerprints: set[str]) -> None:
         """Lets these alerts count as not told, so that they are told at the next flush."""
         left = [fingerprint for fingerprint in entry.firing if fingerprint not in fingerprints]
@@ -75,7 +88,7 @@ class NotificationLog:
 
     def prune(self, before: int) -> int:
         """Drops entries without firing alerts that are older than `before`; gives their number."""
-        old = [key for key, entry in self._entries.items() if not entry.firing and entry.at < before]
+        old = [key for key, entry in self._entries.items() if not entry.believed and entry.at < before]
         for key in old:
             del self._entries[key]
             self._journal.drop(NOTIFICATION_LOG, key)

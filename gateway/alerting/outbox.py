@@ -53,6 +53,9 @@ class SlotRecord(msgspec.Struct, kw_only=True):
     attempts: int
     due: int
     last_error: str = ""
+    group_key: str = ""
+    firing: list[str] = []
+    """Alerts told as firing, once an attempt has begun."""
 
 
 class Outbox:
@@ -73,6 +76,9 @@ class Outbox:
         self._slots[slot.key] = slot
         self._count += 1
         heapq.heappush(self._queues.setdefault(slot.integration, []), (slot.due, self._count, slot.key))
+        self._record(slot)
+
+    def _record(self, slot: Slot) -> None:
         self._journal.put(
             OUTBOX,
             slot.key,
@@ -83,6 +89,8 @@ class Outbox:
                 attempts=slot.attempts,
                 due=slot.due,
                 last_error=slot.last_error,
+                group_key=slot.notification.group_key,
+                firing=sorted(slot.firing) if slot.sending else [],
             ),
         )
 
@@ -99,6 +107,7 @@ class Outbox:
             slot = self._slots.get(key)
             if slot is not None and not slot.sending and slot.due == due:
                 slot.sending = True
+                self._record(slot)
                 return slot
         return None
 

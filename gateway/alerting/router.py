@@ -125,7 +125,13 @@ class AlertRouter:
         assert self._delivery is not None
         for key, channel in self._make_channels(self.configuration, self._delivery).items():
             courier = Courier(
-                key, channel, self.engine, self.clock, self.settings.delivery_timeout, self._after_attempt
+                key,
+                channel,
+                self.engine,
+                self.clock,
+                self.settings.delivery_timeout,
+                commit=self.commit,
+                done=self._after_attempt,
             )
             self._couriers[key] = (courier, asyncio.create_task(courier.run(), name=f"courier {key}"))
 

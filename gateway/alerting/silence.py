@@ -24,6 +24,7 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.store import SILENCE
 from gateway.errors import NotFound, RequestError
 
+MILLISECOND: Final = SECOND // 1000
 RETENTION: Final = 120 * 3600 * SECOND
 
 
@@ -80,7 +81,9 @@ class Silences:
                 self.expire(old.id, now)
         if wanted.ends <= now:
             raise RequestError("invalid silence: the end must be in the future")
-        made = msgspec.structs.replace(wanted, id=self._new_id(), starts=max(wanted.starts, now), updated=now)
+        # Milliseconds are what clients are shown and send back with an edit.
+        starts = max(wanted.starts, now) // MILLISECOND * MILLISECOND
+        made = msgspec.structs.replace(wanted, id=self._new_id(), starts=starts, updated=now)
         self._store(made)
         return made.id
 

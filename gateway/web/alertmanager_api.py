@@ -22,6 +22,7 @@ from gateway.alerting.router import AlertRouter
 from gateway.alerting.silence import Silence
 from gateway.errors import GatewayError, NotFound, RequestError, RetryLater
 from gateway.selfmetrics import REGISTRY
+from gateway.telemetry.regular_expression import RegularExpression
 
 API_VERSION: Final = "0.25.0"
 """The Alertmanager whose interface this is; Karma and Grafana choose their dialect by it."""
@@ -271,7 +272,7 @@ def _selection(request: web.Request) -> Selection:
     query = request.query
     receiver = query.get("receiver")
     try:
-        compiled: re.Pattern[str] | None = pattern(receiver) if receiver else None
+        compiled: RegularExpression | None = pattern(receiver) if receiver else None
     except ValueError as error:
         raise _bad_request(f"failed to parse receiver param: {error}") from error
     flags = {name: _flag(request, name) for name in ("active", "silenced", "inhibited", "unprocessed", "muted")}
@@ -332,4 +333,4 @@ def _error(status: int, text: str) -> web.Response:
 
 
 def _bad_request(text: str) -> web.HTTPBadRequest:
-    return web.HTTPBadRequest(body=msgspec.json.encode(text), content_type="application/json")
+    return web.HTTPBadRequest(text=msgspec.json.encode(text).decode(), content_type="application/json")

@@ -22,7 +22,9 @@ from gateway.web.alertmanager_api import register_routes
 ALERTMANAGER = shutil.which("prometheus-alertmanager")
 AMTOOL = shutil.which("amtool")
 PROMETHEUS = shutil.which("prometheus")
-needs_alertmanager = pytest.mark.skipif(ALERTMANAGER is None, reason="Debian package prometheus-alertmanager is missing")
+needs_alertmanager = pytest.mark.skipif(
+    ALERTMANAGER is None, reason="Debian package prometheus-alertmanager is missing"
+)
 needs_amtool = pytest.mark.skipif(AMTOOL is None, reason="Debian package prometheus-alertmanager (amtool) is missing")
 needs_prometheus = pytest.mark.skipif(PROMETHEUS is None, reason="Debian package prometheus is missing")
 

@@ -1,7 +1,8 @@
 """The same configuration and the same stream of alerts and silences to the real Alertmanager and to the router.
 
-Every notification must be the same: receiver, group key, status, members with their state, labels and annotations, in the
-same order per group, with the same counts. Times of day are left out, since two programs cannot flush in one instant.
+Every notification must be the same: receiver, group key, status, members with their state, labels and annotations, in
+the same order per group, with the same counts. Times of day are left out, since two programs cannot flush in one
+instant.
 """
 
 from __future__ import annotations
@@ -120,7 +121,11 @@ def comparable(told: list[dict[str, Any]]) -> dict[str, list[Any]]:
     for message in told:
         kept = {k: v for k, v in message.items() if k != "externalURL"}
         kept["alerts"] = [
-            {k: v for k, v in alert.items() if k not in ("startsAt", "endsAt") or alert["labels"]["alertname"] != "Lapses"}
+            {
+                k: v
+                for k, v in alert.items()
+                if k not in ("startsAt", "endsAt") or alert["labels"]["alertname"] != "Lapses"
+            }
             for alert in message["alerts"]
         ]
         groups.setdefault(message["groupKey"], []).append(kept)

@@ -36,7 +36,9 @@ def test_records_are_what_was_committed_last(store: Store) -> None:
 
 
 def test_history_meets_every_condition_and_keeps_the_order_of_commit(store: Store) -> None:
-    store.commit(Batch(events=[event(5, "firing", "f"), event(5, "grouped", "f", "g"), event(9, "ended", "f")])).result(10)
+    store.commit(Batch(events=[event(5, "firing", "f"), event(5, "grouped", "f", "g"), event(9, "ended", "f")])).result(
+        10
+    )
     store.commit(Batch(events=[event(7, "firing", "x"), event(8, "delivered", "", "g")])).result(10)
     assert [e.kind for e in store.history(fingerprint="f", newest_first=False)] == ["firing", "grouped", "ended"]
     assert [e.time for e in store.history(group="g")] == [8, 5]

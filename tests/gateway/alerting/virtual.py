@@ -1,4 +1,4 @@
-"""A world in which the engine lives on a clock turned by hand, with a store that survives crashes and receivers that fail."""
+"""The engine on a clock turned by hand, over a store that survives crashes, before receivers that fail."""
 
 from __future__ import annotations
 
