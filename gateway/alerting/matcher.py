@@ -37,7 +37,7 @@ class Matcher(msgspec.Struct, frozen=True, order=True):
         """Whether the label set meets the condition."""
         value = labels.get(self.name, "")
         if self.is_regex:
-            return pattern(self.value).matches(value) == self.is_equal
+            return pattern(self.value).fullmatch(value) == self.is_equal
         return (value == self.value) == self.is_equal
 
     @property

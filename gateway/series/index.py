@@ -16,7 +16,6 @@ Memory. The arena and the arrays are reserved as address space and become real a
 from __future__ import annotations
 
 import mmap
-import re
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +25,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from gateway.errors import RequestError
 from gateway.selfmetrics import counter, gauge
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
+from gateway.telemetry.regular_expression import compile_expression
 from kernels import label_index as table
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,8 @@ ACTIVE_SERIES = gauge("active_series", "Series the index holds.")
 EXPIRED = counter("expired_series", "Series forgotten because no point came for `series.expiry`.")
 ARENA_BYTES = gauge("label_bytes", "Bytes of label blobs, chunks of forgotten series included.")
 
+_SEARCH_STEP: Final = 2000
+"""Series a search looks at while it holds the lock (about 5 ms)."""
 UNRESOLVED: Final = table.UNRESOLVED
 _MAP_NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; named by Python from 3.12 on
 _ARENA_BYTES: Final = 16 * 2**30
@@ -263,8 +266,16 @@ class SeriesIndex:
                     # The walk over all blobs costs a few nanoseconds a label here, microseconds in Python.
                     entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
                     table.keep_series_with(entry, end, self._arena, self._offsets, self._lengths, candidates)
-            sids = np.flatnonzero(candidates).tolist()
-            return list(_accepted(sids, self.labels, tests, limit))
+        sids = np.flatnonzero(candidates).tolist()
+        found: list[int] = []
+        # The readers register series under the same lock: a long search lets them in between its steps.
+        for first in range(0, len(sids), _SEARCH_STEP):
+            if len(found) >= limit:
+                break
+            with self._lock:
+                live = [sid for sid in sids[first : first + _SEARCH_STEP] if self._lengths[sid]]
+                found.extend(_accepted(live, self.labels, tests, limit - len(found)))
+        return found
 
 
 def _accepted(
@@ -291,9 +302,9 @@ def _test(operator: str, value: str) -> Callable[[str], bool]:
     if operator not in ("=~", "!~"):
         raise ValueError(f'"{operator}" is not a matcher; expected one of = != =~ !~')
     try:
-        pattern = re.compile(value)
-    except re.error as error:
-        raise ValueError(f'"{value}" is not a regular expression: {error}') from error
+        expression = compile_expression(value)
+    except RequestError as error:
+        raise ValueError(f'"{value}": {error}') from error
     if operator == "=~":
-        return lambda given: pattern.fullmatch(given) is not None
-    return lambda given: pattern.fullmatch(given) is None
+        return expression.fullmatch
+    return lambda given: not expression.fullmatch(given)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import RequestError
+from gateway.telemetry.regular_expression import compile_expression
 
 OPERATORS: Final = ("=~", "!~", "!=", "=")
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:.]*")
@@ -33,7 +34,7 @@ class LabelMatcher:
             return value == self.value
         if self.operator == "!=":
             return value != self.value
-        found = re.fullmatch(self.value, value, re.DOTALL) is not None
+        found = compile_expression(self.value).fullmatch(value)
         return found if self.operator == "=~" else not found
 
 
@@ -72,9 +73,9 @@ def parse_selector(text: str) -> tuple[LabelMatcher, ...]:
         value, at = _string(text, rest, _skip_space(rest, at + len(operator)))
         if "~" in operator:
             try:
-                re.compile(value)
-            except re.error as error:
-                raise _problem(text, at, f"not a regular expression: {error}") from None
+                compile_expression(value)
+            except RequestError as error:
+                raise _problem(text, at, str(error)) from None
         matchers.append(LabelMatcher(label, operator, value))
         at = _skip_space(rest, at)
         if rest[at] == ",":

@@ -7,7 +7,6 @@ error is a JSON string. A 2xx to a POST or DELETE is given only when the change 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any, Final
 
 import msgspec
