@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import import_module
 from importlib.metadata import version as distribution_version
+from typing import Final
 
 import typer
-
-from gateway.commands import check_config, demo, detect, doctor, replay, run, serve
 
 app = typer.Typer(
     name="gateway",
@@ -17,6 +18,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+COMMANDS: Final = {
+    "serve": "gateway.commands.serve",
+    "role": "gateway.commands.role",
+    "run": "gateway.commands.run",
+    "demo": "gateway.commands.demo",
+    "check-config": "gateway.commands.check_config",
+    "detect": "gateway.commands.detect",
+    "replay": "gateway.commands.replay",
+    "doctor": "gateway.commands.doctor",
+}
+"""Command → module with its `register`. Only the module asked for is imported: the supervisor, which stands between a
+person and the banner, needs none of the kernels."""
+
+
+@app.callback()
+def program() -> None:
+    """Makes a single registered command keep its name."""
+
 
 @app.command("version")
 def version() -> None:
@@ -24,12 +43,12 @@ def version() -> None:
     typer.echo(distribution_version("telemetry-gateway"))
 
 
-for command in (serve, run, demo, check_config, detect, replay, doctor):
-    command.register(app)
-
-
 def main() -> None:
     """Entry point of the `gateway` script."""
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    if asked != "version":
+        for module in [COMMANDS[asked]] if asked in COMMANDS else COMMANDS.values():
+            import_module(module).register(app)
     app()
 
 

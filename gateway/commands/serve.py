@@ -1,5 +1,4 @@
-"""`gateway serve`: the data plane and the control plane under one supervisor; and the hidden `role` command that is
-one of its children."""
+"""`gateway serve`: the data plane and the control plane under one supervisor."""
 
 from __future__ import annotations
 
@@ -10,13 +9,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from gateway.app import run_role
-from gateway.config import LoadedConfig, check_config, load_config
-from gateway.errors import ConfigError, GatewayError
+from gateway.config import LoadedConfig, load_config
+from gateway.errors import ConfigError
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; every key has a default.")]
@@ -102,17 +100,3 @@ def register(app: typer.Typer) -> None:
           gateway serve --set victoriametrics.url=http://127.0.0.1:8428 --set log.retention=6h
         """
         raise typer.Exit(asyncio.run(supervise(load_or_exit(config, assignments or []))))
-
-    @app.command("role", hidden=True)
-    def role(name: str) -> None:
-        """One child of `serve`; reads its configuration from standard input."""
-        message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
-        try:
-            loaded = check_config(message["raw"], message["sources"])
-            run_role(name, loaded)
-        except ConfigError as error:
-            typer.echo(f"configuration: {error}", err=True)
-            raise typer.Exit(EXIT_CONFIG) from None
-        except GatewayError as error:
-            typer.echo(f"{name}: {error}", err=True)
-            raise typer.Exit(1) from None

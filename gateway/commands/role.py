@@ -1,0 +1,32 @@
+"""`gateway role NAME`: one child of `serve`; hidden, started by the supervisor alone."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import typer
+
+from gateway.app import run_role
+from gateway.config import check_config
+from gateway.errors import ConfigError, GatewayError
+from gateway.supervisor import EXIT_CONFIG
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @app.command("role", hidden=True)
+    def role(name: str) -> None:
+        """One child of `serve`; reads its configuration from standard input."""
+        message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
+        try:
+            loaded = check_config(message["raw"], message["sources"])
+            run_role(name, loaded)
+        except ConfigError as error:
+            typer.echo(f"configuration: {error}", err=True)
+            raise typer.Exit(EXIT_CONFIG) from None
+        except GatewayError as error:
+            typer.echo(f"{name}: {error}", err=True)
+            raise typer.Exit(1) from None
