@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import errno
 import ipaddress
 import socket
 import ssl
@@ -156,7 +157,7 @@ class GuardedResolver(AbstractResolver):
                     )
                 )
         if not allowed:
-            raise OSError(f"{host} is an internal address, which the settings do not allow")
+            raise OSError(errno.EACCES, f"{host} is an internal address, which the settings do not allow")
         return allowed
 
     def allows(self, address: str) -> bool:
@@ -243,7 +244,7 @@ class HttpDelivery:
         except ValueError:
             return
         if not permitted:
-            raise OSError(f"{host} is an internal address, which the settings do not allow")
+            raise OSError(errno.EACCES, f"{host} is an internal address, which the settings do not allow")
 
 
 def outcome_of(answer: Answer, memory: Mapping[str, str] | None = None) -> Outcome:

@@ -7,7 +7,6 @@ thread.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -18,6 +17,7 @@ from gateway.alerting.matcher import Matcher, all_match
 from gateway.alerting.moments import NEVER, format_moment
 from gateway.alerting.silence import Silence
 from gateway.alerting.stages import muting_interval
+from gateway.telemetry.regular_expression import RegularExpression
 
 _encode = msgspec.json.Encoder().encode
 _FREE = b'"status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"}}'
@@ -27,7 +27,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """What a client asks for."""
 
     matchers: tuple[Matcher, ...] = ()
-    receiver: re.Pattern[str] | None = None
+    receiver: RegularExpression | None = None
     active: bool = True
     silenced: bool = True
     inhibited: bool = True

@@ -17,7 +17,7 @@ import structlog
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
-from gateway.alerting.channels import make_channels
+from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
@@ -81,8 +81,10 @@ class AlertRouter:
 
     def _load_configuration(self) -> Configuration:
         if self.settings.config_file:
-            return load_configuration(Path(self.settings.config_file))
-        return built_in_configuration(self.settings.webhook_url)
+            configuration = load_configuration(Path(self.settings.config_file))
+        else:
+            configuration = built_in_configuration(self.settings.webhook_url)
+        return with_extra_receivers(configuration, self.settings)
 
     # Life cycle
 

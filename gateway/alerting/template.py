@@ -17,6 +17,8 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+import structlog
+
 from gateway.alerting.moments import SECOND, format_moment_nano
 from gateway.alerting.template_syntax import (
     Action,
@@ -33,6 +35,7 @@ from gateway.alerting.template_syntax import (
     parse,
 )
 
+_log = structlog.get_logger(__name__)
 MAX_OUTPUT: Final = 1_048_576
 MAX_DEPTH: Final = 50
 
@@ -117,10 +120,20 @@ class Texts:
     def check(self, text: str) -> None:
         """Raises TemplateProblem if the text cannot be read or does not fit the data."""
         for sample in (_SAMPLE_FIRING, _SAMPLE_RESOLVED):
-            self.render(text, sample)
+            self.evaluate(text, sample)
 
     def render(self, text: str, data: Record, *, escape: bool = False) -> str:
-        """The text over the data; with `escape`, printed values are escaped for HTML."""
+        """The text over the data; a text that fails on it gives a plain line instead, since people must be told."""
+        try:
+            return self.evaluate(text, data, escape=escape)
+        except TemplateProblem as problem:
+            _log.error("a notification text could not be evaluated", problem=str(problem))
+            name = data["GroupLabels"].get("alertname", "alert")
+            plain = f"[{data['Status'].upper()}] {name} (the text of this receiver failed: {problem})"
+            return html.escape(plain) if escape else plain
+
+    def evaluate(self, text: str, data: Record, *, escape: bool = False) -> str:
+        """The text over the data; with `escape`, printed values are escaped for HTML. Raises TemplateProblem."""
         if "{{" not in text:
             return text
         body = self._parsed.get(text)

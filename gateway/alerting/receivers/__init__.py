@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.alerting.document import Section
-from gateway.alerting.receivers import webhook
+from gateway.alerting.receivers import email, opsgenie, pagerduty, slack, webhook
 from gateway.alerting.receivers.global_options import GlobalOptions
 
 __all__ = ["READERS", "GlobalOptions", "Reader"]
@@ -26,4 +26,8 @@ class Reader(msgspec.Struct, frozen=True):
 
 READERS: Final[dict[str, Reader]] = {
     "webhook_configs": Reader(webhook.read_options, True, lambda _: ()),
+    "slack_configs": Reader(slack.read_options, False, slack.texts_of),
+    "pagerduty_configs": Reader(pagerduty.read_options, True, pagerduty.texts_of),
+    "email_configs": Reader(email.read_options, False, email.texts_of),
+    "opsgenie_configs": Reader(opsgenie.read_options, True, opsgenie.texts_of),
 }

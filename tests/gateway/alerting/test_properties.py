@@ -292,7 +292,7 @@ def check_told(world: World) -> None:
     for told in world.told:
         at = told.notification.at
         for silence in world.engine.silences:
-            if silence.starts <= at < silence.ends and silence.updated <= at:
+            if silence.starts <= at < silence.ends and silence.updated < at:
                 for alert in told.notification.firing:
                     assert not all_match(silence.matchers, alert.labels), "a silenced alert was told"
         key = told.integration, told.notification.group_key
