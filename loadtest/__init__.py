@@ -1,0 +1,1 @@
+"""Load and faults against the real program, with a ledger that says exactly what was kept."""
