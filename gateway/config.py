@@ -112,6 +112,21 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def socket_path(config: Config) -> Path:
+    """The data plane's Unix socket."""
+    return Path(config.server.data_dir).resolve() / "run" / "data.sock"
+
+
+def cannot_bind(error: OSError, key: str, address: str) -> ConfigError:
+    """What to say when an address is taken."""
+    return ConfigError(
+        f"{address} cannot be bound: {error.strerror or error}",
+        source="start",
+        key=key,
+        expected="a free address; `gateway doctor` says what uses it",
+    )
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a listener on `host`."""
     if host == "localhost":

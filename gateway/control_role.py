@@ -1,0 +1,103 @@
+"""The control plane's process: port 4319 with console, JSON API, Alertmanager API, and the alert router behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from gateway.access.tls import Certificates
+from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.alerting.router import AlertRouter
+from gateway.clock import Clock
+from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
+from gateway.web import alertmanager_api, console
+from gateway.web.access_guard import access_guard
+from gateway.web.anomaly_feed import AnomalyFeed
+from gateway.web.data_plane_client import DataPlaneClient
+from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
+from gateway.web.json_api import JsonApi, declared_errors
+
+VERSION: Final = distribution_version("telemetry-gateway")
+_GRACE_SECONDS: Final = 3.0
+_MAX_API_BODY: Final = 16 * 2**20
+
+
+class ControlRole:
+    """Port 4319: console, JSON API, Alertmanager API, alert router."""
+
+    def __init__(self, loaded: LoadedConfig, clock: Clock) -> None:
+        self._loaded = loaded
+        self._clock = clock
+        self._data_dir = Path(loaded.config.server.data_dir).resolve()
+        self._stack = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Raises ConfigError, StateError, DiskFailed."""
+        config = self._loaded.config
+        server, data_dir = config.server, self._data_dir
+        state_dir = data_dir / "state"
+        await asyncio.to_thread(state_dir.mkdir, parents=True, exist_ok=True)
+        host, port = parse_address(server.http)
+        require_safe_address(host, config.access, key="server.http")
+        external_url = server.external_url or f"http://{server.http}"
+        self._router = AlertRouter(config.alerting, state_dir, self._clock, external_url=external_url)
+        self._stack.push_async_callback(self._router.stop)
+        await self._router.start()
+        data_plane = DataPlaneClient(socket_path(config))
+        self._stack.push_async_callback(data_plane.close)
+        feed = AnomalyFeed(data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly)
+        self._stack.push_async_callback(feed.stop)
+        feed.start()
+        history = await self._history(config, data_plane)
+        application = web.Application(
+            middlewares=[declared_errors, access_guard(Authenticator(config.access))], client_max_size=_MAX_API_BODY
+        )
+        api = JsonApi(
+            data_plane,
+            feed,
+            history,
+            version=VERSION,
+            reload=self._reload,
+            configuration=lambda: shown(config, self._loaded.sources),
+        )
+        application.add_routes(api.routes())
+        alertmanager_api.register_routes(application, self._router)
+        application.add_routes(console.routes())
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        try:
+            await web.TCPSite(runner, host, port, ssl_context=Certificates(config.access).context).start()
+        except OSError as error:
+            raise cannot_bind(error, "server.http", server.http) from error
+        self.addresses = {"http": runner.addresses[0][1]}
+
+    async def stop(self) -> None:
+        """Idempotent."""
+        await self._stack.aclose()
+
+    def progressing(self) -> bool:
+        """The loop turns, as this is called from it."""
+        return True
+
+    async def _history(self, config: Config, data_plane: DataPlaneClient) -> HistorySource:
+        target = config.victoriametrics
+        if not target.url:
+            return LogHistory(data_plane, config.detection)
+        authentication = aiohttp.BasicAuth(target.username, target.password.reveal()) if target.username else None
+        headers = dict(target.headers)
+        if target.bearer_token:
+            headers["Authorization"] = f"Bearer {target.bearer_token.reveal()}"
+        session = aiohttp.ClientSession(auth=authentication)
+        self._stack.push_async_callback(session.close)
+        return VictoriaMetricsHistory(target.url, session, headers)
+
+    async def _reload(self) -> dict[str, Any]:
+        await self._router.reload()
+        return {"reloaded": ["alerting"]}

@@ -1,0 +1,151 @@
+"""The data plane's process: ports 4317 and 4318, the pipeline behind them, and the socket for the control plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+from gateway.clock import Clock
+from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, socket_path
+from gateway.decode.otlp_metrics import OtlpMetricsDecoder
+from gateway.decode.otlp_signals import count_by_service, count_by_service_json
+from gateway.decode.remote_write_settings import RemoteWriteSettings
+from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
+from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
+from gateway.decode.settings import DecodeSettings
+from gateway.errors import ConfigError
+from gateway.ingest.admission import Admission
+from gateway.ingest.decoders import Decoders
+from gateway.ingest.http_receiver import HttpReceiver
+from gateway.ingest.otlp_grpc import GrpcReceiver
+from gateway.pipeline.data_plane import DataPlane
+from gateway.web.data_plane_socket import DataPlaneSocket
+from kernels import warmup
+
+_GRACE_SECONDS: Final = 3.0
+
+
+class DataRole:
+    """Ports 4317 and 4318, the pipeline behind them, and the socket for the control plane."""
+
+    def __init__(self, loaded: LoadedConfig, clock: Clock) -> None:
+        config: Config = loaded.config
+        self._config = config
+        self._clock = clock
+        self._data_dir = Path(config.server.data_dir).resolve()
+        self._stack = contextlib.AsyncExitStack()
+        self._plane: DataPlane | None = None
+
+    async def start(self) -> None:
+        """Raises ConfigError, StateError, DiskFailed."""
+        config, server, data_dir = self._config, self._config.server, self._data_dir
+        self._lock(data_dir)
+        await asyncio.to_thread(warmup.load_all)
+        plane = DataPlane(
+            data_dir,
+            self._clock,
+            log_settings=config.log,
+            series_settings=config.series,
+            detection=config.detection,
+            victoriametrics=config.victoriametrics,
+            max_series=config.ingest.max_series,
+        )
+        self._plane = plane
+        self._stack.push_async_callback(plane.stop)
+        await plane.start()
+        decoders = self._decoders(plane.hash_key)
+        admission = Admission(config.ingest.max_in_flight_bytes)
+        host, port = parse_address(server.otlp_http)
+        http = HttpReceiver(
+            config.ingest,
+            decoders,
+            plane.committer,
+            host=host,
+            port=port,
+            ready=plane.ready,
+            admission=admission,
+            access=config.access,
+            clock=self._clock,
+        )
+        try:
+            await http.start()
+        except OSError as error:
+            raise cannot_bind(error, "server.otlp_http", server.otlp_http) from error
+        self._stack.push_async_callback(http.stop, _GRACE_SECONDS)
+        host, port = parse_address(server.otlp_grpc)
+        grpc = GrpcReceiver(
+            config.ingest,
+            decoders,
+            plane.committer,
+            host=host,
+            port=port,
+            ready=plane.ready,
+            admission=admission,
+            access=config.access,
+            clock=self._clock,
+        )
+        try:
+            await grpc.start()
+        except OSError as error:
+            raise cannot_bind(error, "server.otlp_grpc", server.otlp_grpc) from error
+        self._stack.push_async_callback(grpc.stop, _GRACE_SECONDS)
+        self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
+        socket = DataPlaneSocket(plane, socket_path(config))
+        await socket.start()
+        self._stack.push_async_callback(socket.stop)
+
+    async def stop(self) -> None:
+        """Receivers first, then the pipeline; idempotent."""
+        await self._stack.aclose()
+
+    def progressing(self) -> bool:
+        """For the supervisor: whether the pipeline moves."""
+        return self._plane is not None and not self._plane.problem()
+
+    def _lock(self, data_dir: Path) -> None:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(data_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be used: {error.strerror}",
+                source=str(data_dir),
+                key="server.data_dir",
+                expected="a directory that can be written",
+            ) from error
+        self._stack.callback(os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                "is in use by another gateway",
+                source=str(data_dir),
+                key="server.data_dir",
+                expected="a directory of its own",
+            ) from None
+
+    def _decoders(self, hash_key: tuple[int, int]) -> Decoders:
+        ingest = self._config.ingest
+        otlp = OtlpMetricsDecoder(
+            hash_key,
+            DecodeSettings(
+                naming=self._config.victoriametrics.naming, max_age=ingest.max_age, max_future=ingest.max_future
+            ),
+        )
+        remote_write = RemoteWriteSettings(max_age=ingest.max_age, max_future=ingest.max_future)
+        return Decoders(
+            otlp_metrics_protobuf=otlp.decode_protobuf,
+            otlp_metrics_json=lambda body, now_ms: otlp.decode_json(bytes(body), now_ms),
+            remote_write_v1=RemoteWriteV1Decoder(hash_key, remote_write).decode,
+            remote_write_v2=RemoteWriteV2Decoder(hash_key, remote_write).decode,
+            count_traces=_count_records,
+            count_logs=_count_records,
+        )
+
+
+def _count_records(body: bytes | bytearray, is_json: bool) -> dict[str, int]:
+    return count_by_service_json(bytes(body)) if is_json else count_by_service(bytes(body))
