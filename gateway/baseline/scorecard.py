@@ -11,7 +11,8 @@ The rules, for one series. Times are Unix seconds.
   not true any more and finds no further events.
 - *Delay*: from the start of the event (or its `clock`, for slow faults) to the start of the alert; a miss counts as
   the event's end.
-- Warm-up is not scored: events that start in it are dropped, and so is an alert that started in it, until it closes.
+- Warm-up is not scored: events that start in it are dropped, and so is an opening that started in it, if it resolves
+  as soon after the warm-up as after an event; else it counts as an alert that starts there.
 - *Neutral* spans carry no label (a masked part of a recording): an alert that starts there counts neither way, and
   the time there is neither normal nor anomalous.
 
@@ -255,8 +256,8 @@ def judge(
     card = Scorecard(series=1, scored_s=max(scored_to - scored_from, 0.0))
     first_alert: dict[int, float] = {}
 
-    for alert in merge(openings, rules.merge_s):
-        if alert.start < scored_from or alert.start > scored_to:
+    for alert in merge(_after_warm_up(openings, scored_from, grace), rules.merge_s):
+        if alert.start > scored_to:
             continue
         hits = [i for i, e in enumerate(scored) if e.start - tolerance <= alert.start <= e.end + tolerance]
         if not hits:
@@ -283,6 +284,16 @@ def judge(
     card.normal_s = sum(span.end - span.start for span in normal)
     card.normal_in_alert_s = _overlap(_union(openings), normal)
     return card
+
+
+def _after_warm_up(openings: Sequence[Opening], scored_from: float, grace: float) -> list[Opening]:
+    """Openings that count. Cut before they are merged, so that chatter cannot hang on to the warm-up for ever."""
+    late = scored_from + grace
+    return [
+        opening if opening.start >= scored_from else Opening(late, opening.end)
+        for opening in openings
+        if opening.start >= scored_from or opening.end > late
+    ]
 
 
 def _follow(

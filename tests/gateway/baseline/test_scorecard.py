@@ -117,6 +117,13 @@ def test_warm_up_is_not_scored() -> None:
     assert (len(late.events), late.alerts, late.neutral_alerts) == (0, 0, 1)
 
 
+def test_an_alert_that_does_not_resolve_after_the_warm_up_counts() -> None:
+    assert card_of([], [(50, 89)], scored_from=60).false_alerts == 0
+    assert card_of([], [(50, 95)], scored_from=60).false_alerts == 1
+    # Chatter that began in the warm-up is not one alert of the warm-up for ever.
+    assert card_of([], [(a, a + 5) for a in range(50, 400, 10)], scored_from=60).false_alerts == 1
+
+
 def test_neutral_time_counts_neither_way() -> None:
     card = card_of([], [(300, 310), (600, 610)], neutral=[(290, 320)])
     assert (card.neutral_alerts, card.false_alerts) == (1, 1)
