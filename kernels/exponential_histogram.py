@@ -79,8 +79,8 @@ def read_buckets(buf: Any, at: Any, end: Any, scale: Any, counts: Any) -> Any:
         widest = widest << kept
     else:
         widest = widest >> -kept
-    for place in range(used):
-        index = lowest + place
-        if counts[place] != np.uint64(0) and (index < -widest - 1 or index > widest):
+    for slot in range(used):
+        index = lowest + slot
+        if counts[slot] != np.uint64(0) and (index < -widest - 1 or index > widest):
             return end, lowest, np.int64(0), np.int64(BUCKETS)
     return end, lowest, used, np.int64(ACCEPTED)

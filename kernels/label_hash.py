@@ -41,8 +41,12 @@ def load_tail(buf: Any, at: Any, count: Any) -> Any:
         high = load_u32(buf, at + count - 4)
         return load_u32(buf, at) | (high >> np.uint64(8 * (8 - count))) << np.uint64(32)
     value = np.uint64(0)
-    for index in range(count):
-        value |= load_u8(buf, at + index) << np.uint64(8 * index)
+    if count > 0:
+        value = load_u8(buf, at)
+    if count > 1:
+        value |= load_u8(buf, at + 1) << np.uint64(8)
+    if count > 2:
+        value |= load_u8(buf, at + 2) << np.uint64(16)
     return value
 
 

@@ -1,17 +1,20 @@
 """Mutations of valid OTLP requests: any bytes give a result or the declared error.
 
-`python -m tests.fuzz.otlp_mutations --cases 10000000 [--seed N]` prints one JSON line. Every body is a piece of its own
-in memory that ends where the buffer ends, so that a tool that watches memory sees a read behind it.
+`python -m tests.fuzz.otlp_mutations --cases 10000000 [--seed N]` prints one JSON line. Every body stands against a page
+that may not be touched, in turn before and behind it, so that a read outside the body ends the process at once.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
+import mmap
 import random
 import time
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
@@ -59,6 +62,29 @@ def mutate(body: bytes, choose: random.Random) -> bytes:
     return bytes(data)
 
 
+class GuardedPages:
+    """Memory between two pages that may not be touched."""
+
+    def __init__(self, size: int) -> None:
+        page = mmap.PAGESIZE
+        self._inner = -(-size // page) * page
+        self._map = mmap.mmap(-1, self._inner + 2 * page)
+        whole = np.frombuffer(self._map, np.uint8)
+        self._data = whole[page : page + self._inner]
+        protect = ctypes.CDLL(None, use_errno=True).mprotect
+        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+        for address in (whole.ctypes.data, whole.ctypes.data + page + self._inner):
+            if protect(address, page, 0) != 0:
+                raise OSError(ctypes.get_errno(), "mprotect")
+
+    def place(self, body: bytes, at_end: bool) -> NDArray[np.uint8]:
+        """The body, touching the guard behind it or before it."""
+        start = self._inner - len(body) if at_end else 0
+        view = self._data[start : start + len(body)]
+        view[:] = np.frombuffer(body, np.uint8)
+        return view
+
+
 def run(cases: int, seed: int) -> dict[str, int]:
     """Decode `cases` mutations and read the labels of every row; raises whatever is not declared."""
     choose = random.Random(seed)
@@ -67,10 +93,12 @@ def run(cases: int, seed: int) -> dict[str, int]:
         OtlpMetricsDecoder((seed, 1), DecodeSettings(naming="prometheus")),
         OtlpMetricsDecoder((seed, 2), DecodeSettings(naming="otlp")),
     ]
+    pages = GuardedPages(4 * max(len(body) for body in bodies))
     decoded = refused = rows = 0
     for case in range(cases):
         try:
-            columns = decoders[case & 1].decode_protobuf(mutate(choose.choice(bodies), choose), NOW)
+            body = pages.place(mutate(choose.choice(bodies), choose), at_end=case % 8 < 6)
+            columns = decoders[case & 1].decode_protobuf(body, NOW)
         except (DecodeError, BodyTooLarge):
             refused += 1
             continue
