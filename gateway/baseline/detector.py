@@ -202,6 +202,12 @@ class Baseline:
             self._reserve(int(sids.max()) + 1)
         return self._states[sids], self._deadlines[sids]
 
+    def deadlines(self, sids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """A copy of the deadlines of the given ids."""
+        if len(sids):
+            self._reserve(int(sids.max()) + 1)
+        return self._deadlines[sids]
+
     def adopt(
         self,
         sids: NDArray[np.uint32],

@@ -8,9 +8,12 @@ never by id: ids are handed out anew by each process.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
-from gateway.errors import StateError
+from gateway.errors import StateError, UnknownVersion
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
@@ -45,17 +48,40 @@ def take(baseline: Baseline, sids: NDArray[np.uint32], keys: NDArray[np.uint8]) 
 
 def write(path: Path, snapshot: BaselineSnapshot) -> None:
     """Replace the file at `path`; after return it is on disk. Raises OSError."""
-    parts: list[NDArray[Any]] = [snapshot.keys, snapshot.deadlines, snapshot.records]
-    crc = 0
-    for part in parts:
-        crc = crc32c.crc32c(part.view(np.uint8).reshape(-1).data, crc)
-    header = _HEADER.pack(MAGIC, VERSION, STATE.itemsize, len(snapshot.records), snapshot.watermark_ms, crc)
+    temporary = write_unsynced(path, snapshot.keys, snapshot.deadlines, [snapshot.records], snapshot.watermark_ms)
+    make_durable(temporary, path)
+
+
+def write_unsynced(
+    path: Path,
+    keys: NDArray[np.uint8],
+    deadlines: NDArray[np.uint32],
+    records: Iterable[NDArray[Any]],
+    watermark_ms: int,
+) -> Path:
+    """Write all but the durability, to a temporary file beside `path`, which is returned. Raises OSError.
+
+    keys: uint8[k, 16]; deadlines: uint32[k]; records: pieces that are k STATE records together, so that the state need
+    not be copied whole. The file lies in the page cache when this returns; `make_durable` waits for the disk.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(header)
+    with temporary.open("wb", buffering=0) as file:
+        file.write(b"\0" * _HEADER.size)
+        crc = count = 0
+        parts: Iterator[NDArray[Any]] = chain((keys, deadlines), records)
         for part in parts:
-            file.write(part.view(np.uint8).reshape(-1).data)
-        file.flush()
+            data = memoryview(part.view(np.uint8).reshape(-1).data)
+            crc = crc32c.crc32c(data, crc)
+            _write_all(file, data)
+            count += len(part) if part.dtype == STATE else 0
+        file.seek(0)
+        file.write(_HEADER.pack(MAGIC, VERSION, STATE.itemsize, count, watermark_ms, crc))
+    return temporary
+
+
+def make_durable(temporary: Path, path: Path) -> None:
+    """Sync what `write_unsynced` wrote and put it in the place of `path`. Raises OSError."""
+    with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
@@ -63,6 +89,11 @@ def write(path: Path, snapshot: BaselineSnapshot) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _write_all(file: io.FileIO, data: memoryview) -> None:
+    while len(data):
+        data = data[file.write(data) :]
 
 
 def read(path: Path) -> BaselineSnapshot:
@@ -73,6 +104,8 @@ def read(path: Path) -> BaselineSnapshot:
     magic, version, size, count, watermark, crc = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise StateError(f"{path} is not a baseline snapshot")
+    if version > VERSION:
+        raise UnknownVersion(path, version, VERSION)
     if version != VERSION or size != STATE.itemsize:
         raise StateError(f"{path} has layout {version} with records of {size} bytes; this program reads {VERSION}")
     at = _HEADER.size

@@ -8,7 +8,9 @@ digest of their label blob: those of the restored snapshot wait until the log na
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,14 +19,18 @@ from numpy.typing import NDArray
 
 from gateway.baseline import snapshot
 from gateway.baseline.detector import Baseline
-from gateway.errors import StateError
+from gateway.errors import StateError, UnknownVersion
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.telemetry.frame import LogPosition
 from gateway.telemetry.resolved import SeriesView
 from kernels.cumulative import label_digests
 from kernels.label_hash import derive_secrets
+from kernels.series_state import STATE
 
 log = structlog.get_logger(__name__)
+
+_PIECE: Final = 16_384
+"""Records copied at a time while a snapshot is written."""
 
 
 class ScorerCounts(msgspec.Struct):
@@ -41,6 +47,13 @@ class ScorerCounts(msgspec.Struct):
 class _Payload(msgspec.Struct):
     snapshot: str
     counts: ScorerCounts
+
+
+class UnsyncedSnapshot(NamedTuple):
+    """A snapshot that is written but not yet safe."""
+
+    temporary: Path
+    path: Path
 
 
 class BaselineStore:
@@ -71,6 +84,8 @@ class BaselineStore:
             payload = msgspec.json.decode(committed.payload, type=_Payload)
             path = self._directory / payload.snapshot
             self._wait_for(snapshot.read(path))
+        except UnknownVersion:
+            raise
         except (StateError, msgspec.MsgspecError, FileNotFoundError) as error:
             log.error("the baselines' state cannot be used; they are learned anew from the log", error=str(error))
             with contextlib.suppress(FileNotFoundError):
@@ -114,44 +129,56 @@ class BaselineStore:
         snapshot.restore(baseline, part, owners, series.generations[owners])
         return len(hits)
 
-    def store(
+    def begin(
         self,
         baseline: Baseline,
         sids: NDArray[np.uint32],
         series: SeriesView,
-        position: LogPosition,
-        counts: ScorerCounts,
         forget_before_ms: int,
-    ) -> None:
-        """Write the baselines of `sids` and commit `position`.
+    ) -> UnsyncedSnapshot:
+        """Write the baselines of `sids` to a file, without waiting for the disk.
 
         Series of the restored snapshot that have not been met again stay in it, unless their last point is older than
-        `forget_before_ms`. Raises DiskFailed, OSError; then the former state stands.
+        `forget_before_ms`. The state is copied piece by piece, so memory for it is not needed twice. Raises OSError.
         """
-        keys = self._digests(sids, series).view(np.uint8).reshape(len(sids), 16)
+        waiting = self._waiting(forget_before_ms)
+        keys = np.concatenate([self._digests(sids, series).view(np.uint8).reshape(len(sids), 16), waiting.keys])
+
+        def pieces() -> Iterator[NDArray[Any]]:
+            for first in range(0, len(sids), _PIECE):
+                yield baseline.records(sids[first : first + _PIECE])[0]
+            yield waiting.records
+
         self._number += 1
-        name = f"{self._prefix}{self._number:09d}.snapshot"
-        taken = snapshot.take(baseline, sids, keys)
-        snapshot.write(self._directory / name, self._with_waiting(taken, forget_before_ms))
-        payload = msgspec.json.encode(_Payload(name, counts))
+        path = self._directory / f"{self._prefix}{self._number:09d}.snapshot"
+        deadlines = np.concatenate([baseline.deadlines(sids), waiting.deadlines])
+        temporary = snapshot.write_unsynced(path, keys, deadlines, pieces(), baseline.watermark_ms)
+        return UnsyncedSnapshot(temporary, path)
+
+    def finish(self, written: UnsyncedSnapshot, position: LogPosition, counts: ScorerCounts) -> None:
+        """Make a written snapshot durable and commit `position`; any thread, one at a time.
+
+        Raises DiskFailed, OSError; then the former state stands.
+        """
+        snapshot.make_durable(written.temporary, written.path)
+        payload = msgspec.json.encode(_Payload(written.path.name, counts))
         self._offset.commit(Offset(position, counts.next_row, payload))
         for old in self._directory.glob(f"{self._prefix}*.snapshot"):
-            if old.name != name:
+            if old != written.path:
                 old.unlink(missing_ok=True)
 
-    def _with_waiting(self, taken: snapshot.BaselineSnapshot, forget_before_ms: int) -> snapshot.BaselineSnapshot:
+    def _waiting(self, forget_before_ms: int) -> snapshot.BaselineSnapshot:
+        """Records of the restored snapshot whose series have not been met again."""
         pending = self._pending
-        if pending is None:
-            return taken
-        kept = np.flatnonzero(self._unclaimed & (pending.records["last_ms"] >= forget_before_ms))
-        if len(kept) == 0:
-            self._pending = None
-            return taken
+        kept = np.empty(0, np.int64)
+        if pending is not None:
+            kept = np.flatnonzero(self._unclaimed & (pending.records["last_ms"] >= forget_before_ms))
+            if len(kept) == 0:
+                self._pending = None
+        if pending is None or len(kept) == 0:
+            return snapshot.BaselineSnapshot(np.empty((0, 16), np.uint8), np.empty(0, np.uint32), np.empty(0, STATE), 0)
         return snapshot.BaselineSnapshot(
-            np.concatenate([taken.keys, pending.keys[kept]]),
-            np.concatenate([taken.deadlines, pending.deadlines[kept]]),
-            np.concatenate([taken.records, pending.records[kept]]),
-            taken.watermark_ms,
+            pending.keys[kept], pending.deadlines[kept], pending.records[kept], pending.watermark_ms
         )
 
     def _digests(self, sids: NDArray[np.uint32], series: SeriesView) -> NDArray[np.uint64]:

@@ -158,18 +158,26 @@ class Committer:
                 batch.append(following)
                 rows += len(following.columns)
             self._stalled_since = self._clock.monotonic()
-            try:
-                self._commit(batch)
-                self.last_error = None
-            except GatewayError as error:
-                self._fail(batch, error)
-            except Exception:  # the thread's outermost edge: requests are answered, the thread lives on
-                TASK_FAILURES.labels("committer").inc()
-                log.exception("commit failed unexpectedly")
-                self._fail(batch, Unavailable("the request could not be stored; send it again"))
-            finally:
-                self._stalled_since = None
+            self._commit_or_answer(batch)
+            self._stalled_since = None
         self._refuse_the_rest()
+
+    def _commit_or_answer(self, batch: Sequence[_Request]) -> None:
+        try:
+            self._commit(batch)
+            self.last_error = None
+        except GatewayError as error:
+            self._fail(batch, error)
+        except Exception as error:  # the thread's outermost edge: requests are answered, the thread lives on
+            if len(batch) > 1:
+                # One request that we cannot handle must not take those beside it along.
+                log.error("a group of requests failed unexpectedly; each is tried alone", requests=len(batch))
+                for request in batch:
+                    self._commit_or_answer([request])
+                return
+            TASK_FAILURES.labels("committer").inc()
+            log.exception("commit failed unexpectedly", error=repr(error))
+            batch[0].done(Unavailable("the request could not be stored; send it again"))
 
     def _commit(self, batch: Sequence[_Request]) -> None:
         merged, ends = merge_columns([r.columns for r in batch])

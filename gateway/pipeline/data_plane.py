@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,9 +19,12 @@ from numpy.typing import NDArray
 from gateway.baseline.detector import Baseline
 from gateway.baseline.settings import DetectionSettings
 from gateway.clock import Clock
+from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.forward.forwarder import Forwarder
+from gateway.forward.progress import ProgressFiles
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.log.history import LogHistory
+from gateway.log.offsets import OffsetFile
 from gateway.log.retention import Retention
 from gateway.log.settings import LogSettings
 from gateway.log.writer import EventWriter, LogWriter
@@ -116,11 +120,14 @@ class DataPlane:
         self._sweep_task = asyncio.create_task(self._sweep(), name="log-retention")
 
     def _open(self) -> None:
+        _make_directories(self._data_dir, self._log_dir, self._data_dir / "anomalies")
         self._retention = Retention(self._log_dir, _EDGE, self._log_settings, self._clock)
         self._retention.register("scorer")
         if self._target.url:
             self._retention.register("forwarder")
-        self._writer = LogWriter.open(self._log_dir, _EDGE, self._log_settings, self._clock, self._retention)
+        self._writer = LogWriter.open(
+            self._log_dir, _EDGE, self._log_settings, self._clock, self._retention, minimum_row=self._committed_row()
+        )
         self._anomalies = EventWriter.open(self._data_dir / "anomalies", _EDGE, _ANOMALIES_LOG, self._clock)
         self._index = SeriesIndex(self._max_series)
         durable_end = self._writer.durable_end
@@ -131,6 +138,19 @@ class DataPlane:
             self._feeds.append(self._forward_durable)
         self._history = LogHistory(self._log_dir, _EDGE)
         self.committer = Committer(self._writer, EdgeTable(self._max_series), self._clock, self._publish)
+
+    def _committed_row(self) -> int:
+        """The highest row any reader has committed: where the log's own end is lost, numbers go on behind it."""
+        try:
+            offset = OffsetFile(self._state_dir / f"scorer-{_EDGE}.offset").load()
+            rows = 0 if offset is None else offset.next_row
+        except UnknownVersion:
+            raise
+        except StateError:
+            rows = 0  # the scorer sets the file aside and says so
+        if self._target.url:
+            rows = max(rows, ProgressFiles(self._state_dir, _EDGE).read()[0].rows)
+        return rows
 
     def _feed(self, name: str, durable_end: LogPosition) -> DurableFeed:
         local_ids = LocalIds(self._index, name, touch=name == "scorer")
@@ -262,6 +282,21 @@ class DataPlane:
             HistorySamples(decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values))
             for s in found.series
         ]
+
+
+def _make_directories(data_dir: Path, *inner: Path) -> None:
+    """Make the directories and their names durable: a file's fsync promises nothing for the directories above it."""
+    for directory in inner:
+        (directory / f"edge-{_EDGE}").mkdir(parents=True, exist_ok=True)
+    try:
+        for directory in (*inner, data_dir, data_dir.parent):
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        raise DiskFailed(f"{data_dir} cannot be made durable: {error.strerror}") from error
 
 
 def _plain(values: NDArray[np.float64]) -> list[float | None]:

@@ -7,8 +7,10 @@ ids as before.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +23,7 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.log.writer import EventWriter
 from gateway.pipeline.anomaly_book import AnomalyBook
-from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts
+from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, UnsyncedSnapshot
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.feed import DurableFeed, ThreadFeed
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
@@ -34,7 +36,8 @@ from kernels.first_seen import first_seen
 log = structlog.get_logger(__name__)
 
 ANOMALIES = counter("anomalies", "Anomaly records written, by severity and state.", ["severity", "state"])
-SNAPSHOT_SECONDS = histogram("baseline_snapshot_seconds", "Time to write the baselines' snapshot.")
+COPY_SECONDS = histogram("baseline_copy_seconds", "Time scoring stands still for a snapshot of the baselines.")
+SNAPSHOT_SECONDS = histogram("baseline_snapshot_seconds", "Time until a snapshot of the baselines is on disk.")
 RESTORED = gauge("baseline_restored_series", "Series that took up their baseline after the last start.")
 
 _FRAMES_BYTES: Final = 8 * 2**20
@@ -82,8 +85,9 @@ class Scorer:
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
         self._stopping = False
         self._position: LogPosition | None = None
-        self._committed: LogPosition | None = None
         self._commit_unwritten = False
+        self._saver = ThreadPoolExecutor(1, thread_name_prefix="baseline-snapshot")
+        self._saving: Future[None] | None = None
         self.counts = ScorerCounts()
         self.failed: GatewayError | None = None
         """Why the last round failed; None after one that succeeded."""
@@ -93,7 +97,7 @@ class Scorer:
     def start(self) -> None:
         """Load state, go to its position, begin."""
         position, self.counts = self._store.load()
-        self._position = self._committed = position
+        self._position = position
         self._durable_feed.seek(position, self.counts.next_row if position is not None else None)
         if position is not None:
             self._durable_feed.committed(position)
@@ -126,8 +130,8 @@ class Scorer:
                     self._expire()
                 if now >= next_snapshot:
                     self._snapshot()
-                    # A large state takes its time: never more than a tenth of the thread goes into it.
-                    next_snapshot = now + max(_SNAPSHOT_SECONDS, 10.0 * (self._clock.monotonic() - now))
+                    # A large state takes its time: never more than a hundredth of the thread goes into it.
+                    next_snapshot = now + max(_SNAPSHOT_SECONDS, 100.0 * (self._clock.monotonic() - now))
                 self._anomalies.sync()
                 self.failed = None
             except (GatewayError, OSError) as error:
@@ -143,10 +147,12 @@ class Scorer:
 
     def _finish(self) -> None:
         try:
-            self._snapshot()
+            self._snapshot(wait=True)
             self._anomalies.sync()
         except (GatewayError, OSError) as error:
             log.error("the last snapshot failed; scoring will repeat from the one before", error=str(error))
+        finally:
+            self._saver.shutdown(wait=False)
 
     def _feed_wait(self) -> None:
         threading.Event().wait(_WAIT_SECONDS)
@@ -215,15 +221,34 @@ class Scorer:
             self._write(self._baseline.forget(expired))
             log.info("forgot idle series", series=len(expired))
 
-    def _snapshot(self) -> None:
+    def _snapshot(self, *, wait: bool = False) -> None:
+        """Write the baselines here, make them durable in another thread: scoring stands still only for the copy."""
+        if self._saving is not None:
+            if not wait and not self._saving.done():
+                return
+            self._saved()
         if self._position is None or not self._commit_unwritten:
             return
         self._anomalies.sync()  # an anomaly must be on disk before the rows behind it count as read
-        began = self._clock.monotonic()
         lengths = self._index.label_lengths[: self._index.end_sid]
         live = np.flatnonzero(lengths).astype(np.uint32)
         forget_before_ms = self._baseline.watermark_ms - self._expiry_ms
-        self._store.store(self._baseline, live, self._index, self._position, self.counts, forget_before_ms)
-        self._durable_feed.committed(self._position)
+        began = self._clock.monotonic()
+        written = self._store.begin(self._baseline, live, self._index, forget_before_ms)
+        COPY_SECONDS.observe(self._clock.monotonic() - began)
         self._commit_unwritten = False
+        self._saving = self._saver.submit(self._save, written, self._position, copy.deepcopy(self.counts), began)
+        if wait:
+            self._saved()
+
+    def _saved(self) -> None:
+        """Wait for the snapshot under way; raises what its writing raised."""
+        saving, self._saving = self._saving, None
+        if saving is not None and saving.exception() is not None:
+            self._commit_unwritten = True
+            saving.result()
+
+    def _save(self, written: UnsyncedSnapshot, position: LogPosition, counts: ScorerCounts, began: float) -> None:
+        self._store.finish(written, position, counts)
+        self._durable_feed.committed(position)
         SNAPSHOT_SECONDS.observe(self._clock.monotonic() - began)

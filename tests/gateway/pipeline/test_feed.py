@@ -1,0 +1,87 @@
+"""A feed gives every durable frame once, in order, whether its reader keeps up or not."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.log.settings import LogSettings
+from gateway.log.writer import LogWriter
+from gateway.pipeline.feed import DurableFeed, ThreadFeed
+from gateway.series.index import SeriesIndex
+from gateway.series.local_ids import LocalIds
+from gateway.telemetry.columns import Definitions
+from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.labels import encode_label_blob
+
+NOTHING = Definitions.from_blobs([], np.empty(0, np.uint8))
+
+
+def _open(directory: Path) -> LogWriter:
+    writer: LogWriter = LogWriter.open(directory, 0, LogSettings(), SystemClock())
+    return writer
+
+
+def _append(writer: LogWriter, feed: DurableFeed | None, number: int, rows: int = 10) -> None:
+    writer.prepare()
+    new = Definitions.from_blobs([encode_label_blob({"__name__": "m"})], np.array([1], np.uint8))
+    frame = writer.append(
+        ids=np.zeros(rows, np.uint32),
+        times_ms=np.arange(rows, dtype=np.int64) + number * 1000,
+        values=np.full(rows, float(number)),
+        starts_ms=None,
+        definitions=new if writer.end.offset < 200 else NOTHING,
+        first_new_id=0 if writer.end.offset < 200 else 1,
+        counted_rows=rows,
+        received_ns=1,
+    )
+    writer.sync()
+    if feed is not None:
+        feed.publish(frame)
+
+
+def _feed(directory: Path, writer: LogWriter, queue_bytes: int) -> DurableFeed:
+    local_ids = LocalIds(SeriesIndex(100), "test")
+    return DurableFeed("test", directory, 0, local_ids, writer.retention, writer.durable_end, queue_bytes=queue_bytes)
+
+
+@pytest.mark.parametrize("queue_bytes", [1, 2_000, 10**9])
+def test_every_frame_once_in_order(tmp_path: Path, queue_bytes: int) -> None:
+    writer = _open(tmp_path)
+    for number in range(5):
+        _append(writer, None, number)
+    feed = _feed(tmp_path, writer, queue_bytes)
+    reader = ThreadFeed(feed)
+    seen: list[float] = []
+
+    def read() -> None:
+        while len(seen) < 200:
+            seen.extend(float(r.frame.values[0]) for r in reader.next_frames(3_000, timeout=5.0))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    for number in range(5, 200):
+        _append(writer, feed, number)
+    thread.join(30)
+    assert seen == [float(n) for n in range(200)]
+    writer.close()
+
+
+def test_seek_goes_back_and_resolves_the_same_series(tmp_path: Path) -> None:
+    writer = _open(tmp_path)
+    feed = _feed(tmp_path, writer, 10**9)
+    feed.poll(1000)
+    for number in range(4):
+        _append(writer, feed, number)
+    first = [r for _ in range(4) for r in feed.poll(1)]
+    feed.seek(first[2].frame.start, 20)
+    again = feed.poll(10**6)
+    assert [float(r.frame.values[0]) for r in again] == [2.0, 3.0]
+    assert again[0].sids.tolist() == first[2].sids.tolist()
+    feed.seek(LogPosition(0, 0))
+    assert len(feed.poll(10**6)) == 4
+    writer.close()
