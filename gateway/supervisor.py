@@ -228,4 +228,5 @@ class Heartbeat:
 
 def python_command(*arguments: str) -> list[str]:
     """Command line that starts this program's own interpreter with a role."""
-    return [sys.executable, "-m", "gateway", *arguments]
+    # -P: a folder named `gateway` in the working directory is not ours.
+    return [sys.executable, "-P", "-m", "gateway", *arguments]

@@ -78,6 +78,8 @@ class Committer:
         """Counted rows in the log since the data directory was made; durable ones alone."""
         self.last_error: GatewayError | None = None
         """Why the last commit failed; None after one that succeeded."""
+        self.last_error_at = 0.0
+        """When it failed, on the monotonic clock."""
 
     def start(self) -> None:
         """Begin to take requests."""
@@ -250,7 +252,7 @@ class Committer:
             first = int(end)
 
     def _fail(self, batch: Sequence[_Request], error: GatewayError) -> None:
-        self.last_error = error
+        self.last_error, self.last_error_at = error, self._clock.monotonic()
         for request in batch:
             request.done(error)
 

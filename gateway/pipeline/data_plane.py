@@ -50,6 +50,7 @@ PENDING = gauge("pending_forward_points", "Points in the log that VictoriaMetric
 
 _EDGE: Final = 0
 _STALLED_SECONDS: Final = 15.0
+_REFUSAL_SECONDS: Final = 5.0
 _SWEEP_SECONDS: Final = 10.0
 _DRAIN_SECONDS: Final = 3.0
 _ANOMALIES_LOG: Final = LogSettings()
@@ -210,7 +211,10 @@ class DataPlane:
         if problem:
             return problem
         error = self.committer.last_error
-        return f"the log refuses: {error}" if error is not None else ""
+        if error is None or self._clock.monotonic() - self.committer.last_error_at > _REFUSAL_SECONDS:
+            # Only another request can tell whether the log takes data again, so load balancers must send some.
+            return ""
+        return f"the log refuses: {error}"
 
     def status(self) -> dict[str, Any]:
         """The contract's status."""
