@@ -54,7 +54,13 @@ class Gateway:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
-        self.until(self.is_ready, READY_SECONDS)
+        try:
+            self.until(self.is_ready, READY_SECONDS)
+        except BaseException:
+            self._process.kill()  # its children end with it
+            self._process.wait()
+            self._process = None
+            raise
 
     def is_ready(self) -> bool:
         """Whether both planes say they are ready; fails at once if the program has ended."""
