@@ -17,7 +17,8 @@
     │       ├── DiskFailed              an append or fsync failed
     │       └── ShuttingDown
     └── StateError                      a file on disk is damaged or of an unknown version
-        └── CorruptFrame                with segment and offset
+        ├── CorruptFrame                with segment and offset
+        └── UnknownVersion              written by a newer program; refused, never set aside
 
 An error knows the HTTP and the gRPC status it answers with, and the short `reason` it is counted under. 500 is not in
 the tree: OTLP clients drop data on it, so anything temporary is 503.
@@ -176,3 +177,15 @@ class CorruptFrame(StateError):
     def __init__(self, message: str, *, segment: str, offset: int) -> None:
         self.segment, self.offset = segment, offset
         super().__init__(f"{segment} at {offset}: {message}")
+
+
+class UnknownVersion(StateError):
+    """A sound file of a format version this program does not know: starting would throw away what a newer one kept."""
+
+    reason = "unknown_version"
+
+    def __init__(self, path: object, found: int, known: int) -> None:
+        super().__init__(
+            f"{path} has format version {found} and this program knows {known}: it was written by a newer gateway; "
+            "start that one, or give this one another data directory"
+        )

@@ -112,11 +112,11 @@ class RemoteWriteSource:
         """See LabelSource."""
         series = np.ascontiguousarray(self.row_series[rows])
         kinds = self.kinds[rows]
-        if self.histograms is None:
+        if self.histograms is None or len(self.histograms.parts) == 0:
             return Definitions(kinds, *self._blobs(self.body, series, _NO_OVERRIDE))
         first = len(self.row_series) - len(self.histograms.parts)
-        of_histogram = np.asarray(rows) - first
-        inside = of_histogram >= 0
+        inside = np.asarray(rows) >= first
+        of_histogram = np.where(inside, np.asarray(rows) - first, 0)  # other rows' entries are not looked at
         parts = np.where(inside, self.histograms.parts[of_histogram], 0).astype(np.uint8)
         details = self.histograms.details[of_histogram]
         unique, place = np.unique(series[inside], return_inverse=True)

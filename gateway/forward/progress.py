@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from gateway.errors import StateError
+from gateway.errors import StateError, UnknownVersion
 from gateway.forward.running_totals import TotalsCheckpoint
 from gateway.forward.state_file import read_checked, write_atomic
 from gateway.telemetry.feed import LOG_START
@@ -217,6 +217,8 @@ class ProgressFiles:
         try:
             found = read_checked(self._progress, _PROGRESS_MAGIC, FORMAT_VERSION)
             return None if found is None else msgspec.json.decode(found[1], type=_ProgressFile)
+        except UnknownVersion:
+            raise
         except (StateError, msgspec.MsgspecError) as error:
             _set_aside(self._progress, error)
             return None
@@ -231,6 +233,8 @@ class ProgressFiles:
             return SafePoint(
                 msgspec.json.decode(content[4:end], type=Record), TotalsCheckpoint.from_bytes(content[end:])
             )
+        except UnknownVersion:
+            raise
         except (StateError, msgspec.MsgspecError) as error:
             _set_aside(self._totals, error)
             return None

@@ -14,7 +14,7 @@ from typing import Final
 
 import crc32c
 
-from gateway.errors import StateError
+from gateway.errors import StateError, UnknownVersion
 
 _HEADER: Final = struct.Struct("<8sIIQ")
 
@@ -53,8 +53,8 @@ def read_checked(path: Path, magic: bytes, newest_version: int) -> tuple[int, by
     payload = content[_HEADER.size :]
     if found != magic:
         raise StateError(f"{path}: not a file of this kind")
-    if not 1 <= version <= newest_version:
-        raise StateError(f"{path}: format version {version} is unknown to this program")
     if length != len(payload) or crc32c.crc32c(payload) != checksum:
         raise StateError(f"{path}: damaged (wrong length or checksum)")
+    if version > newest_version:
+        raise UnknownVersion(path, version, newest_version)
     return version, payload

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-from gateway.errors import DiskFailed, StateError
+from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.telemetry.frame import LogPosition
 
 _MAGIC: Final = b"GWOFFSET"
@@ -49,11 +49,11 @@ class OffsetFile:
         if len(data) < _HEAD.size + _CRC.size or data[:8] != _MAGIC:
             raise StateError(f"{self._path} is not an offset file")
         _, version, length, segment, offset, next_row = _HEAD.unpack_from(data)
-        if version != _VERSION:
-            raise StateError(f"{self._path} has format version {version}; this program reads version {_VERSION}")
         body = data[: _HEAD.size + length]
         if len(data) != len(body) + _CRC.size or _CRC.unpack(data[len(body) :])[0] != crc32c(body):
             raise StateError(f"{self._path} is damaged: checksum mismatch")
+        if version > _VERSION:
+            raise UnknownVersion(self._path, version, _VERSION)
         return Offset(LogPosition(segment, offset), next_row, body[_HEAD.size :])
 
     def commit(self, offset: Offset) -> None:

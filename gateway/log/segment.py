@@ -42,7 +42,7 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from gateway.errors import StateError
+from gateway.errors import UnknownVersion
 from gateway.telemetry.columns import Definitions, ExemplarColumns
 from gateway.telemetry.frame import Frame, LogPosition
 
@@ -93,7 +93,7 @@ class SegmentHeader(NamedTuple):
         if crc != crc32c(data[: SEGMENT_HEADER_BYTES - 4]):
             return None
         if version != FORMAT_VERSION:
-            raise StateError(f"segment of format version {version}; this program reads version {FORMAT_VERSION}")
+            raise UnknownVersion("a log segment", version, FORMAT_VERSION)
         return cls(edge, *rest)
 
 

@@ -7,6 +7,7 @@ Stop: committer first (what is accepted becomes durable), then the readers, each
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import os
 from pathlib import Path
@@ -81,7 +82,7 @@ class DataPlane:
         self._max_series = max_series
         self._started = clock.monotonic()
         self._forward_task: asyncio.Task[None] | None = None
-        self._sweep_task: asyncio.Task[None] | None = None
+        self._stack = contextlib.AsyncExitStack()
         self._forwarder: Forwarder | None = None
         self._forward_feed: AsyncFeed | None = None
         self._stopped = False
@@ -94,6 +95,7 @@ class DataPlane:
         if self._target.url:
             loop = asyncio.get_running_loop()
             self._forward_feed = AsyncFeed(self._forward_durable, loop)
+            self._stack.push_async_callback(self._forward_feed.close)
             self._forwarder = Forwarder(
                 self._target, self._forward_feed, self._index, self._state_dir, clock=self._clock, edge=_EDGE
             )
@@ -114,11 +116,15 @@ class DataPlane:
             on_scores=self._score_writer,
             expiry_seconds=float(self._series_settings.expiry),
         )
+        self._stack.push_async_callback(asyncio.to_thread, self._scorer.stop)
         await asyncio.to_thread(self._scorer.start)
-        self.committer.start()
         if self._forwarder is not None:
             self._forward_task = asyncio.create_task(self._forwarder.run(), name="forwarder")
-        self._sweep_task = asyncio.create_task(self._sweep(), name="log-retention")
+        self._stack.push_async_callback(self._stop_forwarding)
+        sweep = asyncio.create_task(self._sweep(), name="log-retention")
+        self._stack.push_async_callback(_cancelled, sweep)
+        self._stack.push_async_callback(asyncio.to_thread, self.committer.stop)
+        self.committer.start()
 
     def _open(self) -> None:
         _make_directories(self._data_dir, self._log_dir, self._data_dir / "anomalies")
@@ -129,7 +135,9 @@ class DataPlane:
         self._writer = LogWriter.open(
             self._log_dir, _EDGE, self._log_settings, self._clock, self._retention, minimum_row=self._committed_row()
         )
+        self._stack.callback(self._writer.close)
         self._anomalies = EventWriter.open(self._data_dir / "anomalies", _EDGE, _ANOMALIES_LOG, self._clock)
+        self._stack.callback(self._anomalies.close)
         self._index = SeriesIndex(self._max_series)
         durable_end = self._writer.durable_end
         self._score_feed = self._feed("scorer", durable_end)
@@ -155,32 +163,23 @@ class DataPlane:
 
     def _feed(self, name: str, durable_end: LogPosition) -> DurableFeed:
         local_ids = LocalIds(self._index, name, touch=name == "scorer")
-        return DurableFeed(name, self._log_dir, _EDGE, local_ids, self._retention, durable_end)
+        feed = DurableFeed(name, self._log_dir, _EDGE, local_ids, self._retention, durable_end)
+        self._stack.callback(feed.close)
+        return feed
 
     def _publish(self, frame: Frame) -> None:
         for feed in self._feeds:
             feed.publish(frame)
 
     async def stop(self) -> None:
-        """Drain and write positions; idempotent, bounded."""
-        if self._stopped:
-            return
+        """Drain and write positions, as far as `start` had come; idempotent, bounded."""
         self._stopped = True
-        await asyncio.to_thread(self.committer.stop)
-        if self._sweep_task is not None:
-            self._sweep_task.cancel()
-            await asyncio.gather(self._sweep_task, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def _stop_forwarding(self) -> None:
         if self._forwarder is not None and self._forward_task is not None:
             await self._forwarder.drain(_DRAIN_SECONDS)
-            self._forward_task.cancel()
-            await asyncio.gather(self._forward_task, return_exceptions=True)
-        await asyncio.to_thread(self._scorer.stop)
-        if self._forward_feed is not None:
-            await self._forward_feed.close()
-        for feed in self._feeds:
-            feed.close()
-        self._writer.close()
-        self._anomalies.close()
+            await _cancelled(self._forward_task)
 
     async def _sweep(self) -> None:
         while True:
@@ -286,6 +285,11 @@ class DataPlane:
             HistorySamples(decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values))
             for s in found.series
         ]
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _make_directories(data_dir: Path, *inner: Path) -> None:

@@ -259,6 +259,16 @@ def test_native_histograms_become_rows(decode) -> None:
 
 
 @every_version
+def test_more_plain_rows_than_histogram_rows_in_one_request(decode) -> None:
+    series = [Series([("__name__", f"plain_{i}")], [(NOW, float(i))]) for i in range(5)]
+    series.append(Series([("__name__", "stale")], histograms=[Histogram(NOW, 1, STALE, floating=True)]))
+    columns = decode(series)
+    definitions = columns.source.definitions(np.arange(len(columns)))
+    names = {decode_label_blob(definitions.blob(i))["__name__"] for i in range(len(columns))}
+    assert {f"plain_{i}" for i in range(5)} <= names
+
+
+@every_version
 def test_stale_gauge_and_impossible_histograms(decode) -> None:
     stale = decode([Series(named("h"), histograms=[Histogram(NOW, total=STALE)])])
     assert stale.values.view(np.uint64).tolist() == [0x7FF0000000000002] * 2
