@@ -78,7 +78,8 @@ class Verdict:
         word = "KEPT" if self.passed else "LOST"
         return (
             f"{word}: acknowledged {self.acknowledged:,}, held {self.held:,}, lost {self.lost:,}, "
-            f"repeated {self.repeated:,}, held without acknowledgement {self.unacknowledged_held:,}, wrong {self.wrong:,}"
+            f"repeated {self.repeated:,}, held without acknowledgement {self.unacknowledged_held:,}, "
+            f"wrong {self.wrong:,}"
         )
 
     def figures(self) -> dict[str, int]:

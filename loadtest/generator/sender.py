@@ -30,7 +30,7 @@ _OLDEST_MS: Final = 47 * 3_600_000
 """Times older than two days are refused by default."""
 _FIRST_WAIT: Final = 0.02
 _LONGEST_WAIT: Final = 1.0
-ACKNOWLEDGED_COUNT, REFUSED_COUNT, GIVEN_UP_COUNT, RETRIES, READY, BUILT = range(6)
+ACKNOWLEDGED_COUNT, REFUSED_COUNT, GIVEN_UP_COUNT, RETRIES, READY, WARM = range(6)
 """Places in the shared counters."""
 
 
@@ -43,47 +43,68 @@ class _Sender:
         self.body_bytes = 0
         self.first_refusal = ""
         self._numbers = self._request_numbers()
-        rounds = work.requests / work.templates * 1.3 + 5 if work.requests else 2_000
+        rounds = work.warm_rounds + (work.requests / work.templates * 1.3 + 5 if work.requests else 2_000)
         self._first_time_ms = int(time.time() * 1000) - min(_OLDEST_MS, int(rounds * work.step_ms))
         self._began = 0.0
 
     def _request_numbers(self) -> Iterator[int]:
+        first = self.work.warm_requests
         for index in count(self.part, self.work.senders):
             if self.work.requests and index >= self.work.requests:
                 return
-            yield index
+            yield first + index
 
-    async def run(self, templates: list[Template], start: Callable[[], None]) -> None:
-        """Send everything."""
+    async def run(self, templates: list[Template], await_phase: Callable[[int], None]) -> None:
+        """The warm-up, which counts nowhere but in the ledger, then everything else."""
         mine = len(range(self.part, self.work.connections, self.work.senders))
         mine = min(mine, len(templates))
-        await asyncio.to_thread(start)
-        self._began = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
-            for index in range(mine):
-                group.create_task(self._drive(templates[index::mine]))
+        exchanges = [self._exchange() for _ in range(mine)]
+        try:
+            await asyncio.to_thread(await_phase, READY)
+            async with asyncio.TaskGroup() as group:
+                for index, exchange in enumerate(exchanges):
+                    group.create_task(self._warm(exchange, templates[index::mine]))
+            self._reset()
+            await asyncio.to_thread(await_phase, WARM)
+            self._began = time.perf_counter()
+            async with asyncio.TaskGroup() as group:
+                for index, exchange in enumerate(exchanges):
+                    group.create_task(self._drive(exchange, templates[index::mine]))
+        finally:
+            for exchange in exchanges:
+                await exchange.close()
+
+    def _reset(self) -> None:
+        if self.counters[REFUSED_COUNT] or self.counters[GIVEN_UP_COUNT]:
+            raise RuntimeError(f"the warm-up was refused: {self.first_refusal}")
+        for place in (ACKNOWLEDGED_COUNT, RETRIES):
+            self.counters[place] = 0
+        self.latencies, self.body_bytes = [], 0
+
+    async def _warm(self, exchange: Exchange, templates: list[Template]) -> None:
+        for turn in range(self.work.warm_rounds):
+            for template in templates:
+                number = turn * self.work.templates + template.number
+                await self._request(exchange, template, number, time.perf_counter())
 
     def _exchange(self) -> Exchange:
         return GrpcExchange(self.work) if self.work.protocol == "otlp-grpc" else HttpExchange(self.work)
 
-    async def _drive(self, templates: list[Template]) -> None:
-        exchange, work = self._exchange(), self.work
+    async def _drive(self, exchange: Exchange, templates: list[Template]) -> None:
+        work = self.work
         seconds_per_request = work.batch / work.rate if work.rate else 0.0
-        try:
-            for turn in count():
-                if self.stop.value or (work.seconds and time.perf_counter() - self._began > work.seconds):
-                    return
-                number = next(self._numbers, None)
-                if number is None:
-                    return
-                due = time.perf_counter()
-                if work.rate:
-                    due = self._began + number * seconds_per_request
-                    if (wait := due - time.perf_counter()) > 0:
-                        await asyncio.sleep(wait)
-                await self._request(exchange, templates[turn % len(templates)], number, due)
-        finally:
-            await exchange.close()
+        for turn in count():
+            if self.stop.value or (work.seconds and time.perf_counter() - self._began > work.seconds):
+                return
+            number = next(self._numbers, None)
+            if number is None:
+                return
+            due = time.perf_counter()
+            if work.rate:
+                due = self._began + (number - work.warm_requests) * seconds_per_request
+                if (wait := due - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+            await self._request(exchange, templates[turn % len(templates)], number, due)
 
     async def _request(self, exchange: Exchange, template: Template, number: int, due: float) -> None:
         work = self.work
@@ -125,27 +146,24 @@ class _Sender:
             self.ledger.write(number, time_ms, template, event)
 
 
-def _process(work: Work, part: int, counters: Any, go: Any, stop: Any, results: str) -> None:
+def _process(work: Work, part: int, counters: Any, phases: dict[int, Any], stop: Any, results: str) -> None:
     """Body of a sender process."""
-    templates: list[Template] = []
-    for number in range(part, work.templates, work.senders):
-        templates.append(build(work.protocol, number, work.batch))
-        counters[BUILT] += 1
+    templates = [build(work.protocol, number, work.batch) for number in range(part, work.templates, work.senders)]
     ledger = LedgerFile(work.ledger_dir / f"ledger-{part}") if work.ledger_dir is not None else None
     sender = _Sender(work, part, counters, ledger, stop)
     gc.collect()
     gc.freeze()
     cpu_before = 0.0
 
-    def start() -> None:
+    def await_phase(phase: int) -> None:
         nonlocal cpu_before
-        counters[READY] = 1
-        go.wait()
+        counters[phase] = 1
+        phases[phase].wait()
         cpu_before = time.process_time()
 
     try:
         run = asyncio.run if work.protocol == "otlp-grpc" else uvloop.run
-        run(sender.run(templates, start))
+        run(sender.run(templates, await_phase))
     finally:
         if ledger is not None:
             ledger.close()
@@ -155,41 +173,49 @@ def _process(work: Work, part: int, counters: Any, go: Any, stop: Any, results: 
 
 
 class Senders:
-    """The processes of one piece of work; `start` returns once every body is built and sending has begun.
-
-    The parent may read `progress`, ask for an early end with `stop`, and gets the result from `wait`.
-    """
+    """The processes of one piece of work: `build`, `warm_up`, `start`, `wait`, and `kill` in any case."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
         context = multiprocessing.get_context("spawn")
         self._directory = TemporaryDirectory(prefix="loadtest-")
         self._counters = [context.Array("q", 6, lock=False) for _ in range(work.senders)]
-        self._go, self._stop = context.Event(), context.Value("b", 0, lock=False)
+        self._phases = {READY: context.Event(), WARM: context.Event()}
+        self._stop = context.Value("b", 0, lock=False)
         self._processes = [
             context.Process(
-                target=_process, args=(work, part, counters, self._go, self._stop, self._directory.name), daemon=True
+                target=_process,
+                args=(work, part, counters, self._phases, self._stop, self._directory.name),
+                daemon=True,
             )
             for part, counters in enumerate(self._counters)
         ]
         self._began = 0.0
 
-    def build(self, progress: Callable[[int], None] = lambda built: None) -> None:
+    def build(self) -> None:
         """Start the processes and wait until every body is built. Raises RuntimeError."""
         if self.work.ledger_dir is not None:
             self.work.ledger_dir.mkdir(parents=True, exist_ok=True)
         for process in self._processes:
             process.start()
-        while not all(counters[READY] for counters in self._counters):
-            if not all(process.is_alive() for process in self._processes):
-                raise RuntimeError("a sender process ended before it began to send")
-            progress(self._sum(BUILT))
-            time.sleep(0.02)
+        self._await(READY)
+
+    def warm_up(self, progress: Callable[[int], None] = lambda acknowledged: None) -> None:
+        """Let them send the warm-up, and wait until all of it is acknowledged. Raises RuntimeError."""
+        self._phases[READY].set()
+        self._await(WARM, progress)
 
     def start(self) -> None:
-        """Let them send."""
+        """Let them send the rest."""
         self._began = time.perf_counter()
-        self._go.set()
+        self._phases[WARM].set()
+
+    def _await(self, phase: int, progress: Callable[[int], None] = lambda acknowledged: None) -> None:
+        while not all(counters[phase] for counters in self._counters):
+            if not all(process.is_alive() for process in self._processes):
+                raise RuntimeError("a sender process ended before its time; its own message is above")
+            progress(self.acknowledged)
+            time.sleep(0.02)
 
     @property
     def acknowledged(self) -> int:
@@ -263,6 +289,7 @@ def send(work: Work) -> Outcome:
     senders = Senders(work)
     try:
         senders.build()
+        senders.warm_up()
         senders.start()
         return senders.wait()
     finally:

@@ -37,6 +37,8 @@ class Work:
     seconds: float = 0.0
     rate: float = 0.0
     """Points a second, open loop; 0 = closed loop: each connection sends as soon as it is answered."""
+    warm_rounds: int = 0
+    """Requests with each body before the run proper, so that every series is known; in the ledger, in no figure."""
     connections: int = 8
     encoding: Encoding = "none"
     churn_per_minute: float = 0.0
@@ -69,6 +71,11 @@ class Work:
     def templates(self) -> int:
         """Different bodies."""
         return self.series // self.batch
+
+    @property
+    def warm_requests(self) -> int:
+        """Requests of the warm-up; the run proper is numbered from here."""
+        return self.templates * self.warm_rounds
 
     @property
     def address(self) -> tuple[str, int, str]:
