@@ -73,7 +73,7 @@ L_PROMETHEUS: Final = 4
 L_LENGTH: Final = 5
 
 NO_POINT: Final = 0xFFFFFFFF
-"""Point number of rows that belong to no point (target_info)."""
+"""Point number of rows that belong to no point (target_info); the decoder gives them numbers of their own."""
 
 
 class Rows(NamedTuple):

@@ -137,6 +137,11 @@ class OtlpMetricsDecoder:
             OVERWRITTEN.inc(int(state[otlp_rows.S_OVERWRITTEN]))
         if state[otlp_rows.S_EXEMPLARS_LOST]:
             EXEMPLARS_LOST.inc(int(state[otlp_rows.S_EXEMPLARS_LOST]))
+        if n != points:
+            # target_info belongs to no point: it gets numbers of its own behind those of the points.
+            numbers = rows.numbers[:n]
+            without = np.flatnonzero(numbers == otlp_rows.NO_POINT)
+            numbers[without] = np.arange(points, points + len(without))
         refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
         return PointColumns(
             hash_hi=rows.high[:n],

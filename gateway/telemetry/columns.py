@@ -90,7 +90,8 @@ class PointColumns:
     rejected_message: str = ""
     """For the sender: what was rejected and why, in one sentence; empty if nothing was."""
     row_points: NDArray[np.uint32] | None = None
-    """uint32[n]: which protocol point (0-based) a row came from; None where rows and points are the same."""
+    """uint32[n]: which protocol point (0-based) a row came from; None where rows and points are the same. A target_info
+    row comes from none and has a number of its own, `points` or more."""
     exemplars_written: int = 0
     histograms_written: int = 0
     """For the Written headers of remote write 2.0."""
