@@ -56,6 +56,8 @@ class DurableFeed:
         """Where the next frame is expected; None = the oldest there is."""
         self._expected_row: int | None = None
         self._live = False
+        self._held: list[Frame] = []
+        """Taken, but of the segment after the one last polled. The reader's thread owns it."""
         self._reader: LogReader | None = None
         self._seen_lost: dict[str, int] = {}
         self.lost: dict[str, int] = {}
@@ -94,15 +96,25 @@ class DurableFeed:
             self._queued_bytes = 0
             self._next = position
             self._expected_row = expected_row
+        self._held = []
         self._close_reader()
 
     def poll(self, max_bytes: int) -> list[ResolvedFrame]:
-        """The next frames, none if there are none; at least one frame even if it is larger. Raises DiskFailed."""
-        return [self._local_ids.resolve(frame) for frame in self._take(max_bytes)]
+        """The next frames, none if there are none; at least one frame even if it is larger. Raises DiskFailed.
+
+        The frames of one call are of one segment: entering the next one lets the series of this one expire, which must
+        not happen before the caller is done with them, that is before its next call.
+        """
+        frames = self._held or self._take(max_bytes)
+        same = [f for f in frames if f.start.segment == frames[0].start.segment]
+        self._held = frames[len(same) :]
+        return [self._local_ids.resolve(frame) for frame in same]
 
     @property
     def pending_is_light(self) -> bool:
         """Whether a poll would be so short that an event loop may do it itself."""
+        if self._held:
+            return False
         with self._lock:
             return self._live and sum(len(f.definitions) for f in self._queue) <= _INLINE_DEFINITIONS
 
@@ -110,7 +122,7 @@ class DurableFeed:
     def idle(self) -> bool:
         """Whether everything durable has been taken."""
         with self._lock:
-            return self._live and not self._queue
+            return self._live and not self._queue and not self._held
 
     def committed(self, position: LogPosition) -> None:
         """See FrameFeed."""
