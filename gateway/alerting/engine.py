@@ -100,11 +100,11 @@ class Engine:
         which nobody could keep: such alerts stay active for `grace` nanoseconds from now.
         """
         for alert in alerts:
-            if last_alive < alert.ends <= now:
+            if max(last_alive, alert.updated) < alert.ends <= now:
                 alert = extended(alert, now + grace)
                 self.journal.put(ALERT, alert.fingerprint, alert)
             self.alerts[alert.fingerprint] = alert
-            if alert.active(last_alive):
+            if alert.active(alert.updated):
                 self._announced.add(alert.fingerprint)
         self._inherited = dict(outbox)
         for record in outbox.values():
