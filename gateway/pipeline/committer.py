@@ -52,6 +52,10 @@ class _Request:
     done: Callable[[Receipt | GatewayError], None]
 
 
+class _Probe:
+    """Asks whether the disk takes writes again."""
+
+
 class Committer:
     """Takes decoded requests from any thread; see the module's text. Implements Sink and BlockingSink.
 
@@ -69,7 +73,7 @@ class Committer:
         self._edge = edge
         self._clock = clock
         self._publish = publish
-        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Request | _Probe | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._stopping = False
         self._stalled_since: float | None = None
@@ -92,6 +96,11 @@ class Committer:
             self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join(timeout)
+
+    def probe(self) -> None:
+        """After a failure, try the disk without waiting for a request: who is told that we are not ready sends none."""
+        if self.last_error is not None and not self._stopping:
+            self._queue.put(_Probe())
 
     @property
     def busy_seconds(self) -> float:
@@ -147,6 +156,9 @@ class Committer:
             first = self._queue.get()
             if first is None:
                 break
+            if isinstance(first, _Probe):
+                self._try_disk()
+                continue
             batch.append(first)
             rows = len(first.columns)
             while rows < MAX_ROWS_PER_COMMIT:
@@ -157,12 +169,26 @@ class Committer:
                 if following is None:
                     ended = True
                     break
+                if isinstance(following, _Probe):
+                    continue
                 batch.append(following)
                 rows += len(following.columns)
             self._stalled_since = self._clock.monotonic()
             self._commit_or_answer(batch)
             self._stalled_since = None
         self._refuse_the_rest()
+
+    def _try_disk(self) -> None:
+        if self.last_error is None:
+            return
+        self._stalled_since = self._clock.monotonic()
+        try:
+            self._writer.prepare(_FRAME_BYTES)
+            self.last_error = None
+        except GatewayError as error:
+            self.last_error = error
+        finally:
+            self._stalled_since = None
 
     def _commit_or_answer(self, batch: Sequence[_Request]) -> None:
         try:
@@ -262,7 +288,7 @@ class Committer:
                 request = self._queue.get_nowait()
             except queue.Empty:
                 return
-            if request is not None:
+            if isinstance(request, _Request):
                 request.done(ShuttingDown("the gateway is stopping"))
 
 

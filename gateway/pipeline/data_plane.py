@@ -53,6 +53,7 @@ _EDGE: Final = 0
 _STALLED_SECONDS: Final = 15.0
 _REFUSAL_SECONDS: Final = 5.0
 _SWEEP_SECONDS: Final = 10.0
+_PROBE_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 3.0
 _ANOMALIES_LOG: Final = LogSettings()
 
@@ -182,8 +183,13 @@ class DataPlane:
             await _cancelled(self._forward_task)
 
     async def _sweep(self) -> None:
+        next_sweep = self._clock.monotonic() + _SWEEP_SECONDS
         while True:
-            await asyncio.sleep(_SWEEP_SECONDS)
+            await asyncio.sleep(_PROBE_SECONDS)
+            self.committer.probe()
+            if self._clock.monotonic() < next_sweep:
+                continue
+            next_sweep = self._clock.monotonic() + _SWEEP_SECONDS
             try:
                 await asyncio.to_thread(self._retention.sweep)
             except OSError as error:

@@ -25,8 +25,9 @@ WAIT_SECONDS = 60.0
 class Gateway:
     """`gateway serve`; use as a context manager."""
 
-    def __init__(self, directory: Path, *assignments: str) -> None:
+    def __init__(self, directory: Path, *assignments: str, environment: dict[str, str] | None = None) -> None:
         self.directory = directory
+        self.environment = environment or {}
         self.otlp_grpc, self.otlp_http, self.http = (f"127.0.0.1:{free_port()}" for _ in range(3))
         self.assignments = [
             f"server.data_dir={directory / 'data'}",
@@ -51,7 +52,7 @@ class Gateway:
         for assignment in self.assignments:
             command += ["--set", assignment]
         self.directory.mkdir(parents=True, exist_ok=True)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")} | self.environment
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
