@@ -269,9 +269,12 @@ class Committer:
             rows = refused_rows[first:end]
             lost = int(rows.sum())
             receipt = Receipt(rows=len(rows) - lost)
-            if lost:
-                points = request.columns.row_points
-                receipt.refused["series_limit"] = len(np.unique(points[rows])) if points is not None else lost
+            columns = request.columns
+            counted = rows & ((columns.kinds & kind.CLASS_MASK) != kind.TARGET_INFO)
+            if counted.any():
+                points = columns.row_points
+                refused = len(np.unique(points[counted])) if points is not None else int(np.count_nonzero(counted))
+                receipt.refused["series_limit"] = refused
                 receipt.message = self._edge.limit_message
                 REFUSED.labels("series_limit").inc(receipt.refused["series_limit"])
             request.done(receipt)

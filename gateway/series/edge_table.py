@@ -20,6 +20,7 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.selfmetrics import counter, gauge
+from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions, PointColumns
 from gateway.telemetry.frame import Frame
 from kernels import series_table as table
@@ -158,7 +159,7 @@ class EdgeTable:
             raise
         keep, refused_points = None, 0
         if state[table.E_REFUSED]:
-            keep, refused_points = _without_refused(ids, columns.row_points)
+            keep, refused_points = _without_refused(ids, columns.row_points, columns.kinds)
         if count:
             EDGE_SERIES.set(self.active_series)
         return Resolution(ids, keep, definitions, first_new_id, refused_points)
@@ -221,11 +222,17 @@ def _map(path: Path | None) -> NDArray[np.uint8]:
         return _NO_BLOBS
 
 
-def _without_refused(ids: NDArray[np.uint32], row_points: NDArray[np.uint32] | None) -> tuple[NDArray[np.bool_], int]:
-    """Rows that stay, and how many protocol points do not. A point goes whole: half a histogram helps nobody."""
+def _without_refused(
+    ids: NDArray[np.uint32], row_points: NDArray[np.uint32] | None, kinds: NDArray[np.uint8]
+) -> tuple[NDArray[np.bool_], int]:
+    """Rows that stay, and how many protocol points do not. A point goes whole: half a histogram helps nobody.
+
+    target_info is no point of the protocol and is not counted.
+    """
     refused = ids == table.REFUSED
+    points = (kinds & kind.CLASS_MASK) != kind.TARGET_INFO
     if row_points is None:
-        return ~refused, int(refused.sum())
-    points = np.zeros(int(row_points.max()) + 1, np.bool_)
-    points[row_points[refused]] = True
-    return ~points[row_points], int(points.sum())
+        return ~refused, int(np.count_nonzero(refused & points))
+    gone = np.zeros(int(row_points.max()) + 1, np.bool_)
+    gone[row_points[refused]] = True
+    return ~gone[row_points], len(np.unique(row_points[refused & points]))
