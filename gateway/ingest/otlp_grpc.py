@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
 from typing import Any, Final
 
@@ -228,8 +228,9 @@ class GrpcReceiver:
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
                 authorization = value if isinstance(value, str) else value.decode("latin-1")
-        names = context.auth_context().get("x509_common_name")
-        name = next(iter(names)).decode("utf-8", "replace") if names else None
+        context_properties: Mapping[str, Iterable[bytes]] = context.auth_context()
+        names = list(context_properties.get("x509_common_name", ()))
+        name = names[0].decode("utf-8", "replace") if names else None
         self._authenticator.identify(authorization, name).require("ingest")
 
     def _export_metrics(self, request: bytes, context: grpc.ServicerContext) -> bytes:
