@@ -21,6 +21,7 @@ from bench.detection.detectors import Detector, Gateway, ablations
 from bench.detection.evaluate import Piece, correlated, injected_slice, labelled_unit, silent_cases
 from bench.detection.incidents import SIZES
 from bench.detection.injections import plan
+from bench.detection.peer_scores import comparison
 from bench.detection.peers_ewma import Ewma
 from bench.detection.silent import silent_plan
 
@@ -123,7 +124,7 @@ def _ablation_table(results: list[tuple[str, list[dict[str, Any]]]]) -> str:
         for row in rows:
             if "events" in row or row.get("fault") == "all critical" or row["set"] == "twins":
                 cells = (row["set"], row.get("recall"), row.get("false_share"), row.get("false_per_series_day"),
-                         row.get("vus_pr", row.get("vus_pr_max")))  # fmt: skip
+                         row.get("vus_pr", row.get("vus_pr_mean")))  # fmt: skip
                 lines.append(f"| {name} | " + " | ".join("–" if c is None else str(c) for c in cells) + " |")
     return "\n".join(lines)
 
@@ -148,6 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     pieces = _run(work, _detector(arguments), arguments.jobs)
     rows = report.figures(pieces, seed=arguments.seed)
+    rows += comparison(root, {piece.dataset for piece in pieces})
     print(report.json_lines(rows))
     took = time.monotonic() - began
     points = sum(piece.points for piece in pieces)

@@ -18,7 +18,7 @@ from bench.detection.nab_score import FileScores, window_rows
 from bench.detection.protocol import judge_members, judge_recording, run, score_by_row
 from bench.detection.silent import CASES, try_case
 from bench.detection.vus_pr import period_of, vus_pr
-from gateway.baseline.scorecard import Event, Judged, Opening, Scorecard
+from gateway.baseline.scorecard import Event, Judged, Opening, Scorecard, merge, openings_of
 
 Floats = NDArray[np.float64]
 SNIPPETS_PER_PIECE = 4
@@ -145,8 +145,8 @@ def labelled_unit(root: Path, dataset: str, key: str, detector: Detector) -> lis
         piece = Piece(dataset, recording.name, card, vus=_vus(recording, score), points=len(recording.values))
         if dataset == "nab":
             windows = window_rows(recording.times_s, [(e.start, e.end) for e in recording.events])
-            flags = one.alert[~one.extra].astype(np.int8)
-            starts = (np.diff(flags, prepend=np.int8(0)) == 1).astype(np.float64)
+            sent = np.array([a.start for a in merge(openings_of(one.times_s, one.alert), recording.merge_s)])
+            starts = np.isin(recording.times_s, sent).astype(np.float64)
             piece.nab = (FileScores(score, windows), FileScores(starts, windows))
         piece.calibration = calibration.exceedances(recording, one)
         piece.snippets = _worst(recording, one, card)

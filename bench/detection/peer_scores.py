@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bench.detection.datasets import DATA_SETS
-from bench.detection.nab_score import FileScores, window_rows
+from bench.detection.nab_score import PROFILES, FileScores, best_score, window_rows
 
 
 def nab_peers(root: Path) -> list[str]:
@@ -51,3 +51,28 @@ def published_vus(root: Path, source: str, *, multivariate: bool = False) -> dic
     columns = list(rows[0])
     methods = columns[1 : columns.index("ts_len")]
     return {m: float(np.mean([float(row[m]) for row in rows if row[m]])) for m in methods}
+
+
+SHOWN = ("ARTime", "numenta", "contextOSE", "randomCutForest", "twitterADVec", "windowedGaussian")
+_SOURCES = {"wsd": "WSD", "aiops_kpi": "IOPS", "nab": "NAB", "ucr": "UCR", "smd": "SMD"}
+
+
+def comparison(root: Path, sets: set[str]) -> list[dict[str, Any]]:
+    """Rows for the detectors that published scores on these sets: NAB on the same files and by the same threshold
+    search; VUS-PR as published means over other files of the same sources, best method first."""
+    rows: list[dict[str, Any]] = []
+    if not (root / "_peers").is_dir():
+        return rows
+    for peer in SHOWN if "nab" in sets else ():
+        files = list(nab_files(root, peer).values())
+        scores = {f"nab_{name}": round(best_score(files, profile)[0], 1) for name, profile in PROFILES.items()}
+        rows.append({"bench": "detection", "set": "nab", "peer": peer, **scores})
+    for name, source in _SOURCES.items():
+        if name in sets:
+            means = published_vus(root, source, multivariate=name == "smd")
+            best = sorted(means, key=lambda m: -means[m])[:1]
+            rows += [
+                {"bench": "detection", "set": name, "peer": method, "vus_pr": round(means[method], 3)}
+                for method in dict.fromkeys([*best, *(m for m in ("POLY", "PCA") if m in means)])
+            ]
+    return rows

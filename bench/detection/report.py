@@ -35,7 +35,7 @@ def _round(value: Any) -> Any:
 
 
 def figures(pieces: Sequence[Piece], *, seed: int) -> list[dict[str, Any]]:
-    """All figures of a run."""
+    """All figures of a run, one row a data set and fault type."""
     by_set: dict[str, list[Piece]] = defaultdict(list)
     for piece in pieces:
         by_set[piece.dataset].append(piece)
@@ -238,14 +238,23 @@ def markdown(rows: Sequence[dict[str, Any]], *, command: str) -> str:
             [(r["set"], _cell(r["series"]), _cell(r["events"]), _with_interval(r, "recall"),
               _with_interval(r, "false_share"), _cell(r["false_per_series_day"]), _cell(r["normal_in_alert"], 4),
               f"{_cell(r['delay_mean_min'], 1)} / {_cell(r['delay_median_min'], 1)}",
-              _cell(r.get("vus_pr", r.get("vus_pr_max")))) for r in labelled],
+              _cell(r.get("vus_pr", r.get("vus_pr_mean")))) for r in labelled],
         ))  # fmt: skip
-    nab = [r for r in rows if "nab_standard" in r]
+    peers = [r for r in rows if "peer" in r]
+    nab = [r for r in rows if "nab_standard" in r and "peer" not in r]
     if nab:
         r = nab[0]
         parts.append("**NAB score**\n\n" + _table(
             ("profile", "raw score, the benchmark's own threshold search", "alerts as sent, shipped threshold"),
             [(p, _cell(r[f"nab_{p}"], 1), _cell(r[f"nab_alerts_{p}"], 1)) for p in nab_score.PROFILES],
+        ))  # fmt: skip
+    if peers:
+        parts.append(
+            "**What others reach**: NAB on the same files with the benchmark's threshold search; VUS-PR as published, "
+            "mean over other files of the same sources\n\n" + _table(
+            ("set", "detector", "NAB standard / low FP / low FN", "VUS-PR"),
+            [(r["set"], r["peer"], " / ".join(_cell(r[f"nab_{p}"], 1) for p in nab_score.PROFILES)
+              if "nab_standard" in r else "–", _cell(r.get("vus_pr"))) for r in peers],
         ))  # fmt: skip
     calibrated = [r for r in rows if "calibration" in r]
     if calibrated:

@@ -11,15 +11,16 @@ import pytest
 
 from bench.detection import injections, silent
 from bench.detection.datasets import Recording, data_root
-from bench.detection.injections import FAULTS, Injector, Slice, robust_sigma, running_median, seed_of
+from bench.detection.injections import FAULTS, Floats, Injector, Slice, robust_sigma, running_median, seed_of
 from gateway.baseline.scorecard import Opening
 
 
 def _background(days: int = 21, seed: int = 5) -> Recording:
     """Three weeks at a minute with a daily season of 30 σ."""
     rng = np.random.default_rng(seed)
-    times = 1_499_644_800.0 + 60.0 * np.arange(days * 1440)
-    values = 100 + 30 * np.sin(2 * np.pi * times / 86400) + rng.normal(0, 1, len(times))
+    times: Floats = 1_499_644_800.0 + 60.0 * np.arange(days * 1440, dtype=np.float64)
+    values: Floats = 100 + 30 * np.sin(2 * np.pi * times / 86400) + rng.normal(0, 1, len(times))
+    values = values.astype(np.float64)
     return Recording("made", "one", times, values, np.zeros(len(times), np.int8), 60.0, [])
 
 
