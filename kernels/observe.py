@@ -23,7 +23,6 @@ from kernels.series_state import (
     CELLS,
     CHANGED,
     CLOSED,
-    DRIFT,
     FLAT,
     LEVELS,
     NOISIER,
@@ -32,7 +31,6 @@ from kernels.series_state import (
     P_BAND,
     P_BUDGET,
     P_CHOICE,
-    P_DRIFT,
     P_FLAT,
     P_PRIOR,
     P_RUN,
@@ -43,7 +41,6 @@ from kernels.series_state import (
     P_WARM_UP_MS,
     P_ZERO,
     S_CALMER,
-    S_DRIFT,
     S_NOISIER,
     S_RUN,
     S_SLOW,
@@ -56,7 +53,7 @@ from kernels.series_state import (
     ZERO,
 )
 from kernels.staleness import learn_interval
-from kernels.tail import discount_tails, expected_rate, learn_peak
+from kernels.tail import discount_tails, expected_rate
 
 # Where `observe_value` leaves what it found (float64 scratch vector).
 O_SCORE: Final = 0
@@ -73,12 +70,19 @@ OUTPUTS: Final = 16
 
 ENTER: Final = 2.5
 """Scales at which a run begins."""
+BOOST: Final = 0.3
+"""Exponent of the two ratios to the error of days."""
+BOOST_UNKNOWN: Final = 1.2
+"""Taken for them before there is a day to know them from."""
 DRIFT_RUN: Final = 2.0
 """Scales a sample of a run must be beyond the reference to add to it."""
 CAP: Final = 9.0
 """Scales at which one sample's addition to a run is capped."""
 SILENT_ADOPT: Final = 10
 """Samples after which a run that brought no alert becomes the new level."""
+
+SLOW_ADOPT: Final = 5400.0
+"""Seconds after which a new level of days is adopted; eight samples where those last longer."""
 
 
 @step
@@ -101,7 +105,6 @@ def begin_series(s: Any, t: int, x: float) -> None:
     for k in range(LEVELS):
         s.levels[k] = x
     s.slow = x
-    s.hours = x
     s.reference = x
     s.candidate = x
     s.fallback = x
@@ -177,7 +180,14 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     out[O_DEVIATION] = z
 
     # Streams.
-    spike = 4.0 * math.log(max(az, 1.0) / 4.0) + 4.0 if az > 4.0 else az
+    # Large against the noise of minutes and, as far as that is known, against the error of days.
+    boost = BOOST_UNKNOWN
+    if mature:
+        day = max(s.q_dev, 0.3 * scale)
+        boost = BOOST * (
+            math.log(min(max(abs(e) / day, 0.2), 12.0)) + math.log(min(max(abs(y - s.slow) / day, 0.2), 12.0))
+        )
+    spike = math.log(az) + boost if az > 4.0 else 0.0
     side = 1.0 if z > 0.0 else -1.0
     if in_run and side != s.run_side and az > ENTER:
         # Through the reference to the other side: a run of its own.
@@ -201,36 +211,36 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         if s.run_sum <= 0.0 or az < 1.0:
             s.run_sum = 0.0
             s.run_side = 0.0
-        run = s.run_sum
+        run = math.log(s.run_sum) + boost if s.run_sum > 2.0 else 0.0
     if in_run or local:
         a = 1.0 / min(s.run_count + 1.0, 6.0)
         d = y - s.candidate
         s.candidate += a * d
         s.candidate_dev += a * (abs(d) - s.candidate_dev)
     slow = 0.0
-    drift = 0.0
     noisier = 0.0
     calmer = 0.0
-    q_new = s.q + share(w, max(8.0 * tau, 300.0)) * (y - s.slow - s.q)
-    # Both the slow and the quick level must be away, so that what has come back is not drifting.
-    moved = s.levels[2] - s.hours
-    quick = s.levels[1] - s.hours
-    if moved * quick <= 0.0:
-        moved = 0.0
-    elif abs(quick) < abs(moved):
-        moved = quick
+    apart = y - s.slow
+    if t - s.slow_before_ms < 86400000 and abs(y - s.slow_before) < 0.25 * abs(apart) and abs(apart) > 2.0 * s.q_dev:
+        # Back at the level of days that an adoption had left.
+        s.slow = s.slow_before
+        s.slow_before_ms = 0
+        apart = y - s.slow
+        s.q = apart
+    # An alert that is open lets go faster than it came.
+    back = 4.0 if s.open == SEASON and abs(apart) < 0.5 * abs(s.q) else 1.0
+    q_new = s.q + share(back * w, max(8.0 * tau, 300.0)) * (apart - s.q)
     log_now = math.log(min(abs(e), 10.0 * scale) + 0.05 * scale)
-    log_new = s.log_short + share(w, max(25.0 * tau, 1200.0)) * (log_now - s.log_short)
+    back = 4.0 if (s.open == NOISIER and log_now < s.log_short) or (s.open == CALMER and log_now > s.log_short) else 1.0
+    log_new = s.log_short + share(back * w, max(25.0 * tau, 1200.0)) * (log_now - s.log_short)
     if mature:
         slow = abs(q_new) / max(s.q_dev, scale * 0.3)
-        drift = abs(moved) / max(s.drift_dev, scale * 0.2)
         wave = (log_new - s.log_long) / max(s.log_dev, 0.05)
         noisier = max(wave, 0.0)
         calmer = max(-wave, 0.0)
     out[O_STREAM + S_SPIKE] = spike
     out[O_STREAM + S_RUN] = run
     out[O_STREAM + S_SLOW] = slow
-    out[O_STREAM + S_DRIFT] = drift
     out[O_STREAM + S_NOISIER] = noisier
     out[O_STREAM + S_CALMER] = calmer
 
@@ -238,32 +248,27 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     rarest = 1e9
     reason = 0
     if p[P_SPIKE] > 0.0 and spike > p[P_PRIOR + 3 * S_SPIKE]:
-        rate = expected_rate(s, S_SPIKE, spike, p)
+        rate = expected_rate(S_SPIKE, spike, p)
         if rate < rarest:
             rarest = rate
             reason = SPIKE
     if p[P_RUN] > 0.0 and run > p[P_PRIOR + 3 * S_RUN]:
-        rate = expected_rate(s, S_RUN, run, p)
+        rate = expected_rate(S_RUN, run, p)
         if rate < rarest:
             rarest = rate
             reason = SUSTAINED
     if p[P_SLOW] > 0.0 and slow > p[P_PRIOR + 3 * S_SLOW]:
-        rate = expected_rate(s, S_SLOW, slow, p)
+        rate = expected_rate(S_SLOW, slow, p)
         if rate < rarest:
             rarest = rate
             reason = SEASON
-    if p[P_DRIFT] > 0.0 and drift > p[P_PRIOR + 3 * S_DRIFT]:
-        rate = expected_rate(s, S_DRIFT, drift, p)
-        if rate < rarest:
-            rarest = rate
-            reason = DRIFT
     if p[P_VARIANCE] > 0.0 and noisier > p[P_PRIOR + 3 * S_NOISIER]:
-        rate = expected_rate(s, S_NOISIER, noisier, p)
+        rate = expected_rate(S_NOISIER, noisier, p)
         if rate < rarest:
             rarest = rate
             reason = NOISIER
     if p[P_VARIANCE] > 0.0 and calmer > p[P_PRIOR + 3 * S_CALMER]:
-        rate = expected_rate(s, S_CALMER, calmer, p)
+        rate = expected_rate(S_CALMER, calmer, p)
         if rate < rarest:
             rarest = rate
             reason = CALMER
@@ -297,12 +302,15 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         reason = FLAT
     s.previous = x
 
-    # Score: one half at the budget; 0.1 more for each time it is ten times rarer, bounded by 1.
+    # Score: one half at the budget, 0.2 more for each time it is ten times rarer, and up to 0.2 for what lasts.
     score = 0.0
     if warm and reason != 0:
         rarity = math.log10(p[P_BUDGET] / max(rarest, 1e-12))
-        score = 0.5 + 0.1 * rarity if rarity < 4.0 else 0.9 + 0.1 * (1.0 - 1.0 / (rarity - 3.0))
-        score = min(max(score, 0.0), 1.0)
+        score = max(0.5 + 0.2 * rarity, 0.0)
+        if rarity >= 0.0 and s.open != 0:
+            score += 0.2 * min(s.held / 8.0, 1.0)
+        if score > 0.9:
+            score = 1.0 - 0.01 / (score - 0.8)
     out[O_SCORE] = score
     firing = score >= 0.5
     severity = severity_of(score)
@@ -317,7 +325,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.calm -= 1
     adopted = False
     silently = False
-    need = p[P_ADOPT]
+    need = p[P_ADOPT] if tau < 900.0 else 0.5 * p[P_ADOPT]
     if need > 0.0 and s.open != 0:
         steady = s.candidate_dev < 3.0 * scale
         adopted = local and s.open != ZERO and s.calm == 0 and ((s.held >= need and steady) or s.held >= 4.0 * need)
@@ -345,27 +353,33 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         if s.held < 65535:
             s.held += 1
         over = s.open == STALE
+        long_enough = s.held * tau >= max(SLOW_ADOPT, 8.0 * tau)
         if local:
             over = s.calm >= 3 and s.zero_run == 0
         elif s.open == FLAT:
             over = s.repeats == 0
         elif s.open == NOISIER:
-            over = s.calm >= 10 or noisier < 1.5
+            over = s.calm >= 10 or noisier < 1.5 or long_enough
         elif s.open == CALMER:
-            over = az > 2.0 or calmer < 1.5
+            over = az > 2.0 or calmer < 1.5 or long_enough
         elif s.open == SEASON:
-            over = slow < 2.0 or s.held >= 720
-        elif s.open == DRIFT:
-            over = drift < 2.0 or s.held >= 720
+            over = slow < 0.5 * p[P_PRIOR + 3 * S_SLOW] or long_enough
         if over or adopted:
             out[O_CHANGE] = CLOSED
             out[O_REASON] = s.open
             out[O_SEVERITY] = s.severity
             out[O_CLOSING] = ADOPTED if adopted else BACK
             if s.open == NOISIER or s.open == CALMER:
+                if long_enough:
+                    s.log_long = log_new
+                    out[O_CLOSING] = ADOPTED
                 log_new = s.log_long
-            if s.open == SEASON and s.held >= 720:
-                s.slow += s.q
+            if s.open == SEASON and long_enough:
+                s.slow_before = s.slow
+                s.slow_before_ms = t
+                s.slow += q_new
+                q_new = 0.0
+                out[O_CLOSING] = ADOPTED
             s.open = 0
             s.score = 0.0
             s.severity = 0
@@ -385,13 +399,6 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     learn_value(s, t, x, y, w, scale, z, warm, mature, p)
     s.q = q_new
     s.log_short = log_new
-    learn_peak(s, S_SPIKE, spike, p)
-    learn_peak(s, S_RUN, run, p)
-    if mature:
-        learn_peak(s, S_SLOW, slow, p)
-        learn_peak(s, S_DRIFT, drift, p)
-        learn_peak(s, S_NOISIER, noisier, p)
-        learn_peak(s, S_CALMER, calmer, p)
     discount_tails(s, w)
 
 
@@ -435,8 +442,7 @@ def learn_value(
         ax = min(abs(x), 6.0 * s.active) if not young and s.active > 0.0 else abs(x)
         s.active += max(share(w, 86400.0), 0.02 if s.active < ax else 0.005) * (ax - s.active) if s.active > 0.0 else ax
     s.zero_share += a_day * ((1.0 if x == 0.0 else 0.0) - s.zero_share)
-    # The level of hours and of days, and the season between them.
-    s.hours += max(share(w, max(7200.0, 30.0 * tau)), least) * (s.levels[2] - s.hours)
+    # The level of days, and the season around it.
     distance = x - s.slow
     if young:
         s.slow += least * distance
@@ -450,9 +456,6 @@ def learn_value(
         a_days = max(share(w, 172800.0), 1.0 / s.count)
         wide = 4.0 * max(s.q_dev, 1e-300)
         s.q_dev += a_days * ((min(abs(s.q), wide) if mature else abs(s.q)) - s.q_dev)
-        moved = abs(s.levels[2] - s.hours)
-        wide = 4.0 * max(s.drift_dev, 1e-300)
-        s.drift_dev += a_days * ((min(moved, wide) if mature else moved) - s.drift_dev)
         wave = s.log_short - s.log_long
         s.log_long += a_days * wave
         s.log_dev += a_days * (min(abs(wave), 1.0) - s.log_dev)

@@ -20,11 +20,10 @@ CELLS: Final = 144
 S_SPIKE: Final = 0  # deviation of one sample, in scales
 S_RUN: Final = 1  # deviation summed over a run on one side of a frozen reference
 S_SLOW: Final = 2  # smoothed distance from the season and the level of days
-S_DRIFT: Final = 3  # movement of the level over hours
-S_NOISIER: Final = 4  # log of the variation, upward
-S_CALMER: Final = 5  # and downward
-S_SILENCE: Final = 6  # log2 of a gap in steps
-STREAMS: Final = 7
+S_NOISIER: Final = 3  # log of the variation, upward
+S_CALMER: Final = 4  # and downward
+S_SILENCE: Final = 5  # log2 of a gap in steps
+STREAMS: Final = 6
 
 LEVELS: Final = 4
 """Local predictors: half-lives of 1.5, 6 and 30 samples, and a level with a slope for smooth series."""
@@ -49,7 +48,8 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("candidate", np.float64),  # level of a regime that may be adopted
         ("fallback", np.float64),  # level before the last adoption
         ("slow", np.float64),  # level over a day
-        ("hours", np.float64),  # level over two hours
+        ("slow_before", np.float64),  # the same before the last adoption
+        ("slow_before_ms", np.int64),
         ("fallback_ms", np.int64),
         ("losses", np.float32, (LEVELS,)),  # mean absolute error of each predictor, over a day
         ("short_dev", np.float32),  # mean absolute error of the chosen one, over an hour
@@ -59,7 +59,6 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("season_then", np.float64),  # season when the levels last learned
         ("q", np.float32),  # smoothed distance from season and slow level
         ("q_dev", np.float32),
-        ("drift_dev", np.float32),
         ("log_short", np.float32),  # smoothed log of the standardised error
         ("log_long", np.float32),
         ("log_dev", np.float32),
@@ -84,9 +83,8 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         # Tails.
         ("known_days", np.float32),  # days learned from, discounted
         ("learned_s", np.float32),  # seconds since the last discount
-        ("peaks", np.float32, (STREAMS,)),  # of the excursion going on
-        ("tail_count", np.float32, (STREAMS,)),  # excursions, discounted
-        ("tail_excess", np.float32, (STREAMS,)),  # their summed excess
+        ("gaps", np.float32),  # gaps seen, discounted
+        ("gap_excess", np.float32),  # summed excess of the gaps, discounted
         # The season.
         ("season_gain", np.float32),  # 0 … 1: how far the season is trusted
         ("loss_with", np.float32),
@@ -137,13 +135,12 @@ NO_REASON: Final = 0
 SPIKE: Final = 1
 SUSTAINED: Final = 2
 SEASON: Final = 3
-DRIFT: Final = 4
-NOISIER: Final = 5
-CALMER: Final = 6
-ZERO: Final = 7
-FLAT: Final = 8
-STALE: Final = 9
-GROUP: Final = 10
+NOISIER: Final = 4
+CALMER: Final = 5
+ZERO: Final = 6
+FLAT: Final = 7
+STALE: Final = 8
+GROUP: Final = 9
 
 # Why an alert closed.
 BACK: Final = 1
@@ -153,19 +150,17 @@ FORGOTTEN: Final = 3
 # Positions in the parameter vector (float64).
 P_WARM_UP_MS: Final = 0
 P_BUDGET: Final = 1  # expected excursions a day, per stream, below which an alert opens
-P_TAIL: Final = 2  # 1: each series' own tail; 0: the prior's alone
-P_SEASON: Final = 3  # 1: on, as the flags below
-P_SPIKE: Final = 4
-P_RUN: Final = 5
-P_SLOW: Final = 6
-P_DRIFT: Final = 7
-P_VARIANCE: Final = 8
-P_ZERO: Final = 9
-P_FLAT: Final = 10
-P_STALE: Final = 11
-P_ADOPT: Final = 12  # samples after which a new level is adopted
-P_CHOICE: Final = 13  # 1: the best of three predictors; 0: the middle one
-P_SILENCE: Final = 14  # intervals without a point that make a series stale
-P_BAND: Final = 15  # half width of lower … upper, in scales
-P_PRIOR: Final = 16  # from here STREAMS × (floor, prior rate a day, prior mean excess)
+P_SEASON: Final = 2  # 1: on, as the flags below
+P_SPIKE: Final = 3
+P_RUN: Final = 4
+P_SLOW: Final = 5
+P_VARIANCE: Final = 6
+P_ZERO: Final = 7
+P_FLAT: Final = 8
+P_STALE: Final = 9
+P_ADOPT: Final = 10  # samples after which a new level is adopted
+P_CHOICE: Final = 11  # 1: the best of three predictors; 0: the middle one
+P_SILENCE: Final = 12  # intervals without a point that make a series stale
+P_BAND: Final = 13  # half width of lower … upper, in scales
+P_PRIOR: Final = 14  # from here STREAMS × (floor, prior rate a day, prior mean excess)
 PARAMETERS: Final = P_PRIOR + 3 * STREAMS

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from kernels.jit import step
-from kernels.series_state import P_BUDGET, P_SILENCE, S_SILENCE, STALE
-from kernels.tail import height_at, learn_peak
+from kernels.series_state import P_BUDGET, P_SILENCE, STALE
+from kernels.tail import gap_at, learn_gap
 
 
 @step
@@ -26,15 +26,13 @@ def learn_interval(s: Any, seconds: float, p: Any) -> None:
         s.interval += 0.05 * (seconds - s.interval)
     # The first steps tell little of gaps.
     if s.count > 8 and ratio > 1.3:
-        gap = min(math.log2(ratio), 6.0)
-        learn_peak(s, S_SILENCE, gap, p)
-        learn_peak(s, S_SILENCE, 0.0, p)
+        learn_gap(s, min(math.log2(ratio), 6.0), p)
 
 
 @step
 def silence_limit_ms(s: Any, p: Any) -> int:
     """Milliseconds after the last value at which the series counts as stopped: where its own gaps seldom reach."""
-    steps = 2.0 ** min(height_at(s, S_SILENCE, p[P_BUDGET], p), 12.0)
+    steps = 2.0 ** min(gap_at(s, p[P_BUDGET], p), 12.0)
     return int(1000.0 * s.interval * max(p[P_SILENCE], steps))
 
 

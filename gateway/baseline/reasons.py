@@ -56,8 +56,6 @@ def words(transition: Any) -> list[str]:
             return [f"the value has not changed from {_number(value)} for longer than it ever does"]
         case state.STALE:
             return [f"no data for {duration_words(lasted)}"]
-        case state.DRIFT:
-            return [f"the level has been moving in one direction for hours: {away}"]
         case state.NOISIER:
             return ["varies much more than usual"]
         case state.CALMER:

@@ -24,18 +24,17 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     """How long a series is only learned from after its first point; its score is 0 until then."""
 
 
-_BUDGETS: Final[dict[str, float]] = {"quiet": 0.0001, "balanced": 0.001, "keen": 0.01}
+_BUDGETS: Final[dict[str, float]] = {"quiet": 0.004, "balanced": 0.02, "keen": 0.08}
 """Natural excursions a day and stream that an alert may stand for."""
 
 _PRIORS: Final[dict[int, tuple[float, float, float]]] = {
     # stream: floor, rate a day, mean excess
-    state.S_SPIKE: (4.0, 0.3, 0.8),
-    state.S_RUN: (4.0, 0.5, 1.8),
-    state.S_SLOW: (3.0, 0.5, 0.6),
-    state.S_DRIFT: (4.0, 1.0, 0.8),
-    state.S_NOISIER: (3.0, 1.0, 0.45),
-    state.S_CALMER: (3.0, 1.0, 0.45),
-    state.S_SILENCE: (0.4, 0.1, 0.25),
+    state.S_SPIKE: (1.8, 1.1, 0.6),
+    state.S_RUN: (2.5, 0.8, 0.39),
+    state.S_SLOW: (3.0, 0.2, 1.4),
+    state.S_NOISIER: (3.0, 0.12, 2.6),
+    state.S_CALMER: (3.0, 0.12, 2.6),
+    state.S_SILENCE: (0.4, 0.1, 0.35),
 }
 """What is taken of a tail before the series has shown its own."""
 
@@ -45,9 +44,8 @@ def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
     p = np.zeros(state.PARAMETERS, np.float64)
     p[state.P_WARM_UP_MS] = 1000.0 * settings.warm_up
     p[state.P_BUDGET] = _BUDGETS[settings.sensitivity]
-    for flag in range(state.P_TAIL, state.P_STALE + 1):
+    for flag in range(state.P_SEASON, state.P_STALE + 1):
         p[flag] = 1.0
-    p[state.P_TAIL] = 1.5
     p[state.P_ADOPT] = 16.0
     p[state.P_CHOICE] = 1.0
     p[state.P_SILENCE] = 2.6
