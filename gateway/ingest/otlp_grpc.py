@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent import futures
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 import structlog
@@ -228,8 +228,9 @@ class GrpcReceiver:
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
                 authorization = value if isinstance(value, str) else value.decode("latin-1")
-        context_properties: Mapping[str, Iterable[bytes]] = context.auth_context()
-        names = list(context_properties.get("x509_common_name", ()))
+        # The stubs say bytes; grpc delivers a list of bytes for each property.
+        properties = cast("Mapping[str, Iterable[bytes]]", context.auth_context())
+        names = list(properties.get("x509_common_name", ()))
         name = names[0].decode("utf-8", "replace") if names else None
         self._authenticator.identify(authorization, name).require("ingest")
 
