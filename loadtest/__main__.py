@@ -1,0 +1,116 @@
+"""`python -m loadtest`: load and faults against the real program.
+
+Figures go to standard output, one JSON line each; progress and verdicts to standard error. The exit status is 1 when
+something acknowledged was lost or refused for good, 2 when the test could not be made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from loadtest import faults, kill9, measure, peers, peers_build
+from loadtest.generator.work import ENCODINGS, Work
+from loadtest.processes import LoadTestError
+from loadtest.progress import say
+
+
+def _share(text: str) -> float:
+    return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+
+
+def _work_options(parser: argparse.ArgumentParser, **defaults: object) -> None:
+    group = parser.add_argument_group("the work")
+    group.add_argument("--protocol", choices=sorted(ENCODINGS), default=defaults.get("protocol", "otlp-http"))
+    group.add_argument("--encoding", help="none, gzip, zstd or snappy; default: the protocol's plainest")
+    group.add_argument("--series", type=int, default=defaults.get("series", 80_000))
+    group.add_argument("--batch", type=int, default=defaults.get("batch", 8_000), help="points in a request")
+    group.add_argument("--requests", type=int, default=0, help="end after so many")
+    group.add_argument("--seconds", type=float, default=0.0, help="end after so long (default: 10, without --requests)")
+    group.add_argument("--rate", type=float, default=0.0, help="points a second, open loop; 0 = as fast as answered")
+    group.add_argument("--connections", type=int, default=defaults.get("connections", 4))
+    group.add_argument("--senders", type=int, default=1, help="sender processes")
+    group.add_argument(
+        "--churn", type=_share, default=0.0, help="share of series replaced a minute of sample time: 10%%"
+    )
+    group.add_argument("--step", type=float, default=15.0, help="seconds between samples of a series; 0 = wall clock")
+    group.add_argument("--warm", type=int, default=defaults.get("warm", 2), help="rounds before the measured run")
+
+
+def _work(options: argparse.Namespace, *, ledger: Path | None = None) -> Work:
+    encoding = options.encoding or ENCODINGS[options.protocol][0]
+    seconds = options.seconds or (0.0 if options.requests else 10.0)
+    return Work(
+        options.protocol, "http://127.0.0.1:1/", series=options.series, batch=options.batch,
+        requests=options.requests, seconds=seconds, rate=options.rate, connections=options.connections,
+        senders=options.senders, encoding=encoding, churn_per_minute=options.churn,
+        step_ms=int(options.step * 1000), warm_rounds=options.warm, numbered=ledger is not None, ledger_dir=ledger,
+    )  # fmt: skip
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--directory", type=Path, help="where logs and data go, kept afterwards (default: temporary)")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    one = commands.add_parser("run", help="one piece of work, measured (the default)")
+    _work_options(one)
+    one.add_argument("--ledger", action="store_true", help="number every sample and read all of them back afterwards")
+    one.add_argument("--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value")
+    kills = commands.add_parser("kill9", help="kill -9 at random moments while sending; ledger verdict")
+    _work_options(kills, series=10_000, batch=500, warm=0)
+    kills.add_argument("--kills", type=int, default=20)
+    kills.add_argument("--seed", type=int, default=1)
+    side = commands.add_parser("peers", help="the same work on the gateway and on peers, side by side")
+    side.add_argument("--runs", type=int, default=5, help="alternating runs; medians are reported")
+    side.add_argument("--only", action="append", default=[], help="a piece of work by name; --list names them")
+    side.add_argument("--scale", type=float, default=1.0, help="more or fewer points in every run")
+    side.add_argument("--list", action="store_true")
+    wrong = commands.add_parser("faults", help="faults injected while sending; one table")
+    wrong.add_argument("--only", action="append", default=[], help="a fault by name; --list names them")
+    wrong.add_argument("--seconds", type=float, default=10.0, help="of sending around each fault")
+    wrong.add_argument("--list", action="store_true")
+    commands.add_parser("build-peers", help="build current vmagent, VictoriaMetrics and Collector with Go into .peers")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser()
+    options = parser.parse_args(words)
+    if options.command is None:
+        options = parser.parse_args([*words, "run", "--ledger"])
+    if options.command == "build-peers":
+        return peers_build.build()
+    if getattr(options, "list", False):
+        for name, text in (peers.WORKS if options.command == "peers" else faults.FAULTS).items():
+            print(f"{name:28} {text.title}")
+        return 0
+    directory = options.directory or Path(tempfile.mkdtemp(prefix="loadtest-"))
+    try:
+        if options.command == "run":
+            work = _work(options, ledger=directory / "ledger" if options.ledger else None)
+            return measure.run(directory, work, tuple(options.settings))
+        if options.command == "kill9":
+            return kill9.kill9(directory, _work(options), options.kills, options.seed)
+        if options.command == "peers":
+            return peers.peers(directory, options.only, options.runs, options.scale)
+        return faults.faults(directory, options.only, options.seconds)
+    except (LoadTestError, ValueError, RuntimeError, TimeoutError, OSError) as error:
+        say(f"could not be done: {error}")
+        say(f"logs: {directory}")
+        options.directory = directory
+        return 2
+    finally:
+        if options.directory is None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""One measured run against one target: CPU read when nothing is pending, before and after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from loadtest.generator.sender import Senders, ledger_files
+from loadtest.generator.work import Outcome, Work
+from loadtest.ledger import Ledger, Verdict
+from loadtest.processes import LoadTestError, await_true, cpu_seconds, resident_bytes
+from loadtest.programs import Gateway, Target, VictoriaMetrics
+from loadtest.progress import bar, figure, say
+
+DRAIN_SECONDS: Final = 600.0
+"""How long the backlog may take to become empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one run gave."""
+
+    target: str
+    version: str
+    outcome: Outcome
+    cpu_seconds: float
+    """Of the target's processes, from the first request until everything is handed on."""
+    drain_seconds: float
+    """From the last acknowledgement until then."""
+    resident_bytes: int
+    status: dict[str, Any]
+    """The gateway's /api/v1/status after the run; empty for peers."""
+
+    @property
+    def points_per_cpu_second(self) -> float:
+        """The figure that machines are compared by."""
+        return self.outcome.points / self.cpu_seconds if self.cpu_seconds else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """For a JSON line."""
+        work = self.outcome.work
+        figures: dict[str, Any] = {
+            "target": self.target, "version": self.version, **self.outcome.figures(),
+            "cpu_seconds": round(self.cpu_seconds, 2),
+            "points_per_cpu_second": round(self.points_per_cpu_second),
+            "cpu_us_per_point": round(self.cpu_seconds / max(1, self.outcome.points) * 1e6, 3),
+            "drain_seconds": round(self.drain_seconds, 2),
+            "rss_bytes": self.resident_bytes, "rss_bytes_per_series": round(self.resident_bytes / work.series),
+        }  # fmt: skip
+        if self.status:
+            figures["active_series"] = self.status["active_series"]
+            figures.update({f"lag_{k}_s": round(v, 4) for k, v in self.status["lag_seconds"].items()})
+        return figures
+
+
+def measure(target: Target, store: VictoriaMetrics, work: Work) -> Measured:
+    """Warm up, wait until nothing is pending, send, wait again.
+
+    Raises LoadTestError when a point that was acknowledged was not handed on (for the gateway: not scored either).
+    """
+    senders = Senders(work)
+    title = f"{target.name} {work.protocol} {work.encoding} {work.batch}"
+    try:
+        senders.build()
+        rows = store.rows()
+        if work.warm_rounds:
+            with bar(f"{title} warm-up", work.warm_requests) as progress:
+                senders.warm_up(progress)
+        else:
+            senders.warm_up()
+        rows += work.warm_requests * work.batch
+        await_true(lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "warm-up handed on")
+        before = target.status() if isinstance(target, Gateway) else {}
+        cpu = cpu_seconds(target.pid)
+        senders.start()
+        with bar(title, work.requests or None) as progress:
+            outcome = senders.wait(progress)
+        rows += outcome.points
+        drained = await_true(
+            lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "all handed on", 0.01
+        )
+        cpu = cpu_seconds(target.pid) - cpu
+        status = target.status() if isinstance(target, Gateway) else {}
+    finally:
+        senders.kill()
+    if status:
+        for name in ("accepted_points", "scored_points", "forwarded_points"):
+            gained = status[name] - before[name]
+            if gained < outcome.points:
+                raise LoadTestError(
+                    f"{outcome.points} points acknowledged, but {name} grew by {gained}; not scored: "
+                    f"{status['not_scored_points']}, dropped: {status['dropped_points']}"
+                )
+    return Measured(target.name, target.version, outcome, cpu, drained, resident_bytes(target.pid), status)
+
+
+def verdict_of(work: Work, url: str) -> Verdict:
+    """Ask the ledger; says the verdict."""
+    assert work.ledger_dir is not None
+    ledger = Ledger(ledger_files(work.ledger_dir), work.batch)
+    with bar("reading back", ledger.acknowledged_points) as progress:
+        verdict = ledger.verify(url, progress)
+    say(verdict.line())
+    for lost in verdict.first_lost:
+        say(f"  lost: {lost}")
+    return verdict
+
+
+def run(directory: Path, work: Work, settings: tuple[str, ...] = ()) -> int:
+    """`loadtest run`: one gateway, one VictoriaMetrics, one piece of work. Returns the exit status."""
+    store = VictoriaMetrics(directory / "victoria-metrics")
+    gateway = Gateway(directory / "gateway", store.url, settings)
+    try:
+        store.start()
+        say(f"VictoriaMetrics {store.version}; gateway ready after {gateway.start():.1f} s")
+        work = at(work, gateway)
+        measured = measure(gateway, store, work)
+        figures = {"scenario": "run", **measured.figures()}
+        passed = measured.outcome.refused == measured.outcome.given_up == 0
+        if work.ledger_dir is not None:
+            verdict = verdict_of(work, store.url)
+            figures.update(verdict.figures())
+            passed = passed and verdict.passed
+        figure(figures)
+        return 0 if passed else 1
+    finally:
+        gateway.stop()
+        store.kill()
+
+
+def at(work: Work, target: Target) -> Work:
+    """The same work, sent to this target."""
+    return replace(work, url=target.endpoint(work.protocol))
