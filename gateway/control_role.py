@@ -16,7 +16,7 @@ from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
-from gateway.web import alertmanager_api, console
+from gateway.web import alerting_api, alertmanager_api, console
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.data_plane_client import DataPlaneClient
@@ -68,6 +68,7 @@ class ControlRole:
         )
         application.add_routes(api.routes())
         alertmanager_api.register_routes(application, self._router)
+        alerting_api.register_routes(application, self._router)
         application.add_routes(console.routes())
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
         await runner.setup()

@@ -507,6 +507,15 @@ class Engine:
                 if entry is not None and freed & set(entry.firing):
                     self.log.forget_firing(entry, freed)
 
+    def forget_told(self, alert: Alert) -> None:
+        """Lets an alert count as not told, so that the next decision about its groups tells it."""
+        for name in self.membership.get(alert.fingerprint, ()):
+            group = self.groups[name]
+            for integration in self.configuration.receivers[group.route.receiver]:
+                entry = self.log.get(group.key, integration.key)
+                if entry is not None and alert.fingerprint in entry.firing:
+                    self.log.forget_firing(entry, {alert.fingerprint})
+
     def _free(self, alert: Alert | None, now: int) -> bool:
         return alert is not None and alert.active(now) and not self.silences.muting(alert.labels, now)
 

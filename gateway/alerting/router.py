@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -21,15 +21,18 @@ from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
+from gateway.alerting.explain import past, present
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
+from gateway.alerting.people import Handling, People
 from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ANOMALY, RUNTIME, Store
+from gateway.alerting.store import ANOMALY, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
+from gateway.errors import NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import Anomaly
 
@@ -65,6 +68,7 @@ class AlertRouter:
         self.settings, self.clock, self.external_url = settings, clock, external_url
         self.configuration = self._load_configuration()
         self.engine = Engine(self.configuration, external_url=external_url)
+        self.people = People(self.engine)
         self.store: Store = store or SqliteStore(state_dir / "alerting.sqlite")
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -104,6 +108,8 @@ class AlertRouter:
     def _restore(self, now: int) -> None:
         for key, body in self.store.records(ANOMALY):
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
+        for _, body in self.store.records(PEOPLE):
+            self.people.load(msgspec.json.decode(body, type=Handling))
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
 
     async def stop(self) -> None:
@@ -261,3 +267,41 @@ class AlertRouter:
         self.engine.expire_silence(silence_id, self.clock.time_ns())
         await self.commit()
         self._wake.set()
+
+    # What people say
+
+    async def acknowledge(self, fingerprint: str, who: str, note: str = "") -> None:
+        """Raises NotFound, Conflict, DiskFailed; as do the following."""
+        self.people.acknowledge(fingerprint, who, self.clock.time_ns(), note)
+        await self.commit()
+
+    async def unacknowledge(self, fingerprint: str, who: str) -> None:
+        """Takes an acknowledgement back."""
+        self.people.unacknowledge(fingerprint, who, self.clock.time_ns())
+        await self.commit()
+
+    async def snooze(self, fingerprint: str, who: str, seconds: float, note: str = "") -> None:
+        """Mutes one alert for a while."""
+        now = self.clock.time_ns()
+        self.people.snooze(fingerprint, who, now + round(seconds * SECOND), now, note)
+        await self.commit()
+
+    async def resolve(self, fingerprint: str, who: str, note: str = "") -> None:
+        """Ends an alert by hand."""
+        self.people.resolve(fingerprint, who, self.clock.time_ns(), note)
+        await self.commit()
+        self._wake.set()
+
+    async def comment(self, fingerprint: str, who: str, text: str) -> None:
+        """Adds a line to the alert's history."""
+        self.people.comment(fingerprint, who, text, self.clock.time_ns())
+        await self.commit()
+
+    async def explain(self, fingerprint: str) -> dict[str, Any]:
+        """The way of an alert through the router, also of one that has ended; raises NotFound."""
+        await self.commit()
+        now = present(self.engine, self.people, fingerprint, self.clock.time_ns())
+        history = await asyncio.to_thread(past, self.store, fingerprint)
+        if now is None and not history:
+            raise NotFound(f"no alert {fingerprint}")
+        return {"fingerprint": fingerprint, "now": now, "history": history}

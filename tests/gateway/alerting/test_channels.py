@@ -383,7 +383,8 @@ async def test_email_over_a_real_smtp_server_with_starttls_and_threads(tmp_path:
     context.load_cert_chain(certificate, key)
     mailbox = Mailbox()
     server = Controller(
-        mailbox, hostname="127.0.0.1", port=free_port(), tls_context=context, require_starttls=True, authenticator=allow,
+        mailbox, hostname="127.0.0.1", port=free_port(), tls_context=context, require_starttls=True,
+        authenticator=allow,
         auth_required=True,
     )  # fmt: skip
     server.start()

@@ -1,0 +1,138 @@
+"""Our own interface to the alert router: why an alert was told or not, what people say about it, what is on its way.
+
+    GET  /api/v1/alerts/{fingerprint}/explain
+    POST /api/v1/alerts/{fingerprint}/acknowledge     {"by", "note"?}
+    POST /api/v1/alerts/{fingerprint}/unacknowledge   {"by"}
+    POST /api/v1/alerts/{fingerprint}/snooze          {"by", "duration": "30m", "note"?}
+    POST /api/v1/alerts/{fingerprint}/resolve         {"by", "note"?}
+    POST /api/v1/alerts/{fingerprint}/comments        {"by", "text"}
+    GET  /api/v1/notifications?integration=&limit=
+
+Errors of the tree are answered by the application's middleware.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from gateway.alerting.moments import format_moment
+from gateway.alerting.router import AlertRouter
+from gateway.errors import RequestError
+from gateway.settings_types import Duration
+
+MAX_LIMIT = 10_000
+
+
+class Said(msgspec.Struct, forbid_unknown_fields=True):
+    """What a person sends."""
+
+    by: str
+    note: str = ""
+    text: str = ""
+    duration: str = ""
+
+
+def register_routes(app: web.Application, router: AlertRouter, prefix: str = "") -> None:
+    """Adds `prefix`/api/v1/alerts/… and /api/v1/notifications."""
+    api = AlertingApi(router)
+    one = f"{prefix}/api/v1/alerts/{{fingerprint}}"
+    app.router.add_get(f"{one}/explain", api.explain)
+    for name in ("acknowledge", "unacknowledge", "snooze", "resolve", "comments"):
+        app.router.add_post(f"{one}/{name}", getattr(api, name))
+    app.router.add_get(f"{prefix}/api/v1/notifications", api.notifications)
+
+
+class AlertingApi:
+    """The handlers."""
+
+    def __init__(self, router: AlertRouter) -> None:
+        self._router = router
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """GET …/explain"""
+        return _json(await self._router.explain(request.match_info["fingerprint"]))
+
+    async def acknowledge(self, request: web.Request) -> web.Response:
+        """POST …/acknowledge"""
+        said = await _said(request)
+        await self._router.acknowledge(request.match_info["fingerprint"], said.by, said.note)
+        return _json({"acknowledgedBy": said.by})
+
+    async def unacknowledge(self, request: web.Request) -> web.Response:
+        """POST …/unacknowledge"""
+        said = await _said(request)
+        await self._router.unacknowledge(request.match_info["fingerprint"], said.by)
+        return _json({"acknowledgedBy": ""})
+
+    async def snooze(self, request: web.Request) -> web.Response:
+        """POST …/snooze"""
+        said = await _said(request)
+        try:
+            seconds = Duration.parse(said.duration)
+        except ValueError as error:
+            raise RequestError(str(error)) from error
+        await self._router.snooze(request.match_info["fingerprint"], said.by, seconds, said.note)
+        return _json({"snoozedFor": float(seconds)})
+
+    async def resolve(self, request: web.Request) -> web.Response:
+        """POST …/resolve"""
+        said = await _said(request)
+        await self._router.resolve(request.match_info["fingerprint"], said.by, said.note)
+        return _json({"resolvedBy": said.by})
+
+    async def comments(self, request: web.Request) -> web.Response:
+        """POST …/comments"""
+        said = await _said(request)
+        await self._router.comment(request.match_info["fingerprint"], said.by, said.text)
+        return _json({"by": said.by})
+
+    async def notifications(self, request: web.Request) -> web.Response:
+        """GET /notifications: what is on its way, and the latest deliveries, retries and refusals with their lag."""
+        router = self._router
+        now = router.clock.time_ns()
+        wanted = request.query.get("integration", "")
+        try:
+            limit = min(max(int(request.query.get("limit", "100")), 1), MAX_LIMIT)
+        except ValueError as error:
+            raise RequestError("limit must be a whole number") from error
+        pending = [
+            {
+                "id": slot.notification.id,
+                "integration": slot.integration,
+                "groupKey": slot.notification.group_key,
+                "status": slot.notification.status,
+                "why": slot.why,
+                "attempts": slot.attempts,
+                "nextAttempt": format_moment(slot.due),
+                "lastError": slot.last_error,
+                "lagSeconds": (now - slot.created) / 1e9,
+            }
+            for slot in router.engine.outbox.pending(wanted)[:limit]
+        ]
+        events = await asyncio.to_thread(
+            router.store.history, kinds=("delivered", "retry", "refused", "withdrawn"), limit=limit
+        )
+        recent: list[dict[str, Any]] = []
+        for event in events:
+            detail = msgspec.json.decode(event.detail)
+            if not wanted or detail.get("integration") == wanted:
+                recent.append({"time": format_moment(event.time), "event": event.kind, "group": event.group, **detail})
+        return _json({"pending": pending, "recent": recent})
+
+
+async def _said(request: web.Request) -> Said:
+    try:
+        said = msgspec.json.decode(await request.read(), type=Said)
+    except msgspec.DecodeError as error:
+        raise RequestError(str(error)) from error
+    if not said.by.strip():
+        raise RequestError('"by" must say who')
+    return said
+
+
+def _json(body: object) -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json")
