@@ -189,7 +189,7 @@ def _assign(raw: dict[str, Any], sources: dict[str, str], path: list[str], text:
 
 def _convert(raw: Any, kind: Any, path: tuple[str, ...], sources: Mapping[str, str]) -> Any:
     key = ".".join(path)
-    source = sources.get(key) or next((s for k, s in sources.items() if k.startswith(f"{key}.")), "")
+    source = sources.get(key) or _source_under(key, sources)
     if not is_settings(kind):
         try:
             return msgspec.convert(raw, kind, dec_hook=decode_hook)
@@ -202,9 +202,8 @@ def _convert(raw: Any, kind: Any, path: tuple[str, ...], sources: Mapping[str, s
     for name, value in raw.items():
         if name not in hints:
             where = ".".join((*path, name))
-            raise ConfigError(
-                "unknown key", source=sources.get(where, source), key=where, expected=_nearest(name, hints)
-            )
+            given_in = sources.get(where) or _source_under(where, sources) or source
+            raise ConfigError("unknown key", source=given_in, key=where, expected=_nearest(name, hints))
         values[name] = _convert(value, hints[name], (*path, name), sources)
     try:
         return kind(**values)
@@ -225,7 +224,7 @@ def plain_type(kind: Any) -> Any:
 
 
 def _nearest(name: str, hints: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, hints, n=1)
+    close = difflib.get_close_matches(name, hints, n=1, cutoff=0.5)
     return f'"{close[0]}"' if close else "one of " + ", ".join(sorted(hints))
 
 
@@ -266,3 +265,7 @@ def shown(config: Settings, sources: Mapping[str, str], at: str = "") -> dict[st
             text = str(value) if isinstance(value, Secret) else msgspec.to_builtins(value, enc_hook=str)
             out[name] = {"value": text, "source": sources.get(path, "default")}
     return out
+
+
+def _source_under(key: str, sources: Mapping[str, str]) -> str:
+    return next((source for at, source in sources.items() if at.startswith(f"{key}.")), "")

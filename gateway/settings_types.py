@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
@@ -21,6 +22,8 @@ class Duration(float):
     def parse(cls, text: str | int | float) -> Duration:
         """Raises ValueError with what was expected."""
         if isinstance(text, int | float):
+            if isinstance(text, bool) or not 0 <= text < math.inf:
+                raise ValueError(f"{text} is not a duration: it is negative or no number of seconds")
             return cls(text)
         parts = re.findall(r"(\d+(?:\.\d+)?)(ms|[smhdw])", text)
         if not parts or "".join(n + u for n, u in parts) != text.strip():
@@ -35,6 +38,8 @@ class ByteSize(int):
     def parse(cls, text: str | int) -> ByteSize:
         """Raises ValueError with what was expected."""
         if isinstance(text, int):
+            if isinstance(text, bool) or text < 0:
+                raise ValueError(f"{text} is not a size: it is negative or no number of bytes")
             return cls(text)
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]i?B|B)?\s*", text)
         if match is None or (match[2] or "") not in _SIZE_UNITS:

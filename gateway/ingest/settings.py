@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from gateway.settings_types import ByteSize, Duration, Settings
 
 
@@ -13,13 +17,13 @@ class IngestSettings(Settings, frozen=True):
     max_in_flight_bytes: ByteSize = ByteSize(256 * 2**20)
     """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait.
     At least twice max_request_bytes, so that the largest request can be held compressed and decompressed."""
-    max_series: int = 2_000_000
+    max_series: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 2_000_000
     """Active series; points of further new ones are refused with partial_success / 400."""
     max_age: Duration = Duration(48 * 3600)
     """Seconds; older points are refused with partial_success / 400."""
     max_future: Duration = Duration(600)
     """Seconds; points further ahead of our clock are refused with partial_success / 400."""
-    max_connections: int = 10_000
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 10_000
     """Open HTTP connections; further ones are closed at once."""
     header_timeout: Duration = Duration(10)
     """Seconds from connecting until the first request's headers are whole."""
@@ -27,16 +31,18 @@ class IngestSettings(Settings, frozen=True):
     """Seconds from a request's headers until its body is whole."""
     idle_timeout: Duration = Duration(180)
     """Seconds an idle HTTP connection is kept; above the 60 s at which SDKs export."""
-    decode_threads: int = 2
+    decode_threads: Annotated[int, msgspec.Meta(ge=1)] = 2
     """Threads that decompress and decode large HTTP bodies beside the event loop."""
-    grpc_threads: int = 32
+    grpc_threads: Annotated[int, msgspec.Meta(ge=1)] = 32
     """gRPC calls served at once; each holds a thread until its points are durable."""
-    grpc_max_concurrent_streams: int = 128
+    grpc_max_concurrent_streams: Annotated[int, msgspec.Meta(ge=1)] = 128
     """gRPC calls one connection may have open."""
     grpc_message_timeout: Duration = Duration(20)
     """Seconds a gRPC call may hold a thread before its message is whole."""
 
     def __post_init__(self) -> None:
         """Raises ValueError for limits that would refuse an allowed request for ever."""
+        if self.max_request_bytes < 1024:
+            raise ValueError("max_request_bytes must be at least 1KiB")
         if self.max_in_flight_bytes < 2 * self.max_request_bytes:
             raise ValueError("max_in_flight_bytes must be at least twice max_request_bytes")
