@@ -7,9 +7,11 @@ The life of a role:
         │ exits with       └─stop asked──▶ stopping ──gone or killed──▶ stopped
         └ EXIT_CONFIG ──▶ failed: the whole program ends with the child's own message
 
-A child says it is ready, and then that it makes progress, by writing lines to a pipe; silence for longer than
-`stuck_after` is the same as death. A child asks the kernel to be killed when the supervisor dies (PR_SET_PDEATHSIG),
-so that no orphan keeps the ports. Linux only, as the whole of this file is.
+A child says it is ready, and then that it makes progress, by writing lines to a pipe. Silence is the same as death:
+after `stuck_after` seconds if the child is stopped or sleeps, after `busy_after` if it computes or waits for a
+processor, as a long computation or a crowded machine may keep it from its pipe. A child whose loop turns while its
+pipeline stands still says so, and is given `no_progress_after` seconds. A child asks the kernel to be killed when the
+supervisor dies (PR_SET_PDEATHSIG), so that no orphan keeps the ports. Linux only, as the whole of this file is.
 """
 
 from __future__ import annotations
@@ -22,16 +24,25 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
+from gateway.selfmetrics import gauge
+
 log = structlog.get_logger(__name__)
+
+RESTARTS = gauge("role_restarts", "How often the supervisor has started this role again.")
 
 EXIT_CONFIG = 78
 """Exit status of a child that can never start as configured (sysexits.h EX_CONFIG)."""
 READY_LINE = b"ready\n"
 ALIVE_LINE = b"alive\n"
-HEARTBEAT_SECONDS = 0.5
+IDLE_LINE = b"idle\n"
+"""The loop turns, but the role makes no progress."""
+HEARTBEAT_SECONDS = 0.25
+_BUSY_SHARE = 0.2
+"""Share of a processor from which a silent process counts as computing."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -63,7 +74,9 @@ class Supervisor:
         self,
         roles: Sequence[Role],
         *,
-        stuck_after: float = 10.0,
+        stuck_after: float = 1.25,
+        busy_after: float = 10.0,
+        no_progress_after: float = 15.0,
         start_within: float = 120.0,
         grace: float = 10.0,
         backoff_seconds: Sequence[float] = (0.1, 0.5, 1.0, 2.0, 5.0),
@@ -72,6 +85,8 @@ class Supervisor:
     ) -> None:
         self._roles = list(roles)
         self._stuck_after = stuck_after
+        self._busy_after = busy_after
+        self._no_progress_after = no_progress_after
         self._start_within = start_within
         self._grace = grace
         self._backoff = backoff_seconds
@@ -168,32 +183,74 @@ class Supervisor:
                 await process.wait()
 
     async def _watch(self, role: Role, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> None:
-        """Kill a role that does not become ready, or falls silent."""
-        limit = self._start_within
+        """Kill a role that does not become ready, falls silent, or makes no progress."""
+        loop = asyncio.get_running_loop()
+        last_line = last_progress = loop.time()
+        used = 0.0
         while True:
             try:
-                line = await asyncio.wait_for(pipe.readline(), limit)
+                async with asyncio.timeout(self._patience(role, loop.time() - last_line)):
+                    line = await pipe.readline()
             except TimeoutError:
-                log.error("role is stuck, killing it", role=role.name, silent_seconds=limit)
+                silent = loop.time() - last_line
+                if role.ready.is_set() and silent < self._busy_after:
+                    first_look = silent < self._stuck_after + 0.9 * HEARTBEAT_SECONDS
+                    if first_look or not is_stuck(process.pid, used, silent):
+                        continue
+                log.error("role is stuck, killing it", role=role.name, silent_seconds=round(silent, 2))
                 process.kill()
                 return
             if not line:
                 return
+            last_line = loop.time()
+            used = processor_seconds(process.pid)
             if line == READY_LINE:
                 role.ready.set()
-                limit = self._stuck_after
+            if line != IDLE_LINE:
+                last_progress = last_line
+            elif last_line - last_progress > self._no_progress_after:
+                log.error("role makes no progress, killing it", role=role.name, seconds=self._no_progress_after)
+                process.kill()
+                return
+
+    def _patience(self, role: Role, silent: float) -> float:
+        """Seconds to wait for the next line. After the first silence it is looked again soon: if this process or the
+        whole machine stood still, the line is there by then."""
+        if not role.ready.is_set():
+            return self._start_within
+        return self._stuck_after if silent < self._stuck_after / 2 else HEARTBEAT_SECONDS
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time a process has used, all threads; 0.0 once it is gone. Linux, proc(5)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def is_stuck(pid: int, used_before: float, seconds: float) -> bool:
+    """Whether a silent process is stopped, or sleeps while none of its threads computes."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    if state in "Tt":
+        return True
+    return state != "R" and processor_seconds(pid) - used_before < _BUSY_SHARE * seconds
 
 
 class Heartbeat:
     """The child's side: tells the supervisor that this process is ready and that its loop turns.
 
-    `progress` is asked before each beat; while it answers False nothing is written, so a stuck pipeline is noticed
-    although the loop still turns.
+    `progress` is asked before each beat, so that a pipeline that stands still is noticed although the loop turns.
     """
 
     def __init__(self, progress: Callable[[], bool]) -> None:
         descriptor = os.environ.pop("GATEWAY_SUPERVISOR_FD", "")
         self._descriptor = int(descriptor) if descriptor else None
+        RESTARTS.set(int(os.environ.pop("GATEWAY_RESTARTS", "0")))
         self._progress = progress
         self._task: asyncio.Task[None] | None = None
 
@@ -213,8 +270,7 @@ class Heartbeat:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            if self._progress():
-                self._write(ALIVE_LINE)
+            self._write(ALIVE_LINE if self._progress() else IDLE_LINE)
 
     def _write(self, line: bytes) -> None:
         if self._descriptor is None:

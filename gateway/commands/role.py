@@ -10,7 +10,8 @@ import typer
 
 from gateway.app import run_role
 from gateway.config import check_config
-from gateway.errors import ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError, StateError
+from gateway.logging_setup import configure_logging
 from gateway.supervisor import EXIT_CONFIG
 
 
@@ -20,12 +21,17 @@ def register(app: typer.Typer) -> None:
     @app.command("role", hidden=True)
     def role(name: str) -> None:
         """One child of `serve`; reads its configuration from standard input."""
+        configure_logging(name)
         message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
         try:
             loaded = check_config(message["raw"], message["sources"])
             run_role(name, loaded)
         except ConfigError as error:
             typer.echo(f"configuration: {error}", err=True)
+            raise typer.Exit(EXIT_CONFIG) from None
+        except StateError as error:
+            # Starting again cannot help: a person has to decide what becomes of the file.
+            typer.echo(f"{name}: {error}", err=True)
             raise typer.Exit(EXIT_CONFIG) from None
         except GatewayError as error:
             typer.echo(f"{name}: {error}", err=True)

@@ -15,6 +15,7 @@ import typer
 
 from gateway.config import LoadedConfig, load_config
 from gateway.errors import ConfigError
+from gateway.logging_setup import configure_logging
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; every key has a default.")]
@@ -65,6 +66,7 @@ async def supervise(
         if on_ready is not None:
             on_ready()
 
+    configure_logging("supervisor")
     supervisor = Supervisor(roles_of(loaded), on_ready=ready)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

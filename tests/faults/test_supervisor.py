@@ -1,0 +1,109 @@
+"""Roles that die, stop, hang or compute: what the supervisor makes of each, with real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gateway.supervisor import EXIT_CONFIG, Role, Supervisor
+from tests.e2e.program import Gateway
+
+pytestmark = pytest.mark.real
+
+BEAT = """
+import os, sys, time, signal
+pipe = int(os.environ["GATEWAY_SUPERVISOR_FD"])
+os.write(pipe, b"ready\\n")
+while True:
+    time.sleep(0.05)
+    os.write(pipe, LINE)
+"""
+
+
+def role(code: str, line: str = 'b"alive\\n"') -> Role:
+    return Role("test", [sys.executable, "-c", code.replace("LINE", line)], b"")
+
+
+async def until(condition, seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def running(supervised: Role, **settings: float) -> tuple[Supervisor, asyncio.Task[int]]:
+    supervisor = Supervisor([supervised], **settings)
+    task = asyncio.create_task(supervisor.run())
+    await until(supervised.ready.is_set)
+    return supervisor, task
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_dead_or_stopped_role_is_started_again(signal_number: int) -> None:
+    supervised = role(BEAT)
+    supervisor, task = await running(supervised)
+    first = supervised.pid
+    os.kill(first, signal_number)
+    await until(lambda: supervised.pid != first)
+    assert supervised.restarts == 1
+    assert not psutil.pid_exists(first)
+    supervisor.stop()
+    assert await asyncio.wait_for(task, 10) == 0
+
+
+async def test_a_role_that_sleeps_is_stuck_and_one_that_computes_is_not() -> None:
+    sleeps = role(BEAT.split("while")[0] + "time.sleep(60)")
+    supervisor, task = await running(sleeps, stuck_after=0.4)
+    first = sleeps.pid
+    await until(lambda: sleeps.pid != first)
+    supervisor.stop()
+    await task
+    computes = role(BEAT.split("while")[0] + "e = time.time() + 3\nwhile time.time() < e: pass\n" + BEAT)
+    supervisor, task = await running(computes, stuck_after=0.4)
+    first = computes.pid
+    await asyncio.sleep(2.0)
+    assert computes.pid == first
+    assert computes.restarts == 0
+    supervisor.stop()
+    await task
+
+
+async def test_a_role_without_progress_is_given_its_time_and_then_started_again() -> None:
+    supervised = role(BEAT, 'b"idle\\n"')
+    supervisor, task = await running(supervised, no_progress_after=0.5)
+    await until(lambda: supervised.restarts >= 1)
+    supervisor.stop()
+    await task
+
+
+async def test_restarts_wait_longer_each_time_and_an_impossible_configuration_ends_the_program() -> None:
+    began = asyncio.get_running_loop().time()
+    supervised = role("import sys; sys.exit(1)")
+    supervisor = Supervisor([supervised], backoff_seconds=(0.05, 0.2, 0.4))
+    task = asyncio.create_task(supervisor.run())
+    await until(lambda: supervised.restarts >= 3)
+    assert asyncio.get_running_loop().time() - began >= 0.25
+    supervisor.stop()
+    await task
+    refused = Supervisor([role(f"import sys; sys.exit({EXIT_CONFIG})"), role(BEAT)])
+    assert await asyncio.wait_for(refused.run(), 15) == EXIT_CONFIG
+
+
+def test_the_program_takes_up_again_after_a_role_was_stopped_and_its_children_end_with_it(tmp_path: Path) -> None:
+    with Gateway(tmp_path) as gateway:
+        for name in ("data", "control"):
+            stopped = gateway.children()[name].pid
+            os.kill(stopped, signal.SIGSTOP)
+            gateway.until(lambda stopped=stopped: not psutil.pid_exists(stopped))
+            gateway.until(gateway.is_ready)
+        text = gateway.get("/metrics").decode()
+        assert 'gateway_role_restarts{plane="data"} 1.0' in text
+        assert 'gateway_role_restarts{plane="control"} 1.0' in text
+        gateway.kill_all()
