@@ -15,7 +15,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import AggregationTemporality, M
 from gateway.commands.fleet.live import SCOPE
 from gateway.commands.fleet.model import FLEET, LATENCY_BOUNDS, STEP_SECONDS, ServiceModel, ServiceProfile
 
-_STEPS_PER_REQUEST = 120
+_STEPS_PER_REQUEST = 60
 
 
 def _attributes(**pairs: str) -> list[KeyValue]:
@@ -34,8 +34,7 @@ class _Past:
         self.sums = dict.fromkeys(profile.routes, 0.0)
         self.outcomes = {"ok": 0, "error": 0}
 
-    def request(self, steps: range) -> ExportMetricsServiceRequest:
-        message = ExportMetricsServiceRequest()
+    def write(self, message: ExportMetricsServiceRequest, steps: range) -> None:
         resource = message.resource_metrics.add()
         resource.resource.attributes.extend(
             _attributes(service__name=self.profile.name, service__instance__id=f"{self.profile.name}-1")
@@ -55,7 +54,6 @@ class _Past:
         processor = _metric(scope, "process.cpu.utilization", "1")
         for step in steps:
             self._step(step, durations, requests, memory, processor)
-        return message
 
     def _step(self, step: int, durations: Metric, requests: Metric, memory: Metric, processor: Metric) -> None:
         end_ns = self.began_ns + (step + 1) * STEP_SECONDS * 10**9
@@ -94,10 +92,15 @@ def _metric(scope: ScopeMetrics, name: str, unit: str) -> Metric:
 
 
 def past_requests(end_ns: int, hours: float = 24.0) -> Iterator[tuple[float, bytes]]:
-    """(share done, request body) in order of time, for all services in turn; the last point lies at `end_ns`."""
+    """(share done, request body) in order of time; the last point lies at `end_ns`.
+
+    One request holds a span of all services, as a collector would send it, so that none runs ahead of the others.
+    """
     steps = int(hours * 3600) // STEP_SECONDS
     services = [_Past(profile, end_ns - steps * STEP_SECONDS * 10**9) for profile in FLEET]
     for first in range(0, steps, _STEPS_PER_REQUEST):
         chunk = range(first, min(first + _STEPS_PER_REQUEST, steps))
+        message = ExportMetricsServiceRequest()
         for service in services:
-            yield chunk.stop / steps, service.request(chunk).SerializeToString()
+            service.write(message, chunk)
+        yield chunk.stop / steps, message.SerializeToString()

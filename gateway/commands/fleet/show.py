@@ -1,4 +1,7 @@
-"""What a person sees of the demo: the past going in, then faults, and what was found after how many seconds."""
+"""What a person sees of the demo: the past going in, then faults, and what was found after how many seconds.
+
+On a terminal it is a table that changes in place; into a pipe or a file it is one line for each event.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -22,6 +28,18 @@ from gateway.config import ServerSettings
 
 _AFTERGLOW_SECONDS = 60.0
 """An alert that comes this long after a fault's end still counts as its finding."""
+_TURN_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Progression:
+    """Where the demo stands; made anew from the faults and the gateway's anomalies at every turn."""
+
+    faults: list[Fault]
+    http: str
+    elapsed: float = 0.0
+    others: dict[str, str] = field(default_factory=dict)
+    """Alerts that belong to no injected fault: anomaly id → what it is about."""
 
 
 def run_show(server: ServerSettings, *, minutes: float, hours: float, finish: threading.Event) -> None:
@@ -33,17 +51,16 @@ def run_show(server: ServerSettings, *, minutes: float, hours: float, finish: th
     services = [LiveService(model, server.otlp_grpc, server.otlp_http) for model in models.values()]
     for service in services:
         service.start()
-    faults = schedule()
+    now = Progression(schedule(), f"http://{server.http}")
     began = time.time()
-    others: dict[str, str] = {}
     try:
-        with Live(console=console, refresh_per_second=2, transient=False) as live:
-            while not finish.wait(0.5):
-                elapsed = time.time() - began
-                _turn(faults, models, elapsed)
-                others = _match(faults, f"http://{server.http}", began)
-                live.update(_picture(faults, others, elapsed, f"http://{server.http}"))
-                if minutes and elapsed > minutes * 60:
+        with (_table if console.is_terminal else _lines)(console) as tell:
+            while not finish.wait(_TURN_SECONDS):
+                now.elapsed = time.time() - began
+                _turn(now.faults, models, now.elapsed)
+                now.others = _match(now.faults, now.http, began)
+                tell(now)
+                if minutes and now.elapsed > minutes * 60:
                     break
     finally:
         for service in services:
@@ -57,15 +74,20 @@ def _send_past(console: Console, otlp_http: str, hours: float, finish: threading
         TextColumn("{task.percentage:3.0f} %"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    began, sent = time.monotonic(), 0
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"sending {hours:g} hours of the fleet's past", total=1.0)
         for share, body in past_requests(time.time_ns(), hours):
             while not _post(otlp_http, body):
                 if finish.wait(0.5):
                     return
+            sent += len(body)
             progress.update(task, completed=share)
             if finish.is_set():
                 return
+    if not console.is_terminal:
+        seconds = time.monotonic() - began
+        _say(console, f"sent {hours:g} hours of the fleet's past: {sent / 1e6:.1f} MB in {seconds:.1f} s")
 
 
 def _post(otlp_http: str, body: bytes) -> bool:
@@ -116,17 +138,25 @@ def _match(faults: list[Fault], http: str, began: float) -> dict[str, str]:
         if owner is not None and owner.injected_at is not None:
             owner.found.setdefault(anomaly["id"], detected - owner.injected_at)
         else:
-            others[anomaly["id"]] = f"{service} {anomaly['series'].get('__name__', '')}"
+            labels = anomaly["series"]
+            reason = "; ".join(anomaly["reasons"][:1])
+            others[anomaly["id"]] = f"{service} {labels.get('__name__', '')} {anomaly['severity']}: {reason}"
     return others
 
 
-def _picture(faults: list[Fault], others: dict[str, str], elapsed: float, http: str) -> Group:
-    table = Table(title=f"injected faults, {elapsed:.0f} s into the demo")
+@contextmanager
+def _table(console: Console) -> Iterator[Callable[[Progression], None]]:
+    with Live(console=console, refresh_per_second=2, transient=False) as live:
+        yield lambda now: live.update(_picture(now))
+
+
+def _picture(now: Progression) -> Group:
+    table = Table(title=f"injected faults, {now.elapsed:.0f} s into the demo")
     for heading in ("fault", "service", "state", "found after", "alerts"):
         table.add_column(heading)
-    for fault in faults:
+    for fault in now.faults:
         if fault.injected_at is None:
-            state = f"in {fault.after - elapsed:.0f} s"
+            state = f"in {fault.after - now.elapsed:.0f} s"
         else:
             state = "over" if fault.over else "under way"
         first = min(fault.found.values(), default=None)
@@ -137,11 +167,54 @@ def _picture(faults: list[Fault], others: dict[str, str], elapsed: float, http: 
             "" if first is None else f"{first:.0f} s",
             str(len(fault.found)) if fault.found else "",
         )
+    unmatched = f"alerts without an injected fault: {len(now.others)}" + "".join(
+        f"\n  {what}" for what in now.others.values()
+    )
+    return Group(table, Text(_counts(now.http)), Text(unmatched), Text(f"console {now.http}/   stop with ^C"))
+
+
+@contextmanager
+def _lines(console: Console) -> Iterator[Callable[[Progression], None]]:
+    """One line for each thing that happens, and a summary at the end."""
+    said: set[tuple[str, str]] = set()
+    last: list[Progression] = []
+
+    def once(what: str, key: str, line: str) -> None:
+        if (what, key) not in said:
+            said.add((what, key))
+            _say(console, line)
+
+    def tell(now: Progression) -> None:
+        last[:] = [now]
+        at = f"{now.elapsed:4.0f} s  "
+        for fault in now.faults:
+            name = f"{fault.kind} in {fault.service}"
+            if fault.injected_at is not None:
+                once("injected", name, f"{at}injected: {name}")
+            if fault.found:
+                once("found", name, f"{at}found: {name}, {min(fault.found.values()):.0f} s after it was injected")
+            if fault.over:
+                once("over", name, f"{at}over: {name}")
+        for identity, what in now.others.items():
+            once("other", identity, f"{at}alert without an injected fault: {what}")
+
+    yield tell
+    for now in last:
+        injected = [fault for fault in now.faults if fault.injected_at is not None]
+        found = sum(bool(fault.found) for fault in injected)
+        _say(console, f"found {found} of {len(injected)} injected faults, {len(now.others)} other alerts")
+        _say(console, _counts(now.http))
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.file.flush()
+
+
+def _counts(http: str) -> str:
     status = fetch_json(f"{http}/api/v1/status") or {}
     lag = status.get("lag_seconds", {})
-    line = (
+    return (
         f"accepted {status.get('accepted_points', 0):,}  forwarded {status.get('forwarded_points', 0):,}  "
         f"series {status.get('active_series', 0):,}  score lag p99 {lag.get('score_p99', 0):.2f} s"
     )
-    unmatched = f"alerts without an injected fault: {len(others)}" + ("".join(f"\n  {o}" for o in others.values()))
-    return Group(table, Text(line), Text(unmatched), Text(f"console {http}/   stop with ^C"))
