@@ -34,9 +34,7 @@ def _work_options(parser: argparse.ArgumentParser, **defaults: object) -> None:
     group.add_argument("--rate", type=float, default=0.0, help="points a second, open loop; 0 = as fast as answered")
     group.add_argument("--connections", type=int, default=defaults.get("connections", 4))
     group.add_argument("--senders", type=int, default=1, help="sender processes")
-    group.add_argument(
-        "--churn", type=_share, default=0.0, help="share of series replaced a minute of sample time: 10%%"
-    )
+    group.add_argument("--churn", type=_share, default=0.0, help="share of series replaced a minute of sample time")
     group.add_argument("--step", type=float, default=15.0, help="seconds between samples of a series; 0 = wall clock")
     group.add_argument("--warm", type=int, default=defaults.get("warm", 2), help="rounds before the measured run")
 
@@ -61,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("run", help="one piece of work, measured (the default)")
     _work_options(one)
     one.add_argument("--ledger", action="store_true", help="number every sample and read all of them back afterwards")
+    one.add_argument("--profile", type=Path, help="write a py-spy profile of the data plane: .svg, or .txt (raw)")
     one.add_argument("--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value")
     kills = commands.add_parser("kill9", help="kill -9 at random moments while sending; ledger verdict")
     _work_options(kills, series=10_000, batch=500, warm=0)
@@ -96,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "run":
             work = _work(options, ledger=directory / "ledger" if options.ledger else None)
-            return measure.run(directory, work, tuple(options.settings))
+            return measure.run(directory, work, tuple(options.settings), options.profile)
         if options.command == "kill9":
             return kill9.kill9(directory, _work(options), options.kills, options.seed)
         if options.command == "peers":

@@ -30,6 +30,7 @@ from loadtest.progress import ERRORS, figure, say
 _RATE: Final = 20_000.0
 _RECOVERY_SECONDS: Final = 180.0
 _DRAIN_SECONDS: Final = 600.0
+_COUNTS: Final = ("injected", "acknowledged", "held", "lost", "set_aside", "repeated")
 
 
 @dataclass(slots=True)
@@ -206,7 +207,7 @@ def faults(directory: Path, only: Sequence[str], seconds: float) -> int:
         failed += not line["passed"]
         figure(line)
         table.add_row(
-            fault.title, *(f"{line[k]:,}" for k in ("injected", "acknowledged", "held", "lost", "set_aside", "repeated")),
+            fault.title, *(f"{line[column]:,}" for column in _COUNTS),
             str(line["worst_recovery_seconds"]),
         )  # fmt: skip
     ERRORS.print(table)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -54,7 +57,7 @@ class Measured:
         return figures
 
 
-def measure(target: Target, store: VictoriaMetrics, work: Work) -> Measured:
+def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | None = None) -> Measured:
     """Warm up, wait until nothing is pending, send, wait again.
 
     Raises LoadTestError when a point that was acknowledged was not handed on (for the gateway: not scored either).
@@ -73,6 +76,7 @@ def measure(target: Target, store: VictoriaMetrics, work: Work) -> Measured:
         await_true(lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "warm-up handed on")
         before = target.status() if isinstance(target, Gateway) else {}
         cpu = cpu_seconds(target.pid)
+        profiler = _profiler(target, profile) if profile is not None else None
         senders.start()
         with bar(title, work.requests or None) as progress:
             outcome = senders.wait(progress)
@@ -81,6 +85,9 @@ def measure(target: Target, store: VictoriaMetrics, work: Work) -> Measured:
             lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "all handed on", 0.01
         )
         cpu = cpu_seconds(target.pid) - cpu
+        if profiler is not None:
+            profiler.send_signal(signal.SIGINT)  # py-spy writes its file on this
+            profiler.wait(60)
         status = target.status() if isinstance(target, Gateway) else {}
     finally:
         senders.kill()
@@ -95,6 +102,15 @@ def measure(target: Target, store: VictoriaMetrics, work: Work) -> Measured:
     return Measured(target.name, target.version, outcome, cpu, drained, resident_bytes(target.pid), status)
 
 
+def _profiler(target: Target, path: Path) -> subprocess.Popen[bytes]:
+    """py-spy on the gateway's data plane. Slows it down a little: no figure of such a run is worth keeping."""
+    pid = target.role_pids()["data"] if isinstance(target, Gateway) else target.pid
+    shape = "flamegraph" if path.suffix == ".svg" else "raw"
+    command = [Path(sys.executable).parent / "py-spy", "record", "--nonblocking", "--threads", "--rate", "200",
+               "--format", shape, "--output", str(path), "--pid", str(pid)]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def verdict_of(work: Work, url: str) -> Verdict:
     """Ask the ledger; says the verdict."""
     assert work.ledger_dir is not None
@@ -107,7 +123,7 @@ def verdict_of(work: Work, url: str) -> Verdict:
     return verdict
 
 
-def run(directory: Path, work: Work, settings: tuple[str, ...] = ()) -> int:
+def run(directory: Path, work: Work, settings: tuple[str, ...] = (), profile: Path | None = None) -> int:
     """`loadtest run`: one gateway, one VictoriaMetrics, one piece of work. Returns the exit status."""
     store = VictoriaMetrics(directory / "victoria-metrics")
     gateway = Gateway(directory / "gateway", store.url, settings)
@@ -115,7 +131,7 @@ def run(directory: Path, work: Work, settings: tuple[str, ...] = ()) -> int:
         store.start()
         say(f"VictoriaMetrics {store.version}; gateway ready after {gateway.start():.1f} s")
         work = at(work, gateway)
-        measured = measure(gateway, store, work)
+        measured = measure(gateway, store, work, profile)
         figures = {"scenario": "run", **measured.figures()}
         passed = measured.outcome.refused == measured.outcome.given_up == 0
         if work.ledger_dir is not None:

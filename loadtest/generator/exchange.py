@@ -159,7 +159,7 @@ class GrpcExchange:
             ("grpc.min_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500),
         ]  # fmt: skip
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}", options=options)
-        self._call = self._channel.unary_unary(EXPORT)
+        self._call = self._channel.unary_unary(EXPORT, None, None)
         self._metadata = tuple((name.lower(), value) for name, value in work.headers) or None
         self._compression = grpc.Compression.Gzip if work.encoding == "gzip" else None
 
@@ -180,7 +180,7 @@ class GrpcExchange:
 
     async def close(self) -> None:
         """See Exchange."""
-        await self._channel.close()
+        await self._channel.close(None)
 
 
 def _rejected(content: bytes) -> str:

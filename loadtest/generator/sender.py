@@ -111,7 +111,7 @@ class _Sender:
         asked = self._first_time_ms + template.round * work.step_ms if work.step_ms else int(time.time() * 1000)
         first_value = number * work.batch if work.numbered else -1
         time_ms = template.stamp(asked, first_value, work.churn_per_minute)
-        body = compress("none" if work.protocol == "otlp-grpc" else work.encoding, memoryview(template.body))
+        body = compress("none" if work.protocol == "otlp-grpc" else work.encoding, memoryview(template.body.data))
         self.body_bytes += len(body)
         self._note(number, time_ms, template.number, SENT)
         wait, deadline = _FIRST_WAIT, time.perf_counter() + work.patience
