@@ -72,8 +72,9 @@ ENTER: Final = 2.5
 """Scales at which a run begins."""
 BOOST: Final = 0.3
 """Exponent of the two ratios to the error of days."""
-BOOST_UNKNOWN: Final = 1.2
+BOOST_UNKNOWN: Final = 0.8
 """Taken for them before there is a day to know them from."""
+DENSE_S: Final = 15.0
 DRIFT_RUN: Final = 2.0
 """Scales a sample of a run must be beyond the reference to add to it."""
 CAP: Final = 9.0
@@ -160,6 +161,9 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     local = s.open == SPIKE or s.open == SUSTAINED or s.open == ZERO
     if in_run or local:
         prediction = s.reference
+    if s.stride <= 0.0 and x != s.previous:
+        # The first movement of a value that has stood still is all there is to measure it by.
+        s.stride = 0.5 * abs(x - s.previous)
     scale = 1.25 * max(s.short_dev, s.long_dev)
     scale = max(scale, 1e-6 * abs(s.slow), 0.5 * s.stride, 1e-300)
     if s.zero_share > 0.3:
@@ -187,7 +191,9 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         boost = BOOST * (
             math.log(min(max(abs(e) / day, 0.2), 12.0)) + math.log(min(max(abs(y - s.slow) / day, 0.2), 12.0))
         )
-    spike = math.log(az) + boost if az > 4.0 else 0.0
+    # Samples closer than fifteen seconds say the same thing several times over.
+    dense = math.sqrt(min(tau / DENSE_S, 1.0))
+    spike = math.log(az * dense) + boost if az * dense > 4.0 else 0.0
     side = 1.0 if z > 0.0 else -1.0
     if in_run and side != s.run_side and az > ENTER:
         # Through the reference to the other side: a run of its own.
@@ -207,7 +213,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     run = 0.0
     if in_run:
         s.run_count += 1
-        s.run_sum = min(s.run_sum + min(s.run_side * z, CAP) - DRIFT_RUN, 60.0)
+        s.run_sum = min(s.run_sum + dense * (min(s.run_side * z, CAP) - DRIFT_RUN), 60.0)
         if s.run_sum <= 0.0 or az < 1.0:
             s.run_sum = 0.0
             s.run_side = 0.0
@@ -292,8 +298,6 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.longest_repeat = max(s.longest_repeat * 0.9995, float(s.repeats))
         s.repeats = 0
         stride = abs(x - s.previous)
-        if s.stride <= 0.0:
-            s.stride = stride
         s.stride += max(0.005, 1.0 / s.count) * (min(stride, 4.0 * s.stride) - s.stride)
     flat_limit = max(8.0 + 3.0 * s.longest_repeat, 600.0 / tau)
     flat = p[P_FLAT] > 0.0 and warm and s.count > 100 and s.longest_repeat < 8.0 and s.repeats >= flat_limit
@@ -308,7 +312,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         rarity = math.log10(p[P_BUDGET] / max(rarest, 1e-12))
         score = max(0.5 + 0.2 * rarity, 0.0)
         if rarity >= 0.0 and s.open != 0:
-            score += 0.2 * min(s.held / 8.0, 1.0)
+            score += 0.2 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
         if score > 0.9:
             score = 1.0 - 0.01 / (score - 0.8)
     out[O_SCORE] = score
@@ -325,14 +329,14 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.calm -= 1
     adopted = False
     silently = False
-    need = p[P_ADOPT] if tau < 900.0 else 0.5 * p[P_ADOPT]
+    need = max(p[P_ADOPT], 240.0 / tau) if tau < 900.0 else 0.5 * p[P_ADOPT]
     if need > 0.0 and s.open != 0:
         steady = s.candidate_dev < 3.0 * scale
         adopted = local and s.open != ZERO and s.calm == 0 and ((s.held >= need and steady) or s.held >= 4.0 * need)
     if need > 0.0 and not local and s.run_side != 0.0:
         steady = s.candidate_dev < 3.0 * scale
         returned = t - s.fallback_ms < 43200000 and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
-        if s.run_count >= SILENT_ADOPT or (returned and steady):
+        if s.run_count >= max(SILENT_ADOPT, 150.0 / tau) or (returned and steady):
             silently = True
     if s.open == 0:
         if firing and not silently:
@@ -439,8 +443,10 @@ def learn_value(
     s.short_dev += a_hour * (error - s.short_dev)
     s.long_dev += a_day * (error - s.long_dev)
     if x != 0.0:
-        ax = min(abs(x), 6.0 * s.active) if not young and s.active > 0.0 else abs(x)
-        s.active += max(share(w, 86400.0), 0.02 if s.active < ax else 0.005) * (ax - s.active) if s.active > 0.0 else ax
+        ax = min(abs(x), 6.0 * s.active) if s.active > 0.0 else abs(x)
+        s.active += (
+            max(share(w, 86400.0), 0.02 if s.active < ax else 0.005) * (ax - s.active) if s.active > 0.0 else 0.1 * ax
+        )
     s.zero_share += a_day * ((1.0 if x == 0.0 else 0.0) - s.zero_share)
     # The level of days, and the season around it.
     distance = x - s.slow

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from kernels.jit import step
 from kernels.series_state import P_BUDGET, P_SILENCE, STALE
 from kernels.tail import gap_at, learn_gap
+
+LEAST_SILENCE_S: Final = 10.0
+"""However short the step, so long a delay on the way is no silence."""
 
 
 @step
@@ -33,7 +36,7 @@ def learn_interval(s: Any, seconds: float, p: Any) -> None:
 def silence_limit_ms(s: Any, p: Any) -> int:
     """Milliseconds after the last value at which the series counts as stopped: where its own gaps seldom reach."""
     steps = 2.0 ** min(gap_at(s, p[P_BUDGET], p), 12.0)
-    return int(1000.0 * s.interval * max(p[P_SILENCE], steps))
+    return int(1000.0 * max(s.interval * max(p[P_SILENCE], steps), LEAST_SILENCE_S))
 
 
 @step

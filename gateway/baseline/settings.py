@@ -48,7 +48,7 @@ def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
         p[flag] = 1.0
     p[state.P_ADOPT] = 16.0
     p[state.P_CHOICE] = 1.0
-    p[state.P_SILENCE] = 2.6
+    p[state.P_SILENCE] = 3.2
     p[state.P_BAND] = 4.0
     for stream, prior in _PRIORS.items():
         p[state.P_PRIOR + 3 * stream : state.P_PRIOR + 3 * stream + 3] = prior
