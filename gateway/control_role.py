@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
 
+from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.alerting.router import AlertRouter
@@ -45,7 +48,8 @@ class ControlRole:
         await asyncio.to_thread(state_dir.mkdir, parents=True, exist_ok=True)
         host, port = parse_address(server.http)
         require_safe_address(host, config.access, key="server.http")
-        external_url = server.external_url or f"http://{server.http}"
+        certificates = Certificates(config.access)
+        external_url = server.external_url or f"{'https' if certificates.enabled else 'http'}://{server.http}"
         self._router = AlertRouter(config.alerting, state_dir, self._clock, external_url=external_url)
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
@@ -55,9 +59,10 @@ class ControlRole:
         self._stack.push_async_callback(feed.stop)
         feed.start()
         history = await self._history(config, data_plane)
-        application = web.Application(
-            middlewares=[declared_errors, access_guard(Authenticator(config.access))], client_max_size=_MAX_API_BODY
-        )
+        pages = urlsplit(external_url.lower())
+        names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
+        guard = access_guard(Authenticator(config.access), names=names, place=pages.netloc)
+        application = web.Application(middlewares=[guard, declared_errors], client_max_size=_MAX_API_BODY)
         api = JsonApi(
             data_plane,
             feed,
@@ -74,9 +79,11 @@ class ControlRole:
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
         try:
-            await web.TCPSite(runner, host, port, ssl_context=Certificates(config.access).context).start()
+            await web.TCPSite(runner, host, port, ssl_context=certificates.context).start()
         except OSError as error:
             raise cannot_bind(error, "server.http", server.http) from error
+        if certificates.enabled:
+            self._stack.push_async_callback(CertificateRenewal(certificates.reload_if_changed).stop)
         self.addresses = {"http": runner.addresses[0][1]}
 
     async def stop(self) -> None:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
+from gateway.access.renewal import CertificateRenewal
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, socket_path
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
@@ -76,6 +77,8 @@ class DataRole:
         except OSError as error:
             raise cannot_bind(error, "server.otlp_http", server.otlp_http) from error
         self._stack.push_async_callback(http.stop, _GRACE_SECONDS)
+        if config.access.tls_certificate:
+            self._stack.push_async_callback(CertificateRenewal(http.reload_certificates).stop)
         host, port = parse_address(server.otlp_grpc)
         grpc = GrpcReceiver(
             config.ingest,
