@@ -1,7 +1,7 @@
 """The sender processes: each owns a part of the templates and of the connections.
 
-A connection sends its templates in turn and waits for each answer, so a body is never written over while it is on its
-way, and the points of one series always travel in order.
+A connection waits for each answer before it sends again, and a template has one request on its way at most, so a body
+is never written over while it travels, and the points of one series always travel in order.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class _Sender:
         mine = len(range(self.part, self.work.connections, self.work.senders))
         mine = min(mine, len(templates))
         exchanges = [self._exchange() for _ in range(mine)]
+        self._turns = [asyncio.Lock() for _ in templates]
         try:
             await asyncio.to_thread(await_phase, READY)
             async with asyncio.TaskGroup() as group:
@@ -68,8 +69,8 @@ class _Sender:
             await asyncio.to_thread(await_phase, WARM)
             self._began = time.perf_counter()
             async with asyncio.TaskGroup() as group:
-                for index, exchange in enumerate(exchanges):
-                    group.create_task(self._drive(exchange, templates[index::mine]))
+                for exchange in exchanges:
+                    group.create_task(self._drive(exchange, templates))
         finally:
             for exchange in exchanges:
                 await exchange.close()
@@ -92,8 +93,9 @@ class _Sender:
 
     async def _drive(self, exchange: Exchange, templates: list[Template]) -> None:
         work = self.work
+        first = work.warm_requests
         seconds_per_request = work.batch / work.rate if work.rate else 0.0
-        for turn in count():
+        while True:
             if self.stop.value or (work.seconds and time.perf_counter() - self._began > work.seconds):
                 return
             number = next(self._numbers, None)
@@ -101,10 +103,13 @@ class _Sender:
                 return
             due = time.perf_counter()
             if work.rate:
-                due = self._began + (number - work.warm_requests) * seconds_per_request
+                due = self._began + (number - first) * seconds_per_request
                 if (wait := due - time.perf_counter()) > 0:
                     await asyncio.sleep(wait)
-            await self._request(exchange, templates[turn % len(templates)], number, due)
+            # Templates take turns over all connections, so that no series runs ahead of the others in time.
+            place = (number - first) // work.senders % len(templates)
+            async with self._turns[place]:
+                await self._request(exchange, templates[place], number, due)
 
     async def _request(self, exchange: Exchange, template: Template, number: int, due: float) -> None:
         work = self.work
