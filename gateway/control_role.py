@@ -22,9 +22,13 @@ from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, sho
 from gateway.web import alerting_api, alertmanager_api, console
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
+from gateway.web.connection_guard import guard_connections, read_bodies
 from gateway.web.data_plane_client import DataPlaneClient
+from gateway.web.events import Events
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
 from gateway.web.json_api import JsonApi, declared_errors
+from gateway.web.series_search import SeriesCatalog, SeriesSearch
+from gateway.web.services import Services
 
 VERSION: Final = distribution_version("telemetry-gateway")
 _GRACE_SECONDS: Final = 3.0
@@ -62,7 +66,7 @@ class ControlRole:
         pages = urlsplit(external_url.lower())
         names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
         guard = access_guard(Authenticator(config.access), names=names, place=pages.netloc)
-        application = web.Application(middlewares=[guard, declared_errors], client_max_size=_MAX_API_BODY)
+        application = web.Application(middlewares=[guard, declared_errors, read_bodies], client_max_size=_MAX_API_BODY)
         api = JsonApi(
             data_plane,
             feed,
@@ -72,11 +76,18 @@ class ControlRole:
             configuration=lambda: shown(config, self._loaded.sources),
         )
         application.add_routes(api.routes())
+        events = Events(data_plane, feed, self._alert_counts, self._clock, version=VERSION)
+        application.add_routes(events.routes())
+        catalog = SeriesCatalog(data_plane)
+        application.add_routes(SeriesSearch(catalog).routes())
+        application.add_routes(Services(catalog, feed).routes())
         alertmanager_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
         application.add_routes(console.routes())
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
         await runner.setup()
+        assert runner.server is not None
+        guard_connections(runner.server)
         self._stack.push_async_callback(runner.cleanup)
         try:
             await web.TCPSite(runner, host, port, ssl_context=certificates.context).start()
@@ -85,6 +96,9 @@ class ControlRole:
         if certificates.enabled:
             self._stack.push_async_callback(CertificateRenewal(certificates.reload_if_changed).stop)
         self.addresses = {"http": runner.addresses[0][1]}
+        events.start()
+        # Open streams would keep the runner's clean-up waiting: they end first.
+        self._stack.push_async_callback(events.stop)
 
     async def stop(self) -> None:
         """Idempotent."""
@@ -105,6 +119,15 @@ class ControlRole:
         session = aiohttp.ClientSession(auth=authentication)
         self._stack.push_async_callback(session.close)
         return VictoriaMetricsHistory(target.url, session, headers)
+
+    def _alert_counts(self) -> dict[str, int]:
+        now = self._clock.time_ns()
+        engine = self._router.engine
+        return {
+            "alerts": sum(alert.ends > now for alert in engine.alerts.values()),
+            "groups": sum(bool(group.members) for group in engine.groups.values()),
+            "silences": len(engine.silences.active(now)),
+        }
 
     async def _reload(self) -> dict[str, Any]:
         await self._router.reload()

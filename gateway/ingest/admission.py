@@ -8,12 +8,17 @@ little. A declared length is only asked about, never believed: an announced giga
 from __future__ import annotations
 
 import threading
+from typing import Final
 
 from gateway import selfmetrics
 from gateway.errors import Overloaded
 
 _IN_FLIGHT = selfmetrics.gauge("ingest_in_flight_bytes", "Bytes of requests received and not yet answered.")
 _LIMIT = selfmetrics.gauge("ingest_in_flight_limit_bytes", "Limit of gateway_ingest_in_flight_bytes.")
+
+
+COLUMN_BYTES: Final = 45
+"""A decoded row: two hash halves, time, value, start, point number, kind."""
 
 
 class Admission:
@@ -37,6 +42,11 @@ class Admission:
         with self._lock:
             if self.in_flight + amount > self.max_bytes:
                 raise self._overloaded()
+            self.in_flight += amount
+
+    def add(self, amount: int) -> None:
+        """Account for memory that is held already; refuses nothing, but those who come next."""
+        with self._lock:
             self.in_flight += amount
 
     def give_back(self, amount: int) -> None:
@@ -64,6 +74,13 @@ class Ticket:
     def take(self, amount: int) -> None:
         """Reserve more; raises Overloaded and then holds what it held."""
         self._admission.take(amount)
+        self._held += amount
+
+    def hold_columns(self, rows: int) -> None:
+        """Account for decoded rows, which stay until they are durable. They cannot be refused any more: the work is
+        done, and a lone request that expands far would otherwise be refused for ever."""
+        amount = rows * COLUMN_BYTES
+        self._admission.add(amount)
         self._held += amount
 
     def close(self) -> None:

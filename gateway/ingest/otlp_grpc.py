@@ -235,8 +235,9 @@ class GrpcReceiver:
         self._authenticator.identify(authorization, name).require("ingest")
 
     def _export_metrics(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        def handle(received_ns: int) -> bytes:
+        def handle(received_ns: int, ticket: Ticket) -> bytes:
             columns = self._decoders.otlp_metrics_protobuf(request, received_ns // 1_000_000)
+            ticket.hold_columns(len(columns))
             receipt = None
             if len(columns):
                 receipt = self._sink.accept_blocking(columns, received_ns=received_ns, body_bytes=len(request))
@@ -260,15 +261,15 @@ class GrpcReceiver:
         context: grpc.ServicerContext,
         counter: Callable[[Body, bool], dict[str, int]],
     ) -> bytes:
-        def handle(received_ns: int) -> bytes:
-            del received_ns
+        def handle(received_ns: int, ticket: Ticket) -> bytes:
+            del received_ns, ticket
             total = count_unstored(signal.name, counter(request, False))
             return status_details.export_response(total, NOT_STORED.format(signal.records) if total else "")
 
         return self._call(signal, request, context, handle)
 
     def _call(
-        self, signal: Signal, request: bytes, context: grpc.ServicerContext, handle: Callable[[int], bytes]
+        self, signal: Signal, request: bytes, context: grpc.ServicerContext, handle: Callable[[int, Ticket], bytes]
     ) -> bytes:
         """What all calls share; runs in a thread of gRPC's."""
         if self._threads is not None:
@@ -280,7 +281,7 @@ class GrpcReceiver:
             if self._authenticator.required:
                 self._authenticate(context)
             ticket.take(len(request))
-            answer = handle(received_ns)
+            answer = handle(received_ns, ticket)
         except GatewayError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  # a call's outermost edge: UNAVAILABLE keeps the sender's data

@@ -90,6 +90,7 @@ class OtlpHttp:
                 return decoder(plain, now_ms)
 
             columns = await exchange.decode(body, decompressor, ticket, decode)
+            ticket.hold_columns(len(columns))
             receipt = None
             if len(columns):
                 receipt = await self._sink.accept(columns, received_ns=received_ns, body_bytes=size)

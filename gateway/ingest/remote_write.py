@@ -116,6 +116,7 @@ class RemoteWrite:
                 return decoder(plain, now_ms)
 
             columns = await exchange.decode(body, decompressor, ticket, decode)
+            ticket.hold_columns(len(columns))
             if len(columns):
                 receipt = await self._sink.accept(columns, received_ns=received_ns, body_bytes=size)
             rejected = metrics.accepted(columns, receipt)
