@@ -1,0 +1,151 @@
+// uPlot under Preact: lines on one time axis, an expected band, shaded exceedances, zoom by dragging, a shared cursor.
+
+import { useEffect, useMemo, useRef } from "preact/hooks";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { clockTime, type Zone } from "./format";
+
+export interface Line {
+  name: string;
+  times: number[];
+  values: (number | null)[];
+  lower?: (number | null)[];
+  upper?: (number | null)[];
+  expected?: (number | null)[];
+  score?: (number | null)[];
+  dashed?: boolean;
+  color: number;
+}
+
+const style = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+export const COLORS = 8;
+const fits = (list: (number | null)[] | undefined): list is (number | null)[] => !!list && list.some((v) => v !== null);
+
+interface Built { data: uPlot.AlignedData; series: uPlot.Series[]; bands: uPlot.Band[]; shades: [number, number][] }
+
+function build(lines: Line[], format: (v: number) => string): Built {
+  const tables: uPlot.AlignedData[] = [];
+  const series: uPlot.Series[] = [{}];
+  const bands: uPlot.Band[] = [];
+  const shades: [number, number][] = [];
+  const showBand = lines.filter((l) => fits(l.lower)).length <= 4;
+  for (const line of lines) {
+    const color = style(`--c${line.color % COLORS}`);
+    const columns: (number | null)[][] = [line.values];
+    series.push({
+      label: line.name, stroke: color, width: 1.5, dash: line.dashed ? [5, 4] : undefined,
+      value: (_, v) => (v === null ? "–" : format(v)), points: { show: line.times.length < 3 }, spanGaps: false,
+    });
+    if (showBand && fits(line.lower) && fits(line.upper)) {
+      const at = series.length;
+      columns.push(line.upper, line.lower);
+      const bound = { stroke: "transparent", width: 0, points: { show: false } };
+      series.push({ ...bound, label: `${line.name} upper` }, { ...bound, label: `${line.name} lower` });
+      bands.push({ series: [at, at + 1], fill: `${color}2e` });
+      if (fits(line.expected)) {
+        columns.push(line.expected);
+        series.push({ label: `${line.name} expected`, stroke: `${color}99`, width: 1, dash: [2, 3], points: { show: false } });
+      }
+    }
+    tables.push([line.times, ...columns] as uPlot.AlignedData);
+    if (fits(line.score)) {
+      let from = -1;
+      for (let i = 0; i <= line.times.length; i++) {
+        const hot = i < line.times.length && (line.score[i] ?? 0) >= 0.5;
+        if (hot && from < 0) from = line.times[i]!;
+        if (!hot && from >= 0) { shades.push([from, line.times[Math.max(0, i - 1)]!]); from = -1; }
+      }
+    }
+  }
+  const data = tables.length ? uPlot.join(tables, tables.map((t) => t.slice(0).map(() => 1))) : ([[]] as uPlot.AlignedData);
+  return { data, series, bands, shades };
+}
+
+export function Chart({ lines, start, end, zone, format, height = 260, label, onZoom, sync, marks = [] }: {
+  lines: Line[]; start: number; end: number; zone: Zone; format: (v: number) => string; height?: number; label: string;
+  onZoom?: (start: number, end: number) => void; sync?: string; marks?: [number, number][];
+}) {
+  const box = useRef<HTMLDivElement>(null);
+  const built = useMemo(() => build(lines, format), [lines, format]);
+  const zoomed = useRef(onZoom);
+  zoomed.current = onZoom;
+
+  useEffect(() => {
+    const element = box.current!;
+    const make = (): uPlot => {
+      const ink = style("--muted"), grid = style("--grid");
+      const axis: uPlot.Axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "12px system-ui, sans-serif" };
+      return new uPlot({
+        width: element.clientWidth, height, series: built.series, bands: built.bands,
+        tzDate: (t) => (zone === "utc" ? uPlot.tzDate(new Date(t * 1000), "Etc/UTC") : new Date(t * 1000)),
+        scales: { x: { time: true, range: () => [start, end] }, y: { range: (_, low, high) => {
+          if (low === null || high === null) return [0, 1];
+          const room = (high - low || Math.abs(high) || 1) * 0.08;
+          return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
+        } } },
+        axes: [{ ...axis, space: 70, values: (_, at, __, ___, step) => at.map((t) => {
+          const text = clockTime(t, zone);
+          return step >= 86400 ? new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000)
+            : step >= 60 ? text.slice(0, 5) : text;
+        }) }, { ...axis, size: 74, values: (_, at) => at.map((v) => format(v)) }],
+        legend: { show: false },
+        cursor: { sync: sync ? { key: sync, setSeries: false } : undefined, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
+        hooks: {
+          setSelect: [(u) => {
+            if (u.select.width > 4) zoomed.current?.(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
+            u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          }],
+          drawClear: [(u) => {
+            const { ctx, bbox } = u;
+            ctx.save();
+            const shade = (color: string, from: number, to: number) => {
+              const a = Math.max(bbox.left, u.valToPos(from, "x", true)), b = Math.min(bbox.left + bbox.width, u.valToPos(to, "x", true));
+              if (b < bbox.left || a > bbox.left + bbox.width) return;
+              ctx.fillStyle = color;
+              ctx.fillRect(a, bbox.top, Math.max(2, b - a), bbox.height);
+            };
+            for (const [from, to] of marks) shade(`${style("--critical")}22`, from, to);
+            for (const [from, to] of built.shades) shade(`${style("--critical")}30`, from, to);
+            ctx.restore();
+          }],
+          setCursor: [(u) => {
+            const at = u.cursor.idx;
+            const tip = element.querySelector<HTMLElement>(".tip")!;
+            if (at === null || at === undefined || (u.cursor.left ?? -1) < 0) { tip.hidden = true; return; }
+            const rows: string[] = [];
+            tip.replaceChildren();
+            const head = document.createElement("b");
+            head.textContent = clockTime(u.data[0]![at]!, zone, true);
+            tip.append(head);
+            u.series.forEach((s, i) => {
+              if (i === 0 || rows.length > 14) return;
+              let v = u.data[i]![at];
+              // Joined series have holes where another one has its sample: the nearest before counts.
+              for (let k = at; (v === null || v === undefined) && k > Math.max(0, at - 8); k--) v = u.data[i]![k];
+              if (v === null || v === undefined) return;
+              const row = document.createElement("div");
+              const dot = document.createElement("i");
+              dot.style.background = typeof s.stroke === "function" ? String((s.stroke as (u: uPlot, i: number) => unknown)(u, i)) : String(s.stroke);
+              row.append(dot, `${s.label}: ${format(v)}`);
+              rows.push("");
+              tip.append(row);
+            });
+            tip.hidden = false;
+            const left = u.cursor.left! + 74 + 16;
+            const over = left + tip.offsetWidth > element.clientWidth;
+            tip.style.left = `${Math.max(0, over ? left - tip.offsetWidth - 32 : left)}px`;
+          }],
+        },
+      }, built.data, element);
+    };
+    let plot = make();
+    const remake = () => { plot.destroy(); plot = make(); };
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    scheme.addEventListener("change", remake);
+    const resize = new ResizeObserver(() => { if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height }); });
+    resize.observe(element);
+    return () => { scheme.removeEventListener("change", remake); resize.disconnect(); plot.destroy(); };
+  }, [built, start, end, zone, height, sync, JSON.stringify(marks)]);
+
+  return <div class="chart" ref={box} role="img" aria-label={label} style={{ minHeight: `${height}px` }}><div class="tip" hidden /></div>;
+}

@@ -1,0 +1,154 @@
+import { useMemo } from "preact/hooks";
+import { update, useAddress } from "../address";
+import { query, selector, serviceOf, SEVERITIES, type Anomaly, type History, type HistorySeries } from "../api";
+import { Chart, type Line } from "../chart";
+import { clockTime, seconds, unitOf } from "../format";
+import { isCounter, scored, thinned } from "../history";
+import { useLive } from "../live";
+import { useLoad } from "../load";
+import { Badge, Empty, exploreSearch, Link, Name, RangePicker, sinceOf, Spark, State, useSeen, When } from "../parts";
+import { rangeOf, useZone } from "../time";
+
+const around = (a: Anomaly, before: number, after: number): { start: number; end: number } => {
+  const from = sinceOf(a);
+  const to = a.ended ?? Date.now() / 1000;
+  const length = Math.min(Math.max(to - from, 60), 6 * 3600);
+  return { start: Math.round(from - Math.max(before, length)), end: Math.round(Math.min(Date.now() / 1000, Math.max(to, from) + after)) };
+};
+
+function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boolean, band = false) {
+  const span = a ? around(a, before, after) : { start: 0, end: 0 };
+  // The end of an open anomaly moves; a minute's steps keep the answer.
+  const end = a && a.ended === null ? Math.ceil(span.end / 30) * 30 : span.end;
+  const found = useLoad<History>(a && on ? query("/api/v1/history", { match: selector(a.series), start: span.start, end, limit: 1, bands: band ? "recomputed" : undefined }) : "");
+  const series = useMemo(() => (found.data?.series[0] ? thinned(scored(found.data.series[0]), 1500) : null), [found.data]);
+  return { ...found, series, span: { start: span.start, end } };
+}
+
+function Row({ anomaly: a }: { anomaly: Anomaly }) {
+  const [ref, seen] = useSeen<HTMLLIElement>();
+  const plot = useSeriesOf(a, 900, 300, seen);
+  return (
+    <li ref={ref} class={`anomaly ${a.state}`}>
+      <Link to={["anomalies", a.id]}>
+        <span class="what"><Badge severity={a.severity} /><Name labels={a.series} /></span>
+        <span class="why">{a.reasons.join("; ")}</span>
+        {plot.series ? <Spark series={plot.series} mark={[sinceOf(a), a.ended ?? Date.now() / 1000]} width={180} height={40} /> : <svg class="spark" width={180} height={40} aria-hidden="true" />}
+        <span class="when">{a.state === "firing" ? <b>open</b> : "ended"} <When time={a.time} /></span>
+      </Link>
+    </li>
+  );
+}
+
+export function Anomalies() {
+  const { search } = useAddress();
+  const live = useLive();
+  const range = rangeOf(search);
+  const severity = search.get("severity") ?? "";
+  const state = search.get("state") ?? "";
+  const words = (search.get("q") ?? "").toLowerCase();
+  const grouped = search.get("by") !== "none";
+  const since = search.get("from") ?? "-6h";
+  const found = useLoad<Anomaly[]>(query("/api/v1/anomalies", { severity, state, since, limit: 500 }), live.anomalies.version);
+  return (
+    <>
+      <div class="head"><h1>Anomalies</h1><RangePicker /></div>
+      <div class="tools">
+        <label>Containing <input type="search" value={search.get("q") ?? ""} placeholder="name, label or reason" onInput={(e) => update({ q: e.currentTarget.value || undefined })} /></label>
+        <label>From severity <select value={severity} onChange={(e) => update({ severity: e.currentTarget.value || undefined })}>
+          <option value="">any</option>{SEVERITIES.slice(1).map((s) => <option key={s} value={s}>{s}</option>)}</select></label>
+        <label>State <select value={state} onChange={(e) => update({ state: e.currentTarget.value || undefined })}>
+          <option value="">open and ended</option><option value="firing">open</option><option value="resolved">ended</option></select></label>
+        <label><input type="checkbox" checked={grouped} onChange={(e) => update({ by: e.currentTarget.checked ? undefined : "none" })} /> Group by service</label>
+      </div>
+      <State of={found} what="anomalies">{(all) => {
+        const list = all.filter((a) => a.time <= range.end + 60 && (!words || `${Object.values(a.series).join(" ")} ${a.reasons.join(" ")}`.toLowerCase().includes(words)));
+        if (!list.length) return <Empty><p>{all.length ? "None of them contains these words." : "No anomaly in this time range. A longer range, or a lower severity, may show some."}</p></Empty>;
+        const groups = new Map<string, Anomaly[]>();
+        for (const a of list) {
+          const key = grouped ? serviceOf(a.series) || "without a service" : "";
+          groups.set(key, [...(groups.get(key) ?? []), a]);
+        }
+        return <>{[...groups].map(([name, members]) => (
+          <section key={name} class="card" aria-label={name || "All"}>
+            {name && <h2><Link to={["services", name]}>{name}</Link> <small>{members.filter((a) => a.state === "firing").length} open of {members.length}</small></h2>}
+            <ul class="anomalies">{members.map((a) => <Row key={a.id} anomaly={a} />)}</ul>
+          </section>))}</>;
+      }}</State>
+    </>
+  );
+}
+
+/** Others that began within a few minutes of this one, in order of onset: the first is where to look. */
+function siblings(a: Anomaly, all: Anomaly[]): Anomaly[] {
+  const from = sinceOf(a) - 300, to = (a.ended ?? Date.now() / 1000) + 60;
+  return all.filter((o) => sinceOf(o) >= from && sinceOf(o) <= Math.min(to, sinceOf(a) + 900)).sort((x, y) => sinceOf(x) - sinceOf(y)).slice(0, 30);
+}
+
+export function AnomalyPage({ id }: { id: string }) {
+  const live = useLive();
+  const found = useLoad<Anomaly>(`/api/v1/anomalies/${encodeURIComponent(id)}`, live.anomalies.version);
+  const a = found.data;
+  const others = useLoad<Anomaly[]>(a ? query("/api/v1/anomalies", { since: Math.floor(sinceOf(a) - 300), limit: 1000 }) : "", live.anomalies.version);
+  return (
+    <State of={found} what="the anomaly">{(anomaly) => <>
+      <div class="head"><h1><Badge severity={anomaly.severity} /> {anomaly.series.__name__}</h1></div>
+      <Detail anomaly={anomaly} />
+      <section class="card" aria-labelledby="sib">
+        <h2 id="sib">What moved with it, in order of onset</h2>
+        <State of={others} what="other anomalies">{(all) => {
+          const list = siblings(anomaly, all);
+          if (list.length < 2) return <Empty><p>Nothing else left its range at that time.</p></Empty>;
+          return <ol class="rows">{list.map((o) => (
+            <li key={o.id} class={o.id === anomaly.id ? "self" : ""}><Link to={["anomalies", o.id]}>
+              <Badge severity={o.severity} /><span class="offset">{offset(sinceOf(o) - sinceOf(anomaly))}</span><Name labels={o.series} /><span class="why">{o.reasons[0]}</span>
+            </Link></li>))}</ol>;
+        }}</State>
+      </section>
+    </>}</State>
+  );
+}
+
+const offset = (d: number): string => (Math.abs(d) < 0.5 ? "same time" : d < 0 ? `${seconds(-d)} before` : `${seconds(d)} after`);
+
+function Detail({ anomaly: a }: { anomaly: Anomaly }) {
+  const zone = useZone();
+  const plot = useSeriesOf(a, 1800, 600, true, true);
+  const counter = isCounter(a.series);
+  const metric = a.series.__name__ ?? "";
+  const unit = useMemo(() => { const u = unitOf(metric); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
+  const show = (v: number | null) => (v === null ? "no value" : unit(v));
+  const lines: Line[] = useMemo(() => (plot.series ? [toLine(plot.series)] : []), [plot.series]);
+  const service = serviceOf(a.series);
+  const from = sinceOf(a);
+  return (
+    <>
+      <section class="card" aria-label="What happened">
+        <p class="reasons">{a.reasons.join("; ")}.</p>
+        <dl class="facts">
+          <div><dt>Value</dt><dd>{show(a.value)}</dd></div>
+          <div><dt>Expected</dt><dd>{show(a.expected)}{a.lower !== null && a.upper !== null && <small> {show(a.lower)} to {show(a.upper)}</small>}</dd></div>
+          <div><dt>Score</dt><dd>{a.score.toFixed(2)}</dd></div>
+          <div><dt>Since</dt><dd>{clockTime(from, zone, true)}</dd></div>
+          <div><dt>State</dt><dd>{a.state === "firing" ? "open" : `ended ${a.ended ? clockTime(a.ended, zone, true) : ""}`}</dd></div>
+        </dl>
+        {plot.series ? <Chart lines={lines} start={plot.span.start} end={plot.span.end} zone={zone} format={unit} height={280} label={`${metric} around the anomaly`} marks={[[Math.min(from, a.ended ?? from), a.ended !== null ? Math.max(a.ended, a.time) : Date.now() / 1000]]} />
+          : <State of={plot} what="the series">{() => <Empty><p>Its samples are no longer kept.</p></Empty>}</State>}
+        <p class="actions">
+          <Link to={["explore"]} search={{ ...exploreSearch(a.series), from: String(plot.span.start), to: String(plot.span.end) }}>Explore this series</Link>
+          {service && <Link to={["services", service]}>Service {service}</Link>}
+          <Link to={["alerts"]} search={{ silence: JSON.stringify(silenceFor(a)) }}>Silence alerts like this</Link>
+        </p>
+        <details><summary>Labels</summary><table><tbody>{Object.entries(a.series).map(([k, v]) => <tr key={k}><th scope="row">{k}</th><td>{v}</td></tr>)}</tbody></table></details>
+        {a.exemplars.length > 0 && <details open><summary>Traces at that time</summary><ul>{a.exemplars.map((e) => <li key={e.trace_id}><code>{e.trace_id}</code> value {show(e.value)}</li>)}</ul></details>}
+      </section>
+    </>
+  );
+}
+
+const toLine = (s: HistorySeries): Line => ({ name: "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
+
+export function silenceFor(a: Anomaly): Record<string, string> {
+  const service = serviceOf(a.series);
+  return { alertname: "AnomalyDetected", metric: a.series.__name__ ?? "", ...(service ? { service } : {}) };
+}

@@ -1,0 +1,131 @@
+import { query, SEVERITIES, serviceOf, type Anomaly, type ServiceSummary, type StatusSample } from "../api";
+import { Chart, type Line } from "../chart";
+import { count, seconds } from "../format";
+import { useLive, type Live } from "../live";
+import { useBeat, useLoad } from "../load";
+import { Badge, Empty, Link, Name, RangePicker, State, Tile, When } from "../parts";
+import { rangeOf, useZone, zoom } from "../time";
+import { useAddress } from "../address";
+import { useMemo } from "preact/hooks";
+
+interface Part { name: string; state: "good" | "warn" | "bad" | "idle"; text: string }
+
+/** Health of each part, in the order data goes. */
+export function partsOf(live: Live): Part[] {
+  const { status, rates } = live;
+  if (!live.connected) return [{ name: "Console", state: "bad", text: "No connection to the gateway; trying again." }];
+  if (!status) return [{ name: "Data plane", state: "bad", text: live.problem || "Not heard from yet." }];
+  const lag = status.lag_seconds;
+  const backlog = status.unscored_backlog_points ?? 0;
+  const sending = rates.accepted > 0;
+  const log = status.log;
+  const full = log ? log.bytes / log.limit_bytes : 0;
+  const parts: Part[] = [
+    { name: "Sources", state: sending ? "good" : "idle", text: sending ? `${count(rates.accepted)} points/s` : "Nothing arrives now. Point an exporter at port 4317 or 4318." },
+    { name: "Log", state: full > 0.9 ? "bad" : full > 0.7 ? "warn" : "good", text: `${(full * 100).toFixed(full < 0.1 ? 1 : 0)} % of its room used` },
+    { name: "Detection", state: status.problem ? "bad" : backlog > 1e6 || lag.score_p99 > 5 ? "warn" : "good", text: `p99 ${seconds(lag.score_p99)} after arrival` },
+  ];
+  const f = status.forwarding;
+  if (f) {
+    parts.push({
+      name: "VictoriaMetrics", state: !f.connected ? "bad" : status.pending_forward_points > 1e6 ? "warn" : "good",
+      text: !f.connected ? `Does not take data: ${f.last_error || "no answer"}. ${count(status.pending_forward_points)} points wait in the log.` : `p99 ${seconds(lag.forward_p99)}, ${count(status.pending_forward_points)} waiting`,
+    });
+  } else parts.push({ name: "VictoriaMetrics", state: "idle", text: "None configured; the embedded log is the history." });
+  parts.push({ name: "Alerting", state: live.alerts.alerts ? "warn" : "good", text: `${live.alerts.alerts} active in ${live.alerts.groups} groups, ${live.alerts.silences} silences` });
+  if (status.problem) parts.unshift({ name: "Pipeline", state: "bad", text: status.problem });
+  return parts;
+}
+
+const rate = (samples: StatusSample[], pick: (s: StatusSample) => number): (number | null)[] =>
+  samples.map((s, i) => {
+    const before = samples[i - 1];
+    return before ? Math.max(0, (pick(s) - pick(before)) / Math.max(0.001, s.time - before.time)) : null;
+  });
+
+export function urgent(anomalies: Anomaly[]): Anomaly[] {
+  return anomalies.filter((a) => a.state === "firing")
+    .sort((a, b) => SEVERITIES.indexOf(b.severity) - SEVERITIES.indexOf(a.severity) || b.score - a.score);
+}
+
+const perSecond = (v: number) => `${count(v)}/s`;
+
+export function Overview() {
+  const live = useLive();
+  const beat = useBeat(10);
+  const zone = useZone();
+  const { search } = useAddress();
+  const range = rangeOf(search);
+  const recent = useLoad<StatusSample[]>("/api/v1/status/recent", beat);
+  const firing = useLoad<Anomaly[]>(query("/api/v1/anomalies", { state: "firing", limit: 200 }), live.anomalies.version);
+  const services = useLoad<ServiceSummary[]>("/api/v1/services", beat);
+  const { status, rates } = live;
+  const parts = partsOf(live);
+  const bad = parts.some((p) => p.state === "bad");
+  const shown = useMemo(() => (recent.data ?? []).filter((s) => s.time >= range.start && s.time <= range.end), [recent.data, search.get("from"), search.get("to")]);
+  const times = shown.map((s) => s.time);
+  const throughput: Line[] = useMemo(() => [
+    { name: "accepted", times, values: rate(shown, (s) => s.accepted), color: 0 },
+    { name: "scored", times, values: rate(shown, (s) => s.scored), color: 1 },
+    { name: "forwarded", times, values: rate(shown, (s) => s.forwarded), color: 2 },
+  ], [shown]);
+  const trouble: Line[] = useMemo(() => [{ name: "open anomalies", times, values: shown.map((s) => s.anomalies), color: 3 }], [shown]);
+  const lags: Line[] = useMemo(() => [
+    { name: "scored p99", times, values: shown.map((s) => s.score_p99), color: 1 },
+    { name: "forwarded p99", times, values: shown.map((s) => s.forward_p99), color: 2 },
+  ], [shown]);
+  const open = urgent(firing.data ?? []);
+  const worst = open[0];
+  return (
+    <>
+      <div class="head"><h1>Overview</h1><RangePicker /></div>
+      <p class={`verdict ${bad ? "bad" : open.length ? "warn" : "good"}`} role="status">
+        {!live.connected ? "Connecting to the gateway…"
+          : bad ? parts.find((p) => p.state === "bad")!.text
+          : open.length ? <>{open.length} {open.length === 1 ? "series is" : "series are"} away from normal{worst && <>; first <Link to={["anomalies", worst.id]}>{worst.series.__name__} of {serviceOf(worst.series) || "a host"}</Link></>}.</>
+          : "All is well: every part makes progress and no series is away from its normal range."}
+      </p>
+      <dl class="tiles">
+        <Tile name="Ingest" value={perSecond(rates.accepted)} note={status ? `${count(status.accepted_points)} points in all` : " "} />
+        <Tile name="Active series" value={status ? count(status.active_series) : "–"} note={services.data ? `${services.data.length} services` : " "} />
+        <Tile name="Lag to score" value={status ? seconds(status.lag_seconds.score_p99) : "–"} note="p99 of 5 minutes" />
+        <Tile name="Open anomalies" value={String(open.length)} tone={open.length ? "warn" : ""} note={<Link to={["anomalies"]}>All anomalies</Link>} />
+        <Tile name="Active alerts" value={String(live.alerts.alerts)} tone={live.alerts.alerts ? "warn" : ""} note={<Link to={["alerts"]}>{live.alerts.groups} groups</Link>} />
+      </dl>
+      <div class="columns">
+        <section class="card" aria-labelledby="needs">
+          <h2 id="needs">Needs a person first</h2>
+          <State of={firing} what="anomalies">{() => open.length === 0
+            ? <Empty><p>Nothing. What deviates from its own past appears here within seconds.</p></Empty>
+            : <ul class="rows">{open.slice(0, 8).map((a) => (
+                <li key={a.id}><Link to={["anomalies", a.id]}>
+                  <Badge severity={a.severity} /><Name labels={a.series} short /><span class="why">{a.reasons[0]}</span><When time={a.time} />
+                </Link></li>))}</ul>}</State>
+        </section>
+        <section class="card" aria-labelledby="parts">
+          <h2 id="parts">Health of each part</h2>
+          <ul class="parts">{parts.map((p) => (
+            <li key={p.name}><span class={`dot ${p.state}`} role="img" aria-label={p.state} /><b>{p.name}</b><span>{p.text}</span></li>))}</ul>
+        </section>
+      </div>
+      <section class="card" aria-labelledby="pps">
+        <h2 id="pps">Points a second</h2>
+        <State of={recent} what="the last hours">{() => shown.length < 3
+          ? <Empty><p>The record begins when the gateway starts; a first line appears after some seconds.</p></Empty>
+          : <><Chart lines={throughput} start={range.start} end={range.end} zone={zone} format={perSecond} height={200} label="Points accepted, scored and forwarded a second" sync="overview" onZoom={zoom} />
+            <Legend lines={throughput} /></>}</State>
+      </section>
+      {shown.length >= 3 && <div class="columns">
+        <section class="card" aria-labelledby="oa"><h2 id="oa">Open anomalies</h2>
+          <Chart lines={trouble} start={range.start} end={range.end} zone={zone} format={count} height={150} label="Open anomalies over time" sync="overview" onZoom={zoom} /></section>
+        <section class="card" aria-labelledby="lag"><h2 id="lag">Lag</h2>
+          <Chart lines={lags} start={range.start} end={range.end} zone={zone} format={seconds} height={150} label="Lag to score and to forward, p99" sync="overview" onZoom={zoom} />
+          <Legend lines={lags} /></section>
+      </div>}
+    </>
+  );
+}
+
+export function Legend({ lines }: { lines: { name: string; color: number; dashed?: boolean }[] }) {
+  return <ul class="legend">{lines.map((l) => <li key={l.name}><i class={`swatch k${l.color % 8}`} />{l.name}</li>)}</ul>;
+}

@@ -1,0 +1,146 @@
+import { useMemo } from "preact/hooks";
+import { update, useAddress } from "../address";
+import { query, type Anomaly, type History, type ServiceSummary } from "../api";
+import { Chart, COLORS, type Line } from "../chart";
+import { count, title, unitOf } from "../format";
+import { isCounter, scored, thinned } from "../history";
+import { useBeat, useLoad } from "../load";
+import { useLive } from "../live";
+import { Badge, Empty, Link, RangePicker, sinceOf, State, useSeen, When } from "../parts";
+import { rangeOf, useZone, zoom } from "../time";
+
+type Metric = { metric: string; series: number; signal: string };
+type Service = ServiceSummary & { metric_list: Metric[]; anomalies: Anomaly[] };
+
+const SIGNALS = ["traffic", "errors", "latency", "saturation"] as const;
+
+function Strip({ anomalies, start, end }: { anomalies: Anomaly[]; start: number; end: number }) {
+  const x = (t: number) => Math.max(0, Math.min(100, ((t - start) / (end - start)) * 100));
+  return (
+    <svg class="strip" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
+      {anomalies.filter((a) => (a.ended ?? end) >= start && sinceOf(a) <= end).map((a) => {
+        const from = x(sinceOf(a)), to = x(a.ended !== null ? Math.max(a.ended, a.time) : end);
+        return <rect key={a.id} class={a.severity} x={from} y={0} width={Math.max(0.7, to - from)} height={10} />;
+      })}
+    </svg>
+  );
+}
+
+export function Services() {
+  const beat = useBeat(10);
+  const live = useLive();
+  const { search } = useAddress();
+  const words = (search.get("q") ?? "").toLowerCase();
+  const order = search.get("sort") ?? "health";
+  const range = rangeOf(search);
+  const found = useLoad<ServiceSummary[]>("/api/v1/services", beat);
+  const anomalies = useLoad<Anomaly[]>(query("/api/v1/anomalies", { since: search.get("from") ?? "-6h", limit: 5000 }), live.anomalies.version);
+  const by = useMemo(() => {
+    const map = new Map<string, Anomaly[]>();
+    for (const a of anomalies.data ?? []) for (const key of ["service", "service_name", "service.name", "job"]) {
+      const value = a.series[key];
+      if (value) { const name = value.slice(value.lastIndexOf("/") + 1); map.set(name, [...(map.get(name) ?? []), a]); break; }
+    }
+    return map;
+  }, [anomalies.data]);
+  return (
+    <>
+      <div class="head"><h1>Services</h1><RangePicker /></div>
+      <div class="tools">
+        <label>Containing <input type="search" value={search.get("q") ?? ""} onInput={(e) => update({ q: e.currentTarget.value || undefined })} /></label>
+        <label>Order <select value={order} onChange={(e) => update({ sort: e.currentTarget.value === "health" ? undefined : e.currentTarget.value })}>
+          <option value="health">what is wrong first</option><option value="name">name</option><option value="series">series</option></select></label>
+      </div>
+      <State of={found} what="services">{(all) => {
+        const list = all.filter((s) => s.name.toLowerCase().includes(words)).sort((a, b) =>
+          order === "name" ? a.name.localeCompare(b.name) : order === "series" ? b.series - a.series : b.open - a.open || a.name.localeCompare(b.name));
+        if (!list.length) return <Empty><p>{all.length ? "No service has this in its name." : "No service yet. A service is what a series names as service.name or job; send metrics to port 4317 or 4318."}</p></Empty>;
+        return <section class="card"><ul class="services">{list.map((s) => (
+          <li key={s.name}><Link to={["services", s.name]}>
+            <span class={`dot ${s.open ? (s.worst === "critical" || s.worst === "high" ? "bad" : "warn") : "good"}`} role="img" aria-label={s.open ? `${s.open} open anomalies` : "healthy"} />
+            <b>{s.name}</b>
+            <span class="rest">{count(s.series)} series, {s.metrics} metrics</span>
+            <Strip anomalies={by.get(s.name) ?? []} start={range.relative && !search.get("from") ? range.end - 6 * 3600 : range.start} end={range.end} />
+            <span>{s.open ? <><Badge severity={s.worst} /> {s.open} open</> : s.recent ? `${s.recent} ended` : "quiet"}</span>
+          </Link></li>))}</ul></section>;
+      }}</State>
+    </>
+  );
+}
+
+export function ServicePage({ name }: { name: string }) {
+  const live = useLive();
+  const beat = useBeat(30);
+  const found = useLoad<Service>(`/api/v1/services/${encodeURIComponent(name)}`, `${live.anomalies.version} ${beat}`);
+  return (
+    <>
+      <div class="head"><h1>{name}</h1><RangePicker /></div>
+      <State of={found} what="the service">{(s) => {
+        const open = s.anomalies.filter((a) => a.state === "firing");
+        return <>
+          <p class={`verdict ${open.length ? "warn" : "good"}`} role="status">{open.length ? `${open.length} of its series are away from normal.` : "Every series is within its normal range."} {count(s.series)} series{s.hosts.length ? ` from ${s.hosts.length} ${s.hosts.length === 1 ? "instance" : "instances"}` : ""}.</p>
+          <section class="card" aria-labelledby="an"><h2 id="an">Anomalies of the last six hours</h2>
+            {s.anomalies.length === 0 ? <Empty><p>None.</p></Empty> : <ul class="rows">{s.anomalies.slice(0, 12).map((a) => (
+              <li key={a.id}><Link to={["anomalies", a.id]}><Badge severity={a.severity} state={a.state} /><b>{a.series.__name__}</b><span class="why">{a.reasons[0]}</span><span>{a.state === "firing" ? "open" : "ended"} <When time={a.time} /></span></Link></li>))}</ul>}
+          </section>
+          <div class="signals">{SIGNALS.map((signal) => {
+            const metrics = choose(signal, s.metric_list);
+            return metrics.length > 0 && <section key={signal} aria-label={signal}><h2>{signal[0]!.toUpperCase() + signal.slice(1)}</h2>
+              {metrics.slice(0, 3).map((m) => <Signal key={m} metric={m} service={s} mean={signal === "latency" && m.endsWith("_sum")} beat={beat} />)}</section>;
+          })}</div>
+          <section class="card" aria-labelledby="me"><h2 id="me">All metrics</h2>
+            <table><thead><tr><th scope="col">Metric</th><th scope="col">Signal</th><th scope="col" class="number">Series</th></tr></thead>
+              <tbody>{s.metric_list.map((m) => <tr key={m.metric}><td class="breaks"><Link to={["explore"]} search={{ m: matchOf(m.metric, name) }}>{m.metric}</Link></td><td>{m.signal}</td><td class="number">{m.series}</td></tr>)}</tbody></table>
+          </section>
+        </>;
+      }}</State>
+    </>
+  );
+}
+
+/** A histogram of durations is its traffic (count) and its latency (sum divided by count). */
+function choose(signal: string, metrics: Metric[]): string[] {
+  const names = metrics.map((m) => m.metric).filter((m) => !m.endsWith("_bucket"));
+  const durations = names.filter((m) => /(duration|latency).*_count$/.test(m));
+  if (signal === "latency") return names.filter((m) => /(duration|latency)/.test(m) && !m.endsWith("_count"));
+  const own = metrics.filter((m) => m.signal === signal && !m.metric.endsWith("_bucket")).map((m) => m.metric).filter((m) => !/(duration|latency)/.test(m));
+  return signal === "traffic" ? [...new Set([...own, ...durations])] : own;
+}
+
+const matchOf = (metric: string, service: string): string => {
+  const value = `(.*/)?${service.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")}`;
+  return `${metric}{job=~${JSON.stringify(value)}}`;
+};
+
+function Signal({ metric, service, mean, beat }: { metric: string; service: Service; mean: boolean; beat: number }) {
+  const [ref, seen] = useSeen<HTMLDivElement>();
+  const zone = useZone();
+  const { search } = useAddress();
+  const frame = useMemo(() => rangeOf(search), [search.get("from"), search.get("to"), beat]);
+  const span = { start: frame.start.toFixed(0), end: frame.end.toFixed(0), limit: 20 };
+  const found = useLoad<History>(seen ? query("/api/v1/history", { match: matchOf(metric, service.name), ...span }) : "");
+  const counts = useLoad<History>(seen && mean ? query("/api/v1/history", { match: matchOf(metric.replace(/_sum$/, "_count"), service.name), ...span }) : "");
+  const unit = useMemo(() => { const u = unitOf(metric); return isCounter({ __name__: metric }) && !mean ? (v: number) => `${u(v)}/s` : u; }, [metric, mean]);
+  const lines: Line[] = useMemo(() => {
+    const key = (labels: Record<string, string>) => JSON.stringify({ ...labels, __name__: "" }, Object.keys(labels).sort());
+    const by = new Map((counts.data?.series ?? []).map((s) => [key(s.labels), scored(s)]));
+    return (found.data?.series ?? []).map((raw, i) => {
+      let s = scored(raw);
+      const per = by.get(key(raw.labels));
+      if (mean && per) {
+        const at = new Map(per.times.map((t, k) => [t, per.values[k] ?? null]));
+        s = { ...s, values: s.values.map((v, k) => { const n = at.get(s.times[k]!); return v === null || !n ? null : v / n; }), lower: [], upper: [], expected: [] };
+      }
+      s = thinned(s, 1500);
+      const { rest } = title(Object.fromEntries(Object.entries(raw.labels).filter(([k]) => !["job", "otel_scope_name", "service_name"].includes(k))));
+      return { name: rest || metric, color: i % COLORS, times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score };
+    });
+  }, [found.data, counts.data, mean]);
+  return (
+    <div ref={ref} class="card">
+      <h3><Link to={["explore"]} search={{ m: matchOf(metric, service.name) }}>{mean ? metric.replace(/_sum$/, "") : metric}</Link> {mean && <small>mean</small>}</h3>
+      <State of={found} what="samples">{() => lines.length === 0 ? <Empty><p>No samples in this time range.</p></Empty>
+        : <Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={unit} height={150} label={`${metric} of ${service.name}`} sync="service" onZoom={zoom} />}</State>
+    </div>
+  );
+}

@@ -1,0 +1,85 @@
+import { useState } from "preact/hooks";
+import { ApiError, request, type Setting } from "../api";
+import { bytes, count, seconds } from "../format";
+import { useLive } from "../live";
+import { useLoad } from "../load";
+import { Empty, Loading, State } from "../parts";
+
+const WHY: Record<string, string> = {
+  late: "older than the newest point of their series", repeated: "same time as the newest point of their series",
+  skipped: "kinds that have no baseline", max_series: "new series over the limit ingest.max_series",
+};
+
+function Stage({ name, rate, lines, tone = "" }: { name: string; rate?: string; lines: string[]; tone?: string }) {
+  return <li class={`stage ${tone}`}><b>{name}</b>{rate && <span class="big">{rate}</span>}{lines.map((l) => <span key={l}>{l}</span>)}</li>;
+}
+
+export function StatusPage() {
+  const live = useLive();
+  const { status, rates } = live;
+  const settings = useLoad<Record<string, Record<string, Setting>>>("/api/v1/configuration");
+  const [changed, only] = useState(false);
+  const [said, say] = useState("");
+  const [find, look] = useState("");
+  const reload = () => {
+    say("Reading the configuration…");
+    request<{ reloaded: string[] }>("/-/reload", { method: "POST" }).then(
+      (done) => say(`Read again: ${done.reloaded.join(", ")}. Other sections change with a restart.`),
+      (error: ApiError) => say(`Nothing was changed: ${error.message}`),
+    );
+  };
+  const f = status?.forwarding;
+  const lost = Object.entries(status?.dropped_points ?? {});
+  const unscored = Object.entries(status?.not_scored_points ?? {});
+  return (
+    <>
+      <div class="head"><h1>Status and settings</h1></div>
+      <section class="card" aria-labelledby="pipe">
+        <h2 id="pipe">Pipeline</h2>
+        {!status ? (live.connected ? <p class="state failed" role="alert">{live.problem || "The data plane has not answered yet."}</p> : <Loading what="status" />) : <>
+          {status.problem && <p class="verdict bad" role="alert">{status.problem}</p>}
+          <ol class="pipeline">
+            <Stage name="Receive" rate={`${count(rates.accepted)}/s`} lines={["OTLP and remote write", `${count(status.accepted_points)} accepted`]} />
+            <Stage name="Log" rate={status.log ? bytes(status.log.bytes) : undefined} lines={[status.log ? `of ${bytes(status.log.limit_bytes)}` : "", `${count(status.active_series)} active series`]} />
+            <Stage name="Score" rate={`${count(rates.scored)}/s`} lines={[`p50 ${seconds(status.lag_seconds.score_p50)}, p99 ${seconds(status.lag_seconds.score_p99)}`, `${count(status.unscored_backlog_points ?? 0)} waiting`]} />
+            {f ? <Stage name="Forward" tone={f.connected ? "" : "bad"} rate={`${count(rates.forwarded)}/s`} lines={[f.connected ? `p50 ${seconds(status.lag_seconds.forward_p50)}, p99 ${seconds(status.lag_seconds.forward_p99)}` : f.last_error || "not connected", `${count(status.pending_forward_points)} waiting, ${f.encoding}`]} />
+              : <Stage name="Forward" lines={["No VictoriaMetrics configured", "Set victoriametrics.url"]} />}
+            <Stage name="Alert" rate={String(live.alerts.alerts)} lines={[`${live.alerts.groups} groups`, `${live.anomalies.open} open anomalies`]} />
+          </ol>
+          <dl class="facts">
+            <div><dt>Version</dt><dd>{status.version}</dd></div>
+            <div><dt>Data plane up for</dt><dd>{seconds(status.uptime_seconds)}</dd></div>
+            {f && <div><dt>Scores written back</dt><dd>{count(f.scores_forwarded)}</dd></div>}
+            {f && <div><dt>Set aside as unacceptable</dt><dd>{f.dead_letter_blocks} blocks</dd></div>}
+          </dl>
+        </>}
+      </section>
+      {status && <section class="card" aria-labelledby="drops">
+        <h2 id="drops">Dropped and not scored</h2>
+        {lost.length + unscored.filter(([, n]) => n > 0).length === 0
+          ? <Empty><p>Nothing was dropped after it was accepted, and every point was scored.</p></Empty>
+          : <table><thead><tr><th scope="col">What</th><th scope="col">Reason</th><th scope="col" class="number">Points</th></tr></thead><tbody>
+            {lost.map(([k, n]) => <tr key={k}><td>dropped</td><td>{k.replaceAll("_", " ")}{WHY[k] && <small> {WHY[k]}</small>}</td><td class="number">{n.toLocaleString()}</td></tr>)}
+            {unscored.filter(([, n]) => n > 0).map(([k, n]) => <tr key={`n${k}`}><td>forwarded, not scored</td><td>{k}{WHY[k] && <small> {WHY[k]}</small>}</td><td class="number">{n.toLocaleString()}</td></tr>)}
+          </tbody></table>}
+      </section>}
+      <section class="card" aria-labelledby="conf">
+        <h2 id="conf">Active configuration</h2>
+        <div class="tools">
+          <label>Containing <input type="search" value={find} onInput={(e) => look(e.currentTarget.value)} placeholder="key, value or source" /></label>
+          <label><input type="checkbox" checked={changed} onChange={(e) => only(e.currentTarget.checked)} /> Only what is not default</label>
+          <button type="button" onClick={reload}>Read the configuration again</button>
+          <span role="status">{said}</span>
+        </div>
+        <State of={settings} what="the configuration">{(sections) => {
+          const rows = Object.entries(sections).flatMap(([section, keys]) => Object.entries(keys).map(([key, { value, source }]) =>
+            ({ key: `${section}.${key}`, value: Array.isArray(value) || (value && typeof value === "object") ? JSON.stringify(value) : String(value), source })))
+            .filter((r) => (!changed || r.source !== "default") && `${r.key} ${r.value} ${r.source}`.toLowerCase().includes(find.toLowerCase()));
+          return rows.length === 0 ? <Empty><p>No setting fits.</p></Empty>
+            : <div class="scroll" tabIndex={0} role="region" aria-label="Settings"><table><thead><tr><th scope="col">Key</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
+              <tbody>{rows.map((r) => <tr key={r.key}><th scope="row"><code>{r.key}</code></th><td class="breaks">{r.value === "" ? <span class="rest">empty</span> : r.value}</td><td>{r.source}</td></tr>)}</tbody></table></div>;
+        }}</State>
+      </section>
+    </>
+  );
+}

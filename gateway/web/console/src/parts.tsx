@@ -1,0 +1,156 @@
+// Small pieces that every page shares.
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { href, update, useAddress } from "./address";
+import { selector, serviceOf, type Anomaly, type HistorySeries, type Labels, type Severity } from "./api";
+import { ago, clockTime, title } from "./format";
+import { carried, DEFAULT_RANGE, RANGES, setZone, useZone } from "./time";
+
+export function Loading({ what }: { what: string }) {
+  return <p class="state" role="status"><span class="spin" aria-hidden="true" /> Loading {what}…</p>;
+}
+
+export function Failed({ error, again }: { error: string; again?: () => void }) {
+  return (
+    <div class="state failed" role="alert">
+      <p>{error}</p>
+      {again && <button type="button" onClick={again}>Try again</button>}
+    </div>
+  );
+}
+
+export function Empty({ children }: { children: ComponentChildren }) {
+  return <div class="state empty">{children}</div>;
+}
+
+/** Loading, failed, empty or the data: the four states of everything that is asked for. */
+export function State<T>({ of, what, children }: {
+  of: { data: T | null; error: string; again: () => void }; what: string; children: (data: T) => ComponentChildren;
+}) {
+  if (of.data === null) return of.error ? <Failed error={of.error} again={of.again} /> : <Loading what={what} />;
+  return <>{of.error && <Failed error={`Shown is older data: ${of.error}`} again={of.again} />}{children(of.data)}</>;
+}
+
+export function Badge({ severity, state }: { severity: Severity | string; state?: string }) {
+  return <span class={`badge ${severity} ${state ?? ""}`}>{severity}</span>;
+}
+
+export function Name({ labels, short = false }: { labels: Labels; short?: boolean }) {
+  const { metric, rest } = title(labels);
+  const service = serviceOf(labels);
+  return (
+    <span class="name">
+      <b>{metric}</b>{" "}
+      <span class="rest">{short && service ? service : rest}</span>
+    </span>
+  );
+}
+
+export function When({ time }: { time: number }) {
+  const zone = useZone();
+  return <time dateTime={new Date(time * 1000).toISOString()} title={clockTime(time, zone, true)}>{ago(time)}</time>;
+}
+
+export function Link({ to, search, class: className, children, label }: {
+  to: string[]; search?: Record<string, string | undefined>; class?: string; children: ComponentChildren; label?: string;
+}) {
+  return <a href={href(to, { ...carried(), ...search })} class={className} aria-label={label}>{children}</a>;
+}
+
+export const exploreSearch = (labels: Labels): Record<string, string> => ({ m: selector(labels) });
+
+export function Tile({ name, value, note, tone = "" }: {
+  name: string; value: ComponentChildren; note?: ComponentChildren; tone?: string;
+}) {
+  return <div class={`tile ${tone}`}><dt>{name}</dt><dd>{value}{note && <small>{note}</small>}</dd></div>;
+}
+
+export function RangePicker() {
+  const { search } = useAddress();
+  const zone = useZone();
+  const from = search.get("from") ?? DEFAULT_RANGE;
+  const fixed = !from.startsWith("-");
+  return (
+    <div class="range">
+      <label>
+        <span class="hidden">Time range</span>
+        <select value={fixed ? "fixed" : from}
+          onChange={(e) => { const v = e.currentTarget.value; if (v !== "fixed") update({ from: v === DEFAULT_RANGE ? undefined : v, to: undefined }, false); }}>
+          {fixed && (
+            <option value="fixed">
+              {clockTime(Number(from), zone)} – {clockTime(Number(search.get("to")), zone)}
+            </option>
+          )}
+          {RANGES.map(([value, text]) => <option key={value} value={value}>Last {text}</option>)}
+        </select>
+      </label>
+      {fixed && <button type="button" onClick={() => update({ from: undefined, to: undefined }, false)}>Back to now</button>}
+      <button type="button" aria-pressed={zone === "utc"} onClick={() => setZone(zone === "utc" ? "local" : "utc")}
+        title="Show times in UTC or in this browser's time zone">{zone === "utc" ? "UTC" : "Local time"}</button>
+    </div>
+  );
+}
+
+/** Calls back when the element first comes near the screen. */
+export function useSeen<E extends HTMLElement>(): [preact.RefObject<E>, boolean] {
+  const ref = useRef<E>(null);
+  const [seen, set] = useState(false);
+  useEffect(() => {
+    if (seen || !ref.current) return;
+    const observer = new IntersectionObserver((entries) => { if (entries.some((e) => e.isIntersecting)) set(true); }, { rootMargin: "150px" });
+    observer.observe(ref.current);
+    return () => observer.disconnect();
+  }, [seen]);
+  return [ref, seen];
+}
+
+/** A line without axes: values, with its band where there is one. Purely a picture; the words stand beside it. */
+export function Spark({ series, width = 160, height = 36, mark }: {
+  series: Pick<HistorySeries, "times" | "values"> & Partial<HistorySeries>; width?: number; height?: number; mark?: [number, number];
+}) {
+  const { times, values } = series;
+  const lower = series.lower ?? [];
+  const upper = series.upper ?? [];
+  if (times.length < 2) return <svg class="spark" width={width} height={height} aria-hidden="true" />;
+  let low = Infinity, high = -Infinity;
+  for (const list of [values, lower, upper]) for (const v of list) if (v !== null && v !== undefined) { if (v < low) low = v; if (v > high) high = v; }
+  if (!Number.isFinite(low)) return <svg class="spark" width={width} height={height} aria-hidden="true" />;
+  const t0 = times[0]!, t1 = times[times.length - 1]!;
+  const x = (t: number) => ((t - t0) / (t1 - t0 || 1)) * (width - 2) + 1;
+  const y = (v: number) => height - 3 - ((v - low) / (high - low || 1)) * (height - 6);
+  let line = "", pen = false;
+  for (let i = 0; i < times.length; i++) {
+    const v = values[i];
+    if (v === null || v === undefined) { pen = false; continue; }
+    line += `${pen ? "L" : "M"}${x(times[i]!).toFixed(1)} ${y(v).toFixed(1)}`;
+    pen = true;
+  }
+  const top: string[] = [], bottom: string[] = [];
+  for (let i = 0; i < times.length; i++) {
+    const l = lower[i], u = upper[i];
+    if (l === null || l === undefined || u === null || u === undefined) continue;
+    top.push(`${x(times[i]!).toFixed(1)} ${y(u).toFixed(1)}`);
+    bottom.unshift(`${x(times[i]!).toFixed(1)} ${y(l).toFixed(1)}`);
+  }
+  const from = mark ? Math.max(1, x(mark[0])) : 0;
+  const to = mark ? Math.min(width - 1, x(mark[1])) : 0;
+  return (
+    <svg class="spark" width={width} height={height} viewBox={`0 0 ${width} ${height}`} aria-hidden="true">
+      {mark && to > 0 && <rect class="mark" x={from} y={0} width={Math.max(2, to - from)} height={height} />}
+      {top.length > 1 && <path class="band" d={`M${top.join("L")}L${bottom.join("L")}Z`} />}
+      <path class="line" d={line} />
+    </svg>
+  );
+}
+
+export function CopyButton({ text, children }: { text: string; children: ComponentChildren }) {
+  const [said, set] = useState("");
+  return (
+    <button type="button" onClick={() => {
+      navigator.clipboard.writeText(text).then(() => set("Copied"), () => set("Copying was refused")).then(() => setTimeout(set, 1500, ""));
+    }}><span aria-live="polite">{said || children}</span></button>
+  );
+}
+
+export const sinceOf = (a: Anomaly): number => (a.ended !== null && a.ended < a.time ? a.ended : a.time);

@@ -1,0 +1,155 @@
+"""Services and their golden signals, read from the names of the series they send.
+
+A service is what a series names as one (labels `service`, `service_name`, `service.name`, `job`, in this order). Its
+signals are the metrics that by the conventions of OpenTelemetry and Prometheus carry traffic, errors, latency and
+saturation; nothing is configured. What is shown of each is its history and its open anomalies, both from their own
+interfaces.
+
+Sources: "Monitoring Distributed Systems" (Site Reliability Engineering, 2016) for the four signals; OpenTelemetry
+semantic conventions for HTTP, RPC, database and process metrics for the names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from gateway.errors import NotFound
+from gateway.telemetry.anomaly import SEVERITIES, Anomaly
+from gateway.web.events import AnomalySource
+from gateway.web.series_search import SeriesCatalog
+
+SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
+HOST_LABELS: Final = ("host_name", "host.name", "instance", "service_instance_id")
+RECENT_SECONDS: Final = 6 * 3600.0
+_SIGNALS: Final = (
+    ("errors", re.compile(r"error|fail|exception|reject|timeouts?_total|dropped", re.IGNORECASE)),
+    ("latency", re.compile(r"(duration|latency|response_time|lag)\b|duration_|latency_|_lag_", re.IGNORECASE)),
+    (
+        "saturation",
+        re.compile(
+            r"utili[sz]ation|usage|queue|pending|pool|connections|memory|cpu|backlog|threads|limit|saturation",
+            re.IGNORECASE,
+        ),
+    ),
+    ("traffic", re.compile(r"request|_total$|_count$|calls|messages|orders|operations|active", re.IGNORECASE)),
+)
+"""First match wins; a histogram of durations also tells traffic by its count."""
+
+
+def service_of(labels: Mapping[str, str]) -> str:
+    """The service a series belongs to, without its namespace; empty for none."""
+    found = next((labels[name] for name in SERVICE_LABELS if labels.get(name)), "")
+    return found.rsplit("/", 1)[-1]
+
+
+def signal_of(metric: str) -> str:
+    """traffic, errors, latency, saturation, or empty."""
+    return next((signal for signal, names in _SIGNALS if names.search(metric)), "")
+
+
+@dataclass(slots=True)
+class _Service:
+    series: int = 0
+    metrics: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    hosts: set[str] = field(default_factory=set)
+
+
+class Services:
+    """Serves /api/v1/services and /api/v1/services/{name}."""
+
+    def __init__(self, catalog: SeriesCatalog, anomalies: AnomalySource) -> None:
+        self._catalog = catalog
+        self._anomalies = anomalies
+        self._known: dict[str, _Service] = {}
+        self._version = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        """The two addresses."""
+        return [
+            web.get("/api/v1/services", self.overview),
+            web.get("/api/v1/services/{name}", self.one),
+        ]
+
+    async def overview(self, _: web.Request) -> web.Response:
+        """Every service: counts of series and anomalies, the worst open severity, metrics by signal."""
+        services = await self._services()
+        by_service = self._anomalies_by_service()
+        found = [_summary(name, service, by_service.get(name, [])) for name, service in services.items()]
+        found.sort(key=lambda s: (-s["open"], s["name"]))
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    async def one(self, request: web.Request) -> web.Response:
+        """One service: its summary, each metric with its number of series and signal, its recent anomalies."""
+        name = request.match_info["name"]
+        service = (await self._services()).get(name)
+        if service is None:
+            raise NotFound(f"no service {name!r} sends series now")
+        anomalies = self._anomalies_by_service().get(name, [])
+        body = _summary(name, service, anomalies) | {
+            "metric_list": [
+                {"metric": metric, "series": count, "signal": signal_of(metric)}
+                for metric, count in sorted(service.metrics.items())
+            ],
+            "anomalies": anomalies[:200],
+        }
+        return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+
+    async def _services(self) -> dict[str, _Service]:
+        entries = await self._catalog.entries()
+        if self._version != self._catalog.version:
+            self._known = await asyncio.to_thread(collect, (entry.labels for entry in entries))
+            self._version = self._catalog.version
+        return self._known
+
+    def _anomalies_by_service(self) -> dict[str, list[Anomaly]]:
+        found: dict[str, list[Anomaly]] = defaultdict(list)
+        for anomaly in self._anomalies.newest(since=time.time() - RECENT_SECONDS, limit=10_000):
+            found[service_of(anomaly.series)].append(anomaly)
+        return found
+
+
+def collect(series: Iterable[Mapping[str, str]]) -> dict[str, _Service]:
+    """Services by name; series that name none are left out."""
+    services: dict[str, _Service] = {}
+    for labels in series:
+        name = service_of(labels)
+        if not name:
+            continue
+        service = services.setdefault(name, _Service())
+        service.series += 1
+        service.metrics[labels.get("__name__", "")] += 1
+        host = next((labels[label] for label in HOST_LABELS if labels.get(label)), "")
+        if host:
+            service.hosts.add(host)
+    return services
+
+
+def _summary(name: str, service: _Service, anomalies: list[Anomaly]) -> dict[str, Any]:
+    signals: dict[str, list[str]] = defaultdict(list)
+    for metric in sorted(service.metrics):
+        if metric.endswith("_bucket"):
+            continue
+        signal = signal_of(metric)
+        if signal:
+            signals[signal].append(metric)
+    firing = [a for a in anomalies if a.state == "firing"]
+    return {
+        "name": name,
+        "series": service.series,
+        "metrics": len(service.metrics),
+        "hosts": sorted(service.hosts)[:20],
+        "open": len(firing),
+        "recent": len(anomalies),
+        "worst": max((a.severity for a in firing), key=SEVERITIES.index, default="none"),
+        "last": max((a.time for a in anomalies), default=None),
+        "signals": signals,
+    }
