@@ -11,7 +11,7 @@ import heapq
 import random
 import uuid
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -34,6 +34,18 @@ LOG_RETENTION: Final = 5 * 86400 * SECOND
 """Notification log entries without firing alerts are kept this long."""
 
 
+class Timer(Protocol):
+    """Another part with moments of its own, run by the engine's tick."""
+
+    def next_due(self) -> int:
+        """When `tick` has something to do, or NEVER."""
+        ...
+
+    def tick(self, now: int) -> None:
+        """Runs what is due."""
+        ...
+
+
 class Engine:
     """See the head of the file. Not thread-safe; owned by one loop."""
 
@@ -50,6 +62,11 @@ class Engine:
         self.groups: dict[str, Group] = {}
         self.membership: dict[str, set[str]] = {}
         """Fingerprint → ids of the groups that hold the alert."""
+        self.receivers_of: dict[str, tuple[str, ...]] = {}
+        """Fingerprint → names of the receivers of those groups, sorted; equal tuples are one object."""
+        self.population = 0
+        """Grows whenever an alert becomes known or is forgotten."""
+        self._receiver_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.log = NotificationLog(self.journal)
         self.outbox = Outbox(self.journal)
         self.silences = Silences(self.journal, new_id)
@@ -62,6 +79,11 @@ class Engine:
         """A line to put into the notification."""
         self.watchers: list[Callable[[str, Alert, int], None]] = []
         """Told of every alert that begins ("firing") or ends ("ended")."""
+        self.after_flush: Callable[[Group, list[Alert], int], None] = lambda _group, _passing, _now: None
+        """Told after every flush which members passed the stages."""
+        self.also_informed: Callable[[Group], tuple[str, ...]] = lambda _group: ()
+        """Receivers beside the route's own that hear of a group."""
+        self.extra_timers: list[Timer] = []
         self._announced: set[str] = set()
         self._timers: list[tuple[int, int, str, str]] = []
         self._timer_count = 0
@@ -147,6 +169,8 @@ class Engine:
         self.journal.event(now, "reloaded")
 
     def _regroup(self, records: dict[str, GroupRecord], now: int) -> None:
+        self.population += 1
+        self.receivers_of = {}
         for alert in self.alerts.values():
             self.inhibitor.take(alert)
         for alert in list(self.alerts.values()):
@@ -161,6 +185,7 @@ class Engine:
             alert = combine(old, reported)
             if old is None and not alert.active(now):
                 continue  # an end of something nobody knew of: there is nothing to tell
+            self.population += old is None
             self.alerts[alert.fingerprint] = alert
             self.journal.put(ALERT, alert.fingerprint, alert)
             self.inhibitor.take(alert)
@@ -208,6 +233,7 @@ class Engine:
                 group = self._new_group(name, key, route, labels, records.get(name), now)
             if alert.fingerprint not in group.members:
                 self.membership.setdefault(alert.fingerprint, set()).add(name)
+                self._note_receivers(alert.fingerprint)
                 if alert.active(now) and not records:
                     self.journal.event(
                         now,
@@ -221,6 +247,10 @@ class Engine:
             group.members[alert.fingerprint] = alert
             if not group.flushed and alert.starts + route.group_wait < now and group.next_flush > now:
                 self._schedule(group, now)
+
+    def _note_receivers(self, fingerprint: str) -> None:
+        names = tuple(sorted({self.groups[name].route.receiver for name in self.membership[fingerprint]}))
+        self.receivers_of[fingerprint] = self._receiver_sets.setdefault(names, names)
 
     def _new_group(
         self, name: str, key: str, route: Route, labels: dict[str, str], record: GroupRecord | None, now: int
@@ -244,7 +274,8 @@ class Engine:
     def next_due(self) -> int:
         """When `tick` has something to do at the latest."""
         first = self._timers[0][0] if self._timers else NEVER
-        return min(first, self._next_sweep, min(self._silence_ends.values(), default=NEVER))
+        others = min((timer.next_due() for timer in self.extra_timers), default=NEVER)
+        return min(first, others, self._next_sweep, min(self._silence_ends.values(), default=NEVER))
 
     def tick(self, now: int, limit: int = 1_000_000) -> int:
         """Runs what is due, at most `limit` flushes; gives their number."""
@@ -255,6 +286,8 @@ class Engine:
             if group is not None and group.next_flush == due:
                 ran += 1
                 self._flush(group, now)
+        for timer in self.extra_timers:
+            timer.tick(now)
         ended = [silence_id for silence_id, ends in self._silence_ends.items() if ends <= now]
         if ended:
             for silence_id in ended:
@@ -267,6 +300,7 @@ class Engine:
     def _sweep(self, now: int) -> None:
         self._next_sweep = now + SWEEP_SECONDS * SECOND
         for group in [group for group in self.groups.values() if not group.members]:
+            self.after_flush(group, [], now)
             del self.groups[group.id]
             self.journal.drop(GROUP, group.id)
         self.log.prune(now - LOG_RETENTION)
@@ -276,6 +310,7 @@ class Engine:
         group.flushed, group.last_flush, group.failed, group.leaving = True, now, False, {}
         self._schedule(group, now + group.route.group_interval)
         if not group.members:
+            self.after_flush(group, [], now)
             return
         members = sorted(group.members.values(), key=sort_key)
         for alert in members:
@@ -284,7 +319,7 @@ class Engine:
         verdict = judge((*self._stages, *self.extra_stages), group.route, members, now)
         self._note_muting(group, verdict.muted, now)
         told_firing: set[str] = set()
-        for integration in self.configuration.receivers[group.route.receiver]:
+        for integration in self.integrations_of(group):
             entry = self.log.get(group.key, integration.key)
             if entry is not None:
                 told_firing.update(entry.believed)
@@ -294,9 +329,30 @@ class Engine:
             for alert in members
             if not alert.active(now) and not (alert.fingerprint in verdict.muted and alert.fingerprint in told_firing)
         }
-        for integration in self.configuration.receivers[group.route.receiver]:
+        for integration in self.integrations_of(group):
             self._decide(group, integration, verdict.passing, now)
         self._settle(group)
+        self.after_flush(group, verdict.passing, now)
+
+    def integrations_of(self, group: Group) -> list[Integration]:
+        """Ways out of the group's receiver, and of those that an escalation told."""
+        names = dict.fromkeys((group.route.receiver, *self.also_informed(group)))
+        return [integration for name in names for integration in self.configuration.receivers[name]]
+
+    def unmuted_firing(self, group: Group, now: int) -> list[Alert]:
+        """Members that fire and that no stage mutes now."""
+        firing = [alert for alert in sorted(group.members.values(), key=sort_key) if alert.active(now)]
+        return judge((*self._stages, *self.extra_stages), group.route, firing, now).passing
+
+    def tell_now(self, group: Group, receivers: list[str], now: int) -> None:
+        """Tells these receivers of what fires in the group, even if they were told before."""
+        firing = self.unmuted_firing(group, now)
+        for name in receivers:
+            for integration in self.configuration.receivers.get(name, ()):
+                entry = self.log.get(group.key, integration.key)
+                if entry is not None:
+                    self.log.forget_firing(entry, {alert.fingerprint for alert in firing})
+                self._decide(group, integration, firing, now)
 
     def _note_muting(self, group: Group, muted: dict[str, str], now: int) -> None:
         for fingerprint, reason in muted.items():
@@ -346,7 +402,7 @@ class Engine:
         notification = Notification(
             id=self._new_id(),
             group_key=group.key,
-            receiver=group.route.receiver,
+            receiver=integration.receiver,
             group_labels=group.labels,
             alerts=told,
             at=now,
@@ -383,7 +439,7 @@ class Engine:
     def _settle(self, group: Group) -> None:
         if group.failed or not group.leaving:
             return
-        for integration in self.configuration.receivers[group.route.receiver]:
+        for integration in self.integrations_of(group):
             if self.outbox.get(group.key, integration.key) is not None:
                 return
         for fingerprint, alert in group.leaving.items():
@@ -392,12 +448,16 @@ class Engine:
                 holders = self.membership.get(fingerprint)
                 if holders is not None:
                     holders.discard(group.id)
-                    if not holders:
+                    if holders:
+                        self._note_receivers(fingerprint)
+                    else:
                         self._forget(alert)
         group.leaving = {}
 
     def _forget(self, alert: Alert) -> None:
         self.membership.pop(alert.fingerprint, None)
+        self.receivers_of.pop(alert.fingerprint, None)
+        self.population += 1
         self._announced.discard(alert.fingerprint)
         if self.alerts.pop(alert.fingerprint, None) is not None:
             self.journal.drop(ALERT, alert.fingerprint)
@@ -502,7 +562,7 @@ class Engine:
             }
             if not freed:
                 continue
-            for integration in self.configuration.receivers[group.route.receiver]:
+            for integration in self.integrations_of(group):
                 entry = self.log.get(group.key, integration.key)
                 if entry is not None and freed & set(entry.firing):
                     self.log.forget_firing(entry, freed)
@@ -511,7 +571,7 @@ class Engine:
         """Lets an alert count as not told, so that the next decision about its groups tells it."""
         for name in self.membership.get(alert.fingerprint, ()):
             group = self.groups[name]
-            for integration in self.configuration.receivers[group.route.receiver]:
+            for integration in self.integrations_of(group):
                 entry = self.log.get(group.key, integration.key)
                 if entry is not None and alert.fingerprint in entry.firing:
                     self.log.forget_firing(entry, {alert.fingerprint})

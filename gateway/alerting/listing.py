@@ -40,12 +40,43 @@ class Listing:
 
     def __init__(self) -> None:
         self._parts: dict[str, tuple[Alert, bytes]] = {}
+        self._plain: dict[str, tuple[Alert, tuple[str, ...], bytes]] = {}
+        self._order: list[str] = []
+        self._order_of = -1
 
     def view(self, engine: Engine, now: int) -> View:
         """A consistent picture of the engine."""
         if len(self._parts) > 2 * len(engine.alerts) + 1000:
-            self._parts = {}
+            self._parts, self._plain = {}, {}
         return View(self, engine, now)
+
+    def order(self, alerts: Mapping[str, Alert], population: int) -> list[str]:
+        """The fingerprints in order."""
+        if self._order_of != population:
+            self._order, self._order_of = sorted(alerts), population
+        return self._order
+
+    def plain(
+        self, alerts: Mapping[str, Alert], receivers: Mapping[str, tuple[str, ...]], order: list[str], view: View
+    ) -> list[bytes]:
+        """The JSON of all alerts that are active at the view's moment, none of them silenced or inhibited."""
+        known, now = self._plain, view.now
+        shown: list[bytes] = []
+        for fingerprint in order:
+            alert = alerts[fingerprint]
+            if alert.ends <= now:
+                continue
+            names = receivers.get(fingerprint, ())
+            entry = known.get(fingerprint)
+            if entry is not None and entry[0] is alert and entry[1] is names:
+                shown.append(entry[2])
+                continue
+            end = view.open_end if alert.ends == NEVER else b""
+            body = self.part(alert) + end + view.tail(names) + _FREE
+            if not end:
+                known[fingerprint] = alert, names, body
+            shown.append(body)
+        return shown
 
     def part(self, alert: Alert) -> bytes:
         """The JSON of an alert up to and without its receivers and status; open ended."""
@@ -72,10 +103,10 @@ class View:
     """The alerts of one moment."""
 
     def __init__(self, listing: Listing, engine: Engine, now: int) -> None:
-        self._listing, self._now = listing, now
-        self._alerts = list(engine.alerts.values())
-        self._holders = dict(engine.membership)
-        self._receiver_of = {group.id: group.route.receiver for group in engine.groups.values()}
+        self._listing, self.now = listing, now
+        self._alerts = dict(engine.alerts)
+        self._receivers = dict(engine.receivers_of)
+        self._population = engine.population
         self._groups = [
             (group.route, group.labels, list(group.members.values()))
             for group in engine.groups.values()
@@ -85,17 +116,19 @@ class View:
         self._inhibitor = engine.inhibitor
         self._intervals = engine.configuration.intervals
         open_end = format_moment(now + engine.configuration.resolve_timeout)
-        self._open_end = b',"endsAt":"' + open_end.encode() + b'"'
-        self._tails: dict[frozenset[str], bytes] = {}
+        self.open_end = b',"endsAt":"' + open_end.encode() + b'"'
+        self._tails: dict[tuple[str, ...], bytes] = {}
 
     def alerts(self, selection: Selection) -> bytes:
         """`GET /alerts`, sorted by fingerprint."""
-        chosen = sorted(
-            (alert.fingerprint, body)
-            for alert in self._alerts
-            if (body := self._shown(alert, selection, "")) is not None
-        )
-        return b"[" + b",".join(body for _, body in chosen) + b"]"
+        order = self._listing.order(self._alerts, self._population)
+        everything = selection.active and not selection.matchers and selection.receiver is None
+        if everything and not self._silences and not self._inhibitor.rules:
+            chosen = self._listing.plain(self._alerts, self._receivers, order, self)
+        else:
+            shown = (self._shown(self._alerts[fingerprint], selection, "") for fingerprint in order)
+            chosen = [body for body in shown if body is not None]
+        return b"".join((b"[", b",".join(chosen), b"]"))
 
     def groups(self, selection: Selection) -> bytes:
         """`GET /alerts/groups`, sorted by labels and receiver."""
@@ -103,7 +136,7 @@ class View:
         for route, labels, members in self._groups:
             if selection.receiver is not None and not selection.receiver.fullmatch(route.receiver):
                 continue
-            muted = muting_interval(route, self._intervals, self._now)
+            muted = muting_interval(route, self._intervals, self.now)
             if muted and not selection.muted:
                 continue
             bodies = [
@@ -119,31 +152,31 @@ class View:
         return b"[" + b",".join(body for _, body in shown) + b"]"
 
     def _shown(self, alert: Alert, selection: Selection, muted: str) -> bytes | None:
-        if alert.ends <= self._now:
+        if alert.ends <= self.now:
             return None
         if selection.matchers and not all_match(selection.matchers, alert.labels):
             return None
-        names = frozenset(
-            self._receiver_of[holder]
-            for holder in self._holders.get(alert.fingerprint, ())
-            if holder in self._receiver_of
-        )
+        names = self._receivers.get(alert.fingerprint, ())
         if selection.receiver is not None and not any(selection.receiver.fullmatch(name) for name in names):
             return None
         status = self._status(alert, selection, muted)
         if status is None:
             return None
+        end = self.open_end if alert.ends == NEVER else b""
+        return self._listing.part(alert) + end + self.tail(names) + status
+
+    def tail(self, names: tuple[str, ...]) -> bytes:
+        """The JSON of receivers."""
         tail = self._tails.get(names)
         if tail is None:
-            tail = b',"receivers":' + _encode([{"name": name} for name in sorted(names)]) + b","
+            tail = b',"receivers":' + _encode([{"name": name} for name in names]) + b","
             self._tails[names] = tail
-        end = self._open_end if alert.ends == NEVER else b""
-        return self._listing.part(alert) + end + tail + status
+        return tail
 
     def _status(self, alert: Alert, selection: Selection, muted: str) -> bytes | None:
         silenced = silenced_by(self._silences, alert.labels) if self._silences else []
         inhibited = (
-            self._inhibitor.inhibitors(alert.labels, alert.fingerprint, self._now) if self._inhibitor.rules else []
+            self._inhibitor.inhibitors(alert.labels, alert.fingerprint, self.now) if self._inhibitor.rules else []
         )
         if (silenced and not selection.silenced) or (inhibited and not selection.inhibited):
             return None

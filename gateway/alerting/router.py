@@ -21,16 +21,18 @@ from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
+from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
+from gateway.alerting.oncall import OnCall, load_oncall
 from gateway.alerting.people import Handling, People
 from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ANOMALY, PEOPLE, RUNTIME, Store
+from gateway.alerting.store import ANOMALY, ESCALATION, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
 from gateway.errors import NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
@@ -69,6 +71,7 @@ class AlertRouter:
         self.configuration = self._load_configuration()
         self.engine = Engine(self.configuration, external_url=external_url)
         self.people = People(self.engine)
+        self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
         self.store: Store = store or SqliteStore(state_dir / "alerting.sqlite")
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -90,6 +93,11 @@ class AlertRouter:
             configuration = built_in_configuration(self.settings.webhook_url)
         return with_extra_receivers(configuration, self.settings)
 
+    def _load_oncall(self, configuration: Configuration) -> OnCall:
+        if not self.settings.oncall_file:
+            return OnCall()
+        return load_oncall(Path(self.settings.oncall_file), set(configuration.receivers))
+
     # Life cycle
 
     async def start(self) -> None:
@@ -110,6 +118,8 @@ class AlertRouter:
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
         for _, body in self.store.records(PEOPLE):
             self.people.load(msgspec.json.decode(body, type=Handling))
+        for _, body in self.store.records(ESCALATION):
+            self.escalations.load(msgspec.json.decode(body, type=Escalation))
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
 
     async def stop(self) -> None:
@@ -152,8 +162,10 @@ class AlertRouter:
     async def reload(self) -> None:
         """Reads the configuration again; raises ConfigError and changes nothing if it cannot be used."""
         configuration = await asyncio.to_thread(self._load_configuration)
+        oncall = await asyncio.to_thread(self._load_oncall, configuration)
         await self._stop_couriers()
         self.configuration = configuration
+        self.escalations.oncall = oncall
         self.engine.reload(configuration, self.clock.time_ns())
         self._start_couriers()
         await self.commit()

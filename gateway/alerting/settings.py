@@ -57,7 +57,7 @@ class AlertingSettings(Settings, frozen=True):
     history_retention: Duration = Duration(90 * 86400)
     """Age at which recorded alert history is removed, seconds."""
     oncall_file: str = ""
-    """Path of a YAML file with teams, schedules, escalation policies and runbooks. Empty: none."""
+    """Path of a YAML file with people, schedules and escalation policies. Empty: none."""
     silence_warning: Duration = Duration(15 * 60)
     """How long before its end a silence that still mutes active alerts is announced as an alert. 0: never. Seconds."""
     storm_threshold: int = 500

@@ -6,6 +6,7 @@
     POST /api/v1/alerts/{fingerprint}/snooze          {"by", "duration": "30m", "note"?}
     POST /api/v1/alerts/{fingerprint}/resolve         {"by", "note"?}
     POST /api/v1/alerts/{fingerprint}/comments        {"by", "text"}
+    GET  /api/v1/oncall
     GET  /api/v1/notifications?integration=&limit=
 
 Errors of the tree are answered by the application's middleware.
@@ -44,6 +45,7 @@ def register_routes(app: web.Application, router: AlertRouter, prefix: str = "")
     for name in ("acknowledge", "unacknowledge", "snooze", "resolve", "comments"):
         app.router.add_post(f"{one}/{name}", getattr(api, name))
     app.router.add_get(f"{prefix}/api/v1/notifications", api.notifications)
+    app.router.add_get(f"{prefix}/api/v1/oncall", api.oncall)
 
 
 class AlertingApi:
@@ -89,6 +91,13 @@ class AlertingApi:
         said = await _said(request)
         await self._router.comment(request.match_info["fingerprint"], said.by, said.text)
         return _json({"by": said.by})
+
+    async def oncall(self, _request: web.Request) -> web.Response:
+        """GET /oncall: who is on call now, by schedule."""
+        now = self._router.clock.time_ns()
+        oncall = self._router.escalations.oncall
+        schedules = {name: schedule.on_call(now) for name, schedule in oncall.schedules.items()}
+        return _json({"schedules": schedules, "policies": [policy.name for policy in oncall.policies]})
 
     async def notifications(self, request: web.Request) -> web.Response:
         """GET /notifications: what is on its way, and the latest deliveries, retries and refusals with their lag."""

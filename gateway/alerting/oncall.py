@@ -1,0 +1,231 @@
+"""Who is on call: people, schedules with rotations and overrides, escalation policies, read from `oncall_file`.
+
+    people:
+      - {name: ana, receiver: ana-phone}          # receiver: a receiver of alertmanager.yml
+    schedules:
+      - name: primary
+        location: Europe/Rome
+        rotations:
+          - {people: [ana, bob], start: '2026-01-05T09:00', shift: 1w}
+        overrides:
+          - {person: bob, start: '2026-03-01T00:00', end: '2026-03-02T00:00'}
+    escalation_policies:
+      - name: pages
+        matchers: ['severity="critical"']
+        steps:
+          - {wait: 5m, notify: ['schedule:primary']}
+          - {wait: 15m, notify: ['person:bob', 'receiver:managers']}
+        repeat: 1
+
+Rules of the subject:
+  * Times are wall-clock times at the schedule's place. A shift of days or weeks is handed over at the same time of day
+    all year; a shift of hours counts real hours from the start.
+  * An override that holds wins over the rotations; the later one wins over the earlier. Rotations are layers: the
+    last one in the list that has begun decides.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from gateway.alerting.document import Section, Value, read_document
+from gateway.alerting.matcher import Matcher
+from gateway.alerting.moments import SECOND
+from gateway.alerting.mute_interval import zone
+from gateway.alerting.route import read_matchers
+from gateway.errors import ConfigError
+
+
+class Rotation(msgspec.Struct, frozen=True, kw_only=True):
+    """People taking turns. `start` is a naive wall-clock time; one of `days` and `hours` is the length of a turn."""
+
+    people: tuple[str, ...]
+    start: datetime
+    days: int = 0
+    hours: int = 0
+
+
+class Override(msgspec.Struct, frozen=True, kw_only=True):
+    """One person for a span [start, end), naive wall-clock times."""
+
+    person: str
+    start: datetime
+    end: datetime
+
+
+class Schedule(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is on call when."""
+
+    name: str
+    location: str
+    rotations: tuple[Rotation, ...]
+    overrides: tuple[Override, ...] = ()
+
+    def on_call(self, moment: int) -> str:
+        """The person at a moment (nanoseconds), or "" before the first rotation begins."""
+        place = zone(self.location)
+        local = datetime.fromtimestamp(moment // SECOND, place).replace(tzinfo=None)
+        for override in reversed(self.overrides):
+            if override.start <= local < override.end:
+                return override.person
+        for rotation in reversed(self.rotations):
+            if local < rotation.start:
+                continue
+            if rotation.days:
+                turn = (local - rotation.start).days // rotation.days
+            else:
+                began = rotation.start.replace(tzinfo=place).astimezone(UTC)
+                elapsed = datetime.fromtimestamp(moment // SECOND, UTC) - began
+                turn = int(elapsed / timedelta(hours=rotation.hours))
+            return rotation.people[turn % len(rotation.people)]
+        return ""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """After `wait` nanoseconds tell these: (kind, name), kind being person, schedule or receiver."""
+
+    wait: int
+    targets: tuple[tuple[str, str], ...]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """What happens while nobody acknowledges the alerts that match."""
+
+    name: str
+    matchers: tuple[Matcher, ...]
+    steps: tuple[Step, ...]
+    repeat: int = 0
+    """How often the steps are run again after the first time."""
+
+
+class OnCall(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything of the file."""
+
+    people: dict[str, str] = {}
+    """Name → receiver."""
+    schedules: dict[str, Schedule] = {}
+    policies: tuple[Policy, ...] = ()
+
+    def receivers(self, targets: tuple[tuple[str, str], ...], moment: int) -> list[str]:
+        """Receivers that the targets of a step mean at a moment, in order, each once."""
+        found: list[str] = []
+        for kind, name in targets:
+            if kind == "schedule":
+                name = self.people.get(self.schedules[name].on_call(moment), "")
+            elif kind == "person":
+                name = self.people[name]
+            if name and name not in found:
+                found.append(name)
+        return found
+
+
+def load_oncall(path: Path, receivers: set[str]) -> OnCall:
+    """Reads the file; `receivers` are those of the alerting configuration. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read: {error}", source=str(path)) from error
+    return read_oncall(text, str(path), receivers)
+
+
+def read_oncall(text: str, source: str, receivers: set[str]) -> OnCall:
+    """From YAML text; raises ConfigError."""
+    section = read_document(text, source).section()
+    people: dict[str, str] = {}
+    for item in section.items("people"):
+        below = item.section()
+        name, receiver = below.must("name").text(), below.must("receiver")
+        below.finish("name, receiver")
+        people[name] = _one_of(receiver, receivers, "receiver")
+    schedules = {}
+    for item in section.items("schedules"):
+        schedule = _schedule(item.section(), people)
+        schedules[schedule.name] = schedule
+    known = {"person": set(people), "schedule": set(schedules), "receiver": receivers}
+    policies = tuple(_policy(item, known) for item in section.items("escalation_policies"))
+    section.finish("people, schedules, escalation_policies")
+    return OnCall(people=people, schedules=schedules, policies=policies)
+
+
+def _schedule(section: Section, people: dict[str, str]) -> Schedule:
+    name = section.must("name").text()
+    location = section.take("location")
+    if location is not None:
+        location.parse(zone)
+    rotations = []
+    for item in section.items("rotations"):
+        below = item.section()
+        names = tuple(_one_of(person, set(people), "person") for person in below.must("people").items())
+        if not names:
+            raise item.refuse("a rotation needs people")
+        days, hours = below.must("shift").parse(_shift)
+        rotations.append(Rotation(people=names, start=below.must("start").parse(_wall), days=days, hours=hours))
+        below.finish("people, start, shift")
+    overrides = []
+    for item in section.items("overrides"):
+        below = item.section()
+        person = _one_of(below.must("person"), set(people), "person")
+        override = Override(person=person, start=below.must("start").parse(_wall), end=below.must("end").parse(_wall))
+        below.finish("person, start, end")
+        if override.end <= override.start:
+            raise item.refuse("the end must be after the start")
+        overrides.append(override)
+    section.finish("name, location, rotations, overrides")
+    return Schedule(
+        name=name,
+        location="UTC" if location is None else location.text(),
+        rotations=tuple(rotations),
+        overrides=tuple(overrides),
+    )
+
+
+def _policy(value: Value, known: dict[str, set[str]]) -> Policy:
+    section = value.section()
+    steps = []
+    for item in section.items("steps"):
+        below = item.section()
+        targets = []
+        for target in below.must("notify").items():
+            kind, _, name = target.text().partition(":")
+            if name not in known.get(kind, set()):
+                raise target.refuse(f'"{target.text()}" is not known', "person:NAME, schedule:NAME or receiver:NAME")
+            targets.append((kind, name))
+        steps.append(Step(below.must("wait").duration(), tuple(targets)))
+        below.finish("wait, notify")
+    if not steps:
+        raise value.refuse("an escalation policy needs steps")
+    repeat = section.take("repeat")
+    policy = Policy(
+        name=section.must("name").text(),
+        matchers=read_matchers(section, "match", "match_re", "matchers"),
+        steps=tuple(steps),
+        repeat=0 if repeat is None else repeat.whole(),
+    )
+    section.finish("name, matchers, steps, repeat")
+    return policy
+
+
+def _one_of(value: Value, known: set[str], what: str) -> str:
+    name = value.text()
+    if name not in known:
+        raise value.refuse(f'the {what} "{name}" is not defined', ", ".join(sorted(known)))
+    return name
+
+
+def _wall(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is not None:
+        raise ValueError(f'"{text}" must be a wall-clock time without an offset')
+    return moment
+
+
+def _shift(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d*)([wdh])", text)
+    if match is None:
+        raise ValueError(f'"{text}" is not a length of a shift such as 1w, 1d or 12h')
+    count = int(match[1])
+    return {"w": (7 * count, 0), "d": (count, 0), "h": (0, count)}[match[2]]
