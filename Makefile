@@ -26,15 +26,15 @@ console:
 	@if [ -f gateway/web/console/package.json ]; then $(V)/python deploy/build_console.py; fi
 
 run: .venv/.setup ## start the gateway with embedded defaults, watching its own host and itself
-	@$(V)/python -m kernels.warmup >/dev/null
+	@$(V)/python -m kernels.warmup
 	$(V)/gateway run $(ARGS)
 
 demo: .venv/.setup ## the same, with a sample fleet in which faults are injected
-	@$(V)/python -m kernels.warmup >/dev/null
+	@$(V)/python -m kernels.warmup
 	$(V)/gateway demo $(ARGS)
 
 test: .venv/.setup ## the whole test suite
-	$(V)/python -m kernels.warmup >/dev/null
+	$(V)/python -m kernels.warmup
 	$(V)/python -m pytest $(ARGS)
 
 lint: .venv/.setup ## ruff, mypy strict, import-linter

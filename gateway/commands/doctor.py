@@ -20,7 +20,7 @@ import typer
 
 from gateway.commands.serve import ConfigOption, SetOption, load_or_exit
 from gateway.config import Config, is_loopback, parse_address
-from kernels import jit
+from kernels import jit, warmup
 
 Verdict = Literal["ok", "warning", "problem"]
 _MARK = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
@@ -124,7 +124,7 @@ def _files() -> Iterator[Finding]:
 
 def _kernels() -> Iterator[Finding]:
     directory = jit.cache_directory()
-    complete = (directory / jit.COMPLETE_MARKER).is_file()
+    complete = warmup.is_complete()
     yield Finding(
         "ok" if complete else "warning",
         "kernels",
