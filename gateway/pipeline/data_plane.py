@@ -116,6 +116,7 @@ class DataPlane:
             self._clock,
             on_scores=self._score_writer,
             expiry_seconds=float(self._series_settings.expiry),
+            log_is_pressed=self._log_is_pressed,
         )
         self._stack.push_async_callback(asyncio.to_thread, self._scorer.stop)
         await asyncio.to_thread(self._scorer.start)
@@ -161,6 +162,10 @@ class DataPlane:
         if self._target.url:
             rows = max(rows, ProgressFiles(self._state_dir, _EDGE).read()[0].rows)
         return rows
+
+    def _log_is_pressed(self) -> bool:
+        used, limit = self._retention.room
+        return used > 0.75 * limit
 
     def _feed(self, name: str, durable_end: LogPosition) -> DurableFeed:
         local_ids = LocalIds(self._index, name, touch=name == "scorer")

@@ -45,6 +45,8 @@ _WAIT_SECONDS: Final = 0.2
 _ADVANCE_SECONDS: Final = 1.0
 _SNAPSHOT_SECONDS: Final = 60.0
 _EXPIRY_SECONDS: Final = 60.0
+_PRESSED_SECONDS: Final = 2.0
+"""Between snapshots while the log is nearly full: what is not committed cannot be removed."""
 
 ScoreSink = Callable[[ResolvedFrame, Observation], None]
 
@@ -53,6 +55,7 @@ class Scorer:
     """Owns the baselines; see the module's text. Numbers for the status are read from other threads.
 
     on_scores: called on the scorer's thread with every scored frame; writes scores back as series.
+    log_is_pressed: whether the log is so full that segments should be let go soon.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class Scorer:
         *,
         on_scores: ScoreSink,
         expiry_seconds: float,
+        log_is_pressed: Callable[[], bool],
     ) -> None:
         self._durable_feed = feed
         self._feed = ThreadFeed(feed)
@@ -76,6 +80,7 @@ class Scorer:
         self._clock = clock
         self._on_scores = on_scores
         self._expiry_ms = int(expiry_seconds * 1000)
+        self._log_is_pressed = log_is_pressed
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
         self._known = np.zeros(1024, np.uint32)
@@ -118,6 +123,7 @@ class Scorer:
     def _run(self) -> None:
         now = self._clock.monotonic()
         next_advance, next_snapshot, next_expiry = now, now + _SNAPSHOT_SECONDS, now + _EXPIRY_SECONDS
+        next_pressed = now
         while not self._stopping:
             try:
                 self._round()
@@ -128,8 +134,9 @@ class Scorer:
                 if now >= next_expiry:
                     next_expiry = now + _EXPIRY_SECONDS
                     self._expire()
-                if now >= next_snapshot:
+                if now >= next_snapshot or (now >= next_pressed and self._log_is_pressed()):
                     self._snapshot()
+                    next_pressed = now + _PRESSED_SECONDS
                     # A large state takes its time: never more than a hundredth of the thread goes into it.
                     next_snapshot = now + max(_SNAPSHOT_SECONDS, 100.0 * (self._clock.monotonic() - now))
                 self._anomalies.sync()
