@@ -12,7 +12,7 @@ from typing import Any, Final
 from loadtest.generator.sender import Senders, ledger_files
 from loadtest.generator.work import Outcome, Work
 from loadtest.ledger import Ledger, Verdict
-from loadtest.processes import LoadTestError, await_true, cpu_seconds, resident_bytes
+from loadtest.processes import LoadTestError, await_true, cpu_seconds, resident_bytes, thread_cpu, thread_names
 from loadtest.programs import Gateway, Target, VictoriaMetrics
 from loadtest.progress import bar, figure, say
 
@@ -32,6 +32,8 @@ class Measured:
     drain_seconds: float
     """From the last acknowledgement until then."""
     resident_bytes: int
+    threads: dict[str, tuple[float, float]]
+    """The gateway's data plane: thread → user and system CPU, µs a point; empty for peers."""
     status: dict[str, Any]
     """The gateway's /api/v1/status after the run; empty for peers."""
 
@@ -52,6 +54,7 @@ class Measured:
             "rss_bytes": self.resident_bytes, "rss_bytes_per_series": round(self.resident_bytes / work.series),
         }  # fmt: skip
         if self.status:
+            figures["thread_us_per_point"] = self.threads
             figures["active_series"] = self.status["active_series"]
             figures.update({f"lag_{k}_s": round(v, 4) for k, v in self.status["lag_seconds"].items()})
         return figures
@@ -75,6 +78,7 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
         rows += work.warm_requests * work.batch
         await_true(lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "warm-up handed on")
         before = target.status() if isinstance(target, Gateway) else {}
+        threads = thread_cpu(target.role_pids()["data"]) if isinstance(target, Gateway) else {}
         cpu = cpu_seconds(target.pid)
         profiler = _profiler(target, profile) if profile is not None else None
         senders.start()
@@ -85,6 +89,7 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
             lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "all handed on", 0.01
         )
         cpu = cpu_seconds(target.pid) - cpu
+        by_thread = _by_thread(target, threads, outcome.points) if isinstance(target, Gateway) else {}
         if profiler is not None:
             profiler.send_signal(signal.SIGINT)  # py-spy writes its file on this
             profiler.wait(60)
@@ -99,7 +104,22 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
                     f"{outcome.points} points acknowledged, but {name} grew by {gained}; not scored: "
                     f"{status['not_scored_points']}, dropped: {status['dropped_points']}"
                 )
-    return Measured(target.name, target.version, outcome, cpu, drained, resident_bytes(target.pid), status)
+    return Measured(target.name, target.version, outcome, cpu, drained, resident_bytes(target.pid), by_thread, status)
+
+
+def _by_thread(gateway: Gateway, before: dict[int, tuple[float, float]], points: int) -> dict[str, tuple[float, float]]:
+    """µs a point, threads of one name together; those that began or ended meanwhile are counted by what is left."""
+    pid = gateway.role_pids()["data"]
+    names = thread_names(pid)
+    found: dict[str, tuple[float, float]] = {}
+    for thread, (user, system) in thread_cpu(pid).items():
+        name = names.get(thread, "library threads").rstrip("0123456789").rstrip("_")
+        was = before.get(thread, (0.0, 0.0))
+        so_far = found.get(name, (0.0, 0.0))
+        spent = (user - was[0], system - was[1])
+        found[name] = (so_far[0] + spent[0] / points * 1e6, so_far[1] + spent[1] / points * 1e6)
+    kept = {name: spent for name, spent in found.items() if sum(spent) > 0.0005}
+    return {name: (round(user, 4), round(system, 4)) for name, (user, system) in kept.items()}
 
 
 def _profiler(target: Target, path: Path) -> subprocess.Popen[bytes]:

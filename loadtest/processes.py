@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -81,6 +82,25 @@ def cpu_seconds(pid: int) -> float:
         with contextlib.suppress(OSError):
             ticks += sum(int(field) for field in _stat(one)[11:15])
     return ticks / _TICKS
+
+
+def thread_cpu(pid: int) -> dict[int, tuple[float, float]]:
+    """Thread id → user and system seconds, of the threads that live."""
+    found = {}
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()
+            found[int(thread)] = (int(fields[11]) / _TICKS, int(fields[12]) / _TICKS)
+    return found
+
+
+def thread_names(pid: int) -> dict[int, str]:
+    """Thread id → its name in Python, as py-spy sees it; threads of libraries are missing."""
+    command = [str(Path(sys.executable).parent / "py-spy"), "dump", "--json", "--nonblocking", "--pid", str(pid)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise LoadTestError(f"py-spy cannot look at {pid}: {done.stderr.decode()[-300:]}")
+    return {thread["os_thread_id"]: thread["thread_name"] for thread in json.loads(done.stdout)}
 
 
 def resident_bytes(pid: int) -> int:
