@@ -35,6 +35,8 @@ _CONTENT_HEADERS = {
     "X-Prometheus-Remote-Write-Version": "0.1.0",
 }
 _WAIT_FOR_SCORES_SECONDS = 120.0
+_SETTLE_SECONDS = 1.0
+"""Ten times the interval at which the control plane looks into the anomalies log."""
 
 
 def _speed(text: str) -> float:
@@ -144,13 +146,22 @@ def collect(replay: Replay, api: str, accepted_before: int) -> dict[str, list[Op
     else:
         raise Unavailable("the gateway did not score everything in time")
     openings: dict[str, list[Opening]] = {r.name: [] for r in replay.recordings}
-    for anomaly in _get(f"{api}/api/v1/anomalies?limit=10000"):
+    for anomaly in _settled_anomalies(api):
         labels = anomaly["series"]
         if labels.get(RUN_LABEL) == replay.run:
             end = anomaly["ended"] if anomaly["ended"] is not None else math.inf
             opening = Opening(anomaly["time"] - replay.shift_s, end - replay.shift_s)
             openings.setdefault(labels["recording"], []).append(opening)
     return openings
+
+
+def _settled_anomalies(api: str) -> Any:
+    """The anomalies once no more arrive: they reach the API through a log of their own, a moment after the scores."""
+    before = None
+    while (found := _get(f"{api}/api/v1/anomalies?limit=10000")) != before:
+        before = found
+        time.sleep(_SETTLE_SECONDS)
+    return found
 
 
 def scorecard(

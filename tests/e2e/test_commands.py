@@ -1,0 +1,162 @@
+"""The commands as a person types them: exit status, what they print, what they write."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Pair
+from tests.e2e.program import Gateway
+from tests.peers import free_port
+
+GATEWAY = str(Path(sys.executable).parent / "gateway")
+
+
+def _run(*arguments: str, timeout: float = 120.0, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
+    return subprocess.run(
+        [GATEWAY, *arguments], capture_output=True, text=True, timeout=timeout, check=False, env=inherited | environment
+    )
+
+
+def _write_recording(path: Path, *, fault: range, rows: int = 2000, step: int = 60, begin: int = 1_700_000_000) -> None:
+    draw = random.Random(3)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["timestamp", "value", "label"])
+        for row in range(rows):
+            level = 400.0 if row in fault else 100.0
+            value = level + 10.0 * math.sin(row / 60.0) + draw.gauss(0.0, 2.0)
+            writer.writerow([begin + row * step, "" if row == 7 else f"{value:.3f}", int(row in fault)])
+
+
+def test_version_and_help() -> None:
+    version = _run("version")
+    assert version.returncode == 0
+    assert version.stdout.strip().count(".") == 2
+    listed = _run("--help")
+    for command in ("serve", "check-config", "detect", "replay", "doctor", "version", "run", "demo"):
+        assert command in listed.stdout
+    assert "role" not in listed.stdout.split()
+    assert _run("bogus").returncode == 2
+
+
+def test_check_config_says_yes_or_why_not(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text('[log]\nretention = "6h"\n')
+    assert _run("check-config", str(good)).returncode == 0
+    shown = _run("check-config", str(good), "--show", GATEWAY_LOG__MAX_BYTES="2GiB")
+    tree = json.loads(shown.stdout)
+    assert tree["log"]["retention"]["source"] == str(good)
+    assert tree["log"]["max_bytes"]["source"] == "environment GATEWAY_LOG__MAX_BYTES"
+    bad.write_text('[log]\nretention = "soon"\n')
+    refused = _run("check-config", str(bad))
+    assert refused.returncode == 78
+    for part in (str(bad), "log.retention", '"soon" is not a duration', "expected"):
+        assert part in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.real
+def test_serve_that_cannot_start_says_why_and_ends(tmp_path: Path) -> None:
+    unknown = _run("serve", "--set", "log.retain=1h")
+    assert unknown.returncode == 78
+    assert "log.retain" in unknown.stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = [f"server.data_dir={tmp_path}", f"server.otlp_http={address}"]
+        settings += [f"server.{name}=127.0.0.1:{free_port()}" for name in ("otlp_grpc", "http")]
+        blocked = _run("serve", *(part for s in settings for part in ("--set", s)))
+    assert blocked.returncode == 78, blocked.stderr
+    assert address in blocked.stderr
+    assert "server.otlp_http" in blocked.stderr
+    assert "Traceback" not in blocked.stderr
+
+
+@pytest.mark.real
+def test_doctor_looks_at_ports_disk_files_kernels_and_the_target(pair: Pair, tmp_path: Path) -> None:
+    free = [f"server.{name}=127.0.0.1:{free_port()}" for name in ("otlp_grpc", "otlp_http", "http")]
+    settings = [f"server.data_dir={tmp_path}", f"victoriametrics.url={pair.target.url}", *free]
+    well = _run("doctor", *(part for s in settings for part in ("--set", s)))
+    assert well.returncode == 0, well.stdout
+    for subject in ("otlp_grpc", "fsync", "disk space", "open files", "kernels", "clock", "de-duplication is on"):
+        assert subject in well.stdout
+    taken = [f"server.otlp_http={pair.gateway.otlp_http}", "victoriametrics.url=http://127.0.0.1:9"]
+    ill = _run("doctor", *(part for s in [*settings, *taken] for part in ("--set", s)))
+    assert ill.returncode == 1
+    assert "cannot be bound" in ill.stdout
+    assert "does not answer" in ill.stdout
+    assert ill.stdout.count("→") >= 2, "each problem comes with what to do"
+    served = _run("doctor", *(part for a in pair.gateway.assignments for part in ("--set", a)))
+    assert "served by the running gateway" in served.stdout
+    assert served.returncode == 0, served.stdout
+
+
+def test_detect_writes_one_row_for_each_and_finds_the_fault(tmp_path: Path) -> None:
+    source, out = tmp_path / "cpu.csv", tmp_path / "out"
+    fault = range(1500, 1560)
+    _write_recording(source, fault=fault)
+    result = _run("detect", "--input", str(source), "--output-dir", str(out))
+    assert result.returncode == 0, result.stderr
+    with (out / "cpu.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["timestamp", "value", "expected", "lower", "upper", "score", "severity", "alert"]
+    given = [row for row in rows if float(row["timestamp"]) % 60 == 1_700_000_000 % 60]
+    assert len(given) == 2000
+    assert given[7]["value"] == ""
+    assert all(0.0 <= float(row["score"]) <= 1.0 for row in rows if row["score"])
+    assert {row["severity"] for row in rows} <= {"none", "low", "medium", "high", "critical"}
+    alerts = [n for n, row in enumerate(given) if row["alert"] == "1"]
+    assert alerts, "the fault is found"
+    assert fault.start <= alerts[0] < fault.start + 10
+    again = _run("detect", "--input", str(source), "--output-dir", str(tmp_path / "again"), "--jobs", "2")
+    assert again.returncode == 0
+    assert (tmp_path / "again" / "cpu.csv").read_bytes() == (out / "cpu.csv").read_bytes()
+
+
+def test_detect_refuses_what_it_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("timestamp,value\nnoon,1\n")
+    refused = _run("detect", "--input", str(tmp_path / "x.csv"), "--output-dir", str(tmp_path / "o"))
+    assert refused.returncode == 2
+    assert "row 1" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert _run("detect", "--input", str(tmp_path / "absent.csv"), "--output-dir", str(tmp_path)).returncode == 2
+
+
+@pytest.mark.real
+def test_replay_sends_recordings_and_judges_the_alerts(tmp_path: Path) -> None:
+    recordings = []
+    for name, fault in (("faulty", range(1500, 1560)), ("calm", range(0))):
+        recordings.append(tmp_path / f"{name}.csv")
+        _write_recording(recordings[-1], fault=fault)
+    labels = tmp_path / "labels.csv"
+    begin = 1_700_000_000
+    labels.write_text(f"recording,start,end\nfaulty,{begin + 1500 * 60},{begin + 1559 * 60}\n")
+    inputs = [part for path in recordings for part in ("--input", str(path))]
+    with Gateway(tmp_path) as gateway:
+        addresses = ["--target", f"http://{gateway.otlp_http}", "--api", f"http://{gateway.http}"]
+        result = _run("replay", *inputs, *addresses, "--speed", "max", "--labels", str(labels))
+        assert result.returncode == 0, result.stderr
+        assert "sent 3998 points of 2 recordings" in result.stdout
+        assert "events 1  found 1  recall 1.000" in result.stdout, result.stdout
+        assert gateway.json("/api/v1/status")["accepted_points"] == 3998
+        newest = max(
+            series["times"][-1] for series in gateway.json("/api/v1/history?match=%7Brecording!=%22%22%7D")["series"]
+        )
+        assert abs(newest - time.time()) < 300, "the recording's last point is now"
+        assert "speed" in _run("replay", *inputs, *addresses, "--speed", "0x").stderr
+    unreachable = _run("replay", *inputs, "--target", "http://127.0.0.1:9", "--speed", "max")
+    assert unreachable.returncode == 2
+    assert "Traceback" not in unreachable.stderr
