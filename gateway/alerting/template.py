@@ -357,7 +357,17 @@ def _index(value: Any, *keys: Any) -> Any:
 
 
 def _replace_all(expression: str, replacement: str, text: str) -> str:
-    return re.sub(expression, re.sub(r"\$\{?(\w+)\}?", r"\\g<\1>", replacement), text)
+    def expand(match: re.Match[str]) -> str:
+        # As in Go, `$1x` names a group "1x"; a group that does not exist is empty.
+        groups = {str(number): found or "" for number, found in enumerate((match[0], *match.groups()))}
+        groups |= {name: found or "" for name, found in match.groupdict().items()}
+        return re.sub(
+            r"\$(?:\$|\{(\w+)\}|(\w+))",
+            lambda m: groups.get(m[1] or m[2] or "", "") if m[0] != "$$" else "$",
+            replacement,
+        )
+
+    return re.sub(expression, expand, text)
 
 
 def _search(expression: str, text: str) -> bool:

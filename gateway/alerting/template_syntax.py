@@ -144,7 +144,7 @@ class _Parser:
             kind, name, _ = tokens.next()
             if kind not in ("string", "raw"):
                 raise tokens.problem(f"{word} needs a name in quotes")
-            name = _string(kind, name)
+            name = _string(kind, name, tokens)
             pipe = None if tokens.peek()[0] == "end" else _whole_pipe(tokens, variables=False)
             if word == "template":
                 return Include(name, pipe, tokens.line)
@@ -281,7 +281,7 @@ def _operand(tokens: _Tokens) -> Any:
     kind, text, _ = tokens.next()
     base: Any
     if kind == "string" or kind == "raw":
-        base = Literal(_string(kind, text))
+        base = Literal(_string(kind, text, tokens))
     elif kind == "number":
         base = Literal(float(text) if "." in text else int(text, 0) if "x" in text else int(text))
     elif kind == "word" and text in ("true", "false", "nil"):
@@ -310,7 +310,7 @@ def _operand(tokens: _Tokens) -> Any:
     return Chain(base, tuple(fields))
 
 
-def _string(kind: str, text: str) -> str:
+def _string(kind: str, text: str, tokens: _Tokens) -> str:
     body = text[1:-1]
     if kind == "raw":
         return body
@@ -320,7 +320,7 @@ def _string(kind: str, text: str) -> str:
         if match[1]:
             return chr(int(match[1], 16))
         if match[0][1] not in marks:
-            raise TemplateProblem(f"the escape {match[0]} is not supported")
+            raise tokens.problem(f"the escape {match[0]} is not supported")
         return marks[match[0][1]]
 
     return re.sub(r"\\(?:u([0-9a-fA-F]{4})|.)", replace, body)

@@ -1,0 +1,185 @@
+"""The alert router: alerts accepted durably, lists over many alerts, from an anomaly to the webhook.
+
+    python -m bench.alerting [--alerts 100000] [--anomalies 60]
+
+The router runs in a process of its own with its default configuration; this process is the client and the receiver.
+Prints one JSON line per figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import multiprocessing
+import resource
+import tempfile
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import structlog
+from aiohttp import web
+
+from gateway.alerting.router import AlertRouter
+from gateway.alerting.settings import AlertingSettings
+from gateway.clock import SystemClock
+from gateway.telemetry.anomaly import Anomaly
+from gateway.web.alertmanager_api import register_routes
+
+BATCH = 256
+"""Alerts in a request, as Prometheus sends them."""
+
+
+def serve(directory: str, webhook: str, pipe: Connection) -> None:
+    """The router's process; `anomaly` on its own path submits one as the anomalies log would."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+
+    async def run() -> None:
+        router = AlertRouter(AlertingSettings(webhook_url=webhook), Path(directory), SystemClock())
+        await router.start()
+
+        async def anomaly(request: web.Request) -> web.Response:
+            name = request.match_info["name"]
+            now = time.time_ns()
+            await router.submit_anomaly(
+                Anomaly(id=name, time=now / 1e9, series={"__name__": "latency", "service": name}, value=9.0,
+                        expected=1.0, lower=0.5, upper=1.5, score=0.99, severity="critical",
+                        reasons=["level"], detected_ns=now)
+            )  # fmt: skip
+            return web.Response()
+
+        async def usage(_request: web.Request) -> web.Response:
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            return web.json_response({"cpu": used.ru_utime + used.ru_stime, "rss_mib": used.ru_maxrss / 1024})
+
+        app = web.Application()
+        register_routes(app, router)
+        app.router.add_post("/anomaly/{name}", anomaly)
+        app.router.add_get("/usage", usage)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        pipe.send(runner.addresses[0][1])
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
+
+
+def say(figure: str, value: float, unit: str, **more: Any) -> None:
+    """One line."""
+    print(json.dumps({"figure": f"alerting_{figure}", "value": round(value, 4), "unit": unit, **more}), flush=True)
+
+
+async def measure(url: str, told: dict[str, float], alerts: int, anomalies: int) -> None:
+    """All figures."""
+    async with aiohttp.ClientSession() as session:
+
+        async def usage() -> dict[str, float]:
+            async with session.get(f"{url}/usage") as answer:
+                return dict(await answer.json())
+
+        lags = []
+        for number in range(anomalies):
+            name = f"service-{number}"
+            began = time.time()
+            async with session.post(f"{url}/anomaly/{name}"):
+                pass
+            while name not in told:  # noqa: ASYNC110 - the moment is taken by the receiver
+                await asyncio.sleep(0.005)
+            lags.append(told[name] - began)
+        say("anomaly_to_webhook_p50", float(np.percentile(lags, 50)), "s", anomalies=anomalies)
+        say("anomaly_to_webhook_p99", float(np.percentile(lags, 99)), "s", note="critical, default configuration")
+
+        def batch(start: int) -> list[dict[str, Any]]:
+            return [
+                {
+                    "labels": {"alertname": f"Alert{n % 500}", "instance": f"host-{n}:9100", "job": "node",
+                               "severity": "warning", "cluster": f"c{n % 20}", "service": f"s{n % 1000}"},
+                    "annotations": {"summary": "something is wrong with this host", "runbook": "http://runbooks.example/x"},
+                    "generatorURL": "http://prometheus.example/graph?g0.expr=up",
+                }
+                for n in range(start, start + BATCH)
+            ]  # fmt: skip
+
+        for what in ("new", "repeated"):
+            before, began = await usage(), time.perf_counter()
+            queue = list(range(0, alerts, BATCH))
+
+            async def poster(queue: list[int] = queue) -> None:
+                while queue:
+                    async with session.post(f"{url}/api/v2/alerts", json=batch(queue.pop())) as answer:
+                        assert answer.status == 200, await answer.text()
+
+            await asyncio.gather(*(poster() for _ in range(4)))
+            seconds, after = time.perf_counter() - began, await usage()
+            count = -(-alerts // BATCH) * BATCH
+            cpu = after["cpu"] - before["cpu"]
+            say(f"accepted_{what}", count / seconds, "alerts/s", alerts=count, per_cpu_second=round(count / cpu))
+        say("memory", (await usage())["rss_mib"], "MiB", alerts=alerts)
+        for name, path in (
+            ("alerts", "alerts"),
+            ("alerts_filtered", "alerts?filter=cluster%3D%22c1%22"),
+            ("groups", "alerts/groups"),
+        ):
+            seconds_each = []
+            for _ in range(6):
+                began = time.perf_counter()
+                async with session.get(f"{url}/api/v2/{path}") as answer:
+                    size = len(await answer.read())
+                seconds_each.append(time.perf_counter() - began)
+            say(
+                f"list_{name}",
+                float(np.median(seconds_each)),
+                "s",
+                first=round(seconds_each[0], 3),
+                bytes=size,
+                alerts=alerts,
+            )
+
+
+async def run(alerts: int, anomalies: int) -> None:
+    """Receiver, router, measurement."""
+    told: dict[str, float] = {}
+
+    async def hook(request: web.Request) -> web.Response:
+        now = time.time()
+        for alert in (await request.json())["alerts"]:
+            told.setdefault(alert["labels"].get("service", ""), now)
+        return web.Response()
+
+    app = web.Application(client_max_size=2**30)
+    app.router.add_post("/hook", hook)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    with tempfile.TemporaryDirectory() as directory:
+        webhook = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
+        child = context.Process(target=serve, args=(directory, webhook, theirs), daemon=True)
+        child.start()
+        port = await asyncio.to_thread(ours.recv)
+        try:
+            await measure(f"http://127.0.0.1:{port}", told, alerts, anomalies)
+        finally:
+            child.kill()
+            await asyncio.to_thread(child.join)
+            await runner.cleanup()
+
+
+def main() -> None:
+    """The command."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--alerts", type=int, default=100_000)
+    arguments.add_argument("--anomalies", type=int, default=60)
+    given = arguments.parse_args()
+    asyncio.run(run(given.alerts, given.anomalies))
+
+
+if __name__ == "__main__":
+    main()
