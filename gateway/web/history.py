@@ -2,13 +2,15 @@
 
 VictoriaMetrics holds the scores that were written back (`anomaly_expected{for="…"}` and its siblings), by default only
 around exceedances. The log holds samples alone; there the band is computed again by the same detector over the samples
-from a day before the range on, which is what `gateway detect` would say of them; the answer names which it was.
+from a day before the range on, which is what `gateway detect` would say of them. A reader may ask for the same with
+VictoriaMetrics, to see a band over the whole range; the answer names which it was.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import aiohttp
@@ -19,18 +21,21 @@ from gateway.baseline.offline import run_series
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import Unavailable
 from gateway.telemetry import kind
-from gateway.telemetry.history_samples import HistorySamples
 from gateway.web.data_plane_client import DataPlaneClient
 
 WARM_UP_MS = 24 * 3600 * 1000
 MAX_SERIES = 100
 _BAND = ("expected", "lower", "upper", "score")
+_COUNTER_ENDINGS = ("_total", "_count", "_sum", "_bucket")
+"""VictoriaMetrics keeps no kinds: by the naming rules these count."""
 
 
 class HistorySource(Protocol):
     """Answers /api/v1/history."""
 
-    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> dict[str, Any]:
+    async def history(
+        self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
+    ) -> dict[str, Any]:
         """`{"source", "bands", "series": [{"labels", "times", "values", "expected", "lower", "upper", "score"}]}`."""
         ...
 
@@ -52,42 +57,91 @@ class LogHistory:
         self._data_plane = data_plane
         self._settings = settings
 
-    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> dict[str, Any]:
+    async def history(
+        self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
+    ) -> dict[str, Any]:
         """See HistorySource."""
         found = await self._data_plane.history(match, start_ms - WARM_UP_MS, end_ms, limit)
         return {
             "source": "log",
             "bands": "recomputed",
-            "series": await asyncio.to_thread(lambda: [self._with_band(h, start_ms / 1000.0) for h in found]),
+            "series": await asyncio.to_thread(
+                lambda: [
+                    with_band(
+                        h.labels,
+                        h.times,
+                        h.values,
+                        counter=_is_counter(h.kind),
+                        start=start_ms / 1000.0,
+                        settings=self._settings,
+                    )
+                    for h in found
+                ]
+            ),
         }
 
-    def _with_band(self, samples: HistorySamples, start: float) -> dict[str, Any]:
-        labels, times = samples.labels, samples.times
-        given = np.array([math.nan if v is None else v for v in samples.values], np.float64)
-        counter = _is_counter(samples.kind)
-        result = run_series(
-            np.array(times, np.float64), given, kind="counter" if counter else "gauge", settings=self._settings
-        )
-        wanted = (result.times_s >= start) & ~result.extra
-        out: dict[str, Any] = {"labels": labels, "times": result.times_s[wanted].tolist()}
-        out["values"] = _plain(result.values[wanted])
-        for part in _BAND:
-            out[part] = _plain(getattr(result, part)[wanted])
-        out["scored_as"] = "rate" if counter else "value"
-        return out
+
+def with_band(
+    labels: dict[str, str],
+    times: Sequence[float],
+    values: Sequence[float | None],
+    *,
+    counter: bool,
+    start: float,
+    settings: DetectionSettings,
+) -> dict[str, Any]:
+    """One series of the answer from `start` on (Unix seconds), its band computed over all the samples given."""
+    given = np.array([math.nan if v is None else v for v in values], np.float64)
+    result = run_series(np.array(times, np.float64), given, kind="counter" if counter else "gauge", settings=settings)
+    wanted = (result.times_s >= start) & ~result.extra
+    out: dict[str, Any] = {"labels": labels, "times": result.times_s[wanted].tolist()}
+    out["values"] = _plain(result.values[wanted])
+    for part in _BAND:
+        out[part] = _plain(getattr(result, part)[wanted])
+    out["scored_as"] = "rate" if counter else "value"
+    return out
 
 
 class VictoriaMetricsHistory:
     """VictoriaMetrics' export API (`/api/v1/export`, one JSON object a series)."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        headers: dict[str, str] | None = None,
+        settings: DetectionSettings | None = None,
+    ) -> None:
+        """`settings` are those that a band is computed again with."""
+        self._settings = settings or DetectionSettings()
         self._url = url.rstrip("/")
         self._session = session
         self._headers = headers or {}
 
-    async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> dict[str, Any]:
+    async def history(
+        self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
+    ) -> dict[str, Any]:
         """See HistorySource."""
-        samples = await self._export(match or '{__name__!=""}', start_ms, end_ms, limit)
+        begin = start_ms - WARM_UP_MS if recompute else start_ms
+        samples = await self._export(match or '{__name__!=""}', begin, end_ms, limit)
+        if recompute:
+            return {
+                "source": "victoriametrics",
+                "bands": "recomputed",
+                "series": await asyncio.to_thread(
+                    lambda: [
+                        with_band(
+                            labels,
+                            [t / 1000.0 for t in times],
+                            values,
+                            counter=labels.get("__name__", "").endswith(_COUNTER_ENDINGS),
+                            start=start_ms / 1000.0,
+                            settings=self._settings,
+                        )
+                        for labels, times, values in samples
+                    ]
+                ),
+            }
         series = []
         for labels, times, values in samples:
             entry: dict[str, Any] = {"labels": labels, "times": [t / 1000.0 for t in times], "values": values}

@@ -178,7 +178,13 @@ class JsonApi:
         if start >= end:
             raise RequestError("start is not before end", reason="parameter")
         limit = _whole(request, "limit", 20, MAX_SERIES)
-        return json_response(await self._history.history(match, round(start * 1000), round(end * 1000), limit))
+        bands = request.query.get("bands") or "recorded"
+        if bands not in ("recorded", "recomputed"):
+            raise RequestError(f"bands={bands!r}: expected recorded or recomputed", reason="parameter")
+        found = await self._history.history(
+            match, round(start * 1000), round(end * 1000), limit, recompute=bands == "recomputed"
+        )
+        return json_response(found)
 
     async def configuration(self, _: web.Request) -> web.Response:
         """Every value with its source; secrets as stars."""
