@@ -27,6 +27,7 @@ from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.events import Events
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
 from gateway.web.json_api import JsonApi, declared_errors
+from gateway.web.openapi import add_document_route
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
 from gateway.web.services import Services
 
@@ -84,6 +85,7 @@ class ControlRole:
         alertmanager_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
         application.add_routes(console.routes())
+        add_document_route(application, VERSION)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
         await runner.setup()
         assert runner.server is not None
@@ -118,7 +120,7 @@ class ControlRole:
             headers["Authorization"] = f"Bearer {target.bearer_token.reveal()}"
         session = aiohttp.ClientSession(auth=authentication)
         self._stack.push_async_callback(session.close)
-        return VictoriaMetricsHistory(target.url, session, headers)
+        return VictoriaMetricsHistory(target.url, session, headers, config.detection)
 
     def _alert_counts(self) -> dict[str, int]:
         now = self._clock.time_ns()
