@@ -23,6 +23,7 @@ from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
+from gateway.alerting.fatigue import Flapping, SilenceWarnings
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
@@ -72,6 +73,8 @@ class AlertRouter:
         self.engine = Engine(self.configuration, external_url=external_url)
         self.people = People(self.engine)
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
+        self.silence_warnings = SilenceWarnings(self.engine, round(settings.silence_warning * SECOND))
+        self.flapping = Flapping(self.engine, settings.flapping_threshold)
         self.store: Store = store or SqliteStore(state_dir / "alerting.sqlite")
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (

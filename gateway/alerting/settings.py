@@ -60,8 +60,8 @@ class AlertingSettings(Settings, frozen=True):
     """Path of a YAML file with people, schedules and escalation policies. Empty: none."""
     silence_warning: Duration = Duration(15 * 60)
     """How long before its end a silence that still mutes active alerts is announced as an alert. 0: never. Seconds."""
-    storm_threshold: int = 500
-    """New alerts within a minute from which storm mode holds. 0: never."""
+    flapping_threshold: int = 5
+    """Times an alert begins within an hour from which its notifications say that it is flapping. 0: never."""
     sms: tuple[SmsReceiver, ...] = ()
     """Text-message channels."""
     apprise: tuple[AppriseReceiver, ...] = ()
