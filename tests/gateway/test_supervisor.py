@@ -1,0 +1,114 @@
+"""The supervisor with small real children: readiness, restarts, silence, configuration errors, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gateway.supervisor import EXIT_CONFIG, Role, Supervisor
+
+pytestmark = pytest.mark.real
+
+PRELUDE = """
+import os, signal, sys, time
+pipe = int(os.environ["GATEWAY_SUPERVISOR_FD"])
+restarts = int(os.environ["GATEWAY_RESTARTS"])
+def say(line): os.write(pipe, line)
+def beat(line=b"alive\\n"):
+    while True:
+        time.sleep(0.05); say(line)
+"""
+
+
+def _role(name: str, body: str, standard_input: bytes = b"") -> Role:
+    code = PRELUDE + textwrap.dedent(body)
+    return Role(name, [sys.executable, "-S", "-c", code], standard_input)
+
+
+async def _until(condition, seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_roles_get_their_input_become_ready_once_and_end_in_order(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    body = f"""
+        given = sys.stdin.buffer.read()
+        def end(*_):
+            open({str(out)!r}, "ab").write(given); sys.exit(0)
+        signal.signal(signal.SIGTERM, end)
+        say(b"ready\\n"); beat()
+    """
+    announced: list[bool] = []
+    supervisor = Supervisor(
+        [_role("a", body, b"x" * 200_000), _role("b", body, b"y")], on_ready=lambda: announced.append(True)
+    )
+    running = asyncio.create_task(supervisor.run())
+    await _until(lambda: announced)
+    supervisor.stop()
+    supervisor.stop()
+    assert await running == 0
+    assert len(announced) == 1
+    assert out.stat().st_size == 200_001, "both ended in an orderly way with their whole input"
+
+
+async def test_a_dead_role_is_started_again_and_the_other_never_notices() -> None:
+    steady = _role("steady", 'say(b"ready\\n"); beat()')
+    frail = _role("frail", 'say(b"ready\\n"); beat()')
+    supervisor = Supervisor([steady, frail], backoff_seconds=(0.01,))
+    running = asyncio.create_task(supervisor.run())
+    await _until(lambda: steady.ready.is_set() and frail.ready.is_set())
+    before = steady.pid
+    for restarts in (1, 2):
+        old = frail.pid
+        os.kill(old, signal.SIGKILL)
+        await _until(lambda: frail.restarts == restarts and frail.pid != old)  # noqa: B023  # awaited within the turn
+    assert (steady.pid, steady.restarts) == (before, 0)
+    supervisor.stop()
+    assert await running == 0
+
+
+@pytest.mark.parametrize(
+    "stuck",
+    ['say(b"ready\\n"); time.sleep(600)', "time.sleep(600)", 'say(b"ready\\n"); beat(b"idle\\n")'],
+    ids=["silent", "never ready", "no progress"],
+)
+async def test_a_role_that_stands_still_is_killed_and_started_again(stuck: str) -> None:
+    body = f"""
+        if restarts == 0:
+            {stuck}
+        say(b"ready\\n"); beat()
+    """
+    role = _role("stuck", body)
+    supervisor = Supervisor([role], stuck_after=0.5, no_progress_after=0.5, start_within=1.0, backoff_seconds=(0.01,))
+    running = asyncio.create_task(supervisor.run())
+    await _until(lambda: role.restarts == 1)
+    await _until(role.ready.is_set)
+    supervisor.stop()
+    assert await running == 0
+
+
+async def test_a_role_that_can_never_start_ends_the_program_with_its_status() -> None:
+    misconfigured = _role("data", f"sys.exit({EXIT_CONFIG})")
+    other = _role("control", 'say(b"ready\\n"); beat()')
+    assert await asyncio.wait_for(Supervisor([misconfigured, other]).run(), 20) == EXIT_CONFIG
+    assert misconfigured.restarts == 0
+    assert not psutil.pid_exists(other.pid)
+
+
+async def test_a_role_that_does_not_stop_is_killed_within_the_grace() -> None:
+    role = _role("deaf", 'signal.signal(signal.SIGTERM, signal.SIG_IGN); say(b"ready\\n"); beat()')
+    supervisor = Supervisor([role], grace=0.3)
+    running = asyncio.create_task(supervisor.run())
+    await _until(role.ready.is_set)
+    supervisor.stop()
+    assert await asyncio.wait_for(running, 10) == 0
+    assert not psutil.pid_exists(role.pid)
