@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "detect": "gateway.commands.detect",
     "replay": "gateway.commands.replay",
     "doctor": "gateway.commands.doctor",
+    "alerting": "gateway.commands.alerting",
 }
 """Command → module with its `register`. Only the module asked for is imported: the supervisor, which stands between a
 person and the banner, needs none of the kernels."""

@@ -19,7 +19,7 @@ from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
-from gateway.web import alerting_api, alertmanager_api, console
+from gateway.web import alerting_api, alertmanager_api, analytics_api, console
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.connection_guard import guard_connections, read_bodies
@@ -28,6 +28,7 @@ from gateway.web.events import Events
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
 from gateway.web.json_api import JsonApi, declared_errors
 from gateway.web.openapi import add_document_route
+from gateway.web.self_watch import SelfWatch
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
 from gateway.web.services import Services
 
@@ -64,6 +65,9 @@ class ControlRole:
         self._stack.push_async_callback(feed.stop)
         feed.start()
         history = await self._history(config, data_plane)
+        watch = SelfWatch(config.self_watch, data_plane, self._router.post_alerts, self._clock)
+        self._stack.push_async_callback(watch.stop)
+        watch.start()
         pages = urlsplit(external_url.lower())
         names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
         guard = access_guard(Authenticator(config.access), names=names, place=pages.netloc)
@@ -84,6 +88,7 @@ class ControlRole:
         application.add_routes(Services(catalog, feed).routes())
         alertmanager_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
+        analytics_api.register_routes(application, self._router)
         application.add_routes(console.routes())
         add_document_route(application, VERSION)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
