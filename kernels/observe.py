@@ -238,6 +238,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     q_new = s.q + share(back * w, max(8.0 * tau, 300.0)) * (apart - s.q)
     log_now = math.log(min(abs(e), 10.0 * scale) + 0.05 * scale)
     back = 4.0 if (s.open == NOISIER and log_now < s.log_short) or (s.open == CALMER and log_now > s.log_short) else 1.0
+    if not s.log_known:
+        s.log_short = log_now
     log_new = s.log_short + share(back * w, max(25.0 * tau, 1200.0)) * (log_now - s.log_short)
     if mature:
         slow = abs(q_new) / max(s.q_dev, scale * 0.3)
@@ -350,6 +352,9 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             s.score = score
             s.severity = severity
             s.held = 0
+            if reason == NOISIER or reason == CALMER:
+                # Variation that changes often is a habit of the series: the next alert needs more.
+                s.log_dev *= 1.3
             out[O_CHANGE] = OPENED
             out[O_REASON] = reason
             out[O_SEVERITY] = severity
@@ -459,9 +464,16 @@ def learn_value(
         # From the local level, not the value: what is clipped there cannot get into the season.
         learn_season(s, t, s.levels[1] + x - y - s.slow)
     if not young:
-        a_days = max(share(w, 172800.0), 1.0 / s.count)
+        # The error of days is learned anew once there is a season to be wrong about.
+        age_s = (t - s.first_ms) * 0.001
+        known = s.count * (age_s - 86400.0) / age_s if age_s > 90000.0 else float(s.count)
+        a_days = max(share(w, 172800.0), min(1.0 / max(known, 1.0), 0.02))
         wide = 4.0 * max(s.q_dev, 1e-300)
         s.q_dev += a_days * ((min(abs(s.q), wide) if mature else abs(s.q)) - s.q_dev)
         wave = s.log_short - s.log_long
+        if not s.log_known:
+            s.log_known = 1
+            s.log_long = s.log_short
+            wave = 0.0
         s.log_long += a_days * wave
         s.log_dev += a_days * (min(abs(wave), 1.0) - s.log_dev)

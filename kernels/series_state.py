@@ -79,7 +79,7 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("severity", np.uint8),
         ("open", np.uint8),  # 0 closed, else reason
         ("chosen", np.uint8),  # predictor in use
-        ("stopped", np.uint8),  # a silence was reported
+        ("log_known", np.uint8),  # the two logs have a first value
         # Tails.
         ("known_days", np.float32),  # days learned from, discounted
         ("learned_s", np.float32),  # seconds since the last discount

@@ -178,7 +178,7 @@ class Baseline:
             ("time_ms", "last_ms"),
             ("began_ms", "began_ms"),
             ("opened_ms", "opened_ms"),
-            ("expected", "level"),
+            ("expected", "reference"),
             ("score", "score"),
             ("severity", "severity"),
             ("reason", "open"),

@@ -30,10 +30,10 @@ _BUDGETS: Final[dict[str, float]] = {"quiet": 0.004, "balanced": 0.02, "keen": 0
 _PRIORS: Final[dict[int, tuple[float, float, float]]] = {
     # stream: floor, rate a day, mean excess
     state.S_SPIKE: (1.8, 1.1, 0.6),
-    state.S_RUN: (2.5, 0.8, 0.39),
-    state.S_SLOW: (3.0, 0.2, 1.4),
-    state.S_NOISIER: (3.0, 0.12, 2.6),
-    state.S_CALMER: (3.0, 0.12, 2.6),
+    state.S_RUN: (2.5, 1.0, 0.39),
+    state.S_SLOW: (3.0, 0.25, 1.4),
+    state.S_NOISIER: (3.0, 0.3, 0.95),
+    state.S_CALMER: (3.0, 0.25, 0.95),
     state.S_SILENCE: (0.4, 0.1, 0.35),
 }
 """What is taken of a tail before the series has shown its own."""

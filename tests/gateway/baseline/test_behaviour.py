@@ -1,0 +1,158 @@
+"""What is found, and what stays silent, at default settings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from gateway.baseline.offline import OfflineResult, run_series
+from gateway.baseline.settings import DetectionSettings
+from kernels import series_state as state
+
+START = 1_700_000_000.0
+HOUR = 3600.0
+
+
+def background(hours: float, step: float = 60.0, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A daily wave between 80 and 120 with noise of 3."""
+    times = START + np.arange(int(hours * HOUR / step)) * step
+    rng = np.random.default_rng(seed)
+    return times, 100 + 20 * np.sin(times / 86400 * 2 * np.pi) + 3 * rng.normal(size=len(times))
+
+
+def opened(result: OfflineResult, begin: float, end: float) -> list[tuple[float, int, int]]:
+    """(seconds after begin, reason, severity) of alerts that opened within [begin, end]."""
+    rows = result.transitions[result.transitions["kind"] == state.OPENED]
+    return [
+        (row["time_ms"] / 1000 - begin, int(row["reason"]), int(row["severity"]))
+        for row in rows
+        if begin <= row["time_ms"] / 1000 <= end
+    ]
+
+
+@pytest.mark.parametrize("step", [5.0, 15.0, 60.0, 300.0])
+def test_a_quiet_series_stays_silent(step: float) -> None:
+    times, values = background(72 if step >= 60 else 30, step)
+    assert len(run_series(times, values).transitions) == 0
+
+
+@pytest.mark.parametrize("step", [5.0, 15.0, 60.0])
+@pytest.mark.parametrize("age_hours", [0.5, 30])
+def test_a_clear_shift_is_found_within_two_minutes(step: float, age_hours: float) -> None:
+    times, values = background(age_hours + 0.5, step)
+    begin = START + age_hours * HOUR
+    values[times >= begin] *= 3
+    found = opened(run_series(times, values), begin, begin + 1800)
+    assert found
+    assert found[0][0] <= 120
+
+
+def test_one_lasting_shift_is_one_alert_that_resolves_as_adopted() -> None:
+    times, values = background(40)
+    begin = START + 36 * HOUR
+    values[times >= begin] += 60
+    result = run_series(times, values)
+    local = [f for f in opened(result, begin, begin + 4 * HOUR) if f[1] in (state.SPIKE, state.SUSTAINED)]
+    assert len(local) == 1
+    closed = result.transitions[result.transitions["kind"] == state.CLOSED]
+    assert state.ADOPTED in closed["closing"]
+
+
+def test_severity_rises_while_a_clear_fault_lasts() -> None:
+    times, values = background(31)
+    begin = START + 30 * HOUR
+    values[times >= begin] *= 4
+    assert run_series(times, values).severity.max() == 4
+
+
+def test_zero_is_found_at_once() -> None:
+    times, values = background(31)
+    begin = START + 30 * HOUR
+    values[(times >= begin) & (times < begin + 1200)] = 0
+    result = run_series(times, values)
+    assert opened(result, begin, begin + 120)
+    assert result.alert[-1] == 0
+
+
+def test_a_value_that_freezes_is_found() -> None:
+    times, values = background(34)
+    begin = START + 30 * HOUR
+    values[times >= begin] = values[times < begin][-1]
+    assert state.FLAT in [reason for _, reason, _ in opened(run_series(times, values), begin, begin + 1800)]
+
+
+def test_a_series_that_stops_is_found_within_three_intervals() -> None:
+    times, values = background(31)
+    gone = (times > START + 30 * HOUR) & (times < START + 30.5 * HOUR)
+    last = times[~gone & (times <= START + 30 * HOUR)][-1]
+    result = run_series(times[~gone], values[~gone])
+    assert result.extra.sum() == 1
+    row = int(np.flatnonzero(result.extra)[0])
+    assert np.isnan(result.values[row])
+    assert 180 < result.times_s[row] - last <= 240
+    assert result.alert[row] == 1
+    assert result.alert[row + 1] == 0
+
+
+def test_a_leak_is_found_before_half_of_it_is_over() -> None:
+    times, values = background(60)
+    begin = START + 54 * HOUR
+    values += np.where(times >= begin, (times - begin) / (6 * HOUR) * 150, 0)
+    found = opened(run_series(times, values), begin, begin + 6 * HOUR)
+    assert found
+    assert found[0][0] < 3 * HOUR
+
+
+def test_nothing_before_the_warm_up_is_over() -> None:
+    times, values = background(1, 15.0)
+    values[(times > START + 200) & (times < START + 500)] *= 10
+    result = run_series(times, values)
+    assert result.score[times < START + 600].max() == 0
+    assert not opened(result, START, START + 599)
+
+
+def test_a_counter_reset_and_one_late_scrape_stay_silent() -> None:
+    times, values = background(30)
+    total = np.cumsum(np.abs(values))
+    total[times >= START + 20 * HOUR] -= total[times >= START + 20 * HOUR][0] - 1
+    keep = np.ones(len(times), bool)
+    keep[1500] = False
+    assert len(run_series(times[keep], total[keep], kind="counter").transitions) == 0
+
+
+def test_late_and_repeated_points_are_counted_not_scored() -> None:
+    times, values = background(5)
+    order = np.arange(len(times))
+    order[[100, 101]] = order[[101, 100]]
+    times = times[order].copy()
+    times[200] = times[199]
+    result = run_series(times, values[order])
+    assert (result.late, result.repeated) == (1, 1)
+    assert np.isnan(result.expected[[101, 200]]).all()
+
+
+@settings(max_examples=8, deadline=None)
+@given(exponent=st.integers(-12, 12), seed=st.integers(0, 50))
+def test_the_unit_of_a_value_does_not_matter(exponent: int, seed: int) -> None:
+    times, values = background(31, seed=seed)
+    values[(times >= START + 30 * HOUR) & (times < START + 30.3 * HOUR)] += 40
+    one, other = run_series(times, values), run_series(times, values * 2.0**exponent)
+    np.testing.assert_array_equal(one.alert, other.alert)
+    np.testing.assert_allclose(one.expected * 2.0**exponent, other.expected, rtol=1e-6)
+
+
+def test_sensitivity_is_ordered() -> None:
+    times, values = background(40)
+    rng = np.random.default_rng(3)
+    for begin in range(30, 40):
+        chosen = (times >= START + begin * HOUR) & (times < START + begin * HOUR + 600)
+        values[chosen] += rng.uniform(8, 25)
+    counts = [
+        len(opened(run_series(times, values, settings=DetectionSettings(sensitivity=s)), START, times[-1]))
+        for s in ("quiet", "balanced", "keen")
+    ]
+    assert counts[0] <= counts[1] <= counts[2]
+    assert counts[2] > 0

@@ -1,0 +1,78 @@
+"""Slow, obvious twins of the detector's building blocks."""
+
+from __future__ import annotations
+
+import math
+
+Row = tuple[int, float, float | None]
+"""Time in ms, raw value, start of its interval in ms if known."""
+
+
+def rates(rows: list[Row], delta: bool) -> list[tuple[int, float]]:
+    """Times and rates of a counter's rows: resets and the first row give none, late and repeated rows do not count."""
+    out = []
+    last: tuple[int, float] | None = None
+    for time, value, start in rows:
+        if last is not None and time <= last[0]:
+            continue
+        if delta:
+            if start is not None and start < time:
+                out.append((time, value / ((time - start) / 1000)))
+            elif last is not None:
+                out.append((time, value / ((time - last[0]) / 1000)))
+        elif last is not None and value >= last[1]:
+            out.append((time, (value - last[1]) / ((time - last[0]) / 1000)))
+        last = (time, value)
+    return out
+
+
+def bucket_quantile(quantile: float, bounds: list[float], cumulative: list[float]) -> float | None:
+    """Linear within the bucket that holds the quantile; the last finite bound for the open one; None when empty."""
+    total = cumulative[-1]
+    if total <= 0:
+        return None
+    target = quantile * total
+    lower_bound, below = 0.0, 0.0
+    for bound, count in zip(bounds, cumulative, strict=True):
+        if count >= target:
+            if math.isinf(bound):
+                return lower_bound
+            return bound if count == below else lower_bound + (bound - lower_bound) * (target - below) / (count - below)
+        lower_bound, below = bound, count
+    return None
+
+
+class SeasonTwin:
+    """Cells of ten minutes kept as plain floats; each fold moves a cell by 1 / min(days + 1, 5) of its distance."""
+
+    def __init__(self) -> None:
+        self.cells = [0.0] * 144
+        self.days = [0] * 18
+        self.cell: int | None = None
+        self.gathered: list[float] = []
+
+    def learn(self, time_ms: int, value: float) -> None:
+        """See kernels.seasonal.learn_season."""
+        cell = time_ms // 600_000 % 144
+        if self.cell is not None and cell != self.cell:
+            mean = sum(self.gathered) / len(self.gathered)
+            block = self.cell // 8
+            self.cells[self.cell] += (mean - self.cells[self.cell]) / min(self.days[block] + 1, 5)
+            if cell // 8 != block:
+                self.days[block] += 1
+            self.gathered = []
+        self.cell = cell
+        self.gathered.append(value)
+
+
+def discounted_share(seconds: float, half_life: float) -> float:
+    """The exact weight that kernels.ewma.share approximates."""
+    return 1 - 2 ** (-seconds / half_life)
+
+
+def gap_height(gaps: list[float], days: float, rate: float, floor: float, usual: float, excess: float) -> float:
+    """Peaks over threshold by hand: log2 length of a gap that is seen `rate` times a day."""
+    over = [gap - floor for gap in gaps if gap > floor]
+    a_day = (usual + len(over)) / (1 + days)
+    mean = (8 * excess + sum(over)) / (8 + len(over))
+    return floor + mean * math.log(a_day / rate) if a_day > rate else floor
