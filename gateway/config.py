@@ -29,6 +29,7 @@ from gateway.ingest.settings import IngestSettings
 from gateway.log.settings import LogSettings
 from gateway.series.settings import SeriesSettings
 from gateway.settings_types import ByteSize, Duration, Secret, Settings, decode_hook
+from gateway.web.self_watch_settings import SelfWatchSettings
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
 
@@ -61,6 +62,7 @@ class Config(Settings, frozen=True):
     victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
     detection: DetectionSettings = DetectionSettings()
     alerting: AlertingSettings = AlertingSettings()
+    self_watch: SelfWatchSettings = SelfWatchSettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,10 @@ class DataPlane:
             "not_scored_points": {"late": counts.late, "repeated": counts.repeated, "skipped": counts.skipped},
             "unscored_backlog_points": max(0, accepted - counts.next_row),
             "log": {"bytes": used, "limit_bytes": limit, "lost_rows": self._lost()},
+            "data_quality": [
+                {"sender": p.sender, "check": p.check, "value": p.value, "since": p.since}
+                for p in self._scorer.quality.problems
+            ],
             "problem": self.problem(),
             **status,
         }

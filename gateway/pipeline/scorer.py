@@ -25,6 +25,7 @@ from gateway.log.writer import EventWriter
 from gateway.pipeline.anomaly_book import AnomalyBook
 from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, UnsyncedSnapshot
 from gateway.pipeline.bucket_bounds import BucketBounds
+from gateway.pipeline.data_quality import DataQuality
 from gateway.pipeline.feed import DurableFeed, ThreadFeed
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 from gateway.series.index import SeriesIndex
@@ -83,6 +84,7 @@ class Scorer:
         self._log_is_pressed = log_is_pressed
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
+        self.quality = DataQuality(lambda sid: index.labels(sid).get("job", ""))
         self._known = np.zeros(1024, np.uint32)
         self._encoder = msgspec.msgpack.Encoder()
         self._lag = LagWindow()
@@ -193,6 +195,7 @@ class Scorer:
             self._book.remember(sids, frame.exemplars)
         if len(observation.transitions):
             self._write(observation.transitions)
+        self.quality.observe(sids, frame.times_ms, frame.received_ns, observation.repeated)
         self._on_scores(resolved, observation)
         now_ns = self._clock.time_ns()
         with self._lag_lock:
@@ -209,6 +212,7 @@ class Scorer:
         if count:
             fresh = found[:count]
             self._bounds.learn(fresh)
+            self.quality.learn(fresh)
             RESTORED.inc(self._store.restore(self._baseline, fresh, self._index))
 
     def _write(self, transitions: NDArray[Any]) -> None:

@@ -29,7 +29,7 @@ from tests.faults.plane import running_plane, send, settled, values_in_log
 )
 async def test_damage_anywhere_is_survived_and_counted(tmp_path: Path, damage, pattern, from_scratch, step) -> None:
     verdict = await damage_everywhere(tmp_path, pattern, damage, step, from_scratch=from_scratch)
-    assert verdict.injected > 3
+    assert verdict.injected >= 3
     assert verdict.rows_invented == 0
     assert verdict.rows_lost_uncounted == 0
     if from_scratch and damage is flip:

@@ -44,7 +44,7 @@ def test_requests_made_from_the_document_bring_no_server_error(tmp_path: Path) -
                 "run",
                 f"http://{gateway.http}/api/v1/openapi.json",
                 *COMMAND.split(),
-                *"--max-time 15 -n 10 --seed 7 --no-color".split(),
+                *["--max-time", "15", "-n", "10", "--seed", "7", "--no-color"],
             ],
             capture_output=True,
             text=True,

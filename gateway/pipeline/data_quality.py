@@ -1,0 +1,150 @@
+"""What is wrong with the data itself, by sender: clocks that are off, series that vanish, points that come twice.
+
+A sender is the value of `job`, which OTLP's service.name becomes. Found problems are a level, not an event: they stand
+in `problems` and in the metrics for as long as they hold.
+
+    check          holds when
+    clock_ahead    of a look's points, the oldest from this sender is still in the future by more than 5 s
+    clock_behind   the youngest is more than 5 minutes old, while others' are not, and as old as a look before
+                   (a backfill catches up, a clock does not)
+    lost_series    fewer than half of the series that sent a while ago still send, and there were at least 10
+    repeated       more than a tenth of all points repeat a time that is already known
+
+Costs: one write for each row (the time it was seen), and a thousand rows of a frame are looked at for clocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.selfmetrics import gauge
+
+SKEW = gauge(
+    "sender_delay_seconds", "Least age of a sender's points on arrival; below 0: its clock is ahead.", ["sender"]
+)
+LIVE = gauge("sender_live_series", "Series of a sender that sent a point within the last 5 minutes.", ["sender"])
+PROBLEMS = gauge("data_quality_problems", "Senders with a problem of their data, by check.", ["check"])
+
+CHECKS: Final = ("clock_ahead", "clock_behind", "lost_series", "repeated")
+MAX_SENDERS: Final = 200
+"""Further senders are watched together under the name "other"."""
+_OTHER: Final = "other"
+_LOOKED_AT: Final = 1000
+_LOOK_SECONDS: Final = 30
+_LIVE_SECONDS: Final = 300
+_AHEAD_SECONDS: Final = 5.0
+_BEHIND_SECONDS: Final = 300.0
+_STEADY_SECONDS: Final = 10.0
+_LEAST_SERIES: Final = 10
+_LOST_SHARE: Final = 0.5
+_REPEATED_SHARE: Final = 0.1
+_LEAST_ROWS: Final = 100
+_REMEMBERED_LOOKS: Final = 20
+"""Looks back to which a sender's number of series is compared: ten minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One check that holds for one sender. value: seconds, series or a share."""
+
+    sender: str
+    check: str
+    value: float
+    since: float
+    """Unix seconds."""
+
+
+class DataQuality:
+    """The scorer's thread owns it; `problems` is replaced as a whole and may be read from other threads.
+
+    sender_of: the value of `job` for a series id.
+    """
+
+    def __init__(self, sender_of: Callable[[int], str]) -> None:
+        self._sender_of = sender_of
+        self._names: list[str] = [_OTHER]
+        self._numbers: dict[str, int] = {_OTHER: 0}
+        self._sender: NDArray[np.int16] = np.zeros(1024, np.int16)
+        self._seen: NDArray[np.uint32] = np.zeros(1024, np.uint32)
+        self._least = np.full(MAX_SENDERS + 1, np.inf)
+        self._former = np.full(MAX_SENDERS + 1, np.inf)
+        self._history: list[NDArray[np.int64]] = []
+        self._next_look = 0.0
+        self._rows = self._repeated = 0
+        self._since: dict[tuple[str, str], float] = {}
+        self.problems: tuple[Problem, ...] = ()
+
+    def learn(self, sids: NDArray[np.uint32]) -> None:
+        """Series that were met for the first time, or again under a reused id."""
+        if len(sids) == 0:
+            return
+        self._grow(int(sids.max()) + 1)
+        for sid in sids.tolist():
+            self._sender[sid] = self._number(self._sender_of(sid))
+            self._seen[sid] = 0
+
+    def observe(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64], received_ns: int, repeated: int) -> None:
+        """One frame, sids: uint32[n] and times_ms: int64[n]; every sid has been learned."""
+        if len(sids) == 0:
+            return
+        received = received_ns / 1e9
+        self._seen[sids[times_ms > (received - _BEHIND_SECONDS) * 1000.0]] = int(received)
+        step = -(-len(sids) // _LOOKED_AT)
+        some = slice(None, None, step)
+        np.minimum.at(self._least, self._sender[sids[some]], received - times_ms[some] / 1000.0)
+        self._rows += len(sids)
+        self._repeated += repeated
+        if received >= self._next_look:
+            if self._next_look:
+                self._look(received)
+            self._next_look = received + _LOOK_SECONDS
+
+    def _number(self, name: str) -> int:
+        known = self._numbers.get(name)
+        if known is None:
+            known = len(self._names) if len(self._names) <= MAX_SENDERS else 0
+            self._numbers[name] = known
+            if known:
+                self._names.append(name)
+            elif len(self._numbers) > 20 * MAX_SENDERS:
+                del self._numbers[name]
+        return known
+
+    def _grow(self, size: int) -> None:
+        if size > len(self._seen):
+            size = max(size, 2 * len(self._seen))
+            self._seen = np.concatenate([self._seen, np.zeros(size - len(self._seen), np.uint32)])
+            self._sender = np.concatenate([self._sender, np.zeros(size - len(self._sender), np.int16)])
+
+    def _look(self, now: float) -> None:
+        live_sids = np.flatnonzero(self._seen > max(0.0, now - _LIVE_SECONDS))
+        live = np.bincount(self._sender[live_sids], minlength=MAX_SENDERS + 1).astype(np.int64)
+        found: list[tuple[str, str, float]] = []
+        others_in_time = bool((self._least < _BEHIND_SECONDS).any())
+        before = np.max(self._history, axis=0) if self._history else live
+        for number, name in enumerate(self._names):
+            delay = float(self._least[number])
+            if np.isfinite(delay):
+                SKEW.labels(name).set(delay)
+                if delay < -_AHEAD_SECONDS:
+                    found.append((name, "clock_ahead", -delay))
+                elif delay > _BEHIND_SECONDS and others_in_time and abs(delay - self._former[number]) < _STEADY_SECONDS:
+                    found.append((name, "clock_behind", delay))
+            if live[number] or before[number]:
+                LIVE.labels(name).set(int(live[number]))
+            if before[number] >= _LEAST_SERIES and live[number] < _LOST_SHARE * before[number]:
+                found.append((name, "lost_series", float(before[number] - live[number])))
+        if self._rows >= _LEAST_ROWS and self._repeated > _REPEATED_SHARE * self._rows:
+            found.append((_OTHER if len(self._names) > 2 else self._names[-1], "repeated", self._repeated / self._rows))
+        self._history = [*self._history, live][-_REMEMBERED_LOOKS:]
+        self._former, self._least = self._least, np.full(MAX_SENDERS + 1, np.inf)
+        self._rows = self._repeated = 0
+        self._since = {(n, c): self._since.get((n, c), now) for n, c, _ in found}
+        self.problems = tuple(Problem(n, c, round(value, 3), self._since[n, c]) for n, c, value in found)
+        for check in CHECKS:
+            PROBLEMS.labels(check).set(sum(c == check for _, c, _ in found))
