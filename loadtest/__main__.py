@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, text in (peers.WORKS if options.command == "peers" else faults.FAULTS).items():
             print(f"{name:28} {text.title}")
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     directory = options.directory or Path(tempfile.mkdtemp(prefix="loadtest-"))
     try:
         if options.command == "run":

@@ -1,0 +1,73 @@
+"""Bodies of the load generator, read back with the generated classes and the gateway's own decoders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from gateway.decode.remote_write_settings import RemoteWriteSettings
+from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
+from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
+from gateway.telemetry.labels import decode_label_blob
+from loadtest.generator.template import Template, build
+from loadtest.generator.work import Work
+
+NOW = 1_763_900_000_000
+BATCH = 250
+
+
+def otlp_points(template: Template) -> list[tuple[str, str, int, float]]:
+    """(metric, pod, ms, value) of every point, in order."""
+    message = ExportMetricsServiceRequest.FromString(template.body.tobytes())
+    found = []
+    for metric in message.resource_metrics[0].scope_metrics[0].metrics:
+        for point in [*metric.gauge.data_points, *metric.sum.data_points]:
+            pod = next(a.value.string_value for a in point.attributes if a.key == "pod")
+            value = point.as_int if point.HasField("as_int") else point.as_double
+            found.append((metric.name, pod, point.time_unix_nano // 10**6, float(value)))
+    return found
+
+
+def test_an_otlp_body_carries_the_numbers_it_was_stamped_with() -> None:
+    template = build("otlp-http", 3, BATCH)
+    assert template.stamp(NOW, 7 * BATCH, 0.0) == NOW
+    points = otlp_points(template)
+    assert [value for *_, value in points] == [7 * BATCH + i for i in range(BATCH)]
+    assert {time for _, _, time, _ in points} == {NOW}
+    assert [int(pod[1:9]) for _, pod, _, _ in points] == list(range(3 * BATCH, 4 * BATCH))
+    assert len({(name, pod) for name, pod, _, _ in points}) == BATCH
+
+
+def test_times_of_a_template_never_repeat_and_churn_replaces_the_share_asked_for() -> None:
+    template = build("otlp-http", 0, BATCH)
+    assert template.stamp(NOW, -1, 0.2) == NOW
+    assert template.stamp(NOW, -1, 0.2) == NOW + 1
+    template.stamp(NOW + 60_001, -1, 0.2)
+    replaced = [pod for _, pod, _, _ in otlp_points(template) if not pod.endswith("g00000")]
+    assert len(replaced) == 0.2 * BATCH
+
+
+@pytest.mark.parametrize("version", ["remote-write", "remote-write-2"])
+def test_a_remote_write_body_is_what_the_gateway_decodes(version: str) -> None:
+    decoder = RemoteWriteV1Decoder if version == "remote-write" else RemoteWriteV2Decoder
+    template = build(version, 2, BATCH)  # type: ignore[arg-type]
+    template.stamp(NOW, 0, 0.5)
+    template.stamp(NOW + 60_000, 5 * BATCH, 0.5)
+    columns = decoder((1, 2), RemoteWriteSettings()).decode(template.body.tobytes(), NOW)
+    np.testing.assert_array_equal(columns.values, np.arange(5 * BATCH, 6 * BATCH))
+    assert set(columns.times_ms) == {NOW + 60_000}
+    definitions = columns.source.definitions(np.arange(BATCH))
+    pods = []
+    for i in range(BATCH):
+        blob = definitions.blobs[definitions.offsets[i] : definitions.offsets[i + 1]].tobytes()
+        pods.append(decode_label_blob(blob)["pod"])
+    assert [int(pod[1:9]) for pod in pods] == list(range(2 * BATCH, 3 * BATCH))
+    assert sum(pod.endswith("g00001") for pod in pods) == BATCH // 2
+
+
+def test_impossible_work_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not take gzip"):
+        Work("remote-write", "http://127.0.0.1:1/", encoding="gzip", requests=1)
+    with pytest.raises(ValueError, match="multiple"):
+        Work("otlp-http", "http://127.0.0.1:1/", series=1000, batch=300, requests=1)
