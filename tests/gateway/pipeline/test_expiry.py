@@ -37,13 +37,13 @@ class Expiring:
             victoriametrics=VictoriaMetricsSettings(url=target.url, scores="none", flush_interval=Duration(0)),
             max_series=1000,
         )
-        self._decoder = OtlpMetricsDecoder(self.plane.hash_key, DecodeSettings())
+        self._decoder = OtlpMetricsDecoder(self.plane.hash_key, DecodeSettings(max_future=Duration(86400)))
         self._sent = 0
 
     async def send(self, name: str, at_s: int, values: list[float]) -> None:
         """One point of each series of a gauge, then wait until it is scored and forwarded."""
         points = [(at_s * SECOND, value, {"n": str(n)}) for n, value in enumerate(values)]
-        columns = self._decoder.decode_protobuf(gauge_request("s", name, points), time.time_ns() // 10**6)
+        columns = self._decoder.decode_protobuf(gauge_request("s", name, points), self.clock.time_ns() // 10**6)
         before = self.plane.status()["accepted_points"]
         await self.plane.committer.accept(columns, received_ns=self.clock.time_ns(), body_bytes=0)
 
@@ -87,7 +87,7 @@ async def test_reused_ids_never_mix_series(tmp_path: Path) -> None:
     target = Target()
     await target.start()
     clock = ManualClock(time.time_ns())
-    long_ago = time.time_ns() // SECOND - 3 * 3600
+    long_ago = clock.time_ns() // SECOND
     later = long_ago + 2 * 3600
     try:
         case = Expiring(tmp_path, clock, target)
@@ -95,7 +95,7 @@ async def test_reused_ids_never_mix_series(tmp_path: Path) -> None:
         await case.send("old", long_ago, _values(0.0))
         old_ids = case.ids("old")
         assert len(old_ids) == SERIES
-        clock.advance(601)  # the next append begins a segment, which lets go of the names of the former one
+        clock.advance(2 * 3600)  # the next append begins a segment, which lets go of the names of the former one
         await case.send("tick", later, [1.0])
         clock.advance(61)  # the scorer looks for idle series once a minute
         await case.until(lambda: not case.ids("old"))
