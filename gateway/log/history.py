@@ -156,6 +156,8 @@ def _scan_segment(
             frame = frame_view(header, data, 0, LogPosition(segment.number, at))
             places = slot[np.minimum(frame.ids, len(slot) - 1)]
             rows = np.flatnonzero((places >= 0) & (frame.times_ms >= span_ms[0]) & (frame.times_ms <= span_ms[1]))
+            if not len(rows):
+                continue  # the frame spans the time, but not with the series that are asked for
             if len(rows) > budget:
                 return budget, True
             budget -= len(rows)
