@@ -72,6 +72,23 @@ export interface Silence {
 }
 export interface Setting { value: unknown; source: string }
 
+export interface Explanation {
+  fingerprint: string;
+  now: {
+    labels: Labels; annotations: Labels; state: string; startsAt: string; endsAt: string | null; origin: string;
+    acknowledgedBy: string; snoozedUntil: string | null; silencedBy: string[]; inhibitedBy: string[];
+    routes: {
+      route: string; receiver: string; groupLabels: Labels; members: number; mutedAtLastFlush: string | null;
+      lastFlush: string | null; nextFlush: string | null; verdict: string;
+    }[];
+  } | null;
+  history: ({ time: string; event: string } & Record<string, unknown>)[];
+}
+export interface Deliveries {
+  pending: { id: string; integration: string; groupKey: string; status: string; why: string; attempts: number; nextAttempt: string; lastError: string; lagSeconds: number }[];
+  recent: ({ time: string; event: string; group: string; integration?: string } & Record<string, unknown>)[];
+}
+
 /** One sample of the status, as the gateway remembers it; `recent` begins a few hours ago. */
 export interface StatusSample {
   time: number; accepted: number; scored: number; forwarded: number; pending: number; dropped: number; series: number;

@@ -80,10 +80,11 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
         tzDate: (t) => (zone === "utc" ? uPlot.tzDate(new Date(t * 1000), "Etc/UTC") : new Date(t * 1000)),
         scales: { x: { time: true, range: () => [start, end] }, y: { range: (_, low, high) => {
           if (low === null || high === null) return [0, 1];
+          if (low === 0 && high === 0) return [0, 1];
           const room = (high - low || Math.abs(high) || 1) * 0.08;
           return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
         } } },
-        axes: [{ ...axis, space: 70, values: (_, at, __, ___, step) => at.map((t) => {
+        axes: [{ ...axis, size: 30, space: 70, values: (_, at, __, ___, step) => at.map((t) => {
           const text = clockTime(t, zone);
           return step >= 86400 ? new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000)
             : step >= 60 ? text.slice(0, 5) : text;

@@ -5,7 +5,7 @@ import type { HistorySeries, Labels } from "./api";
 export const isCounter = (labels: Labels): boolean => /_(total|count|sum|bucket)$/.test(labels.__name__ ?? "");
 
 export function scored(series: HistorySeries): HistorySeries {
-  if (!isCounter(series.labels)) return series;
+  if (series.scored_as ? series.scored_as === "value" : !isCounter(series.labels)) return series;
   const { times, values } = series;
   const rates: (number | null)[] = [];
   let before: number | null = null, at = 0;
@@ -17,6 +17,14 @@ export function scored(series: HistorySeries): HistorySeries {
     if (v !== null) { before = v; at = t; }
   }
   return { ...series, values: rates, scored_as: "rate" };
+}
+
+/** Of a histogram's sum and count, both already as rates: the mean of what was observed, as the gateway scores it. */
+export function meanOf(sums: HistorySeries, counts: HistorySeries): HistorySeries {
+  const at = new Map(counts.times.map((t, i) => [t, counts.values[i] ?? null]));
+  const values = sums.values.map((v, i) => { const n = at.get(sums.times[i]!); return v === null || !n ? null : v / n; });
+  const none = values.map(() => null);
+  return { ...sums, values, expected: none, lower: none, upper: none, score: none };
 }
 
 /** At most `most` points, the extremes of each stretch kept, so that a spike never disappears. */

@@ -3,6 +3,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { useAddress } from "./address";
 import { useLive } from "./live";
 import { Empty, Link } from "./parts";
+import { AlertPage } from "./pages/alert";
 import { Alerts } from "./pages/alerts";
 import { Anomalies, AnomalyPage } from "./pages/anomalies";
 import { Explore } from "./pages/explore";
@@ -22,7 +23,7 @@ function page(path: string[]): ComponentChildren {
     case "services": return argument ? <ServicePage key={argument} name={argument} /> : <Services />;
     case "explore": return <Explore />;
     case "anomalies": return argument ? <AnomalyPage key={argument} id={argument} /> : <Anomalies />;
-    case "alerts": return <Alerts />;
+    case "alerts": return argument ? <AlertPage key={argument} fingerprint={argument} /> : <Alerts />;
     case "status": return <StatusPage />;
     default: return <><h1>No such page</h1><Empty><p>The address names a page that this console does not have. <Link to={[]}>Go to the overview.</Link></p></Empty></>;
   }

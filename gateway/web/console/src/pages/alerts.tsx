@@ -1,10 +1,10 @@
 import { useState } from "preact/hooks";
 import { update, useAddress } from "../address";
-import { ApiError, request, type Alert, type AlertGroup, type Matcher, type Silence } from "../api";
+import { ApiError, request, type Alert, type AlertGroup, type Deliveries, type Explanation, type Matcher, type Silence } from "../api";
 import { clockTime, seconds } from "../format";
 import { useLive } from "../live";
-import { useLoad } from "../load";
-import { Badge, Empty, Link, State, When } from "../parts";
+import { useBeat, useLoad } from "../load";
+import { Badge, Empty, Link, State, useSeen, When } from "../parts";
 import { useZone } from "../time";
 
 const OWN = new Set(["alertname", "service", "severity", "metric"]);
@@ -29,6 +29,7 @@ export function Alerts() {
         if (!list.length) return <Empty><p>{all.length ? "No alert contains these words." : "No alert is active. What leaves its normal range, and what Prometheus or others post to /api/v2/alerts, appears here."}</p></Empty>;
         return <>{list.map((g) => <Group key={JSON.stringify([g.labels, g.receiver.name])} group={g} />)}</>;
       }}</State>
+      <Delivery version={live.alerts.version} />
       <section class="card" aria-labelledby="sil"><h2 id="sil">Silences</h2>
         <State of={silences} what="silences">{(all) => {
           const list = all.filter((s) => s.status.state !== "expired");
@@ -37,6 +38,22 @@ export function Alerts() {
         }}</State>
       </section>
     </>
+  );
+}
+
+function Delivery({ version }: { version: number }) {
+  const beat = useBeat(5);
+  const zone = useZone();
+  const found = useLoad<Deliveries>("/api/v1/notifications?limit=20", `${version} ${beat}`);
+  return (
+    <section class="card" aria-labelledby="del"><h2 id="del">Notifications</h2>
+      <State of={found} what="notifications">{({ pending, recent }) => pending.length + recent.length === 0
+        ? <Empty><p>None was sent and none is waiting. Receivers are set in alerting.config_file, or one webhook in alerting.webhook_url.</p></Empty>
+        : <div class="scroll" tabIndex={0} role="region" aria-label="Notifications"><table><thead><tr><th scope="col">When</th><th scope="col">To</th><th scope="col">State</th><th scope="col">About</th></tr></thead><tbody>
+          {pending.map((p) => <tr key={p.id}><td>waiting {seconds(p.lagSeconds)}</td><td>{p.integration}</td><td>{p.attempts ? `${p.attempts} attempts, ${p.lastError}; again at ${clockTime(Date.parse(p.nextAttempt) / 1000, zone)}` : "on its way"}</td><td class="breaks">{p.groupKey}</td></tr>)}
+          {recent.map((r, i) => <tr key={i}><td>{clockTime(Date.parse(r.time) / 1000, zone)}</td><td>{String(r.integration ?? "")}</td><td>{r.event}</td><td class="breaks">{r.group}</td></tr>)}
+        </tbody></table></div>}</State>
+    </section>
   );
 }
 
@@ -52,17 +69,22 @@ function Group({ group }: { group: AlertGroup }) {
 }
 
 function AlertRow({ alert: a }: { alert: Alert }) {
+  const [ref, seen] = useSeen<HTMLElement>();
+  const live = useLive();
+  const said = useLoad<Explanation>(seen ? `/api/v1/alerts/${a.fingerprint}/explain` : "", live.alerts.version);
+  const by = said.data?.now?.acknowledgedBy;
   const { severity = "none" } = a.labels;
   const rest = Object.entries(a.labels).filter(([k]) => !OWN.has(k));
   const anomaly = a.annotations.anomaly_id;
   const matchers = Object.fromEntries(Object.entries(a.labels).filter(([k]) => k === "alertname" || k === "service" || k === "metric"));
   return (
-    <article class={`alert ${a.status.state}`}>
-      <p><Badge severity={severity} /> <b>{a.labels.metric ?? a.labels.alertname}</b> {a.annotations.summary ?? ""} <When time={Date.parse(a.startsAt) / 1000} />
-        {a.status.silencedBy.length > 0 && <b> silenced</b>}{a.status.inhibitedBy.length > 0 && <b> inhibited by another alert</b>}</p>
+    <article ref={ref} class={`alert ${a.status.state}`}>
+      <p><Badge severity={severity} /> <b>{a.labels.metric ?? a.labels.alertname}</b> {(a.annotations.summary ?? "").replace(`${a.labels.metric}: `, "")} <When time={Date.parse(a.startsAt) / 1000} />
+        {a.status.silencedBy.length > 0 && <b> silenced</b>}{a.status.inhibitedBy.length > 0 && <b> inhibited by another alert</b>}{by && <b> acknowledged by {by}</b>}</p>
       {(a.annotations.reasons || a.annotations.description) && <p class="why">{a.annotations.reasons ?? a.annotations.description}</p>}
       <div class="alert-labels">{rest.map(([k, v]) => <span key={k}>{k}={v}</span>)}</div>
       <p class="actions">
+        <Link to={["alerts", a.fingerprint]}>Act and explain</Link>
         {anomaly && <Link to={["anomalies", anomaly]}>Show the anomaly</Link>}
         {!anomaly && a.generatorURL && /^https?:/.test(a.generatorURL) && <a href={a.generatorURL} rel="noreferrer">Source</a>}
         <Link to={["alerts"]} search={{ silence: JSON.stringify(matchers) }}>Silence</Link>

@@ -3,7 +3,7 @@ import { update, useAddress } from "../address";
 import { query, selector, serviceOf, SEVERITIES, type Anomaly, type History, type HistorySeries } from "../api";
 import { Chart, type Line } from "../chart";
 import { clockTime, seconds, unitOf } from "../format";
-import { isCounter, scored, thinned } from "../history";
+import { isCounter, meanOf, scored, thinned } from "../history";
 import { useLive } from "../live";
 import { useLoad } from "../load";
 import { Badge, Empty, exploreSearch, Link, Name, RangePicker, sinceOf, Spark, State, useSeen, When } from "../parts";
@@ -21,8 +21,25 @@ function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boole
   // The end of an open anomaly moves; a minute's steps keep the answer.
   const end = a && a.ended === null ? Math.ceil(span.end / 30) * 30 : span.end;
   const found = useLoad<History>(a && on ? query("/api/v1/history", { match: selector(a.series), start: span.start, end, limit: 1, bands: band ? "recomputed" : undefined }) : "");
-  const series = useMemo(() => (found.data?.series[0] ? thinned(scored(found.data.series[0]), 1500) : null), [found.data]);
+  // A histogram's sum is scored as the mean of what was observed, which needs its count beside it.
+  const sum = isSum(a?.series ?? {});
+  const counts = useLoad<History>(a && on && sum ? query("/api/v1/history", { match: selector({ ...a.series, __name__: a.series.__name__!.replace(/_sum$/, "_count") }), start: span.start, end, limit: 1 }) : "");
+  const series = useMemo(() => {
+    const own = found.data?.series[0], count = counts.data?.series[0];
+    if (!own || (sum && !counts.data && !counts.error)) return null;
+    const one = scored(own);
+    return thinned(a && sum && count ? withRange(meanOf(one, scored(count)), a) : one, 1500);
+  }, [found.data, counts.data, counts.error]);
   return { ...found, series, span: { start: span.start, end } };
+}
+
+const isSum = (labels: Record<string, string>): boolean => (labels.__name__ ?? "").endsWith("_sum");
+
+/** The range that the anomaly itself tells, over the time that it lasts. */
+function withRange(s: HistorySeries, a: Anomaly): HistorySeries {
+  const inside = s.times.map((t) => t >= sinceOf(a) - 120 && t <= (a.ended ?? Infinity) + 120);
+  const put = (v: number | null) => inside.map((yes) => (yes ? v : null));
+  return { ...s, expected: put(a.expected), lower: put(a.lower), upper: put(a.upper) };
 }
 
 function Row({ anomaly: a }: { anomaly: Anomaly }) {
@@ -114,7 +131,7 @@ const offset = (d: number): string => (Math.abs(d) < 0.5 ? "same time" : d < 0 ?
 function Detail({ anomaly: a }: { anomaly: Anomaly }) {
   const zone = useZone();
   const plot = useSeriesOf(a, 1800, 600, true, true);
-  const counter = isCounter(a.series);
+  const counter = isCounter(a.series) && !isSum(a.series);
   const metric = a.series.__name__ ?? "";
   const unit = useMemo(() => { const u = unitOf(metric); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
   const show = (v: number | null) => (v === null ? "no value" : unit(v));
@@ -146,7 +163,7 @@ function Detail({ anomaly: a }: { anomaly: Anomaly }) {
   );
 }
 
-const toLine = (s: HistorySeries): Line => ({ name: "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
+const toLine = (s: HistorySeries): Line => ({ name: isSum(s.labels) ? "mean" : "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
 
 export function silenceFor(a: Anomaly): Record<string, string> {
   const service = serviceOf(a.series);

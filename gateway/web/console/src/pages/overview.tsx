@@ -63,6 +63,8 @@ export function Overview() {
   const parts = partsOf(live);
   const bad = parts.some((p) => p.state === "bad");
   const shown = useMemo(() => (recent.data ?? []).filter((s) => s.time >= range.start && s.time <= range.end), [recent.data, search.get("from"), search.get("to")]);
+  // The record is as old as the process: a plot begins where it does.
+  const start = range.relative && shown[0] ? Math.max(range.start, shown[0].time) : range.start;
   const times = shown.map((s) => s.time);
   const throughput: Line[] = useMemo(() => [
     { name: "accepted", times, values: rate(shown, (s) => s.accepted), color: 0 },
@@ -112,14 +114,14 @@ export function Overview() {
         <h2 id="pps">Points a second</h2>
         <State of={recent} what="the last hours">{() => shown.length < 3
           ? <Empty><p>The record begins when the gateway starts; a first line appears after some seconds.</p></Empty>
-          : <><Chart lines={throughput} start={range.start} end={range.end} zone={zone} format={perSecond} height={200} label="Points accepted, scored and forwarded a second" sync="overview" onZoom={zoom} />
+          : <><Chart lines={throughput} start={start} end={range.end} zone={zone} format={perSecond} height={200} label="Points accepted, scored and forwarded a second" sync="overview" onZoom={zoom} />
             <Legend lines={throughput} /></>}</State>
       </section>
       {shown.length >= 3 && <div class="columns">
         <section class="card" aria-labelledby="oa"><h2 id="oa">Open anomalies</h2>
-          <Chart lines={trouble} start={range.start} end={range.end} zone={zone} format={count} height={150} label="Open anomalies over time" sync="overview" onZoom={zoom} /></section>
+          <Chart lines={trouble} start={start} end={range.end} zone={zone} format={count} height={150} label="Open anomalies over time" sync="overview" onZoom={zoom} /></section>
         <section class="card" aria-labelledby="lag"><h2 id="lag">Lag</h2>
-          <Chart lines={lags} start={range.start} end={range.end} zone={zone} format={seconds} height={150} label="Lag to score and to forward, p99" sync="overview" onZoom={zoom} />
+          <Chart lines={lags} start={start} end={range.end} zone={zone} format={seconds} height={150} label="Lag to score and to forward, p99" sync="overview" onZoom={zoom} />
           <Legend lines={lags} /></section>
       </div>}
     </>

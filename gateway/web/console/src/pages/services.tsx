@@ -3,7 +3,7 @@ import { update, useAddress } from "../address";
 import { query, type Anomaly, type History, type ServiceSummary } from "../api";
 import { Chart, COLORS, type Line } from "../chart";
 import { count, title, unitOf } from "../format";
-import { isCounter, scored, thinned } from "../history";
+import { isCounter, meanOf, scored, thinned } from "../history";
 import { useBeat, useLoad } from "../load";
 import { useLive } from "../live";
 import { Badge, Empty, Link, RangePicker, sinceOf, State, useSeen, When } from "../parts";
@@ -127,10 +127,7 @@ function Signal({ metric, service, mean, beat }: { metric: string; service: Serv
     return (found.data?.series ?? []).map((raw, i) => {
       let s = scored(raw);
       const per = by.get(key(raw.labels));
-      if (mean && per) {
-        const at = new Map(per.times.map((t, k) => [t, per.values[k] ?? null]));
-        s = { ...s, values: s.values.map((v, k) => { const n = at.get(s.times[k]!); return v === null || !n ? null : v / n; }), lower: [], upper: [], expected: [] };
-      }
+      if (mean && per) s = meanOf(s, per);
       s = thinned(s, 1500);
       const { rest } = title(Object.fromEntries(Object.entries(raw.labels).filter(([k]) => !["job", "otel_scope_name", "service_name"].includes(k))));
       return { name: rest || metric, color: i % COLORS, times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score };

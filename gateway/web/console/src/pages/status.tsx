@@ -77,7 +77,7 @@ export function StatusPage() {
             .filter((r) => (!changed || r.source !== "default") && `${r.key} ${r.value} ${r.source}`.toLowerCase().includes(find.toLowerCase()));
           return rows.length === 0 ? <Empty><p>No setting fits.</p></Empty>
             : <div class="scroll" tabIndex={0} role="region" aria-label="Settings"><table><thead><tr><th scope="col">Key</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
-              <tbody>{rows.map((r) => <tr key={r.key}><th scope="row"><code>{r.key}</code></th><td class="breaks">{r.value === "" ? <span class="rest">empty</span> : r.value}</td><td>{r.source}</td></tr>)}</tbody></table></div>;
+              <tbody>{rows.map((r) => <tr key={r.key}><th scope="row"><code>{r.key}</code></th><td class="breaks">{r.value === "" ? <span class="rest">empty</span> : r.value.startsWith("Secret(") ? <span class="rest">secret, not shown</span> : r.value}</td><td>{r.source}</td></tr>)}</tbody></table></div>;
         }}</State>
       </section>
     </>

@@ -1,0 +1,84 @@
+import { useState } from "preact/hooks";
+import { ApiError, request, type Explanation } from "../api";
+import { clockTime } from "../format";
+import { useLive } from "../live";
+import { useLoad } from "../load";
+import { Badge, Empty, Link, State } from "../parts";
+import { useZone } from "../time";
+
+const HIDDEN = new Set(["time", "event", "labels", "annotations", "generator_url", "group"]);
+
+const at = (text: string | null, zone: "utc" | "local"): string => (text ? clockTime(Date.parse(text) / 1000, zone, true) : "never");
+
+/** One alert: what people do about it, and why it was told or not. */
+export function AlertPage({ fingerprint }: { fingerprint: string }) {
+  const live = useLive();
+  const zone = useZone();
+  const path = `/api/v1/alerts/${encodeURIComponent(fingerprint)}`;
+  const found = useLoad<Explanation>(`${path}/explain`, live.alerts.version);
+  return (
+    <State of={found} what="the alert">{({ now, history }) => {
+      const labels = now?.labels ?? (history.find((e) => e.labels)?.labels as Record<string, string> | undefined) ?? {};
+      const notes = now?.annotations ?? {};
+      return <>
+        <div class="head"><h1><Badge severity={labels.severity ?? "none"} /> {labels.metric ?? labels.alertname ?? fingerprint}</h1></div>
+        <section class="card" aria-label="The alert">
+          <p class="reasons">{notes.summary}</p>
+          {(notes.reasons ?? notes.description) && <p class="why">{notes.reasons ?? notes.description}</p>}
+          <dl class="facts">
+            <div><dt>State</dt><dd>{now ? now.state : "ended"}{now?.silencedBy.length ? ", silenced" : ""}{now?.inhibitedBy.length ? ", inhibited" : ""}</dd></div>
+            {now && <div><dt>Since</dt><dd>{at(now.startsAt, zone)}</dd></div>}
+            <div><dt>Acknowledged</dt><dd>{now?.acknowledgedBy ? `by ${now.acknowledgedBy}` : "by nobody"}</dd></div>
+            {now?.snoozedUntil && <div><dt>Snoozed until</dt><dd>{at(now.snoozedUntil, zone)}</dd></div>}
+          </dl>
+          <div class="alert-labels">{Object.entries(labels).map(([k, v]) => <span key={k}>{k}={v}</span>)}</div>
+          {now && <Actions path={path} acknowledged={!!now.acknowledgedBy} done={found.again} />}
+          <p class="actions">
+            {notes.anomaly_id && <Link to={["anomalies", notes.anomaly_id]}>Show the anomaly</Link>}
+            <Link to={["alerts"]} search={{ silence: JSON.stringify(Object.fromEntries(Object.entries(labels).filter(([k]) => ["alertname", "service", "metric"].includes(k)))) }}>Silence alerts like this</Link>
+          </p>
+        </section>
+        {now && <section class="card" aria-labelledby="why"><h2 id="why">Who is told, and why</h2>
+          {now.routes.length === 0 ? <Empty><p>No route takes this alert.</p></Empty> : <ul class="timeline">{now.routes.map((r) => (
+            <li key={r.route + r.receiver}><b>{r.receiver}</b><span>{r.members} in its group</span>
+              <span>{r.verdict}. Route {r.route}; last looked at {at(r.lastFlush, zone)}, next {at(r.nextFlush, zone)}{r.mutedAtLastFlush ? `; muted: ${r.mutedAtLastFlush}` : ""}.</span></li>))}</ul>}
+        </section>}
+        <section class="card" aria-labelledby="time"><h2 id="time">What happened</h2>
+          {history.length === 0 ? <Empty><p>Nothing is recorded yet.</p></Empty> : <ol class="timeline">{history.map((e, i) => (
+            <li key={i}><time dateTime={e.time}>{at(e.time, zone)}</time><b>{e.event.replaceAll("_", " ")}</b>
+              <span>{Object.entries(e).filter(([k, v]) => !HIDDEN.has(k) && v !== "" && v !== null).map(([k, v]) => `${k.replaceAll("_", " ")}: ${typeof v === "object" ? JSON.stringify(v) : String(v)}`).join("; ")}</span></li>))}</ol>}
+        </section>
+      </>;
+    }}</State>
+  );
+}
+
+function Actions({ path, acknowledged, done }: { path: string; acknowledged: boolean; done: () => void }) {
+  const [by, name] = useState(() => localStorage.getItem("name") ?? "");
+  const [note, write] = useState("");
+  const [length, long] = useState("1h");
+  const [said, say] = useState("");
+  const act = (verb: string, body: Record<string, string>, words: string) => {
+    if (!by.trim()) { say("Say who you are first."); return; }
+    localStorage.setItem("name", by);
+    request(`${path}/${verb}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, ...body }) }).then(
+      () => { say(words); write(""); done(); }, (e: ApiError) => say(e.message));
+  };
+  return (
+    <div class="form">
+      <div class="tools">
+        <label>Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" /></label>
+        <label>Note <input value={note} onInput={(e) => write(e.currentTarget.value)} /></label>
+      </div>
+      <div class="tools">
+        {acknowledged ? <button type="button" onClick={() => act("unacknowledge", {}, "Taken back.")}>Take the acknowledgement back</button>
+          : <button type="button" class="primary" onClick={() => act("acknowledge", { note }, "Acknowledged.")}>Acknowledge</button>}
+        <label>Snooze for <select value={length} onChange={(e) => long(e.currentTarget.value)}>{["15m", "1h", "4h", "24h"].map((l) => <option key={l}>{l}</option>)}</select></label>
+        <button type="button" onClick={() => act("snooze", { duration: length, note }, `Snoozed for ${length}.`)}>Snooze</button>
+        <button type="button" disabled={!note} onClick={() => act("comments", { text: note }, "Noted.")}>Add the note</button>
+        <button type="button" onClick={() => act("resolve", { note }, "Resolved.")}>Resolve</button>
+        <span role="status">{said}</span>
+      </div>
+    </div>
+  );
+}
