@@ -19,7 +19,7 @@ from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
-from gateway.web import alerting_api, alertmanager_api, inbound_api, analytics_api, console
+from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.connection_guard import guard_connections, read_bodies
