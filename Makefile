@@ -37,11 +37,12 @@ test: .venv/.setup ## the whole test suite
 	$(V)/python -m kernels.warmup
 	$(V)/python -m pytest $(ARGS)
 
-lint: .venv/.setup ## ruff, mypy strict, import-linter
+lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit
 	$(V)/ruff check .
 	$(V)/ruff format --check .
 	$(V)/mypy
 	$(V)/lint-imports --no-logo
+	$(V)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml gateway kernels proto
 
 bench: .venv/.setup ## kernel, pipeline and detection benchmarks, one JSON line per figure
 	$(V)/python -m bench $(ARGS)
@@ -56,6 +57,7 @@ faults: .venv/.setup ## the fault scenarios alone
 	$(V)/python -m loadtest faults $(ARGS)
 
 peers: .venv/.setup ## the same work on vmagent and the OpenTelemetry Collector, side by side
+	$(V)/python -m loadtest build-peers
 	$(V)/python -m loadtest peers $(ARGS)
 
 lock: ## pin the dependencies anew

@@ -1,7 +1,8 @@
 """`python -m loadtest`: load and faults against the real program.
 
-Figures go to standard output, one JSON line each; progress and verdicts to standard error. The exit status is 1 when
-something acknowledged was lost or refused for good, 2 when the test could not be made.
+Without a command: one measured run with a ledger, some kills, every fault. Figures go to standard output, one JSON
+line each; progress and verdicts to standard error. The exit status is 1 when something acknowledged was lost or
+refused for good, 2 when the test could not be made.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from loadtest import faults, kill9, measure, peers, peers_build
 from loadtest.generator.work import ENCODINGS, Work
 from loadtest.processes import LoadTestError
 from loadtest.progress import say
+
+EVERYTHING = (["run", "--ledger"], ["kill9", "--kills", "5", "--rate", "30000"], ["faults", "--seconds", "5"])
+"""What runs when no command is given."""
 
 
 def _share(text: str) -> float:
@@ -57,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--directory", type=Path, help="where logs and data go, kept afterwards (default: temporary)")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    one = commands.add_parser("run", help="one piece of work, measured (the default)")
+    one = commands.add_parser("run", help="one piece of work, measured")
     _work_options(one)
     one.add_argument("--ledger", action="store_true", help="number every sample and read all of them back afterwards")
     one.add_argument("--profile", type=Path, help="write a py-spy profile of the data plane: .svg, or .txt (raw)")
@@ -85,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(words)
     if options.command is None:
-        options = parser.parse_args([*words, "run", "--ledger"])
+        return max(main([*words, *command]) for command in EVERYTHING)
     if options.command == "build-peers":
         return peers_build.build()
     if getattr(options, "list", False):
