@@ -24,8 +24,8 @@ from gateway.alerting.engine import Engine
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Flapping, SilenceWarnings
+from gateway.alerting.foreign_events import OpenKeys
 from gateway.alerting.http_delivery import HttpDelivery
-from gateway.alerting.inbound import OpenKeys
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
 from gateway.alerting.oncall import OnCall, load_oncall

@@ -11,15 +11,14 @@ then. The evaluation has no access to Python objects beyond these, and its outpu
 from __future__ import annotations
 
 import html
-import json
-import re
-import urllib.parse
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
+from gateway.alerting.default_texts import DEFAULT_TEXTS
 from gateway.alerting.moments import SECOND, format_moment_nano
+from gateway.alerting.template_functions import FUNCTIONS, SafeHtml, Strings, show, truth
 from gateway.alerting.template_syntax import (
     Action,
     Branch,
@@ -38,13 +37,6 @@ from gateway.alerting.template_syntax import (
 _log = structlog.get_logger(__name__)
 MAX_OUTPUT: Final = 1_048_576
 MAX_DEPTH: Final = 50
-
-
-class Strings(list[str]):
-    """A list of strings, printed in brackets as Go prints it."""
-
-    def __str__(self) -> str:
-        return "[" + " ".join(self) + "]"
 
 
 class Pair(dict[str, Any]):
@@ -172,7 +164,7 @@ class _Evaluation:
                 value = self._pipe(node.pipe, dot, scopes)
                 if not node.pipe.names:
                     shown = show(value)
-                    safe = isinstance(value, _SafeHtml)
+                    safe = isinstance(value, SafeHtml)
                     self._print(html.escape(shown) if self._escape and not safe else shown)
             elif isinstance(node, Include):
                 if depth >= MAX_DEPTH:
@@ -285,118 +277,6 @@ def field(value: Any, name: str, arguments: Sequence[Any]) -> Any:
     raise TemplateProblem(f"there is no field or method .{name} on {type(value).__name__}")
 
 
-def truth(value: Any) -> bool:
-    """Go's notion: false, 0, nil and everything empty are false."""
-    return bool(value)
-
-
-def show(value: Any) -> str:
-    """A value as Go prints it."""
-    if value is None:
-        return "<no value>"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
-
-
-class _SafeHtml(str):
-    __slots__ = ()
-
-
-def _print_values(*values: Any) -> str:
-    out = ""
-    for number, value in enumerate(values):
-        if number and not isinstance(value, str) and not isinstance(values[number - 1], str):
-            out += " "
-        out += show(value)
-    return out
-
-
-def _printf(pattern: str, *values: Any) -> str:
-    left = list(values)
-
-    def one(match: re.Match[str]) -> str:
-        verb = match[2]
-        if verb == "%":
-            return "%"
-        if not left:
-            raise TemplateProblem("printf has too few arguments")
-        value = left.pop(0)
-        if verb in "sv":
-            return f"%{match[1]}s" % show(value)
-        if verb == "q":
-            return json.dumps(show(value), ensure_ascii=False)
-        if verb == "d":
-            return f"%{match[1]}d" % int(value)
-        return f"%{match[1]}{verb}" % float(value)
-
-    text = re.sub(r"%([-+# 0]*\d*(?:\.\d+)?)([svqdfeg%])", one, pattern)
-    if left:
-        raise TemplateProblem("printf has too many arguments")
-    return text
-
-
-def _compare(name: str) -> Callable[..., bool]:
-    def compare(first: Any, *others: Any) -> bool:
-        if not others:
-            raise TemplateProblem(f"{name} needs two values")
-        if name == "eq":
-            return any(first == other for other in others)
-        (second,) = others
-        if name == "ne":
-            return bool(first != second)
-        return bool({"lt": first < second, "le": first <= second, "gt": first > second, "ge": first >= second}[name])
-
-    return compare
-
-
-def _index(value: Any, *keys: Any) -> Any:
-    for key in keys:
-        value = value.get(key, "") if isinstance(value, Mapping) else value[int(key)]
-    return value
-
-
-def _replace_all(expression: str, replacement: str, text: str) -> str:
-    def expand(match: re.Match[str]) -> str:
-        # As in Go, `$1x` names a group "1x"; a group that does not exist is empty.
-        groups = {str(number): found or "" for number, found in enumerate((match[0], *match.groups()))}
-        groups |= {name: found or "" for name, found in match.groupdict().items()}
-        return re.sub(
-            r"\$(?:\$|\{(\w+)\}|(\w+))",
-            lambda m: groups.get(m[1] or m[2] or "", "") if m[0] != "$$" else "$",
-            replacement,
-        )
-
-    return re.sub(expression, expand, text)
-
-
-def _search(expression: str, text: str) -> bool:
-    return re.search(expression, text) is not None
-
-
-FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
-    "not": lambda value: not truth(value),
-    "len": len,
-    "index": _index,
-    "slice": lambda value, start=0, end=None: value[int(start) : None if end is None else int(end)],
-    "print": _print_values,
-    "println": lambda *values: " ".join(show(value) for value in values) + "\n",
-    "printf": _printf,
-    "html": lambda value: html.escape(show(value)),
-    "urlquery": lambda value: urllib.parse.quote_plus(show(value)),
-    "toUpper": lambda text: str(text).upper(),
-    "toLower": lambda text: str(text).lower(),
-    "title": lambda text: re.sub(r"\b\w", lambda m: m[0].upper(), str(text)),
-    "trimSpace": lambda text: str(text).strip(),
-    "join": lambda separator, items: str(separator).join(items),
-    "match": _search,
-    "safeHtml": lambda text: _SafeHtml(text),
-    "reReplaceAll": _replace_all,
-    "stringSlice": lambda *items: Strings(items),
-    **{name: _compare(name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
-}
-
-
 def common(sets: Iterable[Mapping[str, str]]) -> LabelSet:
     """The pairs that every set holds."""
     shared: dict[str, str] | None = None
@@ -406,50 +286,6 @@ def common(sets: Iterable[Mapping[str, str]]) -> LabelSet:
         elif shared:
             shared = {name: value for name, value in shared.items() if labels.get(name) == value}
     return LabelSet(sorted((shared or {}).items()))
-
-
-DEFAULT_TEXTS: Final = (
-    # The names are those of Alertmanager, so that configurations may include them.
-    '{{ define "__subject" }}[{{ .Status | toUpper }}{{ if eq .Status "firing" }}:{{ .Alerts.Firing | len }}{{ end }}] '
-    '{{ .GroupLabels.SortedPairs.Values | join " " }}'
-    "{{ if gt (len .CommonLabels) (len .GroupLabels) }}{{ with .CommonLabels.Remove .GroupLabels.Names }} "
-    '({{ .Values | join " " }}){{ end }}{{ end }}{{ end }}'
-    '{{ define "__alertmanager" }}Gateway{{ end }}{{ define "__alertmanagerURL" }}{{ .ExternalURL }}/{{ end }}'
-    '{{ define "__text_alert_list" }}{{ range . }}Labels:\n'
-    "{{ range .Labels.SortedPairs }} - {{ .Name }} = {{ .Value }}\n{{ end }}"
-    "Annotations:\n{{ range .Annotations.SortedPairs }} - {{ .Name }} = {{ .Value }}\n{{ end }}"
-    "Source: {{ .GeneratorURL }}\n{{ end }}{{ end }}",
-    '{{ define "slack.default.title" }}{{ template "__subject" . }}{{ end }}'
-    '{{ define "slack.default.titlelink" }}{{ template "__alertmanagerURL" . }}{{ end }}'
-    '{{ define "slack.default.fallback" }}{{ template "__subject" . }} | {{ template "__alertmanagerURL" . }}{{ end }}'
-    '{{ define "slack.default.text" }}{{ range .Alerts }}{{ if .Annotations.summary }}{{ .Annotations.summary }}\n'
-    "{{ end }}{{ end }}{{ end }}"
-    '{{ define "slack.default.username" }}{{ template "__alertmanager" . }}{{ end }}'
-    '{{ define "slack.default.pretext" }}{{ end }}{{ define "slack.default.footer" }}{{ end }}'
-    '{{ define "slack.default.iconemoji" }}{{ end }}{{ define "slack.default.iconurl" }}{{ end }}'
-    '{{ define "slack.default.callbackid" }}{{ end }}',
-    '{{ define "pagerduty.default.description" }}{{ template "__subject" . }}{{ end }}'
-    '{{ define "pagerduty.default.client" }}{{ template "__alertmanager" . }}{{ end }}'
-    '{{ define "pagerduty.default.clientURL" }}{{ template "__alertmanagerURL" . }}{{ end }}'
-    '{{ define "pagerduty.default.instances" }}{{ template "__text_alert_list" . }}{{ end }}',
-    '{{ define "opsgenie.default.message" }}{{ template "__subject" . }}{{ end }}'
-    '{{ define "opsgenie.default.description" }}{{ .CommonAnnotations.SortedPairs.Values | join " " }}\n'
-    '{{ if .Alerts.Firing }}Firing:\n{{ template "__text_alert_list" .Alerts.Firing }}{{ end }}'
-    '{{ if .Alerts.Resolved }}Resolved:\n{{ template "__text_alert_list" .Alerts.Resolved }}{{ end }}{{ end }}'
-    '{{ define "opsgenie.default.source" }}{{ template "__alertmanagerURL" . }}{{ end }}',
-    '{{ define "email.default.subject" }}{{ template "__subject" . }}{{ end }}'
-    '{{ define "email.default.text" }}{{ template "__subject" . }}\n\n{{ template "__text_alert_list" .Alerts }}'
-    "\n{{ .ExternalURL }}\n{{ end }}"
-    '{{ define "email.default.html" }}<!DOCTYPE html><html><body style="font-family:sans-serif">'
-    '<h2>{{ template "__subject" . }}</h2>{{ range .Alerts }}'
-    '<h3 style="color:{{ if eq .Status "firing" }}#b00020{{ else }}#1b7f3b{{ end }}">{{ .Status }}: '
-    "{{ .Labels.alertname }}</h3>"
-    "<p>{{ .Annotations.summary }}</p><table>{{ range .Labels.SortedPairs }}"
-    "<tr><td>{{ .Name }}</td><td><b>{{ .Value }}</b></td></tr>{{ end }}"
-    "{{ range .Annotations.SortedPairs }}<tr><td>{{ .Name }}</td><td>{{ .Value }}</td></tr>{{ end }}</table>"
-    '{{ if .GeneratorURL }}<p><a href="{{ .GeneratorURL }}">Source</a></p>{{ end }}{{ end }}'
-    '<p><a href="{{ .ExternalURL }}">Open the console</a></p></body></html>{{ end }}',
-)
 
 
 def _sample(status: str) -> Record:

@@ -1,162 +1,244 @@
-"""Interfaces of other services, so that what speaks to them can be pointed here.
+"""Other tools' interfaces, so that what speaks them can point here: PagerDuty Events v2, Opsgenie, webhooks, markers.
 
-    POST /v2/enqueue                         PagerDuty Events v2
-    POST /v2/change/enqueue                  PagerDuty change events: a deployment, kept in the history
-    POST /v2/alerts                          Opsgenie; {alias}/close and {alias}/acknowledge with identifierType=alias
-    POST /api/v1/inbound/webhook             Alertmanager's and Grafana's webhook message
+    POST /v2/enqueue, POST /v2/change/enqueue                          PagerDuty; the routing key is the credential
+    POST /v2/alerts, …/{alias}/close|acknowledge?identifierType=alias  Opsgenie; `Authorization: GenieKey …`
+    POST /api/v1/inbound/webhook                                       Alertmanager's and Grafana's webhook message
+    POST, GET /api/v1/markers                                          deploy markers
 
-The first three exist only when `alerting.inbound_keys` names keys: they are PagerDuty's routing keys and Opsgenie's API
-keys. A 202 is given when the change is on disk.
+Success is answered when the change is on disk. Errors have each sender's own form. Where the gateway asks for
+credentials, the routing key or GenieKey must be an access token with the role `operate`: these senders have no other
+place for one, so `access_guard` leaves the addresses in `own_credentials` to the check here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hmac
+import asyncio
+import time
 import uuid
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from gateway.access.tokens import Authenticator
 from gateway.alerting.inbound import (
-    OPSGENIE,
-    PAGERDUTY,
-    OpsgenieAlert,
-    PagerDutyEvent,
-    WebhookMessage,
-    from_opsgenie,
-    from_pagerduty,
-    from_webhook,
+    MAX_ALIAS,
+    Event,
+    Invalid,
+    Marker,
+    marker_of,
+    opsgenie_action,
+    opsgenie_alert,
+    pagerduty_change,
+    pagerduty_event,
+    pagerduty_key,
+    webhook_alerts,
 )
+from gateway.alerting.inbound_desk import InboundDesk
+from gateway.alerting.moments import SECOND, format_moment
 from gateway.alerting.router import AlertRouter
-from gateway.errors import Conflict, NotFound, RequestError, RetryLater
+from gateway.errors import BodyTooLarge, GatewayError, PermissionDenied, RequestError, RetryLater, Unauthenticated
+from gateway.selfmetrics import counter
+from gateway.web.json_api import json_response, parse_time
 
-T = TypeVar("T")
-MAX_KEY = 255
+MAX_EVENT: Final = 512 * 1024
+"""Bytes of one PagerDuty or Opsgenie event and of a marker."""
+MAX_WEBHOOK: Final = 8 * 2**20
+MAX_MARKERS: Final = 10_000
+_LATEST: Final = 4102444800.0
+_RECEIVED = counter("inbound_events", "Events of other tools, by interface and answer.", ["interface", "status"])
 
 
-def register_routes(app: web.Application, router: AlertRouter) -> None:
-    """Adds the routes that the settings allow."""
-    api = InboundApi(router)
+def register_routes(app: web.Application, router: AlertRouter, authenticator: Authenticator) -> None:
+    """Adds the addresses; the router must have been started."""
+    api = InboundApi(router, authenticator)
+    app.router.add_post("/v2/enqueue", api.enqueue)
+    app.router.add_post("/v2/change/enqueue", api.change)
+    app.router.add_post("/v2/alerts", api.opsgenie)
+    app.router.add_post("/v2/alerts/{alias}/close", api.opsgenie_close)
+    app.router.add_post("/v2/alerts/{alias}/acknowledge", api.opsgenie_acknowledge)
     app.router.add_post("/api/v1/inbound/webhook", api.webhook)
-    if router.settings.inbound_keys:
-        app.router.add_post("/v2/enqueue", api.pagerduty)
-        app.router.add_post("/v2/change/enqueue", api.change)
-        app.router.add_post("/v2/alerts", api.opsgenie_create)
-        app.router.add_post("/v2/alerts/{alias}/{action:close|acknowledge}", api.opsgenie_act)
+    app.router.add_post("/api/v1/markers", api.mark)
+    app.router.add_get("/api/v1/markers", api.markers)
 
 
 class InboundApi:
     """The handlers."""
 
-    def __init__(self, router: AlertRouter) -> None:
+    def __init__(self, router: AlertRouter, authenticator: Authenticator) -> None:
         self._router = router
+        self._authenticator = authenticator
+        self._desk = InboundDesk(router)
 
-    async def webhook(self, request: web.Request) -> web.Response:
-        """POST /api/v1/inbound/webhook"""
-        now = self._router.clock.time_ns()
-        message = _decode(await request.read(), WebhookMessage)
-        await self._router.post_alerts([from_webhook(item, now) for item in message.alerts])
-        return _json(200, {"accepted": len(message.alerts)})
+    # PagerDuty
 
-    async def pagerduty(self, request: web.Request) -> web.Response:
-        """POST /v2/enqueue"""
-        router, now = self._router, self._router.clock.time_ns()
+    async def enqueue(self, request: web.Request) -> web.Response:
+        """An alert event of PagerDuty's Events API v2."""
         try:
-            event = _decode(await request.read(), PagerDutyEvent)
-            self._check_key(event.routing_key)
-            key = event.dedup_key or str(uuid.uuid4())
-            if len(key) > MAX_KEY:
-                raise RequestError("dedup_key is longer than 255 characters")
-            if event.event_action == "trigger":
-                await router.post_alerts(router.open_keys.replacing(from_pagerduty(event, key, now), now))
-            elif event.event_action == "resolve":
-                await router.post_alerts(router.open_keys.ended(PAGERDUTY, key, now))
-            elif event.event_action == "acknowledge":
-                await self._acknowledge(PAGERDUTY, key)
-            else:
-                raise RequestError("event_action must be trigger, acknowledge or resolve")
-        except RequestError as error:
-            return _json(400, {"status": "invalid event", "message": str(error), "errors": [str(error)]})
-        except RetryLater as error:
-            return _json(503, {"status": "error", "message": str(error)})
-        return _json(202, {"status": "success", "message": "Event processed", "dedup_key": key})
+            body = _decode(await _body(request, MAX_EVENT))
+            self._identify(pagerduty_key(body))
+            event = pagerduty_event(body, self._now())
+            await self._desk.take(event)
+        except GatewayError as error:
+            return _counted("pagerduty", _pagerduty_refusal(error))
+        answer = {"status": "success", "message": "Event processed", "dedup_key": event.key}
+        return _counted("pagerduty", json_response(answer, 202))
 
     async def change(self, request: web.Request) -> web.Response:
-        """POST /v2/change/enqueue"""
+        """A change event of PagerDuty's Events API v2, kept as a deploy marker."""
         try:
-            event = _decode(await request.read(), dict[str, Any])
-            self._check_key(str(event.get("routing_key", "")))
-            payload = event.get("payload")
-            if not isinstance(payload, dict) or not payload.get("summary"):
-                raise RequestError("a change needs payload.summary")
-        except RequestError as error:
-            return _json(400, {"status": "invalid event", "message": str(error), "errors": [str(error)]})
-        await self._router.record_change(payload, event.get("links") or [])
-        return _json(202, {"status": "success", "message": "Change event processed"})
+            body = _decode(await _body(request, MAX_EVENT))
+            self._identify(pagerduty_key(body))
+            _, marker = pagerduty_change(body, self._now())
+            await self._desk.mark(marker)
+        except GatewayError as error:
+            return _counted("pagerduty", _pagerduty_refusal(error))
+        return _counted("pagerduty", json_response({"status": "success", "message": "Change event processed"}, 202))
 
-    async def opsgenie_create(self, request: web.Request) -> web.Response:
-        """POST /v2/alerts"""
-        router, now = self._router, self._router.clock.time_ns()
-        refused = self._check_genie_key(request)
-        if refused is not None:
-            return refused
+    # Opsgenie
+
+    async def opsgenie(self, request: web.Request) -> web.Response:
+        """A new alert of Opsgenie's alert API."""
+        return await self._opsgenie(request, "")
+
+    async def opsgenie_close(self, request: web.Request) -> web.Response:
+        """Ends an alert by its alias."""
+        return await self._opsgenie(request, "resolve")
+
+    async def opsgenie_acknowledge(self, request: web.Request) -> web.Response:
+        """Acknowledges an alert by its alias."""
+        return await self._opsgenie(request, "acknowledge")
+
+    async def _opsgenie(self, request: web.Request, action: str) -> web.Response:
+        began = time.monotonic()
+        request_id = str(uuid.uuid4())
         try:
-            posted = _decode(await request.read(), OpsgenieAlert)
-            alias = posted.alias or str(uuid.uuid4())
-            await router.post_alerts(router.open_keys.replacing(from_opsgenie(posted, alias, now), now))
-        except RequestError as error:
-            return _json(422, {"message": str(error), "took": 0.0, "requestId": str(uuid.uuid4())})
-        return _accepted()
+            credential = self._genie_key(request)
+            text = await _body(request, MAX_EVENT)
+            event: Event
+            if action:
+                if request.query.get("identifierType", "id") != "alias":
+                    raise Invalid({"identifierType": "Alerts are known here by alias: identifierType=alias"})
+                alias = request.match_info["alias"]
+                if len(alias) > MAX_ALIAS:
+                    raise Invalid({"alias": "alias is too long"})
+                event = opsgenie_action(action, alias, _decode(text) if text.strip() else None, credential)
+            else:
+                event = opsgenie_alert(_decode(text), credential, self._now())
+            await self._desk.take(event)
+        except GatewayError as error:
+            return _counted("opsgenie", _opsgenie_refusal(error, began, request_id))
+        answer = {"result": "Request will be processed", "took": _took(began), "requestId": request_id}
+        return _counted("opsgenie", json_response(answer, 202, {"X-Request-Id": request_id}))
 
-    async def opsgenie_act(self, request: web.Request) -> web.Response:
-        """POST /v2/alerts/{alias}/close and …/acknowledge"""
-        refused = self._check_genie_key(request)
-        if refused is not None:
-            return refused
-        if request.query.get("identifierType") != "alias":
-            text = "only identifierType=alias is supported"
-            return _json(422, {"message": text, "took": 0.0, "requestId": str(uuid.uuid4())})
-        alias, now = request.match_info["alias"], self._router.clock.time_ns()
-        if request.match_info["action"] == "close":
-            await self._router.post_alerts(self._router.open_keys.ended(OPSGENIE, alias, now))
-        else:
-            await self._acknowledge(OPSGENIE, alias)
-        return _accepted()
-
-    async def _acknowledge(self, origin: str, key: str) -> None:
-        alert = self._router.open_keys.find(origin, key)
-        if alert is not None:
-            # One that ended in the meantime has nothing left to acknowledge.
-            with contextlib.suppress(NotFound, Conflict):
-                await self._router.acknowledge(alert.fingerprint, origin)
-
-    def _known(self, key: str) -> bool:
-        keys = self._router.settings.inbound_keys
-        return any(hmac.compare_digest(known.reveal().encode(), key.encode()) for known in keys)
-
-    def _check_key(self, key: str) -> None:
-        if not self._known(key):
-            raise RequestError("routing_key is not known")
-
-    def _check_genie_key(self, request: web.Request) -> web.Response | None:
+    def _genie_key(self, request: web.Request) -> str:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme == "GenieKey" and self._known(key):
-            return None
-        return _json(401, {"message": "the API key is not known", "took": 0.0, "requestId": str(uuid.uuid4())})
+        if scheme.lower() != "geniekey" or not key.strip():
+            raise Unauthenticated("Could not authenticate")
+        self._identify(key.strip())
+        return key.strip()
+
+    def _identify(self, token: str) -> None:
+        if self._authenticator.required:
+            identity = self._authenticator.identify_nowait(f"Bearer {token}")
+            assert identity is not None  # tokens are compared at once
+            identity.require("operate")
+
+    # Webhook and markers: our own addresses, our own errors
+
+    async def webhook(self, request: web.Request) -> web.Response:
+        """The webhook message of Alertmanager (version 4) or Grafana; valid alerts are kept even if others are refused."""
+        alerts, problems = webhook_alerts(_decode(await _body(request, MAX_WEBHOOK)), self._now())
+        if alerts:
+            await self._desk.webhook(alerts)
+        if problems:
+            raise RequestError("; ".join(problems[:10]))
+        return _counted("webhook", json_response({"accepted": len(alerts)}))
+
+    async def mark(self, request: web.Request) -> web.Response:
+        """Keeps a deploy marker."""
+        marker = marker_of(_decode(await _body(request, MAX_EVENT)), self._now())
+        await self._desk.mark(marker)
+        return _counted("marker", json_response(_shown(marker), 201))
+
+    async def markers(self, request: web.Request) -> web.Response:
+        """Deploy markers, newest first."""
+        query = request.query
+        until = _moment(query.get("to") or "", "to", self._now() + 1)
+        since = _moment(query.get("from") or "", "from", until - 7 * 86400 * SECOND)
+        limit = query.get("limit") or "100"
+        if not (limit.isascii() and limit.isdigit()) or not 1 <= int(limit[:9]) <= MAX_MARKERS:
+            raise RequestError(f"limit={limit[:20]!r}: expected 1 to {MAX_MARKERS}", reason="parameter")
+        found = await asyncio.to_thread(self._desk.markers, since, until, int(limit), query.get("service", ""))
+        return json_response([_shown(marker) for marker in found])
+
+    def _now(self) -> int:
+        return self._router.clock.time_ns()
 
 
-def _decode(body: bytes, kind: type[T]) -> T:
+async def _body(request: web.Request, most: int) -> bytes:
+    """Raises BodyTooLarge."""
     try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
-        raise RequestError(str(error)) from error
+        body = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge(f"the body is larger than {most} bytes") from None
+    if len(body) > most:
+        raise BodyTooLarge(f"the body is larger than {most} bytes")
+    return body
 
 
-def _accepted() -> web.Response:
-    return _json(202, {"result": "Request will be processed", "took": 0.0, "requestId": str(uuid.uuid4())})
+def _decode(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise RequestError(f"not JSON: {error}", reason="json") from error
 
 
-def _json(status: int, body: object) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
+def _pagerduty_refusal(error: GatewayError) -> web.Response:
+    if isinstance(error, RetryLater):
+        return json_response({"status": "error", "message": str(error)}, 503, {"Retry-After": "1"})
+    if isinstance(error, (Unauthenticated, PermissionDenied)):
+        problems = ["'routing_key' is not known or may not change anything"]
+    else:
+        problems = list(error.problems.values()) if isinstance(error, Invalid) else [str(error)]
+    message = "Event object is invalid" if error.reason != "json" else "Invalid JSON"
+    return json_response({"status": "invalid event", "message": message, "errors": problems}, error.http_status)
+
+
+def _opsgenie_refusal(error: GatewayError, began: float, request_id: str) -> web.Response:
+    answer: dict[str, Any] = {"message": str(error), "took": _took(began), "requestId": request_id}
+    status, headers = error.http_status, {"X-Request-Id": request_id}
+    if isinstance(error, Invalid):
+        status = 422
+        answer["message"] = "Request body is not processable. Please check the errors."
+        answer["errors"] = error.problems
+    elif isinstance(error, RetryLater):
+        status = 503
+        headers["Retry-After"] = "1"
+    elif isinstance(error, Unauthenticated):
+        answer["message"] = "Could not authenticate"
+    return json_response(answer, status, headers)
+
+
+def _took(began: float) -> float:
+    return round(time.monotonic() - began, 3)
+
+
+def _shown(marker: Marker) -> dict[str, Any]:
+    shown: dict[str, Any] = msgspec.to_builtins(marker)
+    shown["time"] = format_moment(marker.time)
+    return shown
+
+
+def _moment(text: str, name: str, default: int) -> int:
+    if not text:
+        return default
+    seconds = parse_time(text, name)
+    if not 0 <= seconds <= _LATEST:
+        raise RequestError(f"{name}={text!r} is out of range", reason="parameter")
+    return round(seconds * SECOND)
+
+
+def _counted(interface: str, answer: web.Response) -> web.Response:
+    _RECEIVED.labels(interface, str(answer.status)).inc()
+    return answer
