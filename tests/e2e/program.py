@@ -23,9 +23,16 @@ WAIT_SECONDS = 60.0
 
 
 class Gateway:
-    """`gateway serve`; use as a context manager."""
+    """`gateway serve`, or another command that serves; use as a context manager."""
 
-    def __init__(self, directory: Path, *assignments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *assignments: str,
+        command: str = "serve",
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self._command = command
         self.directory = directory
         self.environment = environment or {}
         self.otlp_grpc, self.otlp_http, self.http = (f"127.0.0.1:{free_port()}" for _ in range(3))
@@ -48,7 +55,7 @@ class Gateway:
 
     def start(self) -> None:
         """Start and wait until it is ready."""
-        command = [str(Path(sys.executable).parent / "gateway"), "serve"]
+        command = [str(Path(sys.executable).parent / "gateway"), self._command]
         for assignment in self.assignments:
             command += ["--set", assignment]
         self.directory.mkdir(parents=True, exist_ok=True)
