@@ -70,7 +70,8 @@ class ControlRole:
         watch.start()
         pages = urlsplit(external_url.lower())
         names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
-        guard = access_guard(Authenticator(config.access), names=names, place=pages.netloc)
+        authenticator = Authenticator(config.access)
+        guard = access_guard(authenticator, names=names, place=pages.netloc)
         application = web.Application(middlewares=[guard, declared_errors, read_bodies], client_max_size=_MAX_API_BODY)
         api = JsonApi(
             data_plane,
@@ -88,8 +89,8 @@ class ControlRole:
         application.add_routes(Services(catalog, feed).routes())
         alertmanager_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
-        inbound_api.register_routes(application, self._router)
         analytics_api.register_routes(application, self._router)
+        inbound_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())
         add_document_route(application, VERSION)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)

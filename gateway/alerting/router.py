@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +24,6 @@ from gateway.alerting.engine import Engine
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Flapping, SilenceWarnings
-from gateway.alerting.foreign_events import OpenKeys
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
@@ -74,7 +73,6 @@ class AlertRouter:
         self.engine = Engine(self.configuration, external_url=external_url)
         self.people = People(self.engine)
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
-        self.open_keys = OpenKeys(self.engine)
         self.silence_warnings = SilenceWarnings(self.engine, round(settings.silence_warning * SECOND))
         self.flapping = Flapping(self.engine, settings.flapping_threshold)
         self.store: Store = store or SqliteStore(state_dir / "alerting.sqlite")
@@ -126,7 +124,6 @@ class AlertRouter:
         for _, body in self.store.records(ESCALATION):
             self.escalations.load(msgspec.json.decode(body, type=Escalation))
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
-        self.open_keys.load()
 
     async def stop(self) -> None:
         """Ends every task, writes what is left and closes the store; idempotent."""
@@ -272,11 +269,6 @@ class AlertRouter:
         self._anomalies[anomaly.id] = remembered
         self.engine.journal.put(ANOMALY, anomaly.id, remembered)
         await self.post_alerts(reports)
-
-    async def record_change(self, payload: Mapping[str, Any], links: Sequence[Any]) -> None:
-        """A deployment or another change, for the history. Raises DiskFailed."""
-        self.engine.journal.event(self.clock.time_ns(), "change", payload=payload, links=links)
-        await self.commit()
 
     async def set_silence(self, silence: Silence) -> str:
         """Creates (empty id) or edits a silence; gives its id. Raises NotFound, RequestError, DiskFailed."""

@@ -62,8 +62,6 @@ class AlertingSettings(Settings, frozen=True):
     """How long before its end a silence that still mutes active alerts is announced as an alert. 0: never. Seconds."""
     flapping_threshold: int = 5
     """Times an alert begins within an hour from which its notifications say that it is flapping. 0: never."""
-    inbound_keys: tuple[Secret, ...] = ()
-    """Keys with which PagerDuty events and Opsgenie alerts are taken at their own paths. Empty: they are absent."""
     sms: tuple[SmsReceiver, ...] = ()
     """Text-message channels."""
     apprise: tuple[AppriseReceiver, ...] = ()

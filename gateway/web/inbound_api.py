@@ -7,7 +7,7 @@
 
 Success is answered when the change is on disk. Errors have each sender's own form. Where the gateway asks for
 credentials, the routing key or GenieKey must be an access token with the role `operate`: these senders have no other
-place for one, so `access_guard` leaves the addresses in `own_credentials` to the check here.
+place for one, so `access_guard` leaves the addresses under /v2/ to the check here.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class InboundApi:
         """An alert event of PagerDuty's Events API v2."""
         try:
             body = _decode(await _body(request, MAX_EVENT))
-            self._identify(pagerduty_key(body))
+            if self._authenticator.required:
+                self._identify(pagerduty_key(body))
             event = pagerduty_event(body, self._now())
             await self._desk.take(event)
         except GatewayError as error:
@@ -88,7 +89,8 @@ class InboundApi:
         """A change event of PagerDuty's Events API v2, kept as a deploy marker."""
         try:
             body = _decode(await _body(request, MAX_EVENT))
-            self._identify(pagerduty_key(body))
+            if self._authenticator.required:
+                self._identify(pagerduty_key(body))
             _, marker = pagerduty_change(body, self._now())
             await self._desk.mark(marker)
         except GatewayError as error:
@@ -147,7 +149,7 @@ class InboundApi:
     # Webhook and markers: our own addresses, our own errors
 
     async def webhook(self, request: web.Request) -> web.Response:
-        """The webhook message of Alertmanager (version 4) or Grafana; valid alerts are kept even if others are refused."""
+        """The webhook message of Alertmanager (version 4) or Grafana; valid alerts are kept if others are refused."""
         alerts, problems = webhook_alerts(_decode(await _body(request, MAX_WEBHOOK)), self._now())
         if alerts:
             await self._desk.webhook(alerts)

@@ -1,0 +1,105 @@
+"""The desk where other tools' events become changes of the router: triggered, acknowledged, resolved by their key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+
+from gateway.alerting.alert import Alert
+from gateway.alerting.inbound import OPSGENIE, PAGERDUTY, Event, Marker
+from gateway.alerting.moments import SECOND
+from gateway.alerting.router import AlertRouter
+from gateway.errors import Conflict, NotFound, RequestError
+
+MARKER: Final = "marker"
+"""Kind of a deploy marker in the history; its time there is the time of the change."""
+LATEST: Final = 86400 * SECOND
+"""How far in the future a marker may lie, for clocks that differ."""
+LOOKED_AT: Final = 100_000
+_KEYS: Final = {PAGERDUTY: "dedup_key", OPSGENIE: "alias"}
+
+
+class InboundDesk:
+    """Over a started router, on its loop. Everything is on disk when a method returns; raises DiskFailed otherwise."""
+
+    def __init__(self, router: AlertRouter) -> None:
+        self._router = router
+        self._by_key: dict[tuple[str, str], str] = {}
+        self._rebuild()
+
+    def _rebuild(self) -> None:
+        """The keys of open alerts, from the alerts themselves: they alone are durable."""
+        self._by_key = {
+            (alert.labels.get("inbound", ""), alert.labels[_KEYS[alert.origin]]): alert.fingerprint
+            for alert in self._router.engine.alerts.values()
+            if alert.origin in _KEYS and _KEYS[alert.origin] in alert.labels
+            if alert.active(alert.updated)
+        }
+
+    def _find(self, event: Event, now: int) -> Alert | None:
+        name = self._by_key.get((event.account, event.key))
+        alert = None if name is None else self._router.engine.alerts.get(name)
+        return alert if alert is not None and alert.active(now) else None
+
+    async def take(self, event: Event) -> None:
+        """Does what an event says. One about a key that is not open is taken and changes nothing."""
+        now = self._router.clock.time_ns()
+        found = self._find(event, now)
+        if event.alert is not None:
+            reports = [event.alert]
+            if found is not None and found.fingerprint != event.alert.fingerprint:
+                # The same alert with other labels, for instance a higher severity: the old one ends.
+                reports.insert(0, msgspec.structs.replace(found, ends=now, updated=now))
+            if len(self._by_key) > 1000 + 2 * len(self._router.engine.alerts):
+                self._rebuild()
+            self._by_key[event.account, event.key] = event.alert.fingerprint
+            await self._router.post_alerts(reports)
+        elif found is not None and event.action == "resolve":
+            await self._router.post_alerts([msgspec.structs.replace(found, ends=now, updated=now)])
+            if event.note:
+                await self._router.comment(found.fingerprint, event.who, event.note)
+        elif found is not None:
+            try:
+                await self._router.acknowledge(found.fingerprint, event.who, event.note)
+            except (NotFound, Conflict):
+                return  # it ended just now
+        else:
+            await self._router.commit()  # an answer promises that what came before is on disk
+
+    async def webhook(self, alerts: Iterable[Alert]) -> None:
+        """Alerts of a webhook message; an end keeps the start that is known."""
+        known = self._router.engine.alerts
+        reports: list[Alert] = []
+        for alert in alerts:
+            old = known.get(alert.fingerprint)
+            if old is not None and old.active(alert.updated) and old.starts < alert.starts:
+                alert = msgspec.structs.replace(alert, starts=old.starts)
+            reports.append(alert)
+        await self._router.post_alerts(reports)
+
+    async def mark(self, marker: Marker) -> None:
+        """Keeps a marker; raises RequestError for a time that no history holds."""
+        now = self._router.clock.time_ns()
+        oldest = now - round(self._router.settings.history_retention * SECOND)
+        if not oldest < marker.time <= now + LATEST:
+            raise RequestError("the time of the marker is in the future or older than the kept history")
+        detail: dict[str, Any] = msgspec.to_builtins(marker)
+        del detail["time"]
+        self._router.engine.journal.event(marker.time, MARKER, **detail)
+        await self._router.commit()
+
+    def markers(self, since: int, until: int, limit: int, service: str = "") -> list[Marker]:
+        """Newest first; for one service among the newest LOOKED_AT. Waits for the disk: call it in a thread."""
+        found: list[Marker] = []
+        events = self._router.store.history(
+            kinds=(MARKER,), since=since, until=until, limit=LOOKED_AT if service else limit
+        )
+        for event in events:
+            marker = Marker(time=event.time, **msgspec.json.decode(event.detail))
+            if not service or marker.service == service:
+                found.append(marker)
+                if len(found) == limit:
+                    break
+        return found
