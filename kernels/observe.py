@@ -52,7 +52,7 @@ from kernels.series_state import (
     TRENDED,
     ZERO,
 )
-from kernels.staleness import learn_interval
+from kernels.staleness import learn_interval, learn_silence
 from kernels.tail import discount_tails, expected_rate
 
 # Where `observe_value` leaves what it found (float64 scratch vector).
@@ -185,14 +185,14 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
 
     # Streams.
     # Large against the noise of minutes and, as far as that is known, against the error of days.
+    # Samples closer than fifteen seconds say the same thing several times over.
+    dense = math.sqrt(tau / DENSE_S) if tau < DENSE_S else 1.0
     boost = BOOST_UNKNOWN
-    if mature:
+    if mature and (az > ENTER or in_run):
         day = max(s.q_dev, 0.3 * scale)
         boost = BOOST * (
             math.log(min(max(abs(e) / day, 0.2), 12.0)) + math.log(min(max(abs(y - s.slow) / day, 0.2), 12.0))
         )
-    # Samples closer than fifteen seconds say the same thing several times over.
-    dense = math.sqrt(min(tau / DENSE_S, 1.0))
     spike = math.log(az * dense) + boost if az * dense > 4.0 else 0.0
     side = 1.0 if z > 0.0 else -1.0
     if in_run and side != s.run_side and az > ENTER:
@@ -408,7 +408,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     learn_value(s, t, x, y, w, scale, z, warm, mature, p)
     s.q = q_new
     s.log_short = log_new
-    discount_tails(s, w)
+    if discount_tails(s, w):
+        learn_silence(s, p)
 
 
 @step

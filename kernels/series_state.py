@@ -39,6 +39,7 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("previous", np.float64),  # last value scored: repeats
         ("first_ms", np.int64),
         ("interval", np.float32),  # learned step, seconds
+        ("silence_steps", np.float32),  # steps without a point that make it stale; 0 = not known yet
         ("count", np.uint32),  # values scored or learned from
         ("generation", np.uint32),
         # Where the series stands, its season taken off.

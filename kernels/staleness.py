@@ -14,6 +14,12 @@ LEAST_SILENCE_S: Final = 10.0
 
 
 @step
+def learn_silence(s: Any, p: Any) -> None:
+    """Where the series' own gaps seldom reach; kept, because it costs a logarithm and a power."""
+    s.silence_steps = max(p[P_SILENCE], 2.0 ** min(gap_at(s, p[P_BUDGET], p), 12.0))
+
+
+@step
 def learn_interval(s: Any, seconds: float, p: Any) -> None:
     """Follow the usual step; a gap or a burst moves it only slowly."""
     if s.count == 1:
@@ -30,13 +36,14 @@ def learn_interval(s: Any, seconds: float, p: Any) -> None:
     # The first steps tell little of gaps.
     if s.count > 8 and ratio > 1.3:
         learn_gap(s, min(math.log2(ratio), 6.0), p)
+        learn_silence(s, p)
 
 
 @step
 def silence_limit_ms(s: Any, p: Any) -> int:
-    """Milliseconds after the last value at which the series counts as stopped: where its own gaps seldom reach."""
-    steps = 2.0 ** min(gap_at(s, p[P_BUDGET], p), 12.0)
-    return int(1000.0 * max(s.interval * max(p[P_SILENCE], steps), LEAST_SILENCE_S))
+    """Milliseconds after the last value at which the series counts as stopped."""
+    steps = s.silence_steps if s.silence_steps > 0.0 else p[P_SILENCE]
+    return int(1000.0 * max(s.interval * steps, LEAST_SILENCE_S))
 
 
 @step

@@ -52,11 +52,13 @@ def learn_gap(s: Any, gap: float, p: Any) -> None:
 
 
 @step
-def discount_tails(s: Any, seconds: float) -> None:
-    """Forget slowly; once an hour is enough."""
+def discount_tails(s: Any, seconds: float) -> bool:
+    """Forget slowly; once an hour is enough. True when it was done."""
     s.learned_s += seconds
-    if s.learned_s >= 3600.0:
-        s.known_days = (s.known_days + s.learned_s / 86400.0) * DISCOUNT
-        s.learned_s = 0.0
-        s.gap_excess *= DISCOUNT
-        s.gaps *= DISCOUNT
+    if s.learned_s < 3600.0:
+        return False
+    s.known_days = (s.known_days + s.learned_s / 86400.0) * DISCOUNT
+    s.learned_s = 0.0
+    s.gap_excess *= DISCOUNT
+    s.gaps *= DISCOUNT
+    return True

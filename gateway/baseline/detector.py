@@ -58,6 +58,7 @@ class Baseline:
         self._states = np.zeros(capacity, STATE)
         self._deadlines = np.zeros(capacity, np.uint32)
         self._blank = np.zeros(1, STATE)
+        self._scratch = np.zeros(0, TRANSITION)
         self._watermark_ms = 0
         self._lag_ms = 0.0
         self._live = False
@@ -113,7 +114,9 @@ class Baseline:
         bounds = bounds_by_sid if bounds_by_sid is not None and len(bounds_by_sid) >= top else np.empty(0)
         exceeds = np.zeros(n, np.uint8)
         totals = np.zeros(4, np.int64)
-        transitions = np.zeros(n, TRANSITION)
+        if len(self._scratch) < n:
+            self._scratch = np.zeros(n, TRANSITION)
+        transitions = self._scratch
         found = score_batch(
             self._states,
             self._blank,

@@ -12,7 +12,7 @@ from kernels import series_state as state
 from kernels.ewma import share
 from kernels.seasonal import learn_season, season_of
 from kernels.series_state import STATE
-from kernels.staleness import silence_limit_ms
+from kernels.staleness import learn_silence, silence_limit_ms
 from kernels.tail import expected_rate, gap_at, learn_gap
 from tests.reference.baseline_twin import SeasonTwin, discounted_share, gap_height
 
@@ -83,6 +83,7 @@ def test_silence_is_longer_for_a_series_with_gaps() -> None:
     records["known_days"] = 5.0
     for _ in range(20):
         learn_gap(records[1], 3.0, p)
+    learn_silence(records[1], p)
     steady, gappy = silence_limit_ms(records[0], p), silence_limit_ms(records[1], p)
     assert 3 * 60_000 < steady < 4 * 60_000
     assert gappy > 8 * 60_000
