@@ -19,6 +19,7 @@ BENCHES: Final = {
     "remote_write_encode": "remote write encoder",
     "series_index": "series identity and the log",
     "log_append": "appending to the log, with and without fsync",
+    "baseline_score": "scoring, one core, one million series",
     "pipeline": "cost of every stage, µs a point",
     "http_transport": "HTTP receiver alone",
     "grpc_transport": "gRPC transport alone",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,7 +75,7 @@ def test_rate_falls_with_height() -> None:
     p = parameters(DetectionSettings())
     heights = np.linspace(2, 8, 13)
     rates = [expected_rate(state.S_RUN, float(h), p) for h in heights]
-    assert all(a > b > 0 for a, b in zip(rates, rates[1:], strict=False))
+    assert all(a > b > 0 for a, b in pairwise(rates))
 
 
 def test_silence_is_longer_for_a_series_with_gaps() -> None:

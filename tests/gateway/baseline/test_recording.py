@@ -72,8 +72,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, problem: str) -
 def test_one_output_row_for_each_input_row_and_extra_rows_in_gaps(tmp_path: Path) -> None:
     lines = ["timestamp,value"]
     rng = np.random.default_rng(1)
-    for minute in [*range(300), *range(330, 400)]:
-        lines.append(f"{START + 60 * minute},{10 + rng.normal():.3f}")
+    lines += [f"{START + 60 * minute},{10 + rng.normal():.3f}" for minute in [*range(300), *range(330, 400)]]
     source = write(tmp_path / "gap.csv", "\n".join(lines) + "\n")
     (done,) = detect([source], tmp_path / "out")
     rows = rows_of(tmp_path / "out" / "gap.csv")
