@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Pair
-from tests.e2e.otlp import gauge_request
+from tests.e2e.otlp import gauge_request, metric_of
 from tests.e2e.program import Gateway
 from tests.peers import VictoriaMetrics
 
@@ -134,6 +134,43 @@ def test_anomalies_refuse_what_they_cannot_mean(embedded: Gateway) -> None:
     assert "critical" in _refusal(embedded, "/api/v1/anomalies?severity=loud")
     assert "since" in _refusal(embedded, "/api/v1/anomalies?since=yesterday")
     assert "start" in _refusal(embedded, "/api/v1/history?match=x&start=5&end=4")
+
+
+def test_an_anomaly_has_every_promised_field_and_its_traces(embedded: Gateway) -> None:
+    draw = random.Random(5)
+    begin = time.time_ns() // SECOND - 500 * STEP_S
+    trace = bytes(range(16))
+    for first in range(0, 500, 20):
+        request, metric = metric_of("traced", "checkout_latency")
+        for n in range(first, first + 20):
+            fault = n >= 480
+            point = metric.gauge.data_points.add(
+                time_unix_nano=(begin + n * STEP_S) * SECOND,
+                as_double=(900.0 if fault else 100.0) + draw.gauss(0.0, 2.0),
+            )
+            if fault:
+                point.exemplars.add(
+                    time_unix_nano=point.time_unix_nano, as_double=900.0, trace_id=trace, span_id=trace[:8]
+                )
+        answer = embedded.post("/v1/metrics", request.SerializeToString(), Content_Type=PROTOBUF)
+        assert answer == (200, b"")
+
+    def found(query: str = "") -> list[dict[str, Any]]:
+        every = embedded.json(f"/api/v1/anomalies?limit=1000{query}")
+        assert [a["time"] for a in every] == sorted((a["time"] for a in every), reverse=True), "newest first"
+        return [a for a in every if a["series"]["__name__"] == "checkout_latency"]
+
+    embedded.until(lambda: bool(found()))
+    anomaly = found()[0]
+    for name in ("id", "time", "series", "value", "expected", "lower", "upper", "score", "severity", "reasons"):
+        assert anomaly[name] is not None, name
+    assert anomaly["series"]["job"] == "traced"
+    assert anomaly["lower"] <= anomaly["expected"] <= anomaly["upper"] < anomaly["value"]
+    assert 0.0 < anomaly["score"] <= 1.0
+    assert anomaly["exemplars"][0]["trace_id"] == trace.hex()
+    assert embedded.json(f"/api/v1/anomalies/{anomaly['id']}")["id"] == anomaly["id"]
+    assert not found(f"&since={anomaly['time'] + 3600}")
+    assert found("&severity=low")
 
 
 def test_history_from_the_embedded_log_survives_a_restart(embedded: Gateway) -> None:

@@ -132,6 +132,11 @@ def test_while_the_target_is_down_the_gateway_is_ready_and_keeps_everything(
         for _ in range(10):
             assert ledger.send() == 200
         gateway.until_forwarded(600)
+        target.pause()
+        assert ledger.send() == 200
+        assert gateway.is_ready(), "a target that hangs is waited for as well"
+        target.resume()
+        gateway.until_forwarded(620)
         target.kill()  # what it answered 204 to within the last seconds is gone with it
         assert ledger.send() == 200
         assert gateway.is_ready()
