@@ -210,6 +210,8 @@ class _Reading:
         firing.expired = detail["why"] != "reported"
 
     def _notification(self, event: Event, detail: dict[str, Any]) -> None:
+        if not event.group.startswith(f"{detail['integration'].rsplit('/', 2)[0]}|"):
+            return  # an escalation told another receiver than the route's
         key = (event.group, detail["integration"])
         waiting = self._waiting.get(key)
         if event.kind == "notifying":
