@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.baseline.settings import DetectionSettings
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
 from gateway.forward.settings import VictoriaMetricsSettings
@@ -26,12 +26,12 @@ STEP_NS = 10**9
 
 @asynccontextmanager
 async def running_plane(
-    directory: Path, *, log: LogSettings | None = None, max_series: int = 10_000
+    directory: Path, *, log: LogSettings | None = None, max_series: int = 10_000, clock: Clock | None = None
 ) -> AsyncIterator[DataPlane]:
     """A data plane over `directory`, stopped at the end."""
     plane = DataPlane(
         directory,
-        SystemClock(),
+        clock or SystemClock(),
         log_settings=log or LogSettings(durability="os"),
         series_settings=SeriesSettings(),
         detection=DetectionSettings(),

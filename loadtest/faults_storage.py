@@ -1,0 +1,120 @@
+"""Faults of the disk and of processes against the whole program, each seen by a prober that sends every 100 ms.
+
+`python -m loadtest.faults_storage [--times N] [FAULT …]` prints one JSON line a fault: times injected, samples
+acknowledged, held by the log afterwards, lost, repeated, worst recovery, and what the prober saw. Needs a C compiler.
+
+    power-cut      kill -9 of everything, and only what was synced remains on the disk
+    disk-full      ENOSPC for every write, for half a second
+    io-error       EIO for every fsync, for half a second
+    read-only      EROFS for every write and every new file, for half a second
+    stopped        SIGSTOP of the data plane, which the supervisor must notice
+    killed         SIGKILL of the data plane
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import json
+import os
+import random
+import signal
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from loadtest.disk_faults import FaultyDisk
+from loadtest.prober import Prober
+from tests.e2e.program import Gateway
+from tests.faults.plane import values_in_log
+
+Inject = Callable[[Gateway, FaultyDisk], None]
+_FAULT_SECONDS = 0.5
+
+
+def _power_cut(gateway: Gateway, disk: FaultyDisk) -> None:
+    gateway.kill_all()
+    disk.cut_power()
+    gateway.start()
+
+
+def _failing(**fault: int) -> Inject:
+    def inject(_: Gateway, disk: FaultyDisk) -> None:
+        disk.fail(**fault)
+        time.sleep(_FAULT_SECONDS)
+        disk.heal()
+
+    return inject
+
+
+def _signalled(number: int) -> Inject:
+    def inject(gateway: Gateway, _: FaultyDisk) -> None:
+        os.kill(gateway.children()["data"].pid, number)
+
+    return inject
+
+
+FAULTS: dict[str, Inject] = {
+    "power-cut": _power_cut,
+    "disk-full": _failing(writes=errno.ENOSPC),
+    "io-error": _failing(syncs=errno.EIO),
+    "read-only": _failing(writes=errno.EROFS, creates=errno.EROFS),
+    "stopped": _signalled(signal.SIGSTOP),
+    "killed": _signalled(signal.SIGKILL),
+}
+
+
+def run(name: str, times: int, seed: int = 1) -> dict[str, object]:
+    """One fault so many times at random moments; the line to print."""
+    draw = random.Random(seed)
+    recoveries = []
+    with tempfile.TemporaryDirectory(prefix="faults-") as work:
+        disk = FaultyDisk(Path(work), shadow=name == "power-cut")
+        gateway = Gateway(Path(work), environment=disk.environment())
+        gateway.start()
+        prober = Prober(f"http://{gateway.otlp_http}")
+        prober.start()
+        try:
+            for _ in range(times):
+                time.sleep(draw.uniform(0.3, 1.5))
+                FAULTS[name](gateway, disk)
+                ended, before = time.monotonic(), len(prober.acknowledged)
+                gateway.until(lambda before=before: len(prober.acknowledged) > before)
+                recoveries.append(time.monotonic() - ended)
+            time.sleep(0.5)
+        finally:
+            prober.stop()
+            status = gateway.stop()
+        held = Counter(values_in_log(disk.data))
+        acknowledged = prober.acknowledged
+    return {
+        "fault": name,
+        "injected": times,
+        "acknowledged": len(acknowledged),
+        "held": len(held),
+        "lost": sum(1 for value in acknowledged if value not in held),
+        "repeated": sum(n - 1 for n in held.values()),
+        "worst_recovery_seconds": round(max(recoveries), 2),
+        "exit_status": status,
+        **prober.report(),
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faults", nargs="*", choices=[[], *FAULTS], metavar="FAULT")
+    parser.add_argument("--times", type=int, default=5)
+    given = parser.parse_args()
+    failed = False
+    for name in given.faults or FAULTS:
+        line = run(name, given.times)
+        failed |= line["lost"] != 0
+        print(json.dumps(line), flush=True)
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
