@@ -82,9 +82,10 @@ class NotificationLog:
         self.put(msgspec.structs.replace(entry, doubtful=sorted({*entry.doubtful, *firing})))
 
     def forget_firing(self, entry: LogEntry, fingerprints: set[str]) -> None:
-        """Lets these alerts count as not told, so that they are told at the next flush."""
+        """Lets these alerts be told at the next flush; should they end before it, their end is still owed."""
         left = [fingerprint for fingerprint in entry.firing if fingerprint not in fingerprints]
-        self.put(msgspec.structs.replace(entry, firing=left))
+        again = fingerprints & set(entry.firing)
+        self.put(msgspec.structs.replace(entry, firing=left, doubtful=sorted({*entry.doubtful, *again})))
 
     def prune(self, before: int) -> int:
         """Drops entries without firing alerts that are older than `before`; gives their number."""

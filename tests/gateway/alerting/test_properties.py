@@ -167,6 +167,18 @@ def test_when_a_silence_ends_what_it_muted_is_told_again() -> None:
     assert world.told[-1].firing == {name}
 
 
+def test_an_alert_that_ends_right_after_its_silence_is_still_told_as_resolved() -> None:
+    world = World(ONE)
+    name = world.fire(alertname="x")
+    world.advance(15)
+    silence = world.silence('{alertname="x"}', 15, 400)
+    world.advance(100)
+    world.expire(silence)
+    world.end(alertname="x")
+    world.advance(60)
+    assert world.told[-1].resolved == {name}
+
+
 def test_nothing_suppressed_is_told_on_start_and_a_resolved_inhibitor_frees_its_targets() -> None:
     world = World(INHIBITED)
     world.fire(alertname="source", severity="critical", host="h")
