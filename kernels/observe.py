@@ -309,10 +309,11 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     s.previous = x
 
     # Score: one half at the budget, 0.2 more for each time it is ten times rarer, and up to 0.2 for what lasts.
-    score = 0.0
+    # Below every floor the deviation alone still orders the samples, under one quarter.
+    score = 0.25 * az / (az + 4.0) if warm else 0.0
     if warm and reason != 0:
         rarity = math.log10(p[P_BUDGET] / max(rarest, 1e-12))
-        score = max(0.5 + 0.2 * rarity, 0.0)
+        score = max(0.5 + 0.2 * rarity, score)
         if rarity >= 0.0 and s.open != 0:
             score += 0.2 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
         if score > 0.9:
