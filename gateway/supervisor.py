@@ -186,14 +186,15 @@ class Supervisor:
         """Kill a role that does not become ready, falls silent, or makes no progress."""
         loop = asyncio.get_running_loop()
         last_line = last_progress = loop.time()
-        used = 0.0
+        used, started = 0.0, False
         while True:
+            patience = self._patience(loop.time() - last_line) if started else self._start_within
             try:
-                async with asyncio.timeout(self._patience(role, loop.time() - last_line)):
+                async with asyncio.timeout(patience):
                     line = await pipe.readline()
             except TimeoutError:
                 silent = loop.time() - last_line
-                if role.ready.is_set() and silent < self._busy_after:
+                if started and silent < self._busy_after:
                     first_look = silent < self._stuck_after + 0.9 * HEARTBEAT_SECONDS
                     if first_look or not is_stuck(process.pid, used, silent):
                         continue
@@ -205,6 +206,7 @@ class Supervisor:
             last_line = loop.time()
             used = processor_seconds(process.pid)
             if line == READY_LINE:
+                started = True
                 role.ready.set()
             if line != IDLE_LINE:
                 last_progress = last_line
@@ -213,11 +215,9 @@ class Supervisor:
                 process.kill()
                 return
 
-    def _patience(self, role: Role, silent: float) -> float:
+    def _patience(self, silent: float) -> float:
         """Seconds to wait for the next line. After the first silence it is looked again soon: if this process or the
         whole machine stood still, the line is there by then."""
-        if not role.ready.is_set():
-            return self._start_within
         return self._stuck_after if silent < self._stuck_after / 2 else HEARTBEAT_SECONDS
 
 

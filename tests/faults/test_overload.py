@@ -24,7 +24,7 @@ def test_overload_is_refused_with_a_wait_and_what_is_taken_is_kept(tmp_path: Pat
     with Gateway(tmp_path, *assignments) as gateway:
         answers: list[tuple[int, str]] = []
         body = gauge_request("load", "m", [(time.time_ns(), float(i), {"n": f"{i:03d}"}) for i in range(POINTS)])
-        assert LIMIT // 10 < len(body) < LIMIT // 2
+        assert LIMIT // 20 < len(body) < LIMIT // 2
 
         def send() -> None:
             for _ in range(15):

@@ -75,6 +75,25 @@ async def test_a_role_that_sleeps_is_stuck_and_one_that_computes_is_not() -> Non
     await task
 
 
+async def test_a_restart_is_given_as_long_to_become_ready_as_the_first_start(tmp_path: Path) -> None:
+    mark = tmp_path / "started"
+    slow_second = (
+        f"import pathlib, time\nmark = pathlib.Path({str(mark)!r})\n"
+        "if mark.exists():\n    time.sleep(1.5)\nelse:\n    mark.touch()\n" + BEAT
+    )
+    supervised = role(slow_second)
+    supervisor, task = await running(supervised, stuck_after=0.3, busy_after=0.6)
+    first = supervised.pid
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: supervised.pid != first)
+    second = supervised.pid
+    await asyncio.sleep(2.5)
+    assert supervised.pid == second, "it was given its time"
+    assert supervised.restarts == 1
+    supervisor.stop()
+    await task
+
+
 async def test_a_role_without_progress_is_given_its_time_and_then_started_again() -> None:
     supervised = role(BEAT, 'b"idle\\n"')
     supervisor, task = await running(supervised, no_progress_after=0.5)
