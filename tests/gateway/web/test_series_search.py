@@ -1,0 +1,139 @@
+"""Finding series by typing, and services with their signals, over one list of series."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.telemetry.anomaly import Anomaly
+from gateway.web.json_api import declared_errors
+from gateway.web.series_search import SeriesCatalog, SeriesSearch, in_order
+from gateway.web.services import Services, service_of, signal_of
+
+SERIES = [
+    {"__name__": "http_server_request_duration_seconds_count", "job": "shop/checkout", "instance": "a"},
+    {"__name__": "http_server_request_duration_seconds_sum", "job": "shop/checkout", "instance": "a"},
+    {"__name__": "process_cpu_utilization_ratio", "job": "shop/checkout", "instance": "b"},
+    {"__name__": "process_cpu_utilization_ratio", "service_name": "payment"},
+    {"__name__": "system_memory_usage_bytes", "host_name": "one"},
+]
+
+
+class Source:
+    """The data plane's list of series; counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def series(self, match: str, limit: int) -> list[dict[str, Any]]:
+        """All of them."""
+        self.asked += 1
+        return [{"id": i, "labels": labels} for i, labels in enumerate(SERIES)]
+
+
+class Feed:
+    """One open anomaly."""
+
+    changed = asyncio.Event()
+
+    def newest(
+        self, *, since: float = 0.0, limit: int = 100, severity: str | None = None, state: str | None = None
+    ) -> list[Anomaly]:
+        """Always the same."""
+        return [
+            Anomaly(
+                id="1",
+                time=since + 1,
+                series=SERIES[3],
+                value=1.0,
+                expected=0.5,
+                lower=0.4,
+                upper=0.6,
+                score=0.8,
+                severity="high",
+                reasons=["too high"],
+            )
+        ]
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[TestClient[Any, Any]]:
+    catalog = SeriesCatalog(Source())
+    application = web.Application(middlewares=[declared_errors])
+    application.add_routes(SeriesSearch(catalog).routes())
+    application.add_routes(Services(catalog, Feed()).routes())
+    async with TestClient(TestServer(application)) as found:
+        yield found
+
+
+async def ask(client: TestClient[Any, Any], path: str) -> Any:
+    response = await client.get(path)
+    assert response.status == 200, await response.text()
+    return await response.json()
+
+
+async def test_words_may_come_from_the_name_and_from_labels(client: TestClient[Any, Any]) -> None:
+    found = await ask(client, "/api/v1/series/search?q=payment+CPU")
+    assert found == {"total": 1, "of": 5, "series": [SERIES[3]]}
+
+
+async def test_a_start_of_the_name_comes_before_letters_with_gaps(client: TestClient[Any, Any]) -> None:
+    found = await ask(client, "/api/v1/series/search?q=syst")
+    assert found["series"][0] == SERIES[4]
+    gaps = await ask(client, "/api/v1/series/search?q=pcur")
+    assert {labels["__name__"] for labels in gaps["series"]} == {"process_cpu_utilization_ratio"}
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "q=" + "x" * 201])
+async def test_an_impossible_question_is_refused_with_the_reason(client: TestClient[Any, Any], query: str) -> None:
+    response = await client.get(f"/api/v1/series/search?{query}")
+    assert response.status == 400
+    assert (await response.json())["error"]
+
+
+async def test_services_show_what_is_wrong_first_and_their_signals(client: TestClient[Any, Any]) -> None:
+    found = await ask(client, "/api/v1/services")
+    assert [service["name"] for service in found] == ["payment", "checkout"]
+    assert found[0]["open"] == 1
+    assert found[0]["worst"] == "high"
+    checkout = found[1]
+    assert checkout["series"] == 3
+    assert checkout["hosts"] == ["a", "b"]
+    assert checkout["signals"]["saturation"] == ["process_cpu_utilization_ratio"]
+    assert len(checkout["signals"]["latency"]) == 2
+
+
+async def test_one_service_lists_its_metrics_and_an_unknown_one_is_404(client: TestClient[Any, Any]) -> None:
+    found = await ask(client, "/api/v1/services/payment")
+    assert found["metric_list"] == [{"metric": "process_cpu_utilization_ratio", "series": 1, "signal": "saturation"}]
+    assert [a["id"] for a in found["anomalies"]] == ["1"]
+    assert (await client.get("/api/v1/services/nobody")).status == 404
+
+
+async def test_the_list_is_asked_for_once_for_questions_in_quick_succession() -> None:
+    source = Source()
+    catalog = SeriesCatalog(source)
+    await asyncio.gather(*(catalog.entries() for _ in range(5)))
+    assert source.asked == 1
+
+
+def test_names_tell_their_signal() -> None:
+    assert signal_of("http_server_request_errors_total") == "errors"
+    assert signal_of("app_requests_total") == "traffic"
+    assert signal_of("rpc_latency_seconds") == "latency"
+    assert signal_of("queue_depth") == "saturation"
+    assert signal_of("build_info") == ""
+    assert service_of({"job": "shop/checkout"}) == "checkout"
+
+
+@given(st.text(max_size=8), st.text(max_size=20))
+def test_letters_in_order_agree_with_the_obvious_way(letters: str, text: str) -> None:
+    rest = iter(text)
+    assert in_order(letters, text) == all(letter in rest for letter in letters)
