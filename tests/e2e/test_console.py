@@ -43,6 +43,8 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 PATIENCE_MS = 30_000
 FAULT = "http_server_request_duration_seconds_sum"
 
+expect.set_options(timeout=PATIENCE_MS)
+
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(CHROMIUM is None, reason="Debian package chromium is not installed"),
@@ -117,7 +119,7 @@ class Visitor:
         self.page.goto("about:blank")
         self.page.goto(f"{self.base}/{address}")
         expect(self.page.get_by_text("live", exact=True)).to_be_visible()
-        expect(self.page.locator(".spin")).to_have_count(0)
+        expect(self.page.locator(".spin")).to_have_count(0, timeout=PATIENCE_MS)
         return self.page
 
     def close(self) -> None:
@@ -209,7 +211,7 @@ def test_a_series_is_found_by_typing_and_plotted_with_the_keyboard_alone(visitor
     box = page.get_by_role("combobox", name="Find series")
     box.focus()
     page.keyboard.type("cpu inventory")
-    expect(page.get_by_role("option")).to_have_count(1)
+    expect(page.locator("#found").get_by_role("option")).to_have_count(1)
     page.keyboard.press("Enter")
     expect(page.locator(".chart canvas")).to_be_visible()
     assert "process_cpu_utilization" in page.evaluate("decodeURIComponent(location.hash)")

@@ -33,6 +33,8 @@ export function seconds(v: number): string {
   return `${Math.floor(v / 86400)} d ${Math.floor((v % 86400) / 3600)} h`;
 }
 
+export const plural = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;
+
 export const percent = (v: number): string => `${digits(v * 100)} %`;
 
 /** The unit that a metric's name promises (OpenMetrics: the name ends in its unit). */

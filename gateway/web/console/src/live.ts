@@ -10,7 +10,7 @@ export interface Live {
   problem: string;
   anomalies: { open: number; newest: Anomaly[]; version: number };
   alerts: AlertCounts & { version: number };
-  /** Accepted, scored and forwarded points a second, from the last two statuses. */
+  /** Accepted, scored and forwarded points a second, over the last three quarters of a minute. */
   rates: { accepted: number; scored: number; forwarded: number; dropped: number };
 }
 
@@ -23,7 +23,8 @@ let state: Live = {
 const listeners = new Set<() => void>();
 let source: EventSource | null = null;
 const recent: { at: number; status: Status }[] = [];
-const WINDOW = 10;
+/** Statuses, one a second: wider than the usual export intervals, so that a rate does not fall to 0 between two exports. */
+const WINDOW = 45;
 
 const sum = (parts: Record<string, number>): number => Object.values(parts).reduce((a, b) => a + b, 0);
 

@@ -1,6 +1,6 @@
 import { query, SEVERITIES, serviceOf, type Anomaly, type ServiceSummary, type StatusSample } from "../api";
 import { Chart, type Line } from "../chart";
-import { count, seconds } from "../format";
+import { count, plural, seconds } from "../format";
 import { useLive, type Live } from "../live";
 import { useBeat, useLoad } from "../load";
 import { Badge, Empty, Link, Name, RangePicker, State, Tile, When } from "../parts";
@@ -32,14 +32,16 @@ export function partsOf(live: Live): Part[] {
       text: !f.connected ? `Does not take data: ${f.last_error || "no answer"}. ${count(status.pending_forward_points)} points wait in the log.` : `p99 ${seconds(lag.forward_p99)}, ${count(status.pending_forward_points)} waiting`,
     });
   } else parts.push({ name: "VictoriaMetrics", state: "idle", text: "None configured; the embedded log is the history." });
-  parts.push({ name: "Alerting", state: live.alerts.alerts ? "warn" : "good", text: `${live.alerts.alerts} active in ${live.alerts.groups} groups, ${live.alerts.silences} silences` });
+  parts.push({ name: "Alerting", state: live.alerts.alerts ? "warn" : "good", text: `${live.alerts.alerts} active in ${plural(live.alerts.groups, "group")}, ${plural(live.alerts.silences, "silence")}` });
   if (status.problem) parts.unshift({ name: "Pipeline", state: "bad", text: status.problem });
   return parts;
 }
 
+/** Samples are five seconds apart; exports mostly ten to thirty. */
+const STRETCH = 6;
 const rate = (samples: StatusSample[], pick: (s: StatusSample) => number): (number | null)[] =>
   samples.map((s, i) => {
-    const before = samples[i - 1];
+    const before = i > 0 ? samples[Math.max(0, i - STRETCH)] : undefined;
     return before ? Math.max(0, (pick(s) - pick(before)) / Math.max(0.001, s.time - before.time)) : null;
   });
 
@@ -66,16 +68,17 @@ export function Overview() {
   // The record is as old as the process: a plot begins where it does.
   const start = range.relative && shown[0] ? Math.max(range.start, shown[0].time) : range.start;
   const times = shown.map((s) => s.time);
+  const forwards = !!status?.forwarding;
   const throughput: Line[] = useMemo(() => [
     { name: "accepted", times, values: rate(shown, (s) => s.accepted), color: 0 },
     { name: "scored", times, values: rate(shown, (s) => s.scored), color: 1 },
-    { name: "forwarded", times, values: rate(shown, (s) => s.forwarded), color: 2 },
-  ], [shown]);
+    ...(forwards ? [{ name: "forwarded", times, values: rate(shown, (s) => s.forwarded), color: 2 }] : []),
+  ], [shown, forwards]);
   const trouble: Line[] = useMemo(() => [{ name: "open anomalies", times, values: shown.map((s) => s.anomalies), color: 3 }], [shown]);
   const lags: Line[] = useMemo(() => [
     { name: "scored p99", times, values: shown.map((s) => s.score_p99), color: 1 },
-    { name: "forwarded p99", times, values: shown.map((s) => s.forward_p99), color: 2 },
-  ], [shown]);
+    ...(forwards ? [{ name: "forwarded p99", times, values: shown.map((s) => s.forward_p99), color: 2 }] : []),
+  ], [shown, forwards]);
   const open = urgent(firing.data ?? []);
   const worst = open[0];
   return (
@@ -89,10 +92,10 @@ export function Overview() {
       </p>
       <dl class="tiles">
         <Tile name="Ingest" value={perSecond(rates.accepted)} note={status ? `${count(status.accepted_points)} points in all` : " "} />
-        <Tile name="Active series" value={status ? count(status.active_series) : "–"} note={services.data ? `${services.data.length} services` : " "} />
+        <Tile name="Active series" value={status ? count(status.active_series) : "–"} note={services.data ? plural(services.data.length, "service") : " "} />
         <Tile name="Lag to score" value={status ? seconds(status.lag_seconds.score_p99) : "–"} note="p99 of 5 minutes" />
         <Tile name="Open anomalies" value={String(open.length)} tone={open.length ? "warn" : ""} note={<Link to={["anomalies"]}>All anomalies</Link>} />
-        <Tile name="Active alerts" value={String(live.alerts.alerts)} tone={live.alerts.alerts ? "warn" : ""} note={<Link to={["alerts"]}>{live.alerts.groups} groups</Link>} />
+        <Tile name="Active alerts" value={String(live.alerts.alerts)} tone={live.alerts.alerts ? "warn" : ""} note={<Link to={["alerts"]}>{plural(live.alerts.groups, "group")}</Link>} />
       </dl>
       <div class="columns">
         <section class="card" aria-labelledby="needs">

@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { ApiError, request, type Setting } from "../api";
-import { bytes, count, seconds } from "../format";
+import { bytes, count, plural, seconds } from "../format";
 import { useLive } from "../live";
 import { useLoad } from "../load";
 import { Empty, Loading, State } from "../parts";
@@ -44,7 +44,7 @@ export function StatusPage() {
             <Stage name="Score" rate={`${count(rates.scored)}/s`} lines={[`p50 ${seconds(status.lag_seconds.score_p50)}, p99 ${seconds(status.lag_seconds.score_p99)}`, `${count(status.unscored_backlog_points ?? 0)} waiting`]} />
             {f ? <Stage name="Forward" tone={f.connected ? "" : "bad"} rate={`${count(rates.forwarded)}/s`} lines={[f.connected ? `p50 ${seconds(status.lag_seconds.forward_p50)}, p99 ${seconds(status.lag_seconds.forward_p99)}` : f.last_error || "not connected", `${count(status.pending_forward_points)} waiting, ${f.encoding}`]} />
               : <Stage name="Forward" lines={["No VictoriaMetrics configured", "Set victoriametrics.url"]} />}
-            <Stage name="Alert" rate={String(live.alerts.alerts)} lines={[`${live.alerts.groups} groups`, `${live.anomalies.open} open anomalies`]} />
+            <Stage name="Alert" rate={String(live.alerts.alerts)} lines={[plural(live.alerts.groups, "group"), plural(live.anomalies.open, "open anomaly", "open anomalies")]} />
           </ol>
           <dl class="facts">
             <div><dt>Version</dt><dd>{status.version}</dd></div>
