@@ -62,7 +62,7 @@ class BadTarget:
         async with aiohttp.ClientSession(auto_decompress=False) as self._session:
             application = web.Application(client_max_size=1 << 28)
             application.router.add_route("*", "/{path:.*}", self._handle)
-            runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+            runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"

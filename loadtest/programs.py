@@ -214,11 +214,11 @@ receivers:
       grpc: {{endpoint: "127.0.0.1:{grpc}", max_recv_msg_size_mib: 64}}
       http: {{endpoint: "127.0.0.1:{http}", max_request_body_size: 67108864}}
 exporters:
-  prometheusremotewrite:
+  prometheus_remote_write:
     endpoint: "{target}/api/v1/write"
     max_batch_size_bytes: 3000000
     remote_write_queue: {{enabled: true, queue_size: 10000, num_consumers: 4}}
-    wal: {{directory: "{queue}", buffer_size: 300}}
+    wal: {{directory: "{queue}", buffer_size: 1, truncate_frequency: 1s}}
     resource_to_telemetry_conversion: {{enabled: true}}
 service:
   telemetry:
@@ -227,5 +227,5 @@ service:
       readers:
         - pull: {{exporter: {{prometheus: {{host: "127.0.0.1", port: {metrics}}}}}}}
   pipelines:
-    metrics: {{receivers: [otlp], exporters: [prometheusremotewrite]}}
+    metrics: {{receivers: [otlp], exporters: [prometheus_remote_write]}}
 """
