@@ -42,6 +42,8 @@ def _limit(most: int) -> dict[str, Any]:
 _MATCH: Final = _query("match", 'A selector as PromQL writes it: name{label="value"}.')
 _START: Final = _query("start", 'Unix seconds, ISO 8601, or relative as "-15m".')
 _END: Final = _query("end", 'The same; "now" by default.')
+_FROM: Final = _query("from", 'Unix seconds, ISO 8601, or relative as "-7d", which is the default.')
+_TO: Final = _query("to", 'The same; "now" by default.')
 _FLAG: Final = {"type": "boolean"}
 _FILTER: Final = _query("filter", "Matchers, all of which must hold.", repeated=True)
 _ALERTS: Final = [
@@ -62,13 +64,18 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
     "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(1000)],
     "GET /api/v1/history": [_MATCH, _START, _END, _limit(100)],
     "GET /api/v1/notifications": [_query("integration", "Key of an integration."), _limit(1000)],
-    "GET /api/v1/alerting/analytics": [_START, _END, _query("timezone", "IANA name of a time zone.")],
+    "GET /api/v1/alerting/analytics": [_FROM, _TO, _query("timezone", "IANA name of a time zone.")],
     "GET /api/v1/alerting/report": [
-        _START,
-        _END,
+        _FROM,
+        _TO,
         _query("timezone", "IANA name of a time zone."),
-        _query("format", "Of the report."),
+        _query("format", "Of the report.", {"enum": ["markdown", "html"]}),
     ],
+    "GET /api/v1/markers": [_FROM, _TO, _query("service", "Of this service alone."), _limit(10_000)],
+    **{
+        f"POST /v2/alerts/{{alias}}/{action}": [_query("identifierType", "alias", {"enum": ["alias"]})]
+        for action in ("close", "acknowledge")
+    },
     "GET /api/v2/alerts": [*_ALERTS, _query("unprocessed", "Whether unprocessed alerts are listed.", _FLAG)],
     "GET /api/v2/alerts/groups": [*_ALERTS, _query("muted", "Whether muted alerts are listed.", _FLAG)],
     "GET /api/v2/silences": [_FILTER],
@@ -90,8 +97,11 @@ _KINDS: Final = {
     "/-/ready": "text/plain",
     "/metrics": "application/openmetrics-text",
     "/api/v1/events": "text/event-stream",
+    "/api/v1/alerting/report": "text/html, text/markdown",
 }
 """Content types of answers that are not JSON."""
+_EMPTY: Final = frozenset({"POST /api/v2/alerts", "DELETE /api/v2/silence/{id}"})
+"""Answered without a body, as Alertmanager does."""
 _ERRORS: Final = {  # 500 is not among them on purpose: a check against this document finds it
     "400": "The request is wrong; the body says where.",
     "401": "Credentials are required.",
@@ -146,9 +156,9 @@ def _operation(route: web.AbstractRoute, path: str, bodies: Mapping[str, Any]) -
         for name in _PATH_PARAMETER.findall(path)
     ]
     said = (getattr(route.handler, "__doc__", None) or path).strip().splitlines()[0]
-    content: dict[str, Any] = {_KINDS.get(path, "application/json"): {}}
-    responses: dict[str, Any] = {"200": {"description": "Done.", "content": content}}
-    responses["204"] = {"description": "Done."}
+    content: dict[str, Any] = {kind: {} for kind in _KINDS.get(path, "application/json").split(", ")}
+    responses: dict[str, Any] = {"200": {"description": "Done."} | ({} if key in _EMPTY else {"content": content})}
+    responses |= {"201": responses["200"], "202": responses["200"], "204": {"description": "Done."}}
     responses |= {status: {"description": text} for status, text in _ERRORS.items()}
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", key).strip("_").lower(),
