@@ -30,28 +30,33 @@ from loadtest.prober import Prober
 from tests.e2e.program import Gateway
 from tests.faults.plane import values_in_log
 
-Inject = Callable[[Gateway, FaultyDisk], None]
+Inject = Callable[[Gateway, FaultyDisk], float]
+"""Injects, and gives the moment (monotonic) from which recovery counts."""
 _FAULT_SECONDS = 0.5
 
 
-def _power_cut(gateway: Gateway, disk: FaultyDisk) -> None:
+def _power_cut(gateway: Gateway, disk: FaultyDisk) -> float:
     gateway.kill_all()
     disk.cut_power()
+    back = time.monotonic()
     gateway.start()
+    return back
 
 
 def _failing(**fault: int) -> Inject:
-    def inject(_: Gateway, disk: FaultyDisk) -> None:
+    def inject(_: Gateway, disk: FaultyDisk) -> float:
         disk.fail(**fault)
         time.sleep(_FAULT_SECONDS)
         disk.heal()
+        return time.monotonic()
 
     return inject
 
 
 def _signalled(number: int) -> Inject:
-    def inject(gateway: Gateway, _: FaultyDisk) -> None:
+    def inject(gateway: Gateway, _: FaultyDisk) -> float:
         os.kill(gateway.children()["data"].pid, number)
+        return time.monotonic()
 
     return inject
 
@@ -79,8 +84,8 @@ def run(name: str, times: int, seed: int = 1) -> dict[str, object]:
         try:
             for _ in range(times):
                 time.sleep(draw.uniform(0.3, 1.5))
-                FAULTS[name](gateway, disk)
-                ended, before = time.monotonic(), len(prober.acknowledged)
+                ended = FAULTS[name](gateway, disk)
+                before = len(prober.acknowledged)
                 gateway.until(lambda before=before: len(prober.acknowledged) > before)
                 recoveries.append(time.monotonic() - ended)
             time.sleep(0.5)
