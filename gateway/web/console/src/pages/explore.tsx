@@ -79,7 +79,7 @@ function Finder({ chosen }: { chosen: string[] }) {
           if (e.key === "ArrowDown") { show(true); move(Math.min(at + 1, list.length - 1)); e.preventDefault(); }
           else if (e.key === "ArrowUp") { move(Math.max(0, at - 1)); e.preventDefault(); }
           else if (e.key === "Enter") { if (text.includes("{")) raw(); else if (list[at]) toggle(list[at]); e.preventDefault(); }
-          else if (e.key === "Escape") show(false);
+          else if (e.key === "Escape" && open) { show(false); e.preventDefault(); }
         }} />
       {open && <div class="found">
         {found.error ? <Failed error={found.error} again={found.again} /> : text.includes("{")
@@ -156,14 +156,16 @@ function Plot({ metric, entries, start, end, zone, matches }: {
   metric: string; entries: { series: HistorySeries; color: number; dashed: boolean; name: string }[];
   start: number; end: number; zone: "utc" | "local"; matches: string[];
 }) {
-  const rateOf = isCounter({ __name__: metric });
+  // Deltas in the embedded log are shown as they came: what was counted in each interval.
+  const rateOf = entries.some((e) => e.series.scored_as === "rate");
+  const counted = !rateOf && isCounter({ __name__: metric });
   const unit = useMemo(() => { const u = unitOf(metric); return rateOf ? (v: number) => `${u(v)}/s` : u; }, [metric]);
   const lines: Line[] = useMemo(() => entries.map(({ series, color, dashed, name }) => ({
     name, color, dashed, times: series.times, values: series.values, lower: series.lower, upper: series.upper, expected: series.expected, score: series.score,
   })), [entries]);
   return (
     <section class="card" aria-label={metric}>
-      <h2>{metric} {rateOf && <small>as rate a second</small>}</h2>
+      <h2>{metric} {rateOf && <small>as rate a second</small>}{counted && <small>in each interval</small>}</h2>
       <Chart lines={lines} start={start} end={end} zone={zone} format={unit} label={`${metric}, ${entries.length} series`} sync="explore" onZoom={zoom} />
       <ul class="legend full">{entries.map(({ series, color, dashed, name }) => {
         const match = selector(series.labels);

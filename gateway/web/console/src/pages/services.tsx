@@ -120,7 +120,9 @@ function Signal({ metric, service, mean, beat }: { metric: string; service: Serv
   const span = { start: frame.start.toFixed(0), end: frame.end.toFixed(0), limit: 20 };
   const found = useLoad<History>(seen ? query("/api/v1/history", { match: matchOf(metric, service.name), ...span }) : "");
   const counts = useLoad<History>(seen && mean ? query("/api/v1/history", { match: matchOf(metric.replace(/_sum$/, "_count"), service.name), ...span }) : "");
-  const unit = useMemo(() => { const u = unitOf(metric); return isCounter({ __name__: metric }) && !mean ? (v: number) => `${u(v)}/s` : u; }, [metric, mean]);
+  const first = found.data?.series[0];
+  const rate = !mean && !!first && scored(first).scored_as === "rate";
+  const unit = useMemo(() => { const u = unitOf(metric); return rate ? (v: number) => `${u(v)}/s` : u; }, [metric, rate]);
   const lines: Line[] = useMemo(() => {
     const key = (labels: Record<string, string>) => JSON.stringify({ ...labels, __name__: "" }, Object.keys(labels).sort());
     const by = new Map((counts.data?.series ?? []).map((s) => [key(s.labels), scored(s)]));
@@ -135,9 +137,9 @@ function Signal({ metric, service, mean, beat }: { metric: string; service: Serv
   }, [found.data, counts.data, mean]);
   return (
     <div ref={ref} class="card">
-      <h3><Link to={["explore"]} search={{ m: matchOf(metric, service.name) }}>{mean ? metric.replace(/_sum$/, "") : metric}</Link> {mean && <small>mean</small>}</h3>
-      <State of={found} what="samples">{() => lines.length === 0 ? <Empty><p>No samples in this time range.</p></Empty>
-        : <Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={unit} height={150} label={`${metric} of ${service.name}`} sync="service" onZoom={zoom} />}</State>
+      <h3><Link to={["explore"]} search={{ m: matchOf(metric, service.name) }}>{mean ? metric.replace(/_sum$/, "") : metric}</Link> {mean ? <small>mean</small> : first && !rate && isCounter({ __name__: metric }) ? <small>in each interval</small> : null}</h3>
+      {!seen ? <div class="later" /> : <State of={found} what="samples">{() => lines.length === 0 ? <Empty><p>No samples in this time range.</p></Empty>
+        : <Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={unit} height={150} label={`${metric} of ${service.name}`} sync="service" onZoom={zoom} />}</State>}
     </div>
   );
 }
