@@ -348,7 +348,8 @@ async def test_webhook_keeps_valid_alerts_and_names_the_others(tmp_path: Path) -
         assert status == 400
         assert all(f"alerts[{number}]" in answer["error"] for number in range(1, 6))
         assert [alert.name for alert in ours.firing] == ["a"]
-        for other in ({}, [], {"alerts": 5}, {"alerts": [good] * (MAX_ALERTS + 1)}, b"{"):
+        others: tuple[Any, ...] = ({}, [], {"alerts": 5}, {"alerts": [good] * (MAX_ALERTS + 1)}, b"{")
+        for other in others:
             assert (await ours.post("/api/v1/inbound/webhook", other))[0] == 400
         assert (await ours.post("/api/v1/inbound/webhook", b" " * (8 * 2**20 + 1)))[0] == 413
 
