@@ -26,7 +26,9 @@ def test_parses(text: str, expected: list[tuple[str, str, str]]) -> None:
     assert parse_selector(text) == tuple(LabelMatcher(*e) for e in expected)
 
 
-@pytest.mark.parametrize("text", ["{", "up{", "up{a}", "up{a=}", 'up{a="b"', 'up{a=~"("}', 'up{a="b"}x', "{,}", "{a==\"b\"}"])
+@pytest.mark.parametrize(
+    "text", ["{", "up{", "up{a}", "up{a=}", 'up{a="b"', 'up{a=~"("}', 'up{a="b"}x', "{,}", '{a=="b"}']
+)
 def test_refuses_with_the_place(text: str) -> None:
     with pytest.raises(RequestError, match="character"):
         parse_selector(text)
