@@ -36,11 +36,10 @@ log = structlog.get_logger(__name__)
 
 COMMITS = counter("log_commits", "Group commits: one append and one fsync each.")
 COMMIT_SECONDS = histogram("log_commit_seconds", "Time of one group commit, append and fsync together.")
-REFUSED = counter("refused_points", "Points refused after decoding, by reason.", ["reason"])
 
 MAX_ROWS_PER_COMMIT: Final = 200_000
 """A frame stays small enough to be handed on and read back in one piece."""
-_ROW_BYTES: Final = 28
+_MOST_ROW_BYTES: Final = 28
 """Id, time, value and start of a row; definitions come on top and may pass the log's limit by one frame."""
 _FRAME_BYTES: Final = 512
 
@@ -82,8 +81,6 @@ class Committer:
         """Counted rows in the log since the data directory was made; durable ones alone."""
         self.last_error: GatewayError | None = None
         """Why the last commit failed; None after one that succeeded."""
-        self.last_error_at = 0.0
-        """When it failed, on the monotonic clock."""
 
     def start(self) -> None:
         """Begin to take requests."""
@@ -187,30 +184,31 @@ class Committer:
             self.last_error = None
         except GatewayError as error:
             self.last_error = error
+        except Exception:  # as for a commit: the thread lives on
+            TASK_FAILURES.labels("committer").inc()
+            log.exception("the disk could not be tried")
         finally:
             self._stalled_since = None
 
     def _commit_or_answer(self, batch: Sequence[_Request]) -> None:
+        began = self._clock.monotonic()
         try:
-            self._commit(batch)
+            merged, ends = merge_columns([r.columns for r in batch])
+            resolution = self._write(merged, min(r.received_ns for r in batch))
             self.last_error = None
         except GatewayError as error:
             self._fail(batch, error)
+            return
         except Exception as error:  # the thread's outermost edge: requests are answered, the thread lives on
-            if len(batch) > 1:
-                # One request that we cannot handle must not take those beside it along.
-                log.error("a group of requests failed unexpectedly; each is tried alone", requests=len(batch))
-                for request in batch:
-                    self._commit_or_answer([request])
-                return
             TASK_FAILURES.labels("committer").inc()
-            log.exception("commit failed unexpectedly", error=repr(error))
-            batch[0].done(Unavailable("the request could not be stored; send it again"))
-
-    def _commit(self, batch: Sequence[_Request]) -> None:
-        merged, ends = merge_columns([r.columns for r in batch])
-        began = self._clock.monotonic()
-        resolution = self._write(merged, min(r.received_ns for r in batch))
+            log.exception("a commit failed unexpectedly", requests=len(batch), error=repr(error))
+            if len(batch) == 1:
+                batch[0].done(Unavailable("the request could not be stored; send it again"))
+                return
+            # Nothing of the group was stored. One request that we cannot handle must not take the others along.
+            for request in batch:
+                self._commit_or_answer([request])
+            return
         COMMITS.inc()
         COMMIT_SECONDS.observe(self._clock.monotonic() - began)
         refused = resolution.refused_rows
@@ -222,7 +220,7 @@ class Committer:
 
     def _write(self, columns: PointColumns, received_ns: int) -> Resolution:
         """Resolve, append, sync, publish."""
-        segment = self._writer.prepare(len(columns) * _ROW_BYTES + _FRAME_BYTES)
+        segment = self._writer.prepare(len(columns) * _MOST_ROW_BYTES + _FRAME_BYTES)
         if segment != self._edge.segment:
             begin = self._edge.restarted if self._gave_up else self._edge.rotated
             begin(segment, self._writer.path_of(segment))
@@ -276,12 +274,11 @@ class Committer:
                 refused = len(np.unique(points[counted])) if points is not None else int(np.count_nonzero(counted))
                 receipt.refused["series_limit"] = refused
                 receipt.message = self._edge.limit_message
-                REFUSED.labels("series_limit").inc(receipt.refused["series_limit"])
             request.done(receipt)
             first = int(end)
 
     def _fail(self, batch: Sequence[_Request], error: GatewayError) -> None:
-        self.last_error, self.last_error_at = error, self._clock.monotonic()
+        self.last_error = error
         for request in batch:
             request.done(error)
 
