@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-import aiohttp
 from aiohttp import web
 
 from gateway.access.renewal import CertificateRenewal
@@ -19,6 +18,7 @@ from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
+from gateway.forward.victoria_metrics import open_session, tls_context
 from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
@@ -121,13 +121,9 @@ class ControlRole:
         target = config.victoriametrics
         if not target.url:
             return LogHistory(data_plane, config.detection)
-        authentication = aiohttp.BasicAuth(target.username, target.password.reveal()) if target.username else None
-        headers = dict(target.headers)
-        if target.bearer_token:
-            headers["Authorization"] = f"Bearer {target.bearer_token.reveal()}"
-        session = aiohttp.ClientSession(auth=authentication)
+        session = open_session(target, tls_context(target))
         self._stack.push_async_callback(session.close)
-        return VictoriaMetricsHistory(target.url, session, headers, config.detection)
+        return VictoriaMetricsHistory(target.url, session, config.detection)
 
     def _alert_counts(self) -> dict[str, int]:
         now = self._clock.time_ns()

@@ -79,6 +79,37 @@ class TargetIdentity:
     retention: float | None
 
 
+def tls_context(settings: VictoriaMetricsSettings) -> ssl.SSLContext | None:
+    """What the target's certificate is checked with; None = the system's authorities, no certificate of ours.
+
+    Raises ConfigError for certificate files that cannot be used.
+    """
+    if not (settings.tls_ca_file or settings.tls_cert_file):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
+        if settings.tls_cert_file:
+            context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"certificate files cannot be used: {error}", key="victoriametrics.tls_*", expected="readable PEM files"
+        ) from error
+    return context
+
+
+def open_session(settings: VictoriaMetricsSettings, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    """A session with the target's credentials, certificates and time limits; the caller closes it."""
+    headers = dict(settings.headers)
+    if settings.username:
+        pair = f"{settings.username}:{settings.password.reveal()}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
+    elif settings.bearer_token:
+        headers["Authorization"] = f"Bearer {settings.bearer_token.reveal()}"
+    connector = aiohttp.TCPConnector(limit=settings.blocks_in_flight + 2, ssl=tls if tls is not None else True)
+    timeout = aiohttp.ClientTimeout(total=settings.request_timeout, sock_connect=settings.connect_timeout)
+    return aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers, trust_env=False)
+
+
 class VictoriaMetrics:
     """One target. Use as an async context manager; `begin` may be called again to drop all connections."""
 
@@ -89,24 +120,11 @@ class VictoriaMetrics:
         parts = urlsplit(base)
         self._write_url = f"{base}/api/v1/write"
         self._metrics_url = f"{parts.scheme}://{parts.netloc}/metrics"
-        self._tls = self._tls_context()
-        self._headers = dict(settings.headers)
-        if settings.username:
-            pair = f"{settings.username}:{settings.password.reveal()}".encode()
-            self._headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-        elif settings.bearer_token:
-            self._headers["Authorization"] = f"Bearer {settings.bearer_token.reveal()}"
+        self._tls = tls_context(settings)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> VictoriaMetrics:
-        settings = self._settings
-        connector = aiohttp.TCPConnector(
-            limit=settings.blocks_in_flight + 2, ssl=self._tls if self._tls is not None else True
-        )
-        timeout = aiohttp.ClientTimeout(total=settings.request_timeout, sock_connect=settings.connect_timeout)
-        self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=self._headers, trust_env=False
-        )
+        self._session = open_session(self._settings, self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -167,20 +185,6 @@ class VictoriaMetrics:
     def _open_session(self) -> aiohttp.ClientSession:
         assert self._session is not None, "used outside of its context"
         return self._session
-
-    def _tls_context(self) -> ssl.SSLContext | None:
-        settings = self._settings
-        if not (settings.tls_ca_file or settings.tls_cert_file):
-            return None
-        try:
-            context = ssl.create_default_context(cafile=settings.tls_ca_file or None)
-            if settings.tls_cert_file:
-                context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"certificate files cannot be used: {error}", key="victoriametrics.tls_*", expected="readable PEM files"
-            ) from error
-        return context
 
 
 def outcome_of(status: int) -> Outcome:

@@ -109,14 +109,12 @@ class VictoriaMetricsHistory:
         self,
         url: str,
         session: aiohttp.ClientSession,
-        headers: dict[str, str] | None = None,
         settings: DetectionSettings | None = None,
     ) -> None:
-        """`settings` are those that a band is computed again with."""
+        """The session carries the target's credentials. `settings` are those that a band is computed again with."""
         self._settings = settings or DetectionSettings()
         self._url = url.rstrip("/")
         self._session = session
-        self._headers = headers or {}
 
     async def history(
         self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
@@ -168,7 +166,7 @@ class VictoriaMetricsHistory:
         form = {"match[]": match, "start": f"{start_ms / 1000:.3f}", "end": f"{end_ms / 1000:.3f}"}
         try:
             async with self._session.post(
-                f"{self._url}/api/v1/export", data=form, headers=self._headers, timeout=aiohttp.ClientTimeout(30)
+                f"{self._url}/api/v1/export", data=form, timeout=aiohttp.ClientTimeout(30), allow_redirects=False
             ) as response:
                 if response.status != 200:
                     said = (await response.text())[:300]
