@@ -19,7 +19,7 @@ help:
 
 setup: .venv/.setup console ## create .venv, install pinned dependencies, build the console, compile the kernels
 	$(V)/python -m kernels.warmup
-	@for p in victoria-metrics prometheus prometheus-alertmanager chromium; do \
+	@for p in victoria-metrics prometheus prometheus-alertmanager chromium gcc openssl; do \
 	  command -v $$p >/dev/null || echo "optional: Debian package $$p is not installed; the tests that need it will skip"; done
 
 console:
@@ -44,7 +44,7 @@ lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit
 	$(V)/lint-imports --no-logo
 	$(V)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml gateway kernels proto
 
-bench: .venv/.setup ## kernel, pipeline and detection benchmarks, one JSON line per figure
+bench: .venv/.setup ## kernel and pipeline benchmarks, one JSON line per figure
 	$(V)/python -m bench $(ARGS)
 
 bench-detection: .venv/.setup ## the protocol of docs/detection.md over the labelled recordings

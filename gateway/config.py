@@ -35,7 +35,7 @@ ENVIRONMENT_PREFIX = "GATEWAY_"
 
 
 class ServerSettings(Settings, frozen=True):
-    """[server]: addresses, place of the data, processes."""
+    """Addresses, place of the data, processes."""
 
     otlp_grpc: str = "127.0.0.1:4317"
     """Address of OTLP/gRPC."""

@@ -31,7 +31,7 @@ This page is made by `gateway check-config --reference`.
 
 
 class Option(NamedTuple):
-    """One key: its name, default as TOML, type in words, documentation."""
+    """One key: its name, default as TOML (empty: it must be given), type in words, documentation."""
 
     name: str
     default: str
@@ -59,9 +59,25 @@ def options_of(kind: type[Settings]) -> Iterator[Option]:
     """Every key of a section, in order of declaration."""
     hints = typing.get_type_hints(kind, include_extras=True)
     texts = field_texts(kind)
-    defaults = kind()
-    for name in kind.__struct_fields__:
-        yield Option(name, _toml(getattr(defaults, name)), describe_type(hints[name]), texts.get(name, ""))
+    for field in msgspec.structs.fields(kind):
+        name = field.name
+        default = "" if field.required else _toml(_default(field))
+        yield Option(name, default, describe_type(hints[name]), texts.get(name, ""))
+
+
+def tables_of(kind: type[Settings]) -> Iterator[tuple[str, type[Settings]]]:
+    """The keys of a section that are arrays of tables, each with the settings of one table."""
+    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
+        plain = plain_type(hint)
+        for inner in typing.get_args(plain)[:1] if typing.get_origin(plain) in (tuple, list) else ():
+            if is_settings(plain_type(inner)):
+                yield name, plain_type(inner)
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default
 
 
 def _toml(value: Any) -> str:
@@ -96,8 +112,14 @@ def render() -> str:
     for section, hint in typing.get_type_hints(Config).items():
         kind = plain_type(hint)
         assert is_settings(kind)
-        parts.append(f"\n## [{section}]\n\n{inspect.getdoc(kind)}\n\n| Key | Default | Meaning |\n|---|---|---|\n")
-        for option in options_of(kind):
-            text = option.text.replace("|", "\\|")
-            parts.append(f"| `{option.name}` | `{option.default}` | {text} |\n")
+        parts.append(_table(f"## [{section}]", kind))
+        parts.extend(_table(f"### [[{section}.{name}]]", inner) for name, inner in tables_of(kind))
     return "".join(parts)
+
+
+def _table(heading: str, kind: type[Settings]) -> str:
+    lines = [f"\n{heading}\n\n{inspect.getdoc(kind)}\n\n| Key | Default | Meaning |\n|---|---|---|\n"]
+    for option in options_of(kind):
+        text = option.text.replace("|", "\\|")
+        lines.append(f"| `{option.name}` | {f'`{option.default}`' if option.default else 'required'} | {text} |\n")
+    return "".join(lines)

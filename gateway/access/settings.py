@@ -20,6 +20,7 @@ class User(Settings, frozen=True):
     """One name and password for basic authentication."""
 
     name: str
+    """Who logs in; appears in logs and counters."""
     scrypt: str
     """`scrypt:n:r:p:salt:key`, salt and key in hexadecimal; made by access.tokens.hash_password."""
     roles: tuple[str, ...] = ("ingest",)

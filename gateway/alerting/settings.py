@@ -8,7 +8,7 @@ from gateway.settings_types import Duration, Secret, Settings
 
 
 class SmsReceiver(Settings, frozen=True):
-    """`[[alerting.sms]]`: adds text messages through Twilio's form interface to a receiver of the configuration."""
+    """Adds text messages through Twilio's form interface to a receiver of the configuration."""
 
     receiver: str
     """Name of the receiver in alertmanager.yml."""
@@ -27,7 +27,7 @@ class SmsReceiver(Settings, frozen=True):
 
 
 class AppriseReceiver(Settings, frozen=True):
-    """`[[alerting.apprise]]`: adds the channels that the apprise library knows to a receiver of the configuration."""
+    """Adds the channels that the apprise library knows to a receiver of the configuration."""
 
     receiver: str
     """Name of the receiver in alertmanager.yml."""
@@ -38,7 +38,7 @@ class AppriseReceiver(Settings, frozen=True):
 
 
 class AlertingSettings(Settings, frozen=True):
-    """`[alerting]`."""
+    """How alerts are routed, told to people and remembered."""
 
     config_file: str = ""
     """Path of an Alertmanager configuration (alertmanager.yml). Empty: the built-in one, everything to the console."""

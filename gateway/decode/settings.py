@@ -8,7 +8,7 @@ from gateway.settings_types import Duration, Settings
 
 
 class DecodeSettings(Settings, frozen=True, kw_only=True):
-    """Taken by app from [ingest] (ages and limits) and [victoriametrics] (naming)."""
+    """data_role takes the ages from [ingest], the naming from [victoriametrics]; the limits are the defaults here."""
 
     naming: Literal["prometheus", "otlp"] = "prometheus"
     """"prometheus": names sanitised, with unit and `_total` suffixes, resource as `job`, `instance` and `target_info`.

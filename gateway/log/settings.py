@@ -8,20 +8,20 @@ from gateway.settings_types import ByteSize, Duration, Settings
 
 
 class LogSettings(Settings, frozen=True, kw_only=True):
-    """Section `[log]`."""
+    """How received points are made durable, and how long and how much is kept."""
 
     durability: Literal["fsync", "os"] = "fsync"
     """"fsync": acknowledged means on disk. "os": handed to the operating system; survives a crash of the process, not
-    of the machine. Default "fsync"."""
+    of the machine."""
     retention: Duration = Duration(86_400)
-    """How long data that every reader has committed is kept, by the time its segment was closed. Default 24 h."""
+    """How long data that every reader has committed is kept, by the time its segment was closed."""
     max_bytes: ByteSize = ByteSize(10 * 2**30)
     """Size of all segments together. Delivered segments are removed early to stay under it; when nothing delivered is
-    left, new data is refused and nothing is dropped. Default 10 GiB."""
+    left, new data is refused and nothing is dropped."""
     segment_bytes: ByteSize = ByteSize(256 * 2**20)
-    """A segment is closed when it reaches this size, or a quarter of max_bytes if that is less. Default 256 MiB."""
+    """A segment is closed when it reaches this size, or a quarter of max_bytes if that is less."""
     segment_age: Duration = Duration(3600)
-    """A segment is closed at this age. Default 1 h."""
+    """A segment is closed at this age."""
 
     @property
     def segment_limit(self) -> int:

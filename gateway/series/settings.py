@@ -6,7 +6,7 @@ from gateway.settings_types import Duration, Settings
 
 
 class SeriesSettings(Settings, frozen=True, kw_only=True):
-    """Section `[series]`."""
+    """How long a series is remembered."""
 
     expiry: Duration = Duration(86_400)
-    """A series without a point for this long, by the points' own time, is forgotten and its id reused. Default 24 h."""
+    """A series without a point for this long, by the points' own time, is forgotten and its id reused."""

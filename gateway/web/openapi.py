@@ -102,7 +102,7 @@ _KINDS: Final = {
 """Content types of answers that are not JSON."""
 _EMPTY: Final = frozenset({"POST /api/v2/alerts", "DELETE /api/v2/silence/{id}"})
 """Answered without a body, as Alertmanager does."""
-_ERRORS: Final = {  # 500 is not among them on purpose: a check against this document finds it
+_ERRORS: Final = {  # 500 is not among them on purpose: a check against this document finds it; see _DISK_FAILED
     "400": "The request is wrong; the body says where.",
     "401": "Credentials are required.",
     "403": "The role is missing, or the request comes from another site.",
@@ -115,6 +115,9 @@ _ERRORS: Final = {  # 500 is not among them on purpose: a check against this doc
     "429": "Too much at once; Retry-After says when to come again.",
     "503": "Not now; Retry-After says when to come again.",
 }
+
+_DISK_FAILED: Final = frozenset({"POST /api/v2/alerts", "POST /api/v2/silences", "DELETE /api/v2/silence/{id}"})
+"""Answered with 500, as Alertmanager does, where the change could not be made durable."""
 
 
 def build_document(application: web.Application, version: str) -> dict[str, Any]:
@@ -160,6 +163,8 @@ def _operation(route: web.AbstractRoute, path: str, bodies: Mapping[str, Any]) -
     responses: dict[str, Any] = {"200": {"description": "Done."} | ({} if key in _EMPTY else {"content": content})}
     responses |= {"201": responses["200"], "202": responses["200"], "204": {"description": "Done."}}
     responses |= {status: {"description": text} for status, text in _ERRORS.items()}
+    if key in _DISK_FAILED:
+        responses["500"] = {"description": "The change is not on disk; send it again."}
     operation: dict[str, Any] = {
         "operationId": re.sub(r"\W+", "_", key).strip("_").lower(),
         "summary": said,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from gateway.config import Config, is_settings, plain_type
-from gateway.config_reference import field_texts, render
+from gateway.config_reference import field_texts, render, tables_of
 from gateway.settings_types import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -23,8 +23,15 @@ def test_every_option_is_documented_where_it_is_declared() -> None:
         section = type(getattr(Config(), name))
         assert is_settings(plain_type(section))
         assert issubclass(section, Settings)
-        missing = [f for f in section.__struct_fields__ if not field_texts(section).get(f)]
-        assert not missing, f"[{name}] {missing}"
+        for at, table in ((name, section), *((f"{name}.{key}", inner) for key, inner in tables_of(section))):
+            missing = [f for f in table.__struct_fields__ if not field_texts(table).get(f)]
+            assert not missing, f"[{at}] {missing}"
+
+
+def test_arrays_of_tables_have_their_own_part_of_the_page() -> None:
+    page = render()
+    for key in ("access.tokens", "access.users", "access.client_certificates", "alerting.sms", "alerting.apprise"):
+        assert f"\n### [[{key}]]\n" in page
 
 
 def test_files_named_in_the_readme_exist() -> None:
