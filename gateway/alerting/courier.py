@@ -105,7 +105,7 @@ class Courier:
             raise
         except Exception as error:  # noqa: BLE001 - outermost edge of the task
             TASK_FAILURES.labels("alert delivery").inc()
-            _log.error("a delivery failed unexpectedly", integration=self.key, error=repr(error))
+            _log.error("a delivery failed unexpectedly", integration=self.key, error=repr(error), exc_info=True)
             outcome = Again(f"internal error: {type(error).__name__}", uncertain=True)
         now = self._clock.time_ns()
         result = type(outcome).__name__.lower()

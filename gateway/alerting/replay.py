@@ -34,7 +34,7 @@ from gateway.alerting.people import People
 from gateway.alerting.recorded import events_between
 from gateway.alerting.silence import Silence
 from gateway.alerting.store import Event, Store
-from gateway.errors import GatewayError
+from gateway.errors import Conflict, NotFound
 
 LOOKBACK: Final = 86400 * SECOND
 _KINDS: Final = (
@@ -124,6 +124,15 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     before: dict[str, int]
     after: dict[str, int]
     differences: list[Difference]
+    not_replayed: int = 0
+    """What people did to alerts that were not firing in the replay: begun before the kept history, or ended by then."""
+
+
+class Replayed(msgspec.Struct):
+    """What the engine decided, and the number of events it could not take."""
+
+    sent: list[Sent]
+    not_replayed: int
 
 
 def compare(
@@ -141,8 +150,9 @@ def compare(
     """
     recording = read_recording(store, until)
     after = replay(configuration, recording, since, until)
-    before = recording.sent if against is None else replay(against, recording, since, until)
-    return differences(recording.firings, before, after, since, until, tolerance)
+    before = Replayed(recording.sent, 0) if against is None else replay(against, recording, since, until)
+    found = differences(recording.firings, before.sent, after.sent, since, until, tolerance)
+    return msgspec.structs.replace(found, not_replayed=max(before.not_replayed, after.not_replayed))
 
 
 def read_recording(store: Store, until: int) -> Recording:
@@ -245,21 +255,25 @@ class _Reading:
         return Recording(self._firings, self._actions, self._sent)
 
 
-def replay(configuration: Configuration, recording: Recording, since: int, until: int) -> list[Sent]:
+def replay(configuration: Configuration, recording: Recording, since: int, until: int) -> Replayed:
     """What the engine decides under this configuration until `until`, in order of time."""
     numbers = itertools.count()
     engine = Engine(configuration, seed=0, new_id=lambda: str(next(numbers)))
     people = People(engine)
     sent: list[Sent] = []
+    not_replayed = 0
     actions = sorted(_actions(recording, since - LOOKBACK, until), key=lambda action: action[:2])
     reached = actions[0][0] if actions else until
     for moment, together in itertools.groupby(actions, key=lambda action: action[0]):
         _run(engine, reached, moment, sent)
         reached = moment
         for _, _, action in together:
-            action(engine, people, moment)
+            try:
+                action(engine, people, moment)
+            except (NotFound, Conflict):
+                not_replayed += moment >= since - LOOKBACK  # alerts that ended before are left out on purpose
     _run(engine, reached, until - 1, sent)
-    return sent
+    return Replayed(sent, not_replayed)
 
 
 def _actions(recording: Recording, start: int, until: int) -> Iterator[tuple[int, int, Action]]:
@@ -333,23 +347,20 @@ def _silence(silence: Silence, engine: Engine, _people: People, now: int) -> Non
 
 
 def _expire(silence_id: str, engine: Engine, _people: People, now: int) -> None:
-    with contextlib.suppress(GatewayError):  # it ended by itself and is forgotten
+    with contextlib.suppress(NotFound):  # it ended by itself and is forgotten
         engine.expire_silence(silence_id, now)
 
 
 def _acknowledge(fingerprint: str, who: str, _engine: Engine, people: People, now: int) -> None:
-    with contextlib.suppress(GatewayError):  # the alert began before the kept history; so with the two below
-        people.acknowledge(fingerprint, who, now)
+    people.acknowledge(fingerprint, who, now)
 
 
 def _unacknowledge(fingerprint: str, who: str, _engine: Engine, people: People, now: int) -> None:
-    with contextlib.suppress(GatewayError):
-        people.unacknowledge(fingerprint, who, now)
+    people.unacknowledge(fingerprint, who, now)
 
 
 def _snooze(fingerprint: str, who: str, until: int, _engine: Engine, people: People, now: int) -> None:
-    with contextlib.suppress(GatewayError):
-        people.snooze(fingerprint, who, until, now)
+    people.snooze(fingerprint, who, until, now)
 
 
 def differences(

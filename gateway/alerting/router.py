@@ -29,13 +29,14 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
 from gateway.alerting.oncall import OnCall, load_oncall
 from gateway.alerting.people import Handling, People
+from gateway.alerting.recorded import STORE_NAME
 from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
 from gateway.alerting.store import ANOMALY, ESCALATION, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
-from gateway.errors import NotFound
+from gateway.errors import GatewayError, NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import Anomaly
 
@@ -44,6 +45,8 @@ CHUNK: Final = 32
 ALIVE_SECONDS: Final = 10
 PRUNE_SECONDS: Final = 3600
 LONGEST_WAIT: Final = 1.0
+STOP_SECONDS: Final = 10.0
+"""Longest wait for the last commit when stopping."""
 CLOSED_RETENTION: Final = 3 * 86400 * SECOND
 """Resolved anomalies are remembered this long, so that reading their log again does not open them again."""
 
@@ -75,7 +78,7 @@ class AlertRouter:
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
         self.silence_warnings = SilenceWarnings(self.engine, round(settings.silence_warning * SECOND))
         self.flapping = Flapping(self.engine, settings.flapping_threshold)
-        self.store: Store = store or SqliteStore(state_dir / "alerting.sqlite")
+        self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
             lambda configuration, delivery: make_channels(configuration, settings, delivery, clock)
@@ -138,9 +141,13 @@ class AlertRouter:
             await self._delivery.close()
         if self.started_at:
             self._mark_alive(self.clock.time_ns())
-            with contextlib.suppress(Exception):  # the store itself has logged it; closing goes on
-                await asyncio.wait_for(self.commit(), 10.0)
-        await asyncio.to_thread(self.store.close)
+        try:
+            if self.started_at:
+                await asyncio.wait_for(self.commit(), STOP_SECONDS)
+        except (GatewayError, TimeoutError) as error:
+            _log.warning("the last changes of alerting may not be on disk", error=repr(error))
+        finally:
+            await asyncio.to_thread(self.store.close)
 
     def _start_couriers(self) -> None:
         assert self._delivery is not None

@@ -21,7 +21,7 @@ from typing import Any, Final
 import structlog
 
 from gateway.alerting.store import Batch, Event
-from gateway.errors import DiskFailed, ShuttingDown, StateError
+from gateway.errors import DiskFailed, GatewayError, ShuttingDown, StateError
 from gateway.selfmetrics import TASK_FAILURES, counter, histogram
 
 SCHEMA_VERSION: Final = 1
@@ -164,24 +164,43 @@ class SqliteStore:
     # Everything below runs in the writer thread.
 
     def _write_loop(self) -> None:
-        connection = self._connect()
-        kept = Batch()
+        left: GatewayError = ShuttingDown("the alert store is closed")
         try:
-            while True:
-                jobs, last = self._next_jobs(kept)
-                if jobs or kept:
-                    kept = self._write(connection, kept, jobs)
-                if last:
-                    return
+            with contextlib.closing(self._connect()) as connection:
+                kept, last = Batch(), False
+                while not last:
+                    jobs, last = self._next_jobs(kept)
+                    if jobs or kept:
+                        kept = self._write_or_answer(connection, kept, jobs)
         except Exception as error:  # noqa: BLE001 - outermost edge of the thread
             TASK_FAILURES.labels("alert-store").inc()
-            _log.error("the alert store's writer ended", error=repr(error))
-            self._closing = True
-            with contextlib.suppress(queue.Empty):
-                while (job := self._queue.get_nowait()) is not None:
-                    job.future.set_exception(DiskFailed("the alert store's writer ended"))
-        finally:
-            connection.close()
+            _log.error("the alert store's writer ended", error=repr(error), exc_info=True)
+            left = DiskFailed("the alert store's writer ended")
+        self._closing = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None:
+                    job.future.set_exception(left)
+
+    def _write_or_answer(self, connection: sqlite3.Connection, kept: Batch, jobs: list[_Job]) -> Batch:
+        """As `_write`, but a batch that cannot be written at all is refused, and takes no other with it."""
+        try:
+            return self._write(connection, kept, jobs)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive whatever one write meets
+            TASK_FAILURES.labels("alert-store").inc()
+            _COMMITS.labels("failed").inc()
+            _log.error("a write to the alert store failed unexpectedly", error=repr(error), exc_info=True)
+            with contextlib.suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+            unanswered = [job for job in jobs if not job.future.done()]
+            if len(jobs) > 1:
+                for job in unanswered:
+                    kept = self._write_or_answer(connection, kept, [job])
+                return kept
+            for job in unanswered:
+                job.future.set_exception(DiskFailed(f"the alert store could not be written: {error!r}"))
+            return kept
 
     def _next_jobs(self, kept: Batch) -> tuple[list[_Job], bool]:
         jobs: list[_Job] = []
@@ -247,3 +266,5 @@ class _Job:
         self.batch = batch or Batch()
         self.forget_before = forget_before
         self.future: Future[Any] = Future()
+        # What is queued will be written: a waiter that gives up must not cancel it under the writer.
+        self.future.set_running_or_notify_cancel()

@@ -134,6 +134,7 @@ def shown(found: Comparison) -> dict[str, Any]:
         "from": format_moment(found.since),
         "to": format_moment(found.until),
         "alerts": found.firings,
+        "not_replayed": found.not_replayed,
         "notifications": {"before": found.before, "after": found.after},
         "differences": [
             {
@@ -152,6 +153,8 @@ def shown(found: Comparison) -> dict[str, Any]:
 def _print(found: Comparison, limit: int) -> None:
     console = Console()
     console.print(f"{format_moment(found.since)} to {format_moment(found.until)}: {found.firings} alerts", markup=False)
+    if found.not_replayed:
+        console.print(f"{found.not_replayed} recorded events could not be replayed: their alert was not firing.")
     totals = Table("Receiver", "Notifications before", "After", title="Notifications")
     for name in sorted(found.before.keys() | found.after.keys()):
         totals.add_row(_plain(name), str(found.before.get(name, 0)), str(found.after.get(name, 0)))

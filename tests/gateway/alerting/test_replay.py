@@ -16,6 +16,7 @@ from gateway.alerting.notification import Again, Delivered, Refused
 from gateway.alerting.people import People
 from gateway.alerting.replay import Comparison, compare
 from gateway.alerting.sqlite_store import SqliteStore
+from gateway.alerting.store import Batch, Event
 from gateway.commands.alerting import register
 from gateway.errors import GatewayError
 from tests.gateway.alerting.test_properties import MIXED, NAMES, ONE
@@ -185,6 +186,30 @@ def run(*arguments: str, data_dir: Path) -> Result:
     register(app)
     command = ["alerting", *arguments, "--data-dir", str(data_dir)]
     return CliRunner().invoke(app, command, env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def test_what_people_did_to_alerts_from_before_the_kept_history_is_counted(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state" / "alerting.sqlite")
+    store.open()
+    try:
+        detail = b'{"by": "ada", "note": ""}'
+        gone = [
+            Event(time=START + at * SECOND, kind="acknowledged", fingerprint="gone", group="", detail=detail)
+            for at in (-2 * 86400, 10, 20)  # the first lies before everything that is replayed
+        ]
+        store.commit(Batch(events=gone)).result(10)
+        new = tmp_path / "new.yml"
+        new.write_text(ONE)
+        span = ("--from", str(EPOCH), "--to", str(EPOCH + 100))
+        assert json.loads(run("replay", "--config", str(new), "--json", *span, data_dir=tmp_path).stdout)[
+            "not_replayed"
+        ] == len(gone[1:])
+        assert (
+            "2 recorded events could not be replayed"
+            in run("replay", "--config", str(new), *span, data_dir=tmp_path).stdout
+        )
+    finally:
+        store.close()
 
 
 def test_the_commands_read_beside_a_store_that_is_open(tmp_path: Path) -> None:

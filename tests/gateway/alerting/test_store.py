@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -62,6 +63,43 @@ def test_commits_from_many_threads_are_all_there(store: Store) -> None:
         thread.join()
     assert len(dict(store.records("alert"))) == 80
     assert len(store.history()) == 80
+
+
+def test_a_waiter_that_gives_up_does_not_stop_the_writer(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "alerting.sqlite")
+    store.open()
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    async def give_up() -> None:
+        waiter = asyncio.wrap_future(store.commit(Batch(records={("alert", "a"): b"1"})))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(waiter, 0.05)
+        other.execute("ROLLBACK")
+        await asyncio.wrap_future(store.commit(Batch(records={("alert", "b"): b"2"})))
+
+    asyncio.run(give_up())
+    other.close()
+    assert dict(store.records("alert")) == {"a": b"1", "b": b"2"}
+    store.close()
+
+
+def test_a_batch_that_cannot_be_written_takes_no_other_with_it(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "alerting.sqlite")
+    store.open()
+    other = sqlite3.connect(store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    keys = ["first", "a", "\ud800", "b"]  # while the first waits for the lock, the others queue up for one group
+    futures = [store.commit(Batch(records={("alert", key): b"1"})) for key in keys]
+    other.execute("ROLLBACK")
+    other.close()
+    with pytest.raises(DiskFailed):
+        futures.pop(2).result(10)
+    for future in futures:
+        future.result(10)
+    store.commit(Batch(records={("alert", "c"): b"1"})).result(10)
+    assert dict(store.records("alert")).keys() == {"first", "a", "b", "c"}
+    store.close()
 
 
 def test_a_closed_store_promises_nothing(store: Store) -> None:
