@@ -7,7 +7,7 @@ import { Empty, Loading, State } from "../parts";
 
 const WHY: Record<string, string> = {
   late: "older than the newest point of their series", repeated: "same time as the newest point of their series",
-  skipped: "kinds that have no baseline", max_series: "new series over the limit ingest.max_series",
+  skipped: "kinds that have no baseline", series_limit: "new series over the limit ingest.max_series",
 };
 
 function Stage({ name, rate, lines, tone = "" }: { name: string; rate?: string; lines: string[]; tone?: string }) {
