@@ -17,6 +17,7 @@ import uvloop
 
 from gateway.clock import SystemClock
 from gateway.config import LoadedConfig
+from gateway.errors import GatewayError
 from gateway.supervisor import Heartbeat
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,10 @@ class RoleProcess(Protocol):
 
     def progressing(self) -> bool:
         """Whether the role moves."""
+        ...
+
+    async def reload(self) -> None:
+        """Read again what can change while running. Raises GatewayError and keeps the old where the new is unusable."""
         ...
 
 
@@ -61,6 +66,9 @@ async def _until_signal(role: RoleProcess) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
+    hangup = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    reloading = asyncio.create_task(_reload_on(hangup, role), name="reload-on-hangup")
     heartbeat = Heartbeat(role.progressing)
     try:
         await role.start()
@@ -70,8 +78,20 @@ async def _until_signal(role: RoleProcess) -> None:
         heartbeat.start()
         await stopping.wait()
     finally:
+        reloading.cancel()
+        await asyncio.gather(reloading, return_exceptions=True)
         await heartbeat.stop()
         await _bounded(role.stop)
+
+
+async def _reload_on(hangup: asyncio.Event, role: RoleProcess) -> None:
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        try:
+            await role.reload()
+        except GatewayError as error:
+            log.error("the configuration was not reloaded; the former one stays", error=str(error))
 
 
 async def _bounded(stop: Callable[[], Awaitable[None]]) -> None:

@@ -113,6 +113,10 @@ class ControlRole:
         """Idempotent."""
         await self._stack.aclose()
 
+    async def reload(self) -> None:
+        """The alerting configuration. Raises ConfigError and keeps the old one."""
+        await self._reload()
+
     def progressing(self) -> bool:
         """The loop turns, as this is called from it."""
         return True

@@ -105,6 +105,9 @@ class DataRole:
         """Receivers first, then the pipeline; idempotent."""
         await self._stack.aclose()
 
+    async def reload(self) -> None:
+        """Nothing here changes without a restart but certificates, which are taken up by themselves."""
+
     def progressing(self) -> bool:
         """For the supervisor: whether the pipeline moves."""
         return self._plane is not None and not self._plane.problem()

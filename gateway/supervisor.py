@@ -99,6 +99,13 @@ class Supervisor:
         """Ask for an orderly end; may be called more than once."""
         self._stopping.set()
 
+    def reload(self) -> None:
+        """Pass a request to read the configuration again on to the roles that are ready."""
+        for role in self._roles:
+            if role.ready.is_set() and role.pid:
+                with contextlib.suppress(ProcessLookupError):  # it ended just now and will read it at its start
+                    os.kill(role.pid, signal.SIGHUP)
+
     async def run(self) -> int:
         """Returns the program's exit status once every role has ended."""
         tasks = [asyncio.create_task(self._keep(role), name=f"keep-{role.name}") for role in self._roles]

@@ -71,6 +71,7 @@ async def supervise(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)
+    loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
 
     async def stop_when_asked(asked: asyncio.Event) -> None:
         await asked.wait()

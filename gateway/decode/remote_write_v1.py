@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.decode.remote_write import DecodeState, as_bytes_array, assemble, raise_fault, shown
 from gateway.decode.remote_write_settings import RemoteWriteSettings
+from gateway.errors import DecodeError
 from gateway.telemetry.columns import PointColumns
 from kernels.label_hash import derive_secrets
 from kernels.remote_write_v1 import PLACES, count_v1, define_v1, describe_v1, fill_v1
 
 _NO_SYMBOLS = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+_FIRST_OF_V2: Final = (0x22, 0x2A)
+"""Tags a 2.0 request begins with, symbols or series; 1.0 has no such fields and would take it for an empty request."""
 
 
 class RemoteWriteV1Decoder:
@@ -30,6 +36,8 @@ class RemoteWriteV1Decoder:
         Raises DecodeError with the byte offset when the bytes are not a WriteRequest.
         """
         data = as_bytes_array(body)
+        if len(data) and data[0] in _FIRST_OF_V2:
+            raise DecodeError("this looks like remote write 2.0, the content type says 1.0", offset=0, reason="version")
         counts = np.zeros(4, np.int64)
         raise_fault(int(count_v1(data, counts)))
         settings = self._settings

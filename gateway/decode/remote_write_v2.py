@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.decode.remote_write import DecodeState, as_bytes_array, assemble, raise_fault, raise_wrong, shown
 from gateway.decode.remote_write_settings import RemoteWriteSettings
+from gateway.errors import DecodeError
 from gateway.telemetry.columns import PointColumns
 from kernels.label_hash import derive_secrets
 from kernels.remote_write_v2 import count_v2, define_v2, describe_v2, fill_symbols, fill_v2
+
+_FIRST_OF_V1: Final = 0x0A
+"""Tag a 1.0 request begins with, its first series; the field is reserved in 2.0."""
 
 
 class RemoteWriteV2Decoder:
@@ -29,6 +34,8 @@ class RemoteWriteV2Decoder:
         string, or when a label reference names no symbol.
         """
         data = as_bytes_array(body)
+        if len(data) and data[0] == _FIRST_OF_V1:
+            raise DecodeError("this looks like remote write 1.0, the content type says 2.0", offset=0, reason="version")
         counts = np.zeros(5, np.int64)
         raise_fault(int(count_v2(data, counts)))
         settings = self._settings

@@ -107,6 +107,11 @@ class Gateway:
         assert not alive, "children outlived their supervisor"
         self._process = None
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the supervisor."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> int | None:
         """SIGTERM and wait; returns the exit status."""
         if self._process is None:

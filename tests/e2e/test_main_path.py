@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import signal
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -156,3 +157,17 @@ def test_a_second_gateway_on_the_same_directory_is_refused_with_the_reason(tmp_p
         other = Gateway(tmp_path / "other", *[a for a in gateway.assignments if "data_dir" in a])
         with pytest.raises(AssertionError, match="in use by another gateway"):
             other.start()
+
+
+def test_a_hangup_reloads_and_keeps_running(tmp_path: Path) -> None:
+    routes = tmp_path / "alertmanager.yml"
+    routes.write_text("route: {receiver: one}\nreceivers: [{name: one}]\n")
+    with Gateway(tmp_path, f"alerting.config_file={routes}") as gateway:
+        routes.write_text("route: {receiver: two}\nreceivers: [{name: two}]\n")
+        gateway.signal(signal.SIGHUP)
+        gateway.until(lambda: gateway.json("/api/v2/receivers") == [{"name": "two"}])
+        routes.write_text("route: {receiver: absent}\nreceivers: [{name: two}]\n")
+        gateway.signal(signal.SIGHUP)
+        gateway.until(lambda: "not reloaded" in gateway.output.read_text())
+        assert gateway.json("/api/v2/receivers") == [{"name": "two"}]
+        _send(gateway, gauge_request("s", "m", [(time.time_ns(), 1.0, {})]))
