@@ -24,6 +24,8 @@ from gateway.telemetry.anomaly import SEVERITIES
 
 COLUMNS = ("timestamp", "value", "expected", "lower", "upper", "score", "severity", "alert")
 """Columns of a scored recording."""
+_TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_END_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 
 
 @dataclass(slots=True)
@@ -56,13 +58,15 @@ def _seconds(text: str) -> float:
 def _times(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.float64], bool]:
     kind = column.type
     if pa.types.is_timestamp(kind):
-        micros = column.cast(pa.timestamp("us", tz=kind.tz)).cast(pa.int64()).to_numpy(zero_copy_only=False)
-        return micros.astype(np.float64) / 1e6, True
+        ticks = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return ticks.astype(np.float64) / _TICKS[kind.unit], True
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        times = column.to_numpy(zero_copy_only=False).astype(np.float64)
-        if not np.isfinite(times).all():
-            raise ConfigError("a timestamp is missing", source=source, expected="Unix seconds or ISO 8601")
-        return times, False
+        return column.to_numpy(zero_copy_only=False).astype(np.float64), False
+    if pa.types.is_dictionary(kind):
+        return _times(column.cast(kind.value_type), source)
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
+        expected = "Unix seconds, or ISO 8601 with date and time"
+        raise ConfigError(f"timestamps of type {kind}", source=source, expected=expected)
     texts = column.to_pylist()
     times = np.empty(len(texts))
     iso = False
@@ -76,11 +80,28 @@ def _times(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.float64], b
     return times, iso
 
 
+def _check_times(times_s: NDArray[np.float64], source: str) -> None:
+    """Raises ConfigError for the first row without a time from 1970 up to 2200."""
+    wrong = np.flatnonzero(~((times_s >= 0.0) & (times_s < _END_S)))
+    if not len(wrong):
+        return
+    row, time_s = int(wrong[0]), float(times_s[wrong[0]])
+    problem = f"row {row + 1}: the timestamp {time_s:.17g} lies outside 1970 … 2200"
+    if math.isnan(time_s):
+        problem = f"row {row + 1}: the timestamp is missing"
+    elif _END_S <= time_s < _END_S * 1000.0:
+        problem += "; is it in milliseconds?"
+    raise ConfigError(problem, source=source, expected="Unix seconds or ISO 8601")
+
+
 def _values(column: pa.ChunkedArray, source: str) -> NDArray[np.float64]:
     if pa.types.is_null(column.type):
         return np.full(len(column), np.nan)
     if not pa.types.is_string(column.type):
-        numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+        try:
+            numbers: NDArray[np.float64] = column.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+        except pa.ArrowException:
+            raise ConfigError(f"values of type {column.type}", source=source, expected="numbers") from None
         return numbers
     values = np.full(len(column), np.nan)
     for row, text in enumerate(column.to_pylist()):
@@ -109,13 +130,14 @@ def read_recording(path: Path) -> Recording:
             )
     except FileNotFoundError:
         raise ConfigError("no such file", source=source) from None
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         raise ConfigError(f"cannot be read: {error}", source=source, expected="CSV or Parquet") from error
     names = {name.strip().lower(): index for index, name in reversed(list(enumerate(table.column_names)))}
     for wanted in ("timestamp", "value"):
         if wanted not in names:
             raise ConfigError(f"no column {wanted}", source=source, expected="columns timestamp and value")
     times, iso = _times(table.column(names["timestamp"]), source)
+    _check_times(times, source)
     return Recording(recording_name(path), times, _values(table.column(names["value"]), source), iso)
 
 

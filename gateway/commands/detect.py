@@ -34,6 +34,10 @@ class Detected:
     repeated: int
 
 
+def _output(source: Path, output_dir: Path) -> Path:
+    return output_dir / f"{recording_name(source)}.csv"
+
+
 def detect_file(
     source: Path,
     output_dir: Path,
@@ -41,11 +45,14 @@ def detect_file(
     kind: Literal["gauge", "counter"],
     settings: DetectionSettings,
 ) -> Detected:
-    """Score one recording and write it. Raises ConfigError, OSError."""
+    """Score one recording and write it. Raises ConfigError."""
     recording = read_recording(source)
     result = run_series(recording.times_s, recording.values, kind=kind, interval=interval, settings=settings)
-    output = output_dir / f"{recording.name}.csv"
-    write_scores(output, result, recording.iso)
+    output = _output(source, output_dir)
+    try:
+        write_scores(output, result, recording.iso)
+    except OSError as error:
+        raise ConfigError(f"cannot be written: {error.strerror}", source=str(output)) from error
     alerts = int((result.transitions["kind"] == OPENED).sum())
     extra = int(result.extra.sum())
     return Detected(recording.name, output, len(recording.values), extra, alerts, result.late, result.repeated)
@@ -61,12 +68,22 @@ def detect(
 ) -> list[Detected]:
     """Score every recording; results in the order of `inputs`. interval: seconds, None = learned.
 
-    Raises ConfigError for a recording that cannot be read or two of the same name; the others are written first.
+    Raises ConfigError before anything is written for two inputs of the same name and for an output that would
+    replace an input; for a recording that cannot be read or written, after all others.
     """
     doubled = [name for name, count in Counter(recording_name(path) for path in inputs).items() if count > 1]
     if doubled:
         raise ConfigError(f"two inputs are named {doubled[0]}", key="--input", expected="file stems that differ")
-    output_dir.mkdir(parents=True, exist_ok=True)
+    sources = {path.resolve() for path in inputs}
+    for path in inputs:
+        if _output(path, output_dir).resolve() in sources:
+            problem = f"{_output(path, output_dir)} is an input and would be replaced"
+            raise ConfigError(problem, key="--output-dir", expected="a directory without the recordings")
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"{output_dir} cannot be used: {error.strerror}"
+        raise ConfigError(problem, key="--output-dir", expected="a directory to write to") from error
     settings = DetectionSettings(sensitivity=sensitivity)
     done: dict[Path, Detected] = {}
     failed: list[GatewayError] = []
@@ -100,6 +117,10 @@ def _command(
     """Score recordings with the online detector, row by row, and write what it would have said."""
     try:
         step = float(Duration.parse(interval)) if interval else None
+    except ValueError as error:
+        sys.stderr.write(f"--interval: {error}\n")
+        raise typer.Exit(2) from None
+    try:
         if kind not in ("gauge", "counter"):
             raise ConfigError(f'"{kind}" is no kind of series', key="--kind", expected="gauge or counter")
         if sensitivity not in ("quiet", "balanced", "keen"):
@@ -112,9 +133,6 @@ def _command(
             jobs,
             sensitivity,  # type: ignore[arg-type]
         )
-    except ValueError as error:
-        sys.stderr.write(f"--interval: {error}\n")
-        raise typer.Exit(2) from None
     except GatewayError as error:
         sys.stderr.write(f"{error}\n")
         raise typer.Exit(2) from None

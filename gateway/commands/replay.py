@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
 import secrets
@@ -22,7 +23,7 @@ from rich.progress import Progress
 
 from gateway.baseline.recording import Recording, read_recording
 from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, read_labels, scored_span
-from gateway.errors import ConfigError, GatewayError, Unavailable
+from gateway.errors import ConfigError, GatewayError, RequestError, Unavailable
 from gateway.telemetry.labels import encode_label_blob
 from kernels.remote_write_encode import FILL_SLACK, fill_rows, size_rows
 
@@ -46,18 +47,41 @@ def _speed(text: str) -> float:
         factor = float(text.removesuffix("x"))
     except ValueError:
         factor = 0.0
-    if factor <= 0:
+    if not factor > 0:  # NaN too
         raise ConfigError(f'"{text}" is no speed', key="--speed", expected='"max" or a factor as "60x"')
     return factor
 
 
+def _address(url: str, key: str) -> str:
+    """The address without a final slash. Raises ConfigError."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
+        raise ConfigError(f'"{url}" is no address', key=key, expected="http://host:port or https://host:port")
+    return url.rstrip("/")
+
+
+def _read(path: Path) -> Recording:
+    recording = read_recording(path)
+    if not len(recording.times_s):
+        raise ConfigError("has no rows", source=str(path), expected="a recording to send")
+    return recording
+
+
+def _no_http(url: str) -> ConfigError:
+    return ConfigError("does not speak HTTP; is it the gRPC port?", source=url)
+
+
 class Replay:
-    """Recordings of one run, their times moved so that the last point of all lies at `end_s`."""
+    """Recordings of one run, each with rows, their times moved so that the latest time of all lies at `end_s`."""
 
     def __init__(self, recordings: list[Recording], run: str, end_s: float) -> None:
         self.recordings = recordings
         self.run = run
-        self.shift_s = end_s - max(float(r.times_s[-1]) for r in recordings)
+        self.shift_s = end_s - max(float(r.times_s.max()) for r in recordings)
         rows = [
             (r.times_s + self.shift_s, np.full(len(r.values), i, np.uint32), r.values) for i, r in enumerate(recordings)
         ]
@@ -90,7 +114,7 @@ class Replay:
 
 
 def _post(url: str, body: bytes) -> None:
-    """Send one request, waiting where the gateway says so. Raises RequestError-like ConfigError, Unavailable."""
+    """Send one request, waiting where the gateway says so. Raises RequestError, ConfigError, Unavailable."""
     for _ in range(600):
         request = urllib.request.Request(f"{url}/api/v1/write", data=body, headers=_CONTENT_HEADERS)  # noqa: S310
         try:
@@ -99,10 +123,13 @@ def _post(url: str, body: bytes) -> None:
         except urllib.error.HTTPError as error:
             if error.code not in (429, 502, 503, 504):
                 said = error.read().decode(errors="replace").strip()[:400]
-                raise ConfigError(f"answered {error.code}: {said}", source=url) from None
+                problem = f"{url} answered {error.code}: {said}"
+                raise (RequestError(problem) if error.code < 500 else Unavailable(problem)) from None
             time.sleep(min(5.0, float(error.headers.get("Retry-After") or 1.0)))
         except (urllib.error.URLError, OSError) as error:
             raise Unavailable(f"{url} does not answer: {error}") from error
+        except http.client.HTTPException:
+            raise _no_http(url) from None
     raise Unavailable(f"{url} refused for too long")
 
 
@@ -112,6 +139,8 @@ def _get(url: str) -> Any:
             return json.load(response)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise Unavailable(f"{url} does not answer: {error}") from error
+    except http.client.HTTPException:
+        raise _no_http(url) from None
 
 
 def send(replay: Replay, target: str, speed: float) -> None:
@@ -171,8 +200,9 @@ def scorecard(
     rules = Rules()
     total = Scorecard()
     for recording in recordings:
-        step = float(np.median(np.diff(recording.times_s))) if len(recording.times_s) > 1 else 60.0
-        begin, end = scored_span(float(recording.times_s[0]), float(recording.times_s[-1]))
+        times = np.sort(recording.times_s)
+        step = float(np.median(np.diff(times))) if len(times) > 1 else 60.0
+        begin, end = scored_span(float(times[0]), float(times[-1]))
         own = [Opening(o.start, min(o.end, end)) for o in sorted(openings[recording.name], key=lambda o: o.start)]
         events = labels.get(recording.name, []) + labels.get("", [])
         total.add(judge(events, own, interval_s=step, scored_from=begin, scored_to=end, rules=rules))
@@ -195,7 +225,8 @@ def register(app: typer.Typer) -> None:
         """Send recordings as live remote write, their last point moved to now; with labels, judge the alerts.
 
         A recording longer than ingest.max_age (48 h) loses its older part: start the gateway with
-        --set ingest.max_age=100d to take it whole.
+        --set ingest.max_age=100d to take it whole. With --labels, --api names the gateway's API when it does not
+        listen on port 4319.
 
         Examples:
 
@@ -204,14 +235,14 @@ def register(app: typer.Typer) -> None:
           gateway replay --input a.parquet --input b.parquet --speed 600x --labels faults.csv
         """
         try:
+            target, api, factor = _address(target, "--target"), _address(api, "--api"), _speed(speed)
             known = read_labels(labels) if labels is not None else {}
-            recordings = [read_recording(path) for path in inputs]
-            run = Replay([r for r in recordings if len(r.times_s)], secrets.token_hex(4), time.time())
+            run = Replay([_read(path) for path in inputs], secrets.token_hex(4), time.time())
             before = _get(f"{api}/api/v1/status")["accepted_points"] if labels is not None else 0
-            send(run, target.rstrip("/"), _speed(speed))
+            send(run, target, factor)
             typer.echo(f"sent {len(run.times_ms)} points of {len(run.recordings)} recordings, {RUN_LABEL}={run.run}")
             if labels is not None:
-                card = scorecard(run.recordings, collect(run, api.rstrip("/"), before), known)
+                card = scorecard(run.recordings, collect(run, api, before), known)
                 typer.echo(
                     f"events {len(card.events)}  found {card.found}  recall {card.recall:.3f}\n"
                     f"alerts {card.alerts}  false {card.false_alerts}  false share {card.false_share:.3f}  "

@@ -7,14 +7,20 @@ import json
 import math
 import os
 import random
+import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from gateway.baseline.recording import Recording
+from gateway.commands.replay import Replay, send
+from gateway.errors import ConfigError, GatewayError, RequestError
 from tests.e2e.conftest import Pair
 from tests.e2e.program import Gateway
 from tests.peers import free_port
@@ -132,7 +138,69 @@ def test_detect_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "row 1" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert _run("detect", "--input", str(tmp_path / "absent.csv"), "--output-dir", str(tmp_path)).returncode == 2
+    assert _run("detect", "--input", str(tmp_path / "absent.csv"), "--output-dir", str(tmp_path / "o")).returncode == 2
+
+
+def test_detect_says_where_it_cannot_write(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("timestamp,value\n")
+    (tmp_path / "taken" / "x.csv").mkdir(parents=True)
+    for directory in (source, tmp_path / "taken", tmp_path, Path("/proc/none")):
+        refused = _run("detect", "--input", str(source), "--output-dir", str(directory))
+        assert refused.returncode == 2
+        assert len(refused.stderr.splitlines()) == 1, refused.stderr
+        assert str(directory) in refused.stderr
+    empty = _run("detect", "--input", str(source), "--output-dir", str(tmp_path / "o"))
+    assert empty.returncode == 0
+    assert "0 rows" in empty.stdout
+    assert (tmp_path / "o" / "x.csv").read_text().startswith("timestamp,value,expected")
+    assert len((tmp_path / "o" / "x.csv").read_text().splitlines()) == 1
+
+
+def test_replay_refuses_what_it_cannot_send(tmp_path: Path) -> None:
+    source, empty = tmp_path / "x.csv", tmp_path / "empty.csv"
+    source.write_text("timestamp,value\n1700000060,1\n1700000000,2\n")
+    empty.write_text("timestamp,value\n")
+    for path, arguments, problem in (
+        (empty, [], "has no rows"),
+        (source, ["--target", "127.0.0.1:4318"], "--target"),
+        (source, ["--target", "http://127.0.0.1:port"], "--target"),
+        (source, ["--api", "ftp://127.0.0.1"], "--api"),
+        (source, ["--speed", "nan"], "--speed"),
+    ):
+        refused = _run("replay", "--input", str(path), *arguments)
+        assert refused.returncode == 2
+        assert problem in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1, refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem", "kind"),
+    [
+        (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\r\n", "is it the gRPC port?", ConfigError),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnone", "answered 404: none", RequestError),
+    ],
+)
+def test_replay_names_what_the_target_answers(answer: bytes, problem: str, kind: type[GatewayError]) -> None:
+    times = np.array([1_700_000_060.0, 1_700_000_000.0])
+    run = Replay([Recording("x", times, np.array([1.0, 2.0]), iso=False)], "run", 2e9)
+    assert run.times_ms.max() == 2_000_000_000_000, "the latest time is moved to the end, not the last row"
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(answer)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        with pytest.raises(kind, match=re.escape(problem)):
+            send(run, f"http://127.0.0.1:{listener.getsockname()[1]}", math.inf)
+        thread.join()
 
 
 @pytest.mark.real

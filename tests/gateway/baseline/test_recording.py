@@ -69,6 +69,54 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, text: str, problem: str) -
         read_recording(write(tmp_path / "bad.csv", text))
 
 
+@pytest.mark.parametrize("time", ["1700000000000", "-5", "1e300"])
+def test_times_outside_of_1970_to_2200_are_refused(tmp_path: Path, time: str) -> None:
+    path = write(tmp_path / "bad.csv", f"timestamp,value\n{START},3\n{time},3\n")
+    with pytest.raises(ConfigError, match=r"row 2: the timestamp .* outside 1970") as refused:
+        read_recording(path)
+    assert ("milliseconds" in str(refused.value)) == (time == "1700000000000")
+
+
+@pytest.mark.parametrize(
+    ("column", "problem"),
+    [
+        (pa.array([19000, 19001], pa.date32()), "timestamps of type date32"),
+        (pa.array([[START], [START]]), "timestamps of type list"),
+        (pa.array([True, False]), "timestamps of type bool"),
+        (pa.array([float(START), float("nan")]), "row 2: the timestamp is missing"),
+        (pa.array([START, None], pa.timestamp("s")), "row 2: the timestamp is missing"),
+    ],
+)
+def test_parquet_timestamps_that_are_no_times_are_refused(tmp_path: Path, column: pa.Array, problem: str) -> None:
+    path = tmp_path / "bad.parquet"
+    pa_parquet.write_table(pa.table({"timestamp": column, "value": [1.0, 2.0]}), path)
+    with pytest.raises(ConfigError, match=problem):
+        read_recording(path)
+
+
+def test_parquet_timestamps_of_every_unit(tmp_path: Path) -> None:
+    for unit, ticks in (("s", START), ("ms", START * 10**3), ("us", START * 10**6), ("ns", START * 10**9 + 1)):
+        table = pa.table({"timestamp": pa.array([ticks], pa.timestamp(unit, tz="UTC")), "value": [1.0]})
+        pa_parquet.write_table(table, tmp_path / "a.parquet")
+        assert read_recording(tmp_path / "a.parquet").times_s[0] == pytest.approx(START, abs=1e-6)
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    pa_parquet.write_table(pa.table({"timestamp": [START], "value": [[1.0]]}), tmp_path / "bad.parquet")
+    with pytest.raises(ConfigError, match="values of type list"):
+        read_recording(tmp_path / "bad.parquet")
+
+
+def test_an_input_is_never_replaced(tmp_path: Path) -> None:
+    text = f"timestamp,value\n{START},1\n"
+    source, other = write(tmp_path / "a.csv", text), write(tmp_path / "b.csv.gz", text)
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(ConfigError, match="is an input and would be replaced"):
+        detect([other, source], tmp_path / "sub" / "..")
+    assert source.read_text() == text
+    assert not (tmp_path / "b.csv").exists(), "nothing is written"
+
+
 def test_one_output_row_for_each_input_row_and_extra_rows_in_gaps(tmp_path: Path) -> None:
     lines = ["timestamp,value"]
     rng = np.random.default_rng(1)
