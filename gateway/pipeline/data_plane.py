@@ -106,10 +106,12 @@ class DataPlane:
             self._index.blob,
             self._forwarder.add_score_rows if self._forwarder is not None else _take_none,
         )
+        self.baseline = Baseline(self._detection)
+        """The scorer's thread owns it; others may look."""
         self._scorer = Scorer(
             self._score_feed,
             self._index,
-            Baseline(self._detection),
+            self.baseline,
             BaselineStore(self._state_dir, _EDGE, self.hash_key),
             self._anomalies,
             self._clock,
@@ -274,7 +276,10 @@ class DataPlane:
         }
 
     def _lost(self) -> dict[str, int]:
-        return dict(self._score_feed.lost)
+        lost = dict(self._scorer.counts.lost)
+        for reason, rows in self._score_feed.lost.items():
+            lost[reason] = lost.get(reason, 0) + rows
+        return lost
 
     def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
         """Active series with id and labels."""

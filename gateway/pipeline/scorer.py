@@ -41,6 +41,8 @@ COPY_SECONDS = histogram("baseline_copy_seconds", "Time scoring stands still for
 SNAPSHOT_SECONDS = histogram("baseline_snapshot_seconds", "Time until a snapshot of the baselines is on disk.")
 RESTORED = gauge("baseline_restored_series", "Series that took up their baseline after the last start.")
 
+_NEVER_MET: Final = 0xFFFFFFFF
+"""No generation gets so high; a series' first is 0."""
 _FRAMES_BYTES: Final = 8 * 2**20
 _WAIT_SECONDS: Final = 0.2
 _ADVANCE_SECONDS: Final = 1.0
@@ -85,7 +87,9 @@ class Scorer:
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
         self.quality = DataQuality(lambda sid: index.labels(sid).get("job", ""))
-        self._known = np.zeros(1024, np.uint32)
+        self._known = np.full(1024, _NEVER_MET, np.uint32)
+        self._unwritten: list[bytes] = []
+        """Anomaly records that are not on disk yet."""
         self._encoder = msgspec.msgpack.Encoder()
         self._lag = LagWindow()
         self._lag_lock = threading.Lock()
@@ -128,6 +132,7 @@ class Scorer:
         next_pressed = now
         while not self._stopping:
             try:
+                self._flush()
                 self._round()
                 now = self._clock.monotonic()
                 if now >= next_advance:
@@ -141,15 +146,15 @@ class Scorer:
                     next_pressed = now + _PRESSED_SECONDS
                     # A large state takes its time: never more than a hundredth of the thread goes into it.
                     next_snapshot = now + max(_SNAPSHOT_SECONDS, 100.0 * (self._clock.monotonic() - now))
-                self._anomalies.sync()
+                self._flush()
                 self.failed = None
             except (GatewayError, OSError) as error:
                 self.failed = error if isinstance(error, GatewayError) else GatewayError(str(error))
                 log.error("scoring is held up, trying again", error=str(error))
                 self._feed_wait()
-            except Exception:  # the thread's outermost edge: a batch that fails must not end detection
+            except Exception:  # the thread's outermost edge: detection must go on
                 TASK_FAILURES.labels("scorer").inc()
-                log.exception("a batch could not be scored")
+                log.exception("a round of scoring failed")
                 self._feed_wait()
             self.last_round = self._clock.monotonic()
         self._finish()
@@ -157,7 +162,7 @@ class Scorer:
     def _finish(self) -> None:
         try:
             self._snapshot(wait=True)
-            self._anomalies.sync()
+            self._flush()
         except (GatewayError, OSError) as error:
             log.error("the last snapshot failed; scoring will repeat from the one before", error=str(error))
         finally:
@@ -168,7 +173,16 @@ class Scorer:
 
     def _round(self) -> None:
         for resolved in self._feed.next_frames(_FRAMES_BYTES, _WAIT_SECONDS):
-            self._score(resolved)
+            frame = resolved.frame
+            try:
+                self._score(resolved)
+            except Exception:  # the thread's outermost edge: a frame that fails must not end detection
+                TASK_FAILURES.labels("scorer").inc()
+                log.exception("a frame could not be scored", rows=len(frame))
+                self.counts.lost["failed"] = self.counts.lost.get("failed", 0) + frame.counted_rows
+            self.counts.next_row = frame.first_row + frame.counted_rows
+            self._position = frame.end
+            self._commit_unwritten = True
 
     def _score(self, resolved: ResolvedFrame) -> None:
         frame, sids = resolved.frame, resolved.sids
@@ -188,9 +202,6 @@ class Scorer:
         counts.late += observation.late
         counts.repeated += observation.repeated
         counts.skipped += observation.skipped
-        counts.next_row = frame.first_row + frame.counted_rows
-        self._position = frame.end
-        self._commit_unwritten = True
         if frame.exemplars is not None:
             self._book.remember(sids, frame.exemplars)
         if len(observation.transitions):
@@ -204,7 +215,7 @@ class Scorer:
     def _meet(self, sids: NDArray[np.uint32]) -> None:
         """Prepare for series that appear for the first time, or again under a reused id."""
         if len(self._known) < self._index.end_sid:
-            larger = np.zeros(max(self._index.end_sid, 2 * len(self._known)), np.uint32)
+            larger = np.full(max(self._index.end_sid, 2 * len(self._known)), _NEVER_MET, np.uint32)
             larger[: len(self._known)] = self._known
             self._known = larger
         found = np.empty(len(sids), np.uint32)
@@ -221,7 +232,17 @@ class Scorer:
         now_ns = self._clock.time_ns()
         for anomaly in self._book.take(transitions, now_ns):
             ANOMALIES.labels(anomaly.severity, anomaly.state).inc()
-            self._anomalies.append(self._encoder.encode(anomaly), received_ns=now_ns)
+            self._unwritten.append(self._encoder.encode(anomaly))
+
+    def _flush(self) -> None:
+        """Put records on disk; a failed attempt is made again, and nothing is scored before one succeeds."""
+        if not self._unwritten:
+            return
+        now_ns = self._clock.time_ns()
+        for record in self._unwritten:
+            self._anomalies.append(record, received_ns=now_ns)
+        self._anomalies.sync()
+        self._unwritten.clear()
 
     def _expire(self) -> None:
         watermark = self._baseline.watermark_ms
@@ -240,7 +261,7 @@ class Scorer:
             self._saved()
         if self._position is None or not self._commit_unwritten:
             return
-        self._anomalies.sync()  # an anomaly must be on disk before the rows behind it count as read
+        self._flush()  # an anomaly must be on disk before the rows behind it count as read
         lengths = self._index.label_lengths[: self._index.end_sid]
         live = np.flatnonzero(lengths).astype(np.uint32)
         forget_before_ms = self._baseline.watermark_ms - self._expiry_ms

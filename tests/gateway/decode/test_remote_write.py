@@ -352,7 +352,7 @@ def test_malformed_bytes_name_their_offset() -> None:
         assert len(decoder.decode(b"", NOW)) == 0
         assert len(decoder.decode(message(9, b"unknown") + number_field(11, 3), NOW)) == 0
         for bad, offset in (
-            (b"\x0a\x05ab", 1),
+            (b"\x1a\x05ab", 1),
             (b"\x0b", 1),
             (b"\x00", 0),
             (b"\x08" + b"\xff" * 11, 1),
@@ -361,7 +361,10 @@ def test_malformed_bytes_name_their_offset() -> None:
             with pytest.raises(DecodeError) as error:
                 decoder.decode(bad, NOW)
             assert error.value.offset == offset
-    assert len(V1.decode(encode_v2([Series(named("up"), [(NOW, 1.0)])]), NOW)) == 0
+    with pytest.raises(DecodeError, match="looks like remote write 2.0"):
+        V1.decode(encode_v2([Series(named("up"), [(NOW, 1.0)])]), NOW)
+    with pytest.raises(DecodeError, match="looks like remote write 1.0"):
+        V2.decode(encode_v1([Series(named("up"), [(NOW, 1.0)])]), NOW)
     whole = encode_v1([Series(named("up", job="x"), [(NOW, 1.0)])])
     for cut in range(1, len(whole)):
         with pytest.raises(DecodeError):

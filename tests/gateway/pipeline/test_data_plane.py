@@ -99,3 +99,28 @@ async def test_a_stopped_plane_refuses_with_a_wait(tmp_path: Path) -> None:
         await plane.plane.stop()
         with pytest.raises(ShuttingDown):
             await plane.send("a", "m", _points(1))
+
+
+async def test_baselines_and_bucket_bounds_are_taken_up_after_a_restart(tmp_path: Path) -> None:
+    points = _points(90)
+    async with Plane(tmp_path) as plane:
+        await plane.send("a", "m", points[:60])
+        await plane.until_scored(60)
+        known = plane.plane.baseline.states["count"][:3].copy()
+        assert known.min() > 10
+    async with Plane(tmp_path) as plane:
+        await plane.send("a", "m", points[60:63])
+        await plane.until_scored(63)
+        assert plane.plane.baseline.states["count"][:3].tolist() == (known + 1).tolist()
+
+
+async def test_more_series_than_any_first_size_are_scored(tmp_path: Path) -> None:
+    now = time.time_ns()
+    async with Plane(tmp_path, max_series=10_000) as plane:
+        for round_number in range(3):
+            when = now - (3 - round_number) * SECOND
+            await plane.send("a", "m", [(when, float(i), {"s": str(i)}) for i in range(3000)])
+        await plane.until_scored(9000)
+        status = plane.plane.status()
+        assert status["scored_points"] == 9000
+        assert status["not_scored_points"] == {"late": 0, "repeated": 0, "skipped": 0}
