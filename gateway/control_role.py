@@ -18,6 +18,7 @@ from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
+from gateway.errors import ConfigError
 from gateway.forward.victoria_metrics import open_session, tls_context
 from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api
 from gateway.web.access_guard import access_guard
@@ -51,7 +52,15 @@ class ControlRole:
         config = self._loaded.config
         server, data_dir = config.server, self._data_dir
         state_dir = data_dir / "state"
-        await asyncio.to_thread(state_dir.mkdir, parents=True, exist_ok=True)
+        try:
+            await asyncio.to_thread(state_dir.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be used: {error.strerror}",
+                source=str(data_dir),
+                key="server.data_dir",
+                expected="a directory that can be written",
+            ) from error
         host, port = parse_address(server.http)
         require_safe_address(host, config.access, key="server.http")
         certificates = Certificates(config.access)

@@ -54,6 +54,20 @@ def configure_logging(role: str, *, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    logging.getLogger("aiohttp.server").addFilter(_bad_requests_are_debug)
+
+
+def _bad_requests_are_debug(record: logging.LogRecord) -> bool:
+    """Bytes that are no HTTP are their sender's doing: aiohttp answers 400, and the log need not hold a traceback."""
+    error = record.exc_info[1] if record.exc_info else None
+    # By name, as processes that serve no HTTP need not load aiohttp.
+    if not any(
+        kind.__module__ == "aiohttp.http_exceptions" and kind.__name__ == "HttpProcessingError"
+        for kind in type(error).__mro__
+    ):
+        return True
+    record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+    return logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
 
 
 def _with_role(role: str) -> Any:

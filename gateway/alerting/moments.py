@@ -37,7 +37,10 @@ def parse_moment(text: str) -> int:
     whole = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC)
     if match[9]:
         offset = timedelta(hours=int(match[10]), minutes=int(match[11]))
-        whole = whole - offset if match[9] == "+" else whole + offset
+        try:
+            whole = whole - offset if match[9] == "+" else whole + offset
+        except OverflowError:
+            raise ValueError(f'"{text}" is outside the years 1 to 9999') from None
     fraction = int((match[7] or "").ljust(9, "0"))
     seconds = (whole - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
     return seconds * SECOND + fraction

@@ -27,6 +27,7 @@ API_VERSION: Final = "0.25.0"
 """The Alertmanager whose interface this is; Karma and Grafana choose their dialect by it."""
 MAX_BODY: Final = 64 * 2**20
 _TRUE: Final = frozenset({"true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"})
+_FALSE: Final = frozenset({"", "false", "0", "no", "n", "off", "unselected", "unchecked", "f", "disabled"})
 _STATE_ORDER: Final = {"active": 0, "pending": 1, "expired": 2}
 
 _build_info = Gauge(
@@ -290,7 +291,11 @@ def _selection(request: web.Request) -> Selection:
 
 def _flag(request: web.Request, name: str) -> bool:
     text = request.query.get(name)
-    return True if text is None else text.lower() in _TRUE
+    if text is None or text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise _bad_request(f"{name}={text[:100]!r}: expected true or false")
 
 
 def _filter(request: web.Request) -> tuple[Matcher, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -28,6 +29,20 @@ MAX_SERIES = 100
 _BAND = ("expected", "lower", "upper", "score")
 _COUNTER_ENDINGS = ("_total", "_count", "_sum", "_bucket")
 """VictoriaMetrics keeps no kinds: by the naming rules these count."""
+_VALUES = re.compile(rb'"values"\s*:\s*\[[^\]]*\]')
+"""The array itself, never a label that says the same: inside a JSON string the quotes are escaped."""
+_NOT_FINITE = re.compile(rb'"?[+-]?(?:inf(?:inity)?|nan)"?', re.IGNORECASE)
+
+
+class _Exported(msgspec.Struct):
+    """One line of VictoriaMetrics' export."""
+
+    metric: dict[str, str]
+    timestamps: list[int]
+    values: list[float | None]
+
+
+_exported = msgspec.json.Decoder(_Exported)
 
 
 class HistorySource(Protocol):
@@ -48,6 +63,11 @@ def _is_counter(series_kind: int) -> bool:
 
 def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
     return [float(v) if math.isfinite(v) else None for v in values]
+
+
+def _finite(values: re.Match[bytes]) -> bytes:
+    """VictoriaMetrics writes +Inf, -Inf and NaN, which JSON does not have."""
+    return _NOT_FINITE.sub(b"null", values[0])
 
 
 class LogHistory:
@@ -150,7 +170,7 @@ class VictoriaMetricsHistory:
             series.append(entry)
         return {"source": "victoriametrics", "bands": "recorded", "series": series}
 
-    async def _bands(self, labels: dict[str, str], start_ms: int, end_ms: int) -> dict[str, dict[int, float]]:
+    async def _bands(self, labels: dict[str, str], start_ms: int, end_ms: int) -> dict[str, dict[int, float | None]]:
         wanted = {k: v for k, v in labels.items() if k != "__name__"} | {"for": labels.get("__name__", "")}
         inner = ",".join(f"{k}={msgspec.json.encode(v).decode()}" for k, v in wanted.items())
         found = await self._export(f'{{__name__=~"anomaly_(score|expected|lower|upper)",{inner}}}', start_ms, end_ms, 4)
@@ -162,7 +182,7 @@ class VictoriaMetricsHistory:
 
     async def _export(
         self, match: str, start_ms: int, end_ms: int, limit: int
-    ) -> list[tuple[dict[str, str], list[int], list[float]]]:
+    ) -> list[tuple[dict[str, str], list[int], list[float | None]]]:
         form = {"match[]": match, "start": f"{start_ms / 1000:.3f}", "end": f"{end_ms / 1000:.3f}"}
         try:
             async with self._session.post(
@@ -173,10 +193,12 @@ class VictoriaMetricsHistory:
                     raise Unavailable(f"VictoriaMetrics answered {response.status}: {said}")
                 out = []
                 async for line in response.content:
-                    row = msgspec.json.decode(line)
-                    out.append((row["metric"], row["timestamps"], row["values"]))
+                    row = _exported.decode(_VALUES.sub(_finite, line, count=1))
+                    out.append((row.metric, row.timestamps, row.values))
                     if len(out) >= limit:
                         break
                 return out
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"VictoriaMetrics' answer cannot be read: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"VictoriaMetrics does not answer ({type(error).__name__})") from error

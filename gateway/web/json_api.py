@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -21,6 +22,9 @@ from gateway.web.history import MAX_SERIES, HistorySource
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 MAX_LIMIT = 10_000
+_MAX_DIGITS = 18
+_MAX_TIME = 253_402_300_800.0
+"""The end of the year 9999, in Unix seconds."""
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -44,28 +48,38 @@ async def declared_errors(request: web.Request, handler: Handler) -> web.StreamR
 
 def parse_time(text: str, name: str) -> float:
     """Unix seconds from Unix seconds, ISO 8601, or a relative `-15m` / `now`. Raises RequestError."""
+    try:
+        found = _time_of(text)
+    except (ValueError, OverflowError, OSError):
+        found = math.nan
+    if not math.isfinite(found) or abs(found) > _MAX_TIME:
+        raise RequestError(
+            f'{name}={text[:100]!r} is not a time; expected Unix seconds, ISO 8601, or "-15m"', reason="parameter"
+        )
+    return found
+
+
+def _time_of(text: str) -> float:
     if text == "now":
         return time.time()
-    if text.startswith("-") and text[-1:] in "smhd" and text[1:-1].isdigit():
+    if text.startswith("-") and text[-1:] in "smhd" and _is_whole(text[1:-1]):
         return time.time() - int(text[1:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[text[-1]]
     try:
         return float(text)
     except ValueError:
-        pass
-    try:
         return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except ValueError:
-        raise RequestError(
-            f'{name}={text!r} is not a time; expected Unix seconds, ISO 8601, or "-15m"', reason="parameter"
-        ) from None
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 def _whole(request: web.Request, name: str, default: int, most: int) -> int:
     text = request.query.get(name, "")
     if not text:
         return default
-    if not text.isdigit() or int(text) < 1:
-        raise RequestError(f"{name}={text!r}: expected a whole number from 1", reason="parameter")
+    if not _is_whole(text) or int(text) < 1:
+        raise RequestError(f"{name}={text[:100]!r}: expected a whole number from 1", reason="parameter")
     return min(int(text), most)
 
 

@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 HEARTBEATS = counter("heartbeats", "Outgoing heartbeats, by result.", ["result"])
 
 _LOOK_SECONDS: Final = 15.0
+_START_SECONDS: Final = 30.0
+"""So long the data plane may take to answer for the first time before that is worth a line."""
 _ALERT_ENDS_AFTER_NS: Final = 90 * 10**9
 """An alert that is not renewed ends by itself; six looks."""
 _HEARTBEAT_TIMEOUT: Final = aiohttp.ClientTimeout(total=10.0)
@@ -47,6 +49,8 @@ class SelfWatch:
         self._post_alerts = post_alerts
         self._clock = clock
         self._started_ns = clock.time_ns()
+        self._started = clock.monotonic()
+        self._answered = False
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -69,7 +73,8 @@ class SelfWatch:
             try:
                 await act()
             except GatewayError as error:
-                log.warning("the watch over itself could not look", error=str(error))
+                if self._answered or self._clock.monotonic() - self._started >= _START_SECONDS:
+                    log.warning("the watch over itself could not look", error=str(error))
             except Exception:  # the task's outermost edge: a surprise must not end the watch
                 TASK_FAILURES.labels("self-watch").inc()
                 log.exception("the watch over itself failed")
@@ -78,6 +83,7 @@ class SelfWatch:
     async def look(self) -> None:
         """Renew the alerts that hold now. Raises Unavailable, DiskFailed."""
         status = await self._data_plane.status()
+        self._answered = True
         now = self._clock.time_ns()
         alerts = []
         if self._settings.watchdog and not status.get("problem"):

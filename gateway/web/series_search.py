@@ -119,7 +119,9 @@ class SeriesSearch:
         limit = request.query.get("limit", "50")
         if len(query) > MAX_QUERY:
             raise RequestError(f"q is longer than {MAX_QUERY} characters", reason="parameter")
-        if not limit.isdigit() or not 1 <= int(limit) <= MAX_FOUND:
-            raise RequestError(f"limit={limit!r}: expected a whole number from 1 to {MAX_FOUND}", reason="parameter")
+        if not (limit.isascii() and limit.isdigit() and len(limit) <= 9) or not 1 <= int(limit) <= MAX_FOUND:
+            raise RequestError(
+                f"limit={limit[:100]!r}: expected a whole number from 1 to {MAX_FOUND}", reason="parameter"
+            )
         found = await asyncio.to_thread(search, await self._catalog.entries(), query, int(limit))
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")

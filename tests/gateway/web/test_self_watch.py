@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from gateway.alerting.alert import Alert
 from gateway.clock import ManualClock
@@ -117,4 +119,20 @@ async def test_a_data_plane_that_does_not_answer_is_no_heartbeat(tmp_path: Path)
     before = HEARTBEATS.labels("withheld")._value.get()
     await watch.beat()
     assert HEARTBEATS.labels("withheld")._value.get() == before + 1
+    await client.close()
+
+
+async def test_a_data_plane_that_is_not_up_yet_is_no_warning(tmp_path: Path) -> None:
+    clock, client = ManualClock(), DataPlaneClient(tmp_path / "nothing.sock")
+    watch = SelfWatch(SelfWatchSettings(), client, lambda _: pytest.fail("posted"), clock)
+    with capture_logs() as said:
+        watch.start()
+        await asyncio.sleep(0.1)
+        await watch.stop()
+        assert said == []
+        clock.advance(30.0)
+        watch.start()
+        await asyncio.sleep(0.1)
+        await watch.stop()
+        assert [line["log_level"] for line in said] == ["warning"]
     await client.close()

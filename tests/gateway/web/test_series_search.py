@@ -91,7 +91,9 @@ async def test_a_start_of_the_name_comes_before_letters_with_gaps(client: TestCl
     assert {labels["__name__"] for labels in gaps["series"]} == {"process_cpu_utilization_ratio"}
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "q=" + "x" * 201])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=501", "limit=x", "limit=²", "limit=" + "1" * 5000, "q=" + "x" * 201]
+)
 async def test_an_impossible_question_is_refused_with_the_reason(client: TestClient[Any, Any], query: str) -> None:
     response = await client.get(f"/api/v1/series/search?{query}")
     assert response.status == 400
