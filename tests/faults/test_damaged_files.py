@@ -24,7 +24,7 @@ from tests.faults.plane import running_plane, send, settled, values_in_log
         ("log/edge-0/*.seg", True, 83),
         ("log/edge-0/*.seg", False, 397),
         ("state/*.offset", False, 41),
-        ("state/*.snapshot", False, 997),
+        ("state/*.snapshot", False, 499),
     ],
 )
 async def test_damage_anywhere_is_survived_and_counted(tmp_path: Path, damage, pattern, from_scratch, step) -> None:

@@ -30,7 +30,7 @@ def test_what_does_not_fit_is_refused_and_costs_nothing():
 
 def test_limits_that_would_refuse_an_allowed_request_for_ever_are_refused():
     with pytest.raises(ValueError, match="twice"):
-        IngestSettings(max_request_bytes=ByteSize(100), max_in_flight_bytes=ByteSize(199))
+        IngestSettings(max_request_bytes=ByteSize(2048), max_in_flight_bytes=ByteSize(4095))
 
 
 def test_threads_keep_the_account():
