@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Protocol
 
 import aiohttp
@@ -29,6 +29,7 @@ MAX_SERIES = 100
 _BAND = ("expected", "lower", "upper", "score")
 _COUNTER_ENDINGS = ("_total", "_count", "_sum", "_bucket")
 """VictoriaMetrics keeps no kinds: by the naming rules these count."""
+_MAX_LINE = 64 * 2**20
 _VALUES = re.compile(rb'"values"\s*:\s*\[[^\]]*\]')
 """The array itself, never a label that says the same: inside a JSON string the quotes are escaped."""
 _NOT_FINITE = re.compile(rb'"?[+-]?(?:inf(?:inity)?|nan)"?', re.IGNORECASE)
@@ -68,6 +69,24 @@ def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
 def _finite(values: re.Match[bytes]) -> bytes:
     """VictoriaMetrics writes +Inf, -Inf and NaN, which JSON does not have."""
     return _NOT_FINITE.sub(b"null", values[0])
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """One series a line, however long: aiohttp's own lines end at 512 KiB. Raises Unavailable."""
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in content.iter_any():
+        first, *others = chunk.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        if size > _MAX_LINE:
+            raise Unavailable(f"VictoriaMetrics' answer holds a series of more than {_MAX_LINE} bytes")
+        for other in others:
+            if size:
+                yield b"".join(parts)
+            parts, size = [other], len(other)
+    if size:
+        yield b"".join(parts)
 
 
 class LogHistory:
@@ -192,7 +211,7 @@ class VictoriaMetricsHistory:
                     said = (await response.text())[:300]
                     raise Unavailable(f"VictoriaMetrics answered {response.status}: {said}")
                 out = []
-                async for line in response.content:
+                async for line in _lines(response.content):
                     row = _exported.decode(_VALUES.sub(_finite, line, count=1))
                     out.append((row.metric, row.timestamps, row.values))
                     if len(out) >= limit:

@@ -104,7 +104,8 @@ receivers: [{name: hook, webhook_configs: [{url: 'BASE/hook'}]}]
     ):
         address = url.removeprefix("http://").partition("/")[0]
         (tmp_path / "rules.yml").write_text(
-            "groups: [{name: g, interval: 1s, rules: [{alert: Always, expr: 'vector(1) == 1', labels: {severity: page}}]}]"
+            "groups: [{name: g, interval: 1s, rules: "
+            "[{alert: Always, expr: 'vector(1) == 1', labels: {severity: page}}]}]"
         )
         (tmp_path / "prometheus.yml").write_text(
             "global: {evaluation_interval: 1s}\n"

@@ -361,9 +361,9 @@ def test_malformed_bytes_name_their_offset() -> None:
             with pytest.raises(DecodeError) as error:
                 decoder.decode(bad, NOW)
             assert error.value.offset == offset
-    with pytest.raises(DecodeError, match="looks like remote write 2.0"):
+    with pytest.raises(DecodeError, match=r"looks like remote write 2\.0"):
         V1.decode(encode_v2([Series(named("up"), [(NOW, 1.0)])]), NOW)
-    with pytest.raises(DecodeError, match="looks like remote write 1.0"):
+    with pytest.raises(DecodeError, match=r"looks like remote write 1\.0"):
         V2.decode(encode_v1([Series(named("up"), [(NOW, 1.0)])]), NOW)
     whole = encode_v1([Series(named("up", job="x"), [(NOW, 1.0)])])
     for cut in range(1, len(whole)):

@@ -50,6 +50,13 @@ async def test_values_that_json_does_not_have_are_absent() -> None:
     assert (await _history(EXPORT, recompute=True))["series"][0]["values"][0] == 1.0
 
 
+async def test_a_long_series_is_one_line() -> None:
+    values, times = b",".join([b"1.5"] * 100_000), b",".join(b"%d" % (1_700_000_000_000 + n) for n in range(100_000))
+    line = b'{"metric":{"__name__":"m"},"values":[' + values + b'],"timestamps":[' + times + b"]}"
+    found = (await _history(line + b"\n" + line, recompute=False))["series"]
+    assert [len(series["values"]) for series in found] == [100_000, 100_000]
+
+
 @pytest.mark.parametrize("body", [b"<html>\n", b'{"metric":{}}\n'])
 async def test_an_answer_that_is_no_export_is_unavailable(body: bytes) -> None:
     with pytest.raises(Unavailable):
@@ -128,9 +135,12 @@ def lines() -> Iterator[list[logging.LogRecord]]:
     before = root.handlers[:], root.level, library.filters[:]
     configure_logging("data")
     found: list[logging.LogRecord] = []
-    handler = logging.Handler()
-    handler.emit = found.append  # type: ignore[method-assign]
-    root.handlers[:] = [handler]
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record)
+
+    root.handlers[:] = [Kept()]
     yield found
     root.handlers[:], library.filters[:] = before[0], before[2]
     root.setLevel(before[1])
