@@ -47,6 +47,8 @@ REPLAYS = counter("forward_replays", "Times the position went back because the t
 
 _ROW_BYTES: Final = 20
 """About what a row takes in a frame."""
+_START_SECOND: Final = 1.05
+"""Longer than the unit in which a target tells its start."""
 _CHECKPOINT_SECONDS: Final = 1.0
 _CHECKPOINT_BYTES_PER_SECOND: Final = 1_000_000
 """Checkpoints of very many totals are taken less often, so that copying and writing them stays in the background."""
@@ -208,11 +210,18 @@ class Forwarder:
     async def _meet_target(self) -> None:
         """Wait for the target; go back to safe unless it is the process that acked what we hold as acked."""
         backoff = self._backoff()
+        seen: float | None = None
         while True:
             identity = await self._client.identity()
             encoding = await self._client.encoding() if isinstance(identity, TargetIdentity) else None
             if isinstance(identity, TargetIdentity) and encoding is not None:
-                break
+                if identity.distinct or (identity.told_at is None and identity.start_time == seen):
+                    break
+                # Nothing is sent in the second in which it started: killed and started again within it, it would
+                # tell the same start time and nobody would know that what it had taken is gone.
+                seen = identity.start_time
+                await self._sleep(_START_SECOND)
+                continue
             words = "it does not answer on its write address"
             if isinstance(identity, Silence):
                 words = identity.words
@@ -425,7 +434,7 @@ class Forwarder:
     def _suspect(self, words: str, refused: bool) -> None:
         """A connection broke: nobody sends until the watch knows whether the target is still the same process.
 
-        Where nobody listened it is not, whatever start time it tells: that counts whole seconds only.
+        Where nobody listened it is not, whatever start time it tells.
         """
         self._memory_lost = self._memory_lost or refused
         if self._confirmed.is_set():

@@ -194,6 +194,27 @@ async def test_after_a_restart_of_the_target_the_last_seconds_are_sent_again_ali
     assert all(len(set(samples)) == 40 for samples in target.samples.values())
 
 
+async def test_nothing_is_sent_in_the_second_in_which_the_target_started(target, series, tmp_path):
+    """A process that is killed and started again within that second could not be told from the one before."""
+    assert target.start_time is not None
+    target.told_at = target.start_time
+    feed = FeedInMemory(series)
+    fill(feed, 5)
+    writes_when_asked = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 1.0:
+            writes_when_asked.append(target.writes)
+            target.told_at += seconds
+            return
+        await asyncio.sleep(seconds)
+
+    forwarder = Forwarder(settings_for(target), feed, series, tmp_path, clock=CLOCK, sleep=sleep)
+    async with running(forwarder):
+        await until(lambda: accounted(forwarder, feed))
+    assert writes_when_asked == [0]
+
+
 async def test_the_safe_position_moves_and_the_log_may_forget_what_lies_before(target, series, tmp_path):
     feed = FeedInMemory(series)
     fill(feed, 10)
