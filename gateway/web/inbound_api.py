@@ -39,7 +39,8 @@ from gateway.alerting.moments import SECOND, format_moment
 from gateway.alerting.router import AlertRouter
 from gateway.errors import BodyTooLarge, GatewayError, PermissionDenied, RequestError, RetryLater, Unauthenticated
 from gateway.selfmetrics import counter
-from gateway.web.json_api import json_response, parse_time
+from gateway.web.json_api import json_response
+from gateway.web.query_parameters import parse_time
 
 MAX_EVENT: Final = 512 * 1024
 """Bytes of one PagerDuty or Opsgenie event and of a marker."""
