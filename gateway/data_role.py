@@ -20,6 +20,7 @@ from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import ConfigError
 from gateway.ingest.admission import Admission
+from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
@@ -60,6 +61,7 @@ class DataRole:
         await plane.start()
         decoders = self._decoders(plane.hash_key)
         admission = Admission(config.ingest.max_in_flight_bytes)
+        clients = ClientTable()
         host, port = parse_address(server.otlp_http)
         http = HttpReceiver(
             config.ingest,
@@ -71,6 +73,7 @@ class DataRole:
             admission=admission,
             access=config.access,
             clock=self._clock,
+            clients=clients,
         )
         try:
             await http.start()
@@ -90,6 +93,7 @@ class DataRole:
             admission=admission,
             access=config.access,
             clock=self._clock,
+            clients=clients,
         )
         try:
             await grpc.start()
@@ -97,7 +101,7 @@ class DataRole:
             raise cannot_bind(error, "server.otlp_grpc", server.otlp_grpc) from error
         self._stack.push_async_callback(grpc.stop, _GRACE_SECONDS)
         self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
-        socket = DataPlaneSocket(plane, socket_path(config))
+        socket = DataPlaneSocket(plane, socket_path(config), clients.rows)
         await socket.start()
         self._stack.push_async_callback(socket.stop)
 

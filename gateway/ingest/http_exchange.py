@@ -17,6 +17,7 @@ from aiohttp import web
 from gateway.clock import Clock
 from gateway.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from gateway.ingest.admission import Admission, Ticket
+from gateway.ingest.clients import ClientTable
 from gateway.ingest.content_encoding import Take
 from gateway.ingest.decoders import Body
 from gateway.ingest.settings import IngestSettings
@@ -40,8 +41,16 @@ _DRAIN: Final = 64 * 1024
 class Exchange:
     """What handling a request needs; one for the receiver's life, used from its event loop."""
 
-    def __init__(self, settings: IngestSettings, admission: Admission, pool: ThreadPoolExecutor, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        admission: Admission,
+        pool: ThreadPoolExecutor,
+        clock: Clock,
+        clients: ClientTable | None = None,
+    ) -> None:
         self.settings, self.admission, self.pool, self.clock = settings, admission, pool, clock
+        self._clients = clients
         self._loop = asyncio.get_running_loop()
         self._limit = int(settings.max_request_bytes)
 
@@ -86,6 +95,22 @@ class Exchange:
                 held += max(size - held, len(part))
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def count_client(
+        self, request: web.BaseRequest, protocol: str, received_ns: int, size: int, points: int, refused: bool = False
+    ) -> None:
+        """Who sent this request, for the table of clients."""
+        if self._clients is not None:
+            agent = request.headers.get("User-Agent", "")
+            self._clients.count(
+                protocol,
+                agent,
+                request.remote or "",
+                received_ns=received_ns,
+                points=points,
+                size=size,
+                refused=refused,
+            )
 
     async def decode(
         self, body: bytes, decompressor: Decompressor | None, ticket: Ticket, decode: Callable[[Body], R]

@@ -26,6 +26,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import otlp_http, remote_write
 from gateway.ingest.admission import Admission
+from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Decoders
 from gateway.ingest.http_exchange import Exchange
 from gateway.ingest.receiver_metrics import ReceiverMetrics
@@ -88,12 +89,14 @@ class HttpReceiver:
         access: AccessSettings | None = None,
         clock: Clock | None = None,
         reuse_port: bool = False,
+        clients: ClientTable | None = None,
     ) -> None:
         """`ready` gives an empty text, or why requests cannot be accepted now. Raises ConfigError (address, access)."""
         self._settings, self._decoders, self._sink = settings, decoders, sink
         self._host, self._port, self._reuse_port = host, port, reuse_port
         self._ready, self._admission = ready, admission
         self._clock = clock or SystemClock()
+        self._clients = clients
         access = access or AccessSettings()
         require_safe_address(host, access, key="server.otlp_http")
         self._authenticator = Authenticator(access)
@@ -112,7 +115,7 @@ class HttpReceiver:
     async def start(self) -> None:
         """Bind and serve. Raises OSError if the address is taken."""
         self._pool = ThreadPoolExecutor(self._settings.decode_threads, thread_name_prefix="http-decode")
-        exchange = Exchange(self._settings, self._admission, self._pool, self._clock)
+        exchange = Exchange(self._settings, self._admission, self._pool, self._clock, self._clients)
         otlp = otlp_http.OtlpHttp(exchange, self._decoders, self._sink)
         self._remote_write = remote_write.RemoteWrite(exchange, self._decoders, self._sink)
         self._posts = {

@@ -39,6 +39,7 @@ from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import status_details
 from gateway.ingest.admission import Admission, Ticket
+from gateway.ingest.clients import ClientTable, address_of_peer
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.otlp_http import LOGS, METRICS, NOT_STORED, TRACES, Signal
 from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
@@ -112,12 +113,14 @@ class GrpcReceiver:
         access: AccessSettings | None = None,
         clock: Clock | None = None,
         reuse_port: bool = False,
+        clients: ClientTable | None = None,
     ) -> None:
         """`ready` gives an empty text, or why requests cannot be accepted now. Raises ConfigError (address, access)."""
         self._settings, self._decoders, self._sink = settings, decoders, sink
         self._host, self._given_port, self._reuse_port = host, port, reuse_port
         self._ready, self._admission = ready, admission
         self._clock = clock or SystemClock()
+        self._clients = clients
         access = access or AccessSettings()
         require_safe_address(host, access, key="server.otlp_grpc")
         self._authenticator = Authenticator(access)
@@ -234,6 +237,17 @@ class GrpcReceiver:
         name = names[0].decode("utf-8", "replace") if names else None
         self._authenticator.identify(authorization, name).require("ingest")
 
+    def _count_client(
+        self, context: grpc.ServicerContext, received_ns: int, size: int, points: int, refused: bool = False
+    ) -> None:
+        if self._clients is None:
+            return
+        agent = next((str(v) for k, v in context.invocation_metadata() or () if k == "user-agent"), "")
+        address = address_of_peer(context.peer())
+        self._clients.count(
+            "otlp_grpc", agent, address, received_ns=received_ns, points=points, size=size, refused=refused
+        )
+
     def _export_metrics(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         def handle(received_ns: int, ticket: Ticket) -> bytes:
             columns = self._decoders.otlp_metrics_protobuf(request, received_ns // 1_000_000)
@@ -242,6 +256,7 @@ class GrpcReceiver:
             if len(columns):
                 receipt = self._sink.accept_blocking(columns, received_ns=received_ns, body_bytes=len(request))
             rejected = self._metrics[METRICS].accepted(columns, receipt)
+            self._count_client(context, received_ns, len(request), columns.points)
             if not rejected and not columns.rejected_message:
                 return b""
             return status_details.export_response(rejected, rejected_message(columns, receipt))
@@ -293,6 +308,8 @@ class GrpcReceiver:
             return answer
         finally:
             ticket.close()
+        if signal is METRICS:
+            self._count_client(context, received_ns, len(request), 0, refused=True)
         code = _CODES[failure.grpc_status]
         metrics.refused(failure)
         metrics.answered(code.name, len(request))

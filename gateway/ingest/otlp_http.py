@@ -96,12 +96,14 @@ class OtlpHttp:
                 receipt = await self._sink.accept(columns, received_ns=received_ns, body_bytes=size)
             rejected = metrics.accepted(columns, receipt)
             metrics.answered("200", size)
+            exchange.count_client(request, metrics.protocol, received_ns, size, columns.points)
             if not rejected and not columns.rejected_message:
                 sent = send_fixed(request, self._all_accepted[form], received_ns // 1_000_000_000)
                 if sent is not None:
                     return sent
             return _success(form, METRICS, rejected, rejected_message(columns, receipt))
         except GatewayError as error:
+            exchange.count_client(request, metrics.protocol, received_ns, size, 0, refused=True)
             return refuse(error, form, metrics, size)
         finally:
             ticket.close()

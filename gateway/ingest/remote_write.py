@@ -120,6 +120,7 @@ class RemoteWrite:
             if len(columns):
                 receipt = await self._sink.accept(columns, received_ns=received_ns, body_bytes=size)
             rejected = metrics.accepted(columns, receipt)
+            exchange.count_client(request, metrics.protocol, received_ns, size, columns.points)
             headers = written_headers(columns, receipt) if version is V2 else {}
             if rejected:
                 metrics.answered("400", size)
@@ -132,6 +133,7 @@ class RemoteWrite:
                     return sent
             return web.Response(status=204, headers=headers)
         except GatewayError as error:
+            exchange.count_client(request, self._metrics[version].protocol, received_ns, size, 0, refused=True)
             return self.refuse(error, version, size)
         finally:
             ticket.close()

@@ -54,6 +54,9 @@ _STALLED_SECONDS: Final = 15.0
 _SWEEP_SECONDS: Final = 10.0
 _PROBE_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 3.0
+_KIT: Final = ("name", "version", "language")
+"""What target_info says of the SDK: resource attributes telemetry.sdk.*"""
+_MOST_TARGETS: Final = 5000
 _ANOMALIES_LOG: Final = LogSettings()
 
 
@@ -274,6 +277,24 @@ class DataPlane:
             "problem": self.problem(),
             **status,
         }
+
+    def senders(self) -> list[dict[str, Any]]:
+        """Senders over the last look: rate, delay, live series, and the SDK that its target_info tells."""
+        kits: dict[str, dict[str, str]] = {}
+        for sid in self._index.find([("__name__", "=", "target_info")], _MOST_TARGETS):
+            labels = self._index.labels(sid)
+            if "telemetry_sdk_name" in labels:
+                kits[labels.get("job", "")] = {key: labels.get(f"telemetry_sdk_{key}", "") for key in _KIT}
+        return [
+            {
+                "sender": s.sender,
+                "points_per_second": s.points_per_second,
+                "delay_seconds": s.delay_seconds,
+                "live_series": s.live_series,
+                "sdk": kits.get(s.sender),
+            }
+            for s in self._scorer.quality.senders
+        ]
 
     def _lost(self) -> dict[str, int]:
         lost = dict(self._scorer.counts.lost)

@@ -59,8 +59,20 @@ class Problem:
     """Unix seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One sender over the last look."""
+
+    sender: str
+    points_per_second: float
+    """From the rows that are looked at, scaled to all."""
+    delay_seconds: float | None
+    """Least age of a point on arrival; below 0: its clock is ahead. None where nothing came."""
+    live_series: int
+
+
 class DataQuality:
-    """The scorer's thread owns it; `problems` is replaced as a whole and may be read from other threads.
+    """The scorer's thread owns it; `problems` and `senders` are replaced as a whole and may be read from other threads.
 
     sender_of: the value of `job` for a series id.
     """
@@ -78,6 +90,9 @@ class DataQuality:
         self._rows = self._repeated = 0
         self._since: dict[tuple[str, str], float] = {}
         self.problems: tuple[Problem, ...] = ()
+        self._rows_of = np.zeros(MAX_SENDERS + 1, np.int64)
+        self._last_look = 0.0
+        self.senders: tuple[Sender, ...] = ()
 
     def learn(self, sids: NDArray[np.uint32]) -> None:
         """Series that were met for the first time, or again under a reused id."""
@@ -96,12 +111,15 @@ class DataQuality:
         self._seen[sids[times_ms > (received - _BEHIND_SECONDS) * 1000.0]] = int(received)
         step = -(-len(sids) // _LOOKED_AT)
         some = slice(None, None, step)
-        np.minimum.at(self._least, self._sender[sids[some]], received - times_ms[some] / 1000.0)
+        senders = self._sender[sids[some]]
+        np.minimum.at(self._least, senders, received - times_ms[some] / 1000.0)
+        self._rows_of += np.bincount(senders, minlength=MAX_SENDERS + 1) * step
         self._rows += len(sids)
         self._repeated += repeated
         if received >= self._next_look:
             if self._next_look:
                 self._look(received)
+            self._last_look = received
             self._next_look = received + _LOOK_SECONDS
 
     def _number(self, name: str) -> int:
@@ -141,6 +159,17 @@ class DataQuality:
                 found.append((name, "lost_series", float(before[number] - live[number])))
         if self._rows >= _LEAST_ROWS and self._repeated > _REPEATED_SHARE * self._rows:
             found.append((_OTHER if len(self._names) > 2 else self._names[-1], "repeated", self._repeated / self._rows))
+        self.senders = tuple(
+            Sender(
+                name,
+                round(float(self._rows_of[number]) / max(now - self._last_look, 1e-9), 3),
+                round(float(self._least[number]), 3) if np.isfinite(self._least[number]) else None,
+                int(live[number]),
+            )
+            for number, name in enumerate(self._names)
+            if live[number] or before[number] or self._rows_of[number]
+        )
+        self._rows_of[:] = 0
         self._history = [*self._history, live][-_REMEMBERED_LOOKS:]
         self._former, self._least = self._least, np.full(MAX_SENDERS + 1, np.inf)
         self._rows = self._repeated = 0

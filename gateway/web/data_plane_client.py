@@ -38,6 +38,11 @@ class DataPlaneClient:
         """The data plane's own metrics, OpenMetrics text."""
         return await self._get("/metrics")
 
+    async def senders(self) -> dict[str, Any]:
+        """`{"senders": [...], "clients": [...]}`, see web.senders."""
+        found: dict[str, Any] = msgspec.json.decode(await self._get("/senders"))
+        return found
+
     async def series(self, match: str, limit: int) -> list[dict[str, Any]]:
         """Active series; raises RequestError for a selector that cannot be read."""
         found: list[dict[str, Any]] = msgspec.json.decode(

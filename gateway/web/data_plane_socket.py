@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -40,13 +41,17 @@ class DataPlaneView(Protocol):
         """Samples from the embedded log; runs in a thread."""
         ...
 
+    def senders(self) -> list[dict[str, Any]]:
+        """Who sends: rate, delay, series, SDK; runs in a thread."""
+        ...
+
     def ready(self) -> str:
         """Empty when ready, else what is not."""
         ...
 
 
-def build_data_plane_app(view: DataPlaneView) -> web.Application:
-    """The application behind the socket."""
+def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[str, Any]]] = list) -> web.Application:
+    """The application behind the socket. clients: the receivers' table of clients."""
     app = web.Application()
 
     async def status(_: web.Request) -> web.Response:
@@ -75,7 +80,11 @@ def build_data_plane_app(view: DataPlaneView) -> web.Application:
         )
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
+    async def senders(_: web.Request) -> web.Response:
+        return _json({"senders": await asyncio.to_thread(view.senders), "clients": clients()})
+
     for path, handler in {
+        "/senders": senders,
         "/status": status,
         "/ready": ready,
         "/metrics": metrics,
@@ -106,9 +115,9 @@ def _json(value: Any, status: int = 200) -> web.Response:
 class DataPlaneSocket:
     """Serves `build_data_plane_app` on a Unix socket; start, then stop (idempotent)."""
 
-    def __init__(self, view: DataPlaneView, path: Path) -> None:
+    def __init__(self, view: DataPlaneView, path: Path, clients: Callable[[], list[dict[str, Any]]] = list) -> None:
         self._path = path
-        self._runner = web.AppRunner(build_data_plane_app(view), access_log=None)
+        self._runner = web.AppRunner(build_data_plane_app(view, clients), access_log=None)
         self._started = False
 
     async def start(self) -> None:
