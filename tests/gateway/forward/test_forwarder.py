@@ -99,11 +99,15 @@ async def test_rows_arrive_and_are_counted_by_what_became_of_them(target, series
     now_ns = CLOCK.time_ns()
     now = now_ns // 1_000_000
     feed.append([0, 1, 2, 6], [now, now + 3 * 86_400_000, now, now], [math.nan, 1.0, 2.0, 1.0], received_ns=now_ns)
-    feed.append([5, 5], [totals[-1][0], now], [5.0, math.inf], starts_ms=[0, 0], received_ns=now_ns, lose_rows=7)
+    feed.append(
+        [5, 5, 5], [totals[-1][0], now, now], [5.0, math.inf, -1.0], starts_ms=[0] * 3, received_ns=now_ns, lose_rows=7
+    )
     async with running(Forwarder(settings_for(target), feed, series, tmp_path, clock=CLOCK)) as forwarder:
         await until(lambda: accounted(forwarder, feed))
         stats = forwarder.stats()
-    assert stats.dropped == {"nan": 1, "future": 1, "unreadable": 7, "delta_overlap": 1, "delta_not_finite": 1}
+    assert stats.dropped == {
+        "nan": 1, "future": 1, "unreadable": 7, "delta_overlap": 1, "delta_not_finite": 1, "delta_negative": 1,
+    }  # fmt: skip
     assert stats.forwarded == 40 * 6 + 1
     assert (stats.target_info_forwarded, stats.target_info_dropped) == (1, 0)
     assert counter_of(target) == set(totals)
