@@ -29,7 +29,7 @@ class SilenceWarnings:
         self._looked_at: dict[str, int] = {}
         """Silence id → its end, once it was looked at."""
         if lead:
-            engine.extra_timers.append(self)
+            engine.hooks.timers.append(self)
 
     def next_due(self) -> int:
         """See Timer."""
@@ -77,8 +77,8 @@ class Flapping:
         self._threshold = threshold
         self._begun: dict[str, deque[int]] = {}
         if threshold:
-            engine.watchers.append(self._on_change)
-            engine.noter = self.note
+            engine.hooks.watchers.append(self._on_change)
+            engine.hooks.noters.append(self.note)
 
     def _on_change(self, kind: str, alert: Alert, now: int) -> None:
         if kind != "firing":

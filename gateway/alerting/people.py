@@ -37,9 +37,9 @@ class People:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._handling: dict[str, Handling] = {}
-        engine.extra_stages.append(self.stage)
-        engine.quiet = self.quiet
-        engine.watchers.append(self._on_change)
+        engine.hooks.stages.append(self.stage)
+        engine.hooks.quiets.append(self.quiet)
+        engine.hooks.watchers.append(self._on_change)
 
     def load(self, handling: Handling) -> None:
         """At start."""

@@ -306,7 +306,7 @@ def _run(engine: Engine, now: int, until: int, sent: list[Sent]) -> None:
                             resolved=slot.resolved,
                         )
                     )
-                    engine.finish(slot, Delivered(), due)
+                    engine.dispatcher.finish(slot, Delivered(), due)
         engine.journal.take()
 
 
@@ -343,12 +343,12 @@ def _silence_of(detail: dict[str, Any]) -> Silence:
 
 def _silence(silence: Silence, engine: Engine, _people: People, now: int) -> None:
     if silence.ends > now:
-        engine.load_silence(silence)
+        engine.silencing.load(silence)
 
 
 def _expire(silence_id: str, engine: Engine, _people: People, now: int) -> None:
     with contextlib.suppress(NotFound):  # it ended by itself and is forgotten
-        engine.expire_silence(silence_id, now)
+        engine.silencing.expire(silence_id, now)
 
 
 def _acknowledge(fingerprint: str, who: str, _engine: Engine, people: People, now: int) -> None:

@@ -279,14 +279,14 @@ class AlertRouter:
 
     async def set_silence(self, silence: Silence) -> str:
         """Creates (empty id) or edits a silence; gives its id. Raises NotFound, RequestError, DiskFailed."""
-        silence_id = self.engine.set_silence(silence, self.clock.time_ns())
+        silence_id = self.engine.silencing.set(silence, self.clock.time_ns())
         await self.commit()
         self._wake.set()
         return silence_id
 
     async def expire_silence(self, silence_id: str) -> None:
         """Ends a silence; idempotent. Raises NotFound, DiskFailed."""
-        self.engine.expire_silence(silence_id, self.clock.time_ns())
+        self.engine.silencing.expire(silence_id, self.clock.time_ns())
         await self.commit()
         self._wake.set()
 

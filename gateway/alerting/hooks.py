@@ -1,0 +1,75 @@
+"""Where other parts of alerting take part in the engine's decisions.
+
+The engine knows routing, grouping, muting and repetition, as Alertmanager does. Everything beyond that (what people
+said, escalation, fatigue, correlation) hangs itself into one of these lists when it is made; with all of them empty the
+engine decides as Alertmanager decides. Hooks run inside of the engine's calls: they are quick and never wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from gateway.alerting.alert import Alert
+from gateway.alerting.group import Group
+from gateway.alerting.stages import Stage
+
+Watcher = Callable[[str, Alert, int], None]
+"""Told of every alert that begins ("firing") or ends ("ended")."""
+Quiet = Callable[[list[Alert], int], str]
+"""Why a mere repetition for these firing alerts is not told, or ""."""
+Noter = Callable[[Group, list[Alert], int], str]
+"""A line to put into a notification about these firing alerts of a group, or ""."""
+FlushWatcher = Callable[[Group, list[Alert], int], None]
+"""Told after every flush which members passed the stages."""
+Informer = Callable[[Group], tuple[str, ...]]
+"""Names of receivers that hear of a group beside the route's own."""
+
+
+class Timer(Protocol):
+    """A part with moments of its own, run by the engine's tick."""
+
+    def next_due(self) -> int:
+        """When `tick` has something to do, or NEVER."""
+        ...
+
+    def tick(self, now: int) -> None:
+        """Runs what is due."""
+        ...
+
+
+@dataclass
+class Hooks:
+    """All of them; asked in the order in which they were added."""
+
+    stages: list[Stage] = field(default_factory=list)
+    """Asked after the engine's own stages."""
+    quiets: list[Quiet] = field(default_factory=list)
+    noters: list[Noter] = field(default_factory=list)
+    watchers: list[Watcher] = field(default_factory=list)
+    flush_watchers: list[FlushWatcher] = field(default_factory=list)
+    informers: list[Informer] = field(default_factory=list)
+    timers: list[Timer] = field(default_factory=list)
+
+    def quiet(self, firing: list[Alert], now: int) -> str:
+        """The first reason, or ""."""
+        return next((why for quiet in self.quiets if (why := quiet(firing, now))), "")
+
+    def note(self, group: Group, firing: list[Alert], now: int) -> str:
+        """All lines."""
+        return "\n".join(line for noter in self.noters if (line := noter(group, firing, now)))
+
+    def informed(self, group: Group) -> tuple[str, ...]:
+        """All names, each once."""
+        return tuple(dict.fromkeys(name for informer in self.informers for name in informer(group)))
+
+    def changed(self, kind: str, alert: Alert, now: int) -> None:
+        """An alert began or ended."""
+        for watcher in self.watchers:
+            watcher(kind, alert, now)
+
+    def flushed(self, group: Group, passing: list[Alert], now: int) -> None:
+        """A group was flushed."""
+        for watcher in self.flush_watchers:
+            watcher(group, passing, now)
