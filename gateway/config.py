@@ -7,6 +7,7 @@ value raises ConfigError with source, key, problem and what was expected.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import ipaddress
 import os
@@ -73,18 +74,25 @@ class LoadedConfig:
     sources: Mapping[str, str]
     raw: Mapping[str, Any]
     """The merged tree before conversion; secrets given as references are still references."""
+    file: Path | None = None
+    """The file it was read from."""
+    assignments: tuple[str, ...] = ()
+    """The `--set` assignments it was made with."""
 
 
 def load_config(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     assignments: Sequence[str] = (),
+    given: tuple[Mapping[str, Any], str] | None = None,
 ) -> LoadedConfig:
-    """Read, merge and check. Raises ConfigError."""
+    """Read, merge and check. given: a tree in the place of the file, and what to call it. Raises ConfigError."""
     raw: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
         _merge(raw, sources, _read_toml(file), str(file))
+    if given is not None:
+        _merge(raw, sources, *given)
     for name, text in sorted((os.environ if environment is None else environment).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
@@ -94,7 +102,7 @@ def load_config(
         if not separator or "." not in key:
             raise ConfigError("not an assignment", source=f"--set {key}", expected="section.key=value")
         _assign(raw, sources, key.strip().split("."), text, f"--set {key}")
-    return check_config(raw, sources)
+    return dataclasses.replace(check_config(raw, sources), file=file, assignments=tuple(assignments))
 
 
 def check_config(raw: Mapping[str, Any], sources: Mapping[str, str]) -> LoadedConfig:
@@ -264,9 +272,15 @@ def shown(config: Settings, sources: Mapping[str, str], at: str = "") -> dict[st
         if isinstance(value, Settings):
             out[name] = shown(value, sources, path)
         else:
-            text = str(value) if isinstance(value, Secret) else msgspec.to_builtins(value, enc_hook=str)
-            out[name] = {"value": text, "source": sources.get(path, "default")}
+            out[name] = {"value": shown_value(value), "source": sources.get(path, "default")}
     return out
+
+
+def shown_value(value: Any) -> Any:
+    """One value for people: durations and sizes as they are written, secrets as stars."""
+    if isinstance(value, Duration | ByteSize):
+        return value.text()
+    return str(value) if isinstance(value, Secret) else msgspec.to_builtins(value, enc_hook=str)
 
 
 def _source_under(key: str, sources: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from functools import partial
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from gateway import config_check
 from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
@@ -23,6 +25,7 @@ from gateway.forward.victoria_metrics import open_session, tls_context
 from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
+from gateway.web.configuration_api import ConfigurationApi
 from gateway.web.connection_guard import guard_connections, read_bodies
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.events import Events
@@ -30,6 +33,7 @@ from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistor
 from gateway.web.json_api import JsonApi, declared_errors
 from gateway.web.openapi import add_document_route
 from gateway.web.self_watch import SelfWatch
+from gateway.web.senders import Senders
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
 from gateway.web.services import Services
 
@@ -87,10 +91,13 @@ class ControlRole:
             feed,
             history,
             version=VERSION,
-            reload=self._reload,
-            configuration=lambda: shown(config, self._loaded.sources),
         )
         application.add_routes(api.routes())
+        configuration = ConfigurationApi(
+            lambda: shown(config, self._loaded.sources), partial(config_check.check, self._loaded), self._reload
+        )
+        application.add_routes(configuration.routes())
+        application.add_routes(Senders(data_plane).routes())
         events = Events(data_plane, feed, self._alert_counts, self._clock, version=VERSION)
         application.add_routes(events.routes())
         catalog = SeriesCatalog(data_plane)

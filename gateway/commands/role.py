@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -24,7 +26,11 @@ def register(app: typer.Typer) -> None:
         configure_logging(name)
         message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
         try:
-            loaded = check_config(message["raw"], message["sources"])
+            loaded = dataclasses.replace(
+                check_config(message["raw"], message["sources"]),
+                file=Path(message["file"]) if message["file"] else None,
+                assignments=tuple(message["assignments"]),
+            )
             run_role(name, loaded)
         except ConfigError as error:
             typer.echo(f"configuration: {error}", err=True)

@@ -36,7 +36,14 @@ def load_or_exit(config: Path | None, assignments: Sequence[str]) -> LoadedConfi
 
 def roles_of(loaded: LoadedConfig) -> list[Role]:
     """The children `serve` keeps. The configuration goes over standard input: a process list shows command lines."""
-    message = json.dumps({"raw": loaded.raw, "sources": dict(loaded.sources)}).encode()
+    message = json.dumps(
+        {
+            "raw": loaded.raw,
+            "sources": dict(loaded.sources),
+            "file": str(loaded.file.absolute()) if loaded.file is not None else None,
+            "assignments": loaded.assignments,
+        }
+    ).encode()
     return [Role(name, python_command("role", name), message) for name in ("data", "control")]
 
 

@@ -52,29 +52,23 @@ class JsonApi:
         history: HistorySource,
         *,
         version: str,
-        reload: Callable[[], Awaitable[dict[str, Any]]],
-        configuration: Callable[[], dict[str, Any]],
     ) -> None:
         self._data_plane = data_plane
         self._anomalies = anomalies
         self._history = history
         self._version = version
-        self._reload = reload
-        self._configuration = configuration
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of this API."""
         return [
             web.get("/-/healthy", self.healthy),
             web.get("/-/ready", self.ready),
-            web.post("/-/reload", self.reload),
             web.get("/metrics", self.metrics),
             web.get("/api/v1/status", self.status),
             web.get("/api/v1/anomalies", self.anomalies),
             web.get("/api/v1/anomalies/{id}", self.anomaly),
             web.get("/api/v1/series", self.series),
             web.get("/api/v1/history", self.history),
-            web.get("/api/v1/configuration", self.configuration),
         ]
 
     async def healthy(self, _: web.Request) -> web.Response:
@@ -85,10 +79,6 @@ class JsonApi:
         """200 while the data plane makes progress and can accept."""
         problem = await self._data_plane.ready()
         return web.Response(text=problem or "ready", status=503 if problem else 200)
-
-    async def reload(self, _: web.Request) -> web.Response:
-        """Read the configuration again; what can change without a restart does."""
-        return json_response(await self._reload())
 
     async def metrics(self, _: web.Request) -> web.Response:
         """Own metrics of both planes, one OpenMetrics exposition; the data plane's part is absent while it is down."""
@@ -152,7 +142,3 @@ class JsonApi:
             match, round(start * 1000), round(end * 1000), limit, recompute=bands == "recomputed"
         )
         return json_response(found)
-
-    async def configuration(self, _: web.Request) -> web.Response:
-        """Every value with its source; secrets as stars."""
-        return json_response(self._configuration())
