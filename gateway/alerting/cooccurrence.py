@@ -210,7 +210,7 @@ class Cooccurrence:
     def _span(self, now: int) -> float:
         """The time T that counts refer to, with fading: what is older weighs less."""
         age = max(now - self.since, 0)
-        return HALF_LIFE / math.log(2.0) * (1.0 - 0.5 ** (age / HALF_LIFE))
+        return HALF_LIFE / math.log(2.0) * (1.0 - math.exp2(-age / HALF_LIFE))
 
     # Keeping
 
@@ -239,4 +239,4 @@ class Cooccurrence:
 
 
 def _faded(count: float, at: int, now: int) -> float:
-    return count * 0.5 ** (max(now - at, 0) / HALF_LIFE) if count else 0.0
+    return count * math.exp2(-max(now - at, 0) / HALF_LIFE) if count else 0.0

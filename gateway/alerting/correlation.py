@@ -72,8 +72,8 @@ class Correlator:
         self._closing: list[tuple[int, str]] = []
         self._closed: deque[str] = deque()
         self._next_flush = NEVER
-        engine.watchers.append(self._on_change)
-        engine.extra_timers.append(self)
+        engine.hooks.watchers.append(self._on_change)
+        engine.hooks.timers.append(self)
 
     # Asking
 

@@ -19,7 +19,8 @@ from gateway.alerting.topology import Topology
 
 
 class Weights(msgspec.Struct, frozen=True, kw_only=True):
-    """Points of log odds; times in seconds. Chosen on scenarios of `bench.correlation` with other seeds than reported."""
+    """Points of log odds; times in seconds. Chosen on scenarios of `bench.correlation`, with other seeds than those of
+    the reported figures."""
 
     prior: float = -3.0
     time: float = 2.2
