@@ -40,7 +40,12 @@ def _work_options(parser: argparse.ArgumentParser, **defaults: object) -> None:
     group.add_argument("--connections", type=int, default=defaults.get("connections", 4))
     group.add_argument("--senders", type=int, default=1, help="sender processes")
     group.add_argument("--churn", type=_share, default=0.0, help="share of series replaced a minute of sample time")
-    group.add_argument("--step", type=float, default=defaults.get("step", 15.0), help="seconds between samples of a series; 0 = wall clock")
+    group.add_argument(
+        "--step",
+        type=float,
+        default=defaults.get("step", 15.0),
+        help="seconds between samples of a series; 0 = wall clock",
+    )
     group.add_argument("--warm", type=int, default=defaults.get("warm", 2), help="rounds before the measured run")
 
 
@@ -76,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     long.add_argument("--hours", type=float, default=2.0)
     long.add_argument("--settle", type=float, default=1800.0, help="seconds that the slope leaves out at the beginning")
     long.add_argument("--report", type=Path, help="only compute the slopes of this memory.csv")
-    long.add_argument("--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value")
+    long.add_argument(
+        "--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value"
+    )
     side = commands.add_parser("peers", help="the same work on the gateway and on peers, side by side")
     side.add_argument("--runs", type=int, default=5, help="alternating runs; medians are reported")
     side.add_argument("--only", action="append", default=[], help="a piece of work by name; --list names them")

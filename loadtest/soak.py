@@ -80,7 +80,9 @@ def read(path: Path, settle: float) -> Iterator[Slope]:
     rows: dict[str, list[tuple[float, int, float]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            rows.setdefault(row["process"], []).append((float(row["seconds"]), int(row["pid"]), float(row["rss_bytes"])))
+            rows.setdefault(row["process"], []).append(
+                (float(row["seconds"]), int(row["pid"]), float(row["rss_bytes"]))
+            )
     for process, readings in rows.items():
         kept = [r for r in readings if r[1] == readings[-1][1] and r[0] >= settle]
         table = np.array([(at, rss) for at, _, rss in kept])
