@@ -8,10 +8,14 @@ The life of a role:
         └ EXIT_CONFIG ──▶ failed: the whole program ends with the child's own message
 
 A child says it is ready, and then that it makes progress, by writing lines to a pipe. Silence is the same as death:
-after `stuck_after` seconds if the child is stopped or sleeps, after `busy_after` if it computes or waits for a
-processor, as a long computation or a crowded machine may keep it from its pipe. A child whose loop turns while its
-pipeline stands still says so, and is given `no_progress_after` seconds. A child asks the kernel to be killed when the
-supervisor dies (PR_SET_PDEATHSIG), so that no orphan keeps the ports. Linux only, as the whole of this file is.
+after `stuck_after` seconds if the child is stopped or sleeps; once its main thread, which owes the lines, has computed
+for `Role.stall_after` seconds of processor time instead; after `busy_after` if other threads compute, or it waits for
+a processor or a disk, as a crowded machine may keep it from its pipe. A child whose loop turns while its pipeline
+stands still says so, and is given `no_progress_after` seconds. A child asks the kernel to be killed when the supervisor
+dies (PR_SET_PDEATHSIG), so that no orphan keeps the ports. Linux only, as the whole of this file is.
+
+Most of a start is loading code, so behind each role that runs a *spare* waits: the same command, everything loaded,
+that has not been given its configuration yet. It gets it, and becomes the role, when the other one ends.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -58,29 +63,49 @@ class Role:
     name: str
     command: Sequence[str]
     standard_input: bytes
+    stall_after: float = 1.25
+    """Seconds of processor time that the main thread may compute without a line."""
     restarts: int = 0
     pid: int = 0
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process that waits for its standard input, or is past that, and the pipe it says its lines on."""
+
+    process: asyncio.subprocess.Process
+    pipe: asyncio.StreamReader
+    transport: asyncio.ReadTransport
+
+    async def bury(self) -> None:
+        """End it if it lives, and let go of everything."""
+        self.transport.close()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.process.wait()
 
 
 class Supervisor:
     """Runs roles until stopped.
 
     backoff_seconds: wait before the n-th restart in a row, the last one repeating; a role that ran for
-    `settled_after` seconds starts at the beginning again.
+    `settled_after` seconds starts at the beginning again. spares: whether a loaded process waits behind each role.
     """
 
     def __init__(
         self,
         roles: Sequence[Role],
         *,
-        stuck_after: float = 1.25,
+        stuck_after: float = 0.75,
         busy_after: float = 10.0,
         no_progress_after: float = 15.0,
         start_within: float = 120.0,
         grace: float = 10.0,
         backoff_seconds: Sequence[float] = (0.1, 0.5, 1.0, 2.0, 5.0),
         settled_after: float = 30.0,
+        spares: bool = False,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._roles = list(roles)
@@ -92,6 +117,9 @@ class Supervisor:
         self._backoff = backoff_seconds
         self._settled_after = settled_after
         self._on_ready = on_ready
+        self._wants_spares = spares
+        self._spares: dict[str, _Child] = {}
+        self._making: dict[str, asyncio.Task[None]] = {}
         self._stopping = asyncio.Event()
         self._exit_status = 0
 
@@ -113,9 +141,12 @@ class Supervisor:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in [*tasks, announce]:
+            ending = [*tasks, announce, *self._making.values()]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*tasks, announce, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
+            for spare in self._spares.values():
+                await spare.bury()
         return self._exit_status
 
     async def _announce(self) -> None:
@@ -143,27 +174,50 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
-    async def _run_once(self, role: Role) -> int:
+    async def _launch(self, role: Role, restarts: int) -> _Child:
         read_end, write_end = os.pipe()
         environment = os.environ | {
             "GATEWAY_SUPERVISOR_FD": str(write_end),
-            "GATEWAY_RESTARTS": str(role.restarts),
+            "GATEWAY_RESTARTS": str(restarts),
         }
-        process = await asyncio.create_subprocess_exec(
-            *role.command,
-            stdin=asyncio.subprocess.PIPE,
-            env=environment,
-            pass_fds=(write_end,),
-            preexec_fn=end_with_parent,
-            start_new_session=True,  # the terminal's ^C reaches the supervisor alone
-        )
-        os.close(write_end)
-        role.pid = process.pid
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *role.command,
+                stdin=asyncio.subprocess.PIPE,
+                env=environment,
+                pass_fds=(write_end,),
+                preexec_fn=end_with_parent,
+                start_new_session=True,  # the terminal's ^C reaches the supervisor alone
+            )
+        finally:
+            os.close(write_end)
         pipe = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(pipe), os.fdopen(read_end, "rb", buffering=0)
         )
-        watch = asyncio.create_task(self._watch(role, process, pipe), name=f"watch-{role.name}")
+        return _Child(process, pipe, transport)
+
+    async def _take_spare(self, role: Role) -> _Child | None:
+        spare = self._spares.pop(role.name, None)
+        if spare is None or spare.process.returncode is None:
+            return spare
+        await spare.bury()
+        return None
+
+    def _make_spare(self, role: Role) -> None:
+        """Called when the role is ready: its spare does not compete with its start."""
+
+        async def make() -> None:
+            self._spares[role.name] = await self._launch(role, role.restarts + 1)
+
+        if self._wants_spares and role.name not in self._spares and not self._stopping.is_set():
+            self._making[role.name] = asyncio.create_task(make(), name=f"spare-{role.name}")
+
+    async def _run_once(self, role: Role) -> int:
+        child = await self._take_spare(role) or await self._launch(role, role.restarts)
+        process = child.process
+        role.pid = process.pid
+        watch = asyncio.create_task(self._watch(role, process, child.pipe), name=f"watch-{role.name}")
         stop = asyncio.create_task(self._stopping.wait(), name=f"stop-{role.name}")
         ended = asyncio.create_task(process.wait(), name=f"wait-{role.name}")
         try:
@@ -184,16 +238,13 @@ class Supervisor:
             for task in (watch, stop):
                 task.cancel()
             await asyncio.gather(watch, stop, return_exceptions=True)
-            transport.close()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await child.bury()
 
     async def _watch(self, role: Role, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> None:
         """Kill a role that does not become ready, falls silent, or makes no progress."""
         loop = asyncio.get_running_loop()
         last_line = last_progress = loop.time()
-        used, started = 0.0, False
+        used, started = ProcessorTime.of(process.pid), False
         while True:
             patience = self._patience(loop.time() - last_line) if started else self._start_within
             try:
@@ -201,20 +252,19 @@ class Supervisor:
                     line = await pipe.readline()
             except TimeoutError:
                 silent = loop.time() - last_line
-                if started and silent < self._busy_after:
-                    first_look = silent < self._stuck_after + 0.9 * HEARTBEAT_SECONDS
-                    if first_look or not is_stuck(process.pid, used, silent):
-                        continue
+                if started and not self._is_stuck(role, used, silent):
+                    continue
                 log.error("role is stuck, killing it", role=role.name, silent_seconds=round(silent, 2))
                 process.kill()
                 return
             if not line:
                 return
             last_line = loop.time()
-            used = processor_seconds(process.pid)
+            used = ProcessorTime.of(process.pid)
             if line == READY_LINE:
                 started = True
                 role.ready.set()
+                self._make_spare(role)
             if line != IDLE_LINE:
                 last_progress = last_line
             elif last_line - last_progress > self._no_progress_after:
@@ -222,22 +272,40 @@ class Supervisor:
                 process.kill()
                 return
 
+    def _is_stuck(self, role: Role, used: ProcessorTime, silent: float) -> bool:
+        if silent >= self._busy_after:
+            return True
+        if silent < self._stuck_after + 0.9 * HEARTBEAT_SECONDS:
+            return False  # a first look
+        return stands_still(role.pid, used, silent) or (ProcessorTime.of(role.pid).main - used.main >= role.stall_after)
+
     def _patience(self, silent: float) -> float:
         """Seconds to wait for the next line. After the first silence it is looked again soon: if this process or the
         whole machine stood still, the line is there by then."""
         return self._stuck_after if silent < self._stuck_after / 2 else HEARTBEAT_SECONDS
 
 
-def processor_seconds(pid: int) -> float:
-    """Processor time a process has used, all threads; 0.0 once it is gone. Linux, proc(5)."""
+class ProcessorTime(NamedTuple):
+    """Seconds of processor time that a process has used: all its threads, and its main thread."""
+
+    all: float
+    main: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessorTime:
+        """0.0 once it is gone. Linux, proc(5)."""
+        return cls(_processor_seconds(f"/proc/{pid}/stat"), _processor_seconds(f"/proc/{pid}/task/{pid}/stat"))
+
+
+def _processor_seconds(path: str) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(path).read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def is_stuck(pid: int, used_before: float, seconds: float) -> bool:
+def stands_still(pid: int, used_before: ProcessorTime, seconds: float) -> bool:
     """Whether a silent process is stopped, or sleeps while none of its threads computes."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -245,7 +313,8 @@ def is_stuck(pid: int, used_before: float, seconds: float) -> bool:
         return True
     if state in "Tt":
         return True
-    return state != "R" and processor_seconds(pid) - used_before < _BUSY_SHARE * seconds
+    # R: it computes or waits for a processor; D: for a disk, and could not even be killed.
+    return state not in "RD" and ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
 
 
 class Heartbeat:

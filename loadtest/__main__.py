@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest import faults, kill9, measure, peers, peers_build
+from loadtest import faults, kill9, measure, peers, peers_build, soak
 from loadtest.generator.work import ENCODINGS, Work
 from loadtest.processes import LoadTestError
 from loadtest.progress import say
@@ -40,7 +40,12 @@ def _work_options(parser: argparse.ArgumentParser, **defaults: object) -> None:
     group.add_argument("--connections", type=int, default=defaults.get("connections", 4))
     group.add_argument("--senders", type=int, default=1, help="sender processes")
     group.add_argument("--churn", type=_share, default=0.0, help="share of series replaced a minute of sample time")
-    group.add_argument("--step", type=float, default=15.0, help="seconds between samples of a series; 0 = wall clock")
+    group.add_argument(
+        "--step",
+        type=float,
+        default=defaults.get("step", 15.0),
+        help="seconds between samples of a series; 0 = wall clock",
+    )
     group.add_argument("--warm", type=int, default=defaults.get("warm", 2), help="rounds before the measured run")
 
 
@@ -70,6 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     _work_options(kills, series=10_000, batch=500, warm=0)
     kills.add_argument("--kills", type=int, default=20)
     kills.add_argument("--seed", type=int, default=1)
+    long = commands.add_parser("soak", help="hours with churn: memory slope of every process, ledger verdict")
+    _work_options(long, series=20_000, batch=500, warm=0, step=0.0)
+    long.set_defaults(rate=5_000.0, churn=0.02)
+    long.add_argument("--hours", type=float, default=2.0)
+    long.add_argument("--settle", type=float, default=1800.0, help="seconds that the slope leaves out at the beginning")
+    long.add_argument("--report", type=Path, help="only compute the slopes of this memory.csv")
+    long.add_argument(
+        "--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value"
+    )
     side = commands.add_parser("peers", help="the same work on the gateway and on peers, side by side")
     side.add_argument("--runs", type=int, default=5, help="alternating runs; medians are reported")
     side.add_argument("--only", action="append", default=[], help="a piece of work by name; --list names them")
@@ -104,6 +118,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return measure.run(directory, work, tuple(options.settings), options.profile)
         if options.command == "kill9":
             return kill9.kill9(directory, _work(options), options.kills, options.seed)
+        if options.command == "soak" and options.report:
+            return 0 if all(one["flat"] for one in soak.report(options.report, options.settle)) else 1
+        if options.command == "soak":
+            settings = tuple(options.settings) or soak.SETTINGS
+            return soak.soak(directory, _work(options), options.hours, options.settle, settings)
         if options.command == "peers":
             return peers.peers(directory, options.only, options.runs, options.scale)
         return faults.faults(directory, options.only, options.seconds)

@@ -134,12 +134,12 @@ class Gateway(Program):
         return float(status["pending_forward_points"] + status["unscored_backlog_points"])
 
     def role_pids(self) -> dict[str, int]:
-        """Processes of the roles, by name, that live now."""
+        """Processes of the roles, by name, that live now. Children stand there by age, so spares behind their roles."""
         found: dict[str, int] = {}
         for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
             if b"role" in words:
-                found[words[words.index(b"role") + 1].decode()] = int(child)
+                found.setdefault(words[words.index(b"role") + 1].decode(), int(child))
         return found
 
 

@@ -14,7 +14,7 @@ from gateway.alerting.alert import Alert, sort_key
 from gateway.alerting.configuration import Configuration, Integration
 from gateway.alerting.group import Group
 from gateway.alerting.grouping import Grouping
-from gateway.alerting.hooks import Hooks
+from gateway.alerting.hooks import Hooks, Telling
 from gateway.alerting.inhibition import Inhibitor
 from gateway.alerting.journal import Journal
 from gateway.alerting.moments import SECOND
@@ -167,6 +167,10 @@ class Dispatcher:
             )
             if why == "repeat" and self._hooks.quiet(firing, now):
                 why = ""
+            if why and slot is None and inherited is None:
+                telling = Telling(group, integration.key, entry, firing, resolved_names, why)
+                if self._hooks.hold(telling, now):
+                    why = ""
         if not why:
             if slot is not None:
                 self._journal.event(now, "withdrawn", group=group.id, integration=integration.key)
@@ -189,6 +193,7 @@ class Dispatcher:
             external_url=self._external_url,
             memory=entry.memory if entry is not None else {},
             note=self._hooks.note(group, firing, now),
+            context=self._hooks.describe(group, firing, now),
         )
         older = slot or inherited
         self.outbox.put(

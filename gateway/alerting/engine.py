@@ -52,7 +52,7 @@ class Engine:
         """Grows whenever an alert becomes known or is forgotten."""
         self.external_url = external_url
         self.silences = Silences(self.journal, new_id)
-        self.grouping = Grouping(self.journal)
+        self.grouping = Grouping(self.journal, self.hooks)
         self.dispatcher = Dispatcher(
             self.journal,
             self.grouping,

@@ -9,6 +9,7 @@ import heapq
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.group import Group, GroupRecord, group_id
+from gateway.alerting.hooks import Hooks
 from gateway.alerting.journal import Journal
 from gateway.alerting.moments import NEVER
 from gateway.alerting.route import Route
@@ -18,8 +19,8 @@ from gateway.alerting.store import GROUP
 class Grouping:
     """All groups; changes go to the journal."""
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, hooks: Hooks) -> None:
+        self._journal, self._hooks = journal, hooks
         self.groups: dict[str, Group] = {}
         self.membership: dict[str, set[str]] = {}
         """Fingerprint → ids of the groups that hold the alert."""
@@ -52,7 +53,7 @@ class Grouping:
         `records` gives known groups their rhythm back, at a start or reload.
         """
         for route in root.matching(alert.labels):
-            labels = route.group_labels(alert.labels)
+            labels = route.group_labels(self._hooks.labels(route, alert, now))
             key = route.group_key(labels)
             name = group_id(route.receiver, key)
             group = self.groups.get(name)

@@ -7,12 +7,14 @@ engine decides as Alertmanager decides. Hooks run inside of the engine's calls: 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.group import Group
+from gateway.alerting.notification_log import LogEntry
+from gateway.alerting.route import Route
 from gateway.alerting.stages import Stage
 
 Watcher = Callable[[str, Alert, int], None]
@@ -25,6 +27,28 @@ FlushWatcher = Callable[[Group, list[Alert], int], None]
 """Told after every flush which members passed the stages."""
 Informer = Callable[[Group], tuple[str, ...]]
 """Names of receivers that hear of a group beside the route's own."""
+Labeller = Callable[[Route, Alert, int], Mapping[str, str]]
+"""Labels that an alert has for this route's `group_by` alone, beside its own."""
+Describer = Callable[[Group, list[Alert], int], Mapping[str, str]]
+"""Short facts to put into a notification about these firing alerts of a group, by name."""
+
+
+class Telling(NamedTuple):
+    """A notification that the notification log calls due, to one integration."""
+
+    group: Group
+    integration: str
+    entry: LogEntry | None
+    """What the integration was told last."""
+    firing: list[Alert]
+    resolved: set[str]
+    """Fingerprints."""
+    why: str
+    """first, changed, resolved or repeat."""
+
+
+Hold = Callable[[Telling, int], str]
+"""Why a notification that is due is not told yet, or ""; it is decided anew at the group's next flush."""
 
 
 class Timer(Protocol):
@@ -51,6 +75,9 @@ class Hooks:
     flush_watchers: list[FlushWatcher] = field(default_factory=list)
     informers: list[Informer] = field(default_factory=list)
     timers: list[Timer] = field(default_factory=list)
+    labellers: list[Labeller] = field(default_factory=list)
+    describers: list[Describer] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
 
     def quiet(self, firing: list[Alert], now: int) -> str:
         """The first reason, or ""."""
@@ -63,6 +90,24 @@ class Hooks:
     def informed(self, group: Group) -> tuple[str, ...]:
         """All names, each once."""
         return tuple(dict.fromkeys(name for informer in self.informers for name in informer(group)))
+
+    def labels(self, route: Route, alert: Alert, now: int) -> Mapping[str, str]:
+        """What the route groups the alert by: its labels, which rule, and those that were added."""
+        added: dict[str, str] = {}
+        for labeller in self.labellers:
+            added.update(labeller(route, alert, now))
+        return {**added, **alert.labels} if added else alert.labels
+
+    def describe(self, group: Group, firing: list[Alert], now: int) -> dict[str, str]:
+        """All facts."""
+        facts: dict[str, str] = {}
+        for describer in self.describers:
+            facts.update(describer(group, firing, now))
+        return facts
+
+    def hold(self, telling: Telling, now: int) -> str:
+        """The first reason, or ""."""
+        return next((why for hold in self.holds if (why := hold(telling, now))), "")
 
     def changed(self, kind: str, alert: Alert, now: int) -> None:
         """An alert began or ended."""

@@ -29,7 +29,9 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     memory: dict[str, str] = {}
     """What the channel kept from the last delivery about this group, for instance the Slack message to update."""
     note: str = ""
-    """A line for people, for instance that the service is flapping."""
+    """Lines for people, for instance that the service is flapping."""
+    context: dict[str, str] = {}
+    """Short facts by name: the incident group, its likely cause, a runbook."""
 
     @property
     def firing(self) -> tuple[Alert, ...]:
@@ -50,6 +52,12 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     def dedup_key(self) -> str:
         """64 hexadecimal digits by which PagerDuty and Opsgenie know the group."""
         return hashlib.sha256(self.group_key.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def remarks(self) -> str:
+        """Note and context as lines of text; "" if there are none."""
+        lines = [self.note] if self.note else []
+        return "\n".join([*lines, *(f"{name.replace('_', ' ')}: {fact}" for name, fact in self.context.items())])
 
     def data(self) -> Record:
         """The data that texts are evaluated over."""
@@ -105,6 +113,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
         }
         if self.note:
             body["note"] = self.note
+        if self.context:
+            body["context"] = self.context
         return body
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from gateway.app import run_role
+from gateway.app import load_role, run_role
 from gateway.config import check_config
 from gateway.errors import ConfigError, GatewayError, StateError
 from gateway.logging_setup import configure_logging
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     def role(name: str) -> None:
         """One child of `serve`; reads its configuration from standard input."""
         configure_logging(name)
+        load_role(name)  # before the configuration: a spare has this behind it
         message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
         try:
             loaded = dataclasses.replace(

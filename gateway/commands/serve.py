@@ -44,7 +44,9 @@ def roles_of(loaded: LoadedConfig) -> list[Role]:
             "assignments": loaded.assignments,
         }
     ).encode()
-    return [Role(name, python_command("role", name), message) for name in ("data", "control")]
+    data = Role("data", python_command("role", "data"), message)
+    # A request for everything may keep the control plane's loop for a while; a restart would not make it shorter.
+    return [data, Role("control", python_command("role", "control"), message, stall_after=5.0)]
 
 
 def banner(loaded: LoadedConfig) -> str:
@@ -74,7 +76,7 @@ async def supervise(
             on_ready()
 
     configure_logging("supervisor")
-    supervisor = Supervisor(roles_of(loaded), on_ready=ready)
+    supervisor = Supervisor(roles_of(loaded), spares=loaded.config.server.spares, on_ready=ready)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)

@@ -82,13 +82,13 @@ class Gateway:
             return False
 
     def children(self) -> dict[str, psutil.Process]:
-        """The roles' processes by name."""
+        """The roles' processes by name; a spare is younger than the process it stands behind."""
         assert self._process is not None
         found = {}
-        for child in psutil.Process(self._process.pid).children():
+        for child in sorted(psutil.Process(self._process.pid).children(), key=psutil.Process.create_time):
             words = child.cmdline()
             if "role" in words:
-                found[words[words.index("role") + 1]] = child
+                found.setdefault(words[words.index("role") + 1], child)
         return found
 
     def kill_role(self, name: str) -> int:
@@ -100,7 +100,7 @@ class Gateway:
     def kill_all(self) -> None:
         """kill -9 of the supervisor; its children must end with it."""
         assert self._process is not None
-        children = list(self.children().values())
+        children = psutil.Process(self._process.pid).children()
         self._process.kill()
         self._process.wait()
         _, alive = psutil.wait_procs(children, timeout=10)

@@ -136,7 +136,8 @@ class PagerDutyChannel:
             "summary": summary if len(summary) <= MAX_SUMMARY else summary[: MAX_SUMMARY - 1] + "…",
             "source": text(options.source) or "gateway",
             "severity": SEVERITIES.get(text(options.severity).strip().lower(), "error"),
-            "custom_details": {name: text(template) for name, template in options.details.items()},
+            "custom_details": {name: text(template) for name, template in options.details.items()}
+            | notification.context,
         }
         for name, template in (("component", options.component), ("group", options.group), ("class", options.class_)):
             if template:
