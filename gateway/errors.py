@@ -65,13 +65,15 @@ class RequestError(GatewayError):
 
 
 class DecodeError(RequestError):
-    """Bytes that are not what they claim to be. `offset` counts from the start of the decompressed body."""
+    """Bytes that are not what they claim to be. `offset` counts from the start of the decompressed body; None where the
+    message names the place in another way (JSON by path).
+    """
 
     reason = "decode"
 
-    def __init__(self, message: str, *, offset: int, reason: str | None = None) -> None:
+    def __init__(self, message: str, *, offset: int | None, reason: str | None = None) -> None:
         self.offset = offset
-        super().__init__(f"{message} at byte {offset}", reason=reason)
+        super().__init__(message if offset is None else f"{message} at byte {offset}", reason=reason)
 
 
 class UnsupportedMediaType(RequestError):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway import selfmetrics
+from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.otlp_json import request_from_json
 from gateway.decode.otlp_labels import OtlpLabels
 from gateway.decode.settings import DecodeSettings
@@ -27,7 +28,6 @@ from kernels.varint import FAULT_TEXTS, fault_code, fault_offset
 OVERWRITTEN = selfmetrics.counter(
     "decode_overwritten_attributes", "Attributes of which a later one of the same set has the same key."
 )
-EXEMPLARS_LOST = selfmetrics.counter("decode_exemplars_lost", "Exemplars beyond the limit of one request.")
 
 _LEAST_EXEMPLAR = 20
 """Bytes an exemplar with a trace id and its framing take at least."""
@@ -136,7 +136,9 @@ class OtlpMetricsDecoder:
         if state[otlp_rows.S_OVERWRITTEN]:
             OVERWRITTEN.inc(int(state[otlp_rows.S_OVERWRITTEN]))
         if state[otlp_rows.S_EXEMPLARS_LOST]:
-            EXEMPLARS_LOST.inc(int(state[otlp_rows.S_EXEMPLARS_LOST]))
+            EXEMPLARS_REJECTED.labels("limit").inc(int(state[otlp_rows.S_EXEMPLARS_LOST]))
+        if state[otlp_rows.S_NAN_SUMS]:
+            NAN_SUMS.inc(int(state[otlp_rows.S_NAN_SUMS]))
         if n != points:
             # target_info belongs to no point: it gets numbers of its own behind those of the points.
             numbers = rows.numbers[:n]

@@ -62,7 +62,7 @@ def count_by_service_json(body: bytes) -> dict[str, int]:
     try:
         request = _DECODER.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise json_fault(error) from None
+        raise json_fault(error, body) from None
     counts: Counter[str] = Counter()
     for item in [*(request.resource_spans or ()), *(request.resource_logs or ())]:
         attributes: list[KeyValueJson] = (item.resource.attributes if item.resource else None) or []
