@@ -104,7 +104,7 @@ class Dispatcher:
             if not alert.active(now) and not (alert.fingerprint in verdict.muted and alert.fingerprint in told_firing)
         }
         for integration in integrations:
-            self._decide(group, integration, verdict.passing, now)
+            self.decide(group, integration, verdict.passing, now)
         self.settle(group)
         self._hooks.flushed(group, verdict.passing, now)
 
@@ -126,7 +126,7 @@ class Dispatcher:
                 entry = self.log.get(group.key, integration.key)
                 if entry is not None:
                     self.log.forget_firing(entry, {alert.fingerprint for alert in firing})
-                self._decide(group, integration, firing, now)
+                self.decide(group, integration, firing, now, held=False)
 
     def forget_told(self, group: Group, fingerprints: set[str]) -> None:
         """Lets these alerts count as not told, so that the next decision about the group tells them."""
@@ -139,12 +139,16 @@ class Dispatcher:
         for fingerprint, reason in muted.items():
             if group.muted.get(fingerprint) != reason:
                 self._journal.event(now, "muted", fingerprint=fingerprint, group=group.id, reason=reason)
+                self._hooks.suppressed(reason.split(" ", 1)[0])
         for fingerprint in group.muted:
             if fingerprint not in muted and fingerprint in group.members:
                 self._journal.event(now, "unmuted", fingerprint=fingerprint, group=group.id)
         group.muted = muted
 
-    def _decide(self, group: Group, integration: Integration, passing: list[Alert], now: int) -> None:
+    def decide(
+        self, group: Group, integration: Integration, passing: list[Alert], now: int, *, held: bool = True
+    ) -> None:
+        """What one integration is to be told of the unmuted members; `held` False tells it although a hook holds it."""
         slot = self.outbox.get(group.key, integration.key)
         if slot is not None and slot.sending:
             slot.stale = True
@@ -167,7 +171,7 @@ class Dispatcher:
             )
             if why == "repeat" and self._hooks.quiet(firing, now):
                 why = ""
-            if why and slot is None and inherited is None:
+            if why and held and slot is None and inherited is None:
                 telling = Telling(group, integration.key, entry, firing, resolved_names, why)
                 if self._hooks.hold(telling, now):
                     why = ""
@@ -183,12 +187,16 @@ class Dispatcher:
             if slot is not None:
                 self.outbox.drop(slot)
             return
+        told = passing if integration.send_resolved else firing
+        listed = told[: group.most] if group.most else told
         notification = Notification(
             id=self._new_id(),
             group_key=group.key,
             receiver=integration.receiver,
             group_labels=group.labels,
-            alerts=tuple(passing if integration.send_resolved else firing),
+            alerts=tuple(listed),
+            left_out=len(told) - len(listed),
+            lowered=self._hooks.lowered(firing),
             at=now,
             external_url=self._external_url,
             memory=entry.memory if entry is not None else {},
@@ -228,10 +236,13 @@ class Dispatcher:
         for integration in self.integrations_of(group):
             if self.outbox.get(group.key, integration.key) is not None:
                 return
+        kept = self._hooks.kept(group)
         for fingerprint, alert in group.leaving.items():
+            if fingerprint in kept:
+                continue
             if group.members.get(fingerprint) is alert and self._grouping.remove(group, alert):
                 self._gone(alert)
-        group.leaving = {}
+        group.leaving = {name: alert for name, alert in group.leaving.items() if name in kept}
 
     # Delivery
 
@@ -278,6 +289,7 @@ class Dispatcher:
                 self._grouping.schedule(group, now)
             else:
                 self.settle(group)
+        self._hooks.attempted(slot, outcome, stale, now)
 
     def interrupted(self, slot: Slot, now: int) -> None:
         """An attempt was cut off by a stop or a reload."""

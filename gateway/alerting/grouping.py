@@ -91,6 +91,8 @@ class Grouping:
         )
         self.groups[name] = group
         self.schedule(group, due)
+        if record is None:
+            self._hooks.began(group, now)
         return group
 
     def remove(self, group: Group, alert: Alert) -> bool:

@@ -13,7 +13,9 @@ from typing import NamedTuple, Protocol
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.group import Group
+from gateway.alerting.notification import Outcome
 from gateway.alerting.notification_log import LogEntry
+from gateway.alerting.outbox import Slot
 from gateway.alerting.route import Route
 from gateway.alerting.stages import Stage
 
@@ -50,6 +52,17 @@ class Telling(NamedTuple):
 Hold = Callable[[Telling, int], str]
 """Why a notification that is due is not told yet, or ""; it is decided anew at the group's next flush."""
 
+Keeper = Callable[[Group], set[str]]
+"""Resolved members of a group that must not go yet, as somebody still has to hear of their end."""
+AttemptWatcher = Callable[[Slot, Outcome, bool, int], None]
+"""Told of the outcome of every attempt; True: the notification was due anew while it was being sent."""
+GroupWatcher = Callable[[Group, int], None]
+"""Told of every group that begins."""
+Lower = Callable[[Alert], object]
+"""Something true if the alert's severity is to be taken one lower."""
+SuppressionWatcher = Callable[[str], None]
+"""Told of every notification or alert that is suppressed, by the kind of the reason."""
+
 
 class Timer(Protocol):
     """A part with moments of its own, run by the engine's tick."""
@@ -78,6 +91,11 @@ class Hooks:
     labellers: list[Labeller] = field(default_factory=list)
     describers: list[Describer] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
+    keepers: list[Keeper] = field(default_factory=list)
+    attempt_watchers: list[AttemptWatcher] = field(default_factory=list)
+    group_watchers: list[GroupWatcher] = field(default_factory=list)
+    lowers: list[Lower] = field(default_factory=list)
+    suppression_watchers: list[SuppressionWatcher] = field(default_factory=list)
 
     def quiet(self, firing: list[Alert], now: int) -> str:
         """The first reason, or ""."""
@@ -108,6 +126,29 @@ class Hooks:
     def hold(self, telling: Telling, now: int) -> str:
         """The first reason, or ""."""
         return next((why for hold in self.holds if (why := hold(telling, now))), "")
+
+    def kept(self, group: Group) -> set[str]:
+        """Members that stay."""
+        return set().union(*(keeper(group) for keeper in self.keepers))
+
+    def attempted(self, slot: Slot, outcome: Outcome, stale: bool, now: int) -> None:
+        """An attempt is over."""
+        for watcher in self.attempt_watchers:
+            watcher(slot, outcome, stale, now)
+
+    def began(self, group: Group, now: int) -> None:
+        """A group began."""
+        for watcher in self.group_watchers:
+            watcher(group, now)
+
+    def lowered(self, firing: list[Alert]) -> bool:
+        """Whether the severity of a notification about these is to be taken one lower: that of every alert is."""
+        return bool(self.lowers and firing) and all(any(lower(alert) for lower in self.lowers) for alert in firing)
+
+    def suppressed(self, kind: str) -> None:
+        """Something was suppressed."""
+        for watcher in self.suppression_watchers:
+            watcher(kind)
 
     def changed(self, kind: str, alert: Alert, now: int) -> None:
         """An alert began or ended."""

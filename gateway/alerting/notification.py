@@ -30,6 +30,10 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """What the channel kept from the last delivery about this group, for instance the Slack message to update."""
     note: str = ""
     """Lines for people, for instance that the service is flapping."""
+    lowered: bool = False
+    """The severity is to be taken one lower: what fires was told often and nobody acted on it."""
+    left_out: int = 0
+    """Alerts that the notification is about and does not list."""
     context: dict[str, str] = {}
     """Short facts by name: the incident group, its likely cause, a runbook."""
 
@@ -87,7 +91,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
         """The webhook message, version 4."""
         if max_alerts and len(self.alerts) > max_alerts:
             shorter = msgspec.structs.replace(self, alerts=self.alerts[:max_alerts])
-            return {**shorter.webhook_body(), "truncatedAlerts": len(self.alerts) - max_alerts}
+            return {**shorter.webhook_body(), "truncatedAlerts": self.left_out + len(self.alerts) - max_alerts}
         body: dict[str, object] = {
             "receiver": self.receiver,
             "status": self.status,
@@ -109,7 +113,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
             "externalURL": self.external_url,
             "version": "4",
             "groupKey": self.group_key,
-            "truncatedAlerts": 0,
+            "truncatedAlerts": self.left_out,
         }
         if self.note:
             body["note"] = self.note
