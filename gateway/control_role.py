@@ -22,14 +22,25 @@ from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
 from gateway.errors import ConfigError
 from gateway.forward.victoria_metrics import open_session, tls_context
-from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api
+from gateway.web import (
+    alert_groups_api,
+    alerting_api,
+    alertmanager_api,
+    analytics_api,
+    console,
+    inbound_api,
+    oncall_api,
+)
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
+from gateway.web.anomaly_list import AnomalyList
 from gateway.web.configuration_api import ConfigurationApi
 from gateway.web.connection_guard import guard_connections, read_bodies
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.events import Events
+from gateway.web.exemplars import Exemplars
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
+from gateway.web.hosts import Hosts
 from gateway.web.json_api import JsonApi, declared_errors
 from gateway.web.openapi import add_document_route
 from gateway.web.self_watch import SelfWatch
@@ -92,6 +103,7 @@ class ControlRole:
             history,
             version=VERSION,
         )
+        application.add_routes(AnomalyList(feed).routes())  # before /api/v1/anomalies/{id}
         application.add_routes(api.routes())
         configuration = ConfigurationApi(
             lambda: shown(config, self._loaded.sources), partial(config_check.check, self._loaded), self._reload
@@ -103,7 +115,12 @@ class ControlRole:
         catalog = SeriesCatalog(data_plane)
         application.add_routes(SeriesSearch(catalog).routes())
         application.add_routes(Services(catalog, feed).routes())
+        application.add_routes(Hosts(catalog, feed).routes())
+        application.add_routes(Exemplars(data_plane).routes())
+        self._stack.push_async_callback(catalog.stop)
         alertmanager_api.register_routes(application, self._router)
+        alert_groups_api.register_routes(application, self._router)
+        oncall_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
         analytics_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)

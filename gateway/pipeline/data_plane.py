@@ -319,7 +319,9 @@ class DataPlane:
             durable_end=self._writer.durable_end,
         )
         return [
-            HistorySamples(decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values))
+            HistorySamples(
+                decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values), s.exemplars
+            )
             for s in found.series
         ]
 

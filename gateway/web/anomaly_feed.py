@@ -42,6 +42,8 @@ class AnomalyFeed:
         self._offset = OffsetFile(offsets)
         self._on_record = on_record
         self._known: OrderedDict[str, Anomaly] = OrderedDict()
+        self._ordered: list[Anomaly] | None = None
+        self._firing: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._decoder = msgspec.msgpack.Decoder(Anomaly)
         self.changed = asyncio.Event()
@@ -65,12 +67,22 @@ class AnomalyFeed:
         """Newest first; `severity` is the least severe wanted."""
         floor = SEVERITIES.index(severity) if severity else 0
         found: list[Anomaly] = []
-        for anomaly in sorted(self._known.values(), key=lambda a: a.time, reverse=True):
+        for anomaly in self._newest_first():
             if len(found) >= limit or anomaly.time < since:
                 break
-            if SEVERITIES.index(anomaly.severity) >= floor and state in (None, anomaly.state):
+            if state in (None, anomaly.state) and (not floor or SEVERITIES.index(anomaly.severity) >= floor):
                 found.append(anomaly)
         return found
+
+    def _newest_first(self) -> list[Anomaly]:
+        if self._ordered is None:
+            self._ordered = sorted(self._known.values(), key=lambda a: a.time, reverse=True)
+        return self._ordered
+
+    @property
+    def open_count(self) -> int:
+        """How many are firing."""
+        return len(self._firing)
 
     def get(self, anomaly_id: str) -> Anomaly | None:
         """One anomaly, if it is among those kept."""
@@ -122,5 +134,11 @@ class AnomalyFeed:
     def _remember(self, anomaly: Anomaly) -> None:
         self._known[anomaly.id] = anomaly
         self._known.move_to_end(anomaly.id)
+        self._ordered = None
+        if anomaly.state == "firing":
+            self._firing.add(anomaly.id)
+        else:
+            self._firing.discard(anomaly.id)
         while len(self._known) > KEEP:
-            self._known.popitem(last=False)
+            gone, _ = self._known.popitem(last=False)
+            self._firing.discard(gone)

@@ -99,7 +99,7 @@ class JsonApi:
         """The data plane's counts, asked for now."""
         status = await self._data_plane.status()
         status["version"] = self._version
-        status["open_anomalies"] = len(self._anomalies.newest(limit=MAX_LIMIT, state="firing"))
+        status["open_anomalies"] = self._anomalies.open_count
         return json_response(status)
 
     async def anomalies(self, request: web.Request) -> web.Response:
