@@ -28,6 +28,7 @@ from gateway.errors import ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.ingest.settings import IngestSettings
 from gateway.log.settings import LogSettings
+from gateway.probes.settings import ProbesSettings
 from gateway.series.settings import SeriesSettings
 from gateway.settings_types import ByteSize, Duration, Secret, Settings, decode_hook
 from gateway.web.self_watch_settings import SelfWatchSettings
@@ -67,6 +68,7 @@ class Config(Settings, frozen=True):
     detection: DetectionSettings = DetectionSettings()
     alerting: AlertingSettings = AlertingSettings()
     self_watch: SelfWatchSettings = SelfWatchSettings()
+    probes: ProbesSettings = ProbesSettings()
 
 
 @dataclass(frozen=True, slots=True)

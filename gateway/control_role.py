@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from functools import partial
 from importlib.metadata import version as distribution_version
 from pathlib import Path
@@ -22,6 +23,7 @@ from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
 from gateway.errors import ConfigError
 from gateway.forward.victoria_metrics import open_session, tls_context
+from gateway.probes.prober import Prober
 from gateway.web import (
     alert_groups_api,
     alerting_api,
@@ -43,6 +45,7 @@ from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistor
 from gateway.web.hosts import Hosts
 from gateway.web.json_api import JsonApi, declared_errors
 from gateway.web.openapi import add_document_route
+from gateway.web.probes_api import ProbeAlerts, ProbesApi
 from gateway.web.self_watch import SelfWatch
 from gateway.web.senders import Senders
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
@@ -92,6 +95,9 @@ class ControlRole:
         watch = SelfWatch(config.self_watch, data_plane, self._router.post_alerts, self._clock)
         self._stack.push_async_callback(watch.stop)
         watch.start()
+        prober = self._prober(config, certificates)
+        self._stack.push_async_callback(prober.stop)
+        prober.start()
         pages = urlsplit(external_url.lower())
         names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
         authenticator = Authenticator(config.access)
@@ -117,6 +123,7 @@ class ControlRole:
         application.add_routes(Services(catalog, feed).routes())
         application.add_routes(Hosts(catalog, feed).routes())
         application.add_routes(Exemplars(data_plane).routes())
+        application.add_routes(ProbesApi(prober).routes())
         self._stack.push_async_callback(catalog.stop)
         alertmanager_api.register_routes(application, self._router)
         alert_groups_api.register_routes(application, self._router)
@@ -153,6 +160,26 @@ class ControlRole:
     def progressing(self) -> bool:
         """The loop turns, as this is called from it."""
         return True
+
+    def _prober(self, config: Config, certificates: Certificates) -> Prober:
+        host, port = parse_address(config.server.otlp_http)
+        # Its own address from inside: a listener on every address answers on the loopback.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        tls: ssl.SSLContext | bool = True
+        if certificates.enabled:
+            # The certificate names other hosts than a loopback address: it is known by itself instead.
+            tls = ssl.create_default_context(cafile=config.access.tls_certificate)
+            tls.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            tls.check_hostname = False
+        return Prober(
+            config.probes,
+            self._clock,
+            endpoint=f"{'https' if certificates.enabled else 'http'}://{place}/v1/metrics",
+            instance=socket.gethostname(),
+            on_failing=ProbeAlerts(self._router.post_alerts, self._clock),
+            tls=tls,
+        )
 
     async def _history(self, config: Config, data_plane: DataPlaneClient) -> HistorySource:
         target = config.victoriametrics
