@@ -31,6 +31,7 @@ from gateway.web import (
     analytics_api,
     console,
     inbound_api,
+    maintenance_api,
     oncall_api,
 )
 from gateway.web.access_guard import access_guard
@@ -129,6 +130,7 @@ class ControlRole:
         alert_groups_api.register_routes(application, self._router)
         oncall_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
+        maintenance_api.register_routes(application, self._router)
         analytics_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())
