@@ -135,6 +135,17 @@ class Gateway:
         """JSON of a GET on the control plane."""
         return json.loads(self.get(path))
 
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """A request with a JSON body to the control plane: the JSON of its answer. Raises HTTPError."""
+        request = urllib.request.Request(
+            f"http://{self.http}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.loads(response.read() or b"null")
+
     def post(self, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
         """POST to the data plane's HTTP address: status and body."""
         request = urllib.request.Request(f"http://{self.otlp_http}{path}", data=body)
