@@ -22,7 +22,6 @@ from tests.gateway.log.rows import NOTHING, OS, append, definitions, open_writer
 def same(left: Frame, right: Frame) -> None:
     for name in (
         "edge",
-        "shard",
         "start",
         "end",
         "first_row",
@@ -69,7 +68,6 @@ def test_a_frame_reads_as_it_was_written(tmp_path: Path, rows: int, marks: list[
         counted_rows=rows,
         received_ns=123,
         exemplars=exemplars(marks) if marks and rows else None,
-        shard=3,
     )
     end = writer.sync()
     assert written.end == end == writer.end
