@@ -22,7 +22,7 @@ from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
 from gateway.errors import ConfigError
 from gateway.forward.victoria_metrics import open_session, tls_context
-from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api
+from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api, maintenance_api
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.configuration_api import ConfigurationApi
@@ -105,6 +105,7 @@ class ControlRole:
         application.add_routes(Services(catalog, feed).routes())
         alertmanager_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
+        maintenance_api.register_routes(application, self._router)
         analytics_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())

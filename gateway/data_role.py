@@ -157,5 +157,5 @@ class DataRole:
         )
 
 
-def _count_records(body: bytes | bytearray, is_json: bool) -> dict[str, int]:
+def _count_records(body: bytes | bytearray | memoryview, is_json: bool) -> dict[str, int]:
     return count_by_service_json(bytes(body)) if is_json else count_by_service(bytes(body))

@@ -22,7 +22,7 @@ from gateway.alerting.notification import Again, Delivered, Notification, Outcom
 from gateway.alerting.notification_log import LogEntry, NotificationLog, log_key, reason_to_tell
 from gateway.alerting.outbox import Outbox, Slot, SlotRecord, backoff
 from gateway.alerting.silence import Silences
-from gateway.alerting.stages import Stage, inhibition_stage, interval_stage, judge, silence_stage
+from gateway.alerting.stages import Stage, inhibition_stage, interval_stage, judge, kind_of, silence_stage
 from gateway.alerting.store import OUTBOX
 
 
@@ -139,7 +139,7 @@ class Dispatcher:
         for fingerprint, reason in muted.items():
             if group.muted.get(fingerprint) != reason:
                 self._journal.event(now, "muted", fingerprint=fingerprint, group=group.id, reason=reason)
-                self._hooks.suppressed(reason.split(" ", 1)[0])
+                self._hooks.suppressed(kind_of(reason))
         for fingerprint in group.muted:
             if fingerprint not in muted and fingerprint in group.members:
                 self._journal.event(now, "unmuted", fingerprint=fingerprint, group=group.id)

@@ -76,6 +76,15 @@ class People:
         self._store(msgspec.structs.replace(old, snoozed_until=until, snoozed_by=who))
         self._acted(now, "snoozed", fingerprint, by=who, until=until, note=note)
 
+    def unsnooze(self, fingerprint: str, who: str, now: int) -> None:
+        """Ends a snooze; what fires is told at the next flush. Raises NotFound, Conflict."""
+        alert = self._firing(fingerprint, now)
+        old = self._handling.get(fingerprint)
+        if old is not None and old.snoozed_until:
+            self._store(msgspec.structs.replace(old, snoozed_until=0, snoozed_by=""))
+            self._event(now, "snooze ended", fingerprint, by=who)
+            self._engine.forget_told(alert)
+
     def resolve(self, fingerprint: str, who: str, now: int, note: str = "") -> None:
         """Ends the alert by hand. Raises NotFound, Conflict."""
         alert = self._firing(fingerprint, now)

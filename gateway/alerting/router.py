@@ -23,8 +23,9 @@ from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
-from gateway.alerting.fatigue import Flapping, SilenceWarnings
+from gateway.alerting.fatigue import Fatigue
 from gateway.alerting.http_delivery import HttpDelivery
+from gateway.alerting.maintenance import Maintenance, Window
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
 from gateway.alerting.oncall import OnCall, load_oncall
@@ -34,7 +35,7 @@ from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ANOMALY, ESCALATION, PEOPLE, RUNTIME, Store
+from gateway.alerting.store import ANOMALY, ESCALATION, MAINTENANCE, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
 from gateway.errors import GatewayError, NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
@@ -51,6 +52,12 @@ CLOSED_RETENTION: Final = 3 * 86400 * SECOND
 """Resolved anomalies are remembered this long, so that reading their log again does not open them again."""
 
 _RECEIVED = counter("alerting_alerts_received", "Alert reports taken.", ["origin"])
+_SUPPRESSED = counter(
+    "alerting_suppressed",
+    "Notifications held back or not repeated (budget, storm, lowered) and alerts that began to be muted (silence, "
+    "inhibition, interval, snooze, maintenance), by kind.",
+    ["kind"],
+)
 _ACTIVE = gauge("alerting_alerts", "Alerts known, by state.", ["state"])
 _log = structlog.get_logger(__name__)
 
@@ -76,8 +83,9 @@ class AlertRouter:
         self.engine = Engine(self.configuration, external_url=external_url)
         self.people = People(self.engine)
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
-        self.silence_warnings = SilenceWarnings(self.engine, round(settings.silence_warning * SECOND))
-        self.flapping = Flapping(self.engine, settings.flapping_threshold)
+        self.maintenance = Maintenance(self.engine)
+        self.fatigue = Fatigue(self.engine, self.people, settings)
+        self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -126,6 +134,9 @@ class AlertRouter:
             self.people.load(msgspec.json.decode(body, type=Handling))
         for _, body in self.store.records(ESCALATION):
             self.escalations.load(msgspec.json.decode(body, type=Escalation))
+        for _, body in self.store.records(MAINTENANCE):
+            self.maintenance.load(msgspec.json.decode(body, type=Window), now)
+        self.fatigue.load(self.store, now)
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
 
     async def stop(self) -> None:
@@ -212,6 +223,7 @@ class AlertRouter:
             _ACTIVE.labels("groups").set(len(self.engine.groups))
         if now >= self._next_prune:
             self._next_prune = now + PRUNE_SECONDS * SECOND
+            self.fatigue.ignored.prune(now)
             self.store.forget(now - round(self.settings.history_retention * SECOND))
             for key, known in list(self._anomalies.items()):
                 if known.closed and known.closed < now - CLOSED_RETENTION:
@@ -290,6 +302,28 @@ class AlertRouter:
         await self.commit()
         self._wake.set()
 
+    async def set_maintenance(self, window: Window) -> str:
+        """Creates (empty id) or replaces a window; gives its id. Raises NotFound, RequestError, DiskFailed."""
+        window_id = self.maintenance.put(window, self.clock.time_ns())
+        await self.commit()
+        self._wake.set()
+        return window_id
+
+    async def expire_maintenance(self, window_id: str) -> None:
+        """Ends a maintenance window; idempotent. Raises NotFound, DiskFailed."""
+        self.maintenance.expire(window_id, self.clock.time_ns())
+        await self.commit()
+        self._wake.set()
+
+    async def release(self, suppression: str, who: str) -> int:
+        """Takes back a suppression, see `Fatigue.release`. Raises NotFound, DiskFailed."""
+        released = self.fatigue.release(suppression, who, self.clock.time_ns())
+        await self.commit()
+        for courier, _ in self._couriers.values():
+            courier.wake()
+        self._wake.set()
+        return released
+
     # What people say
 
     async def acknowledge(self, fingerprint: str, who: str, note: str = "") -> None:
@@ -308,6 +342,11 @@ class AlertRouter:
         self.people.snooze(fingerprint, who, now + round(seconds * SECOND), now, note)
         await self.commit()
 
+    async def unsnooze(self, fingerprint: str, who: str) -> None:
+        """Ends a snooze."""
+        self.people.unsnooze(fingerprint, who, self.clock.time_ns())
+        await self.commit()
+
     async def resolve(self, fingerprint: str, who: str, note: str = "") -> None:
         """Ends an alert by hand."""
         self.people.resolve(fingerprint, who, self.clock.time_ns(), note)
@@ -322,7 +361,14 @@ class AlertRouter:
     async def explain(self, fingerprint: str) -> dict[str, Any]:
         """The way of an alert through the router, also of one that has ended; raises NotFound."""
         await self.commit()
-        now = present(self.engine, self.people, fingerprint, self.clock.time_ns())
+        now = present(
+            self.engine,
+            self.people,
+            fingerprint,
+            self.clock.time_ns(),
+            maintenance=self.maintenance,
+            digests=self.fatigue.digests,
+        )
         history = await asyncio.to_thread(past, self.store, fingerprint)
         if now is None and not history:
             raise NotFound(f"no alert {fingerprint}")

@@ -37,6 +37,23 @@ class AppriseReceiver(Settings, frozen=True):
     """Whether an end is told as well."""
 
 
+class NotificationBudget(Settings, frozen=True):
+    """Bounds how many notifications a receiver takes; what is over is told in one digest."""
+
+    receiver: str
+    """Name of the receiver in alertmanager.yml; each of its channels has a budget of its own."""
+    notifications: int
+    """Notifications per `per` that tell of something firing; ends are not counted."""
+    per: Duration = Duration(3600)
+    """The span, seconds."""
+    burst: int = 0
+    """Most notifications at once after a quiet time. 0: as many as `notifications`."""
+    digest_interval: Duration = Duration(300)
+    """From the first notification over the budget to the digest, and between digests. Seconds."""
+    exempt: str = 'severity="critical"'
+    """Matchers of alerts that are told in any case and not counted. Empty: none."""
+
+
 class AlertingSettings(Settings, frozen=True):
     """How alerts are routed, told to people and remembered."""
 
@@ -62,6 +79,23 @@ class AlertingSettings(Settings, frozen=True):
     """How long before its end a silence that still mutes active alerts is announced as an alert. 0: never. Seconds."""
     flapping_threshold: int = 5
     """Times an alert begins within an hour from which its notifications say that it is flapping. 0: never."""
+    budgets: tuple[NotificationBudget, ...] = ()
+    """Bounds on the notifications of receivers."""
+    storm_groups: int = 0
+    """New groups within a minute from which it is a storm: one summary is told instead of each. 0: no storm mode."""
+    storm_factor: float = 10.0
+    """How many times the usual number of new groups a minute it must be as well."""
+    storm_exempt: str = 'severity="critical"'
+    """Matchers of alerts that are told during a storm as ever. Empty: none."""
+    storm_release: int = 20
+    """If at most this many of the groups a storm held still fire when it ends, they are told one by one."""
+    ignored_threshold: int = 0
+    """Times an alert is told without anybody acting on it from which it is lowered: repeated rarely, with a note.
+    0: never."""
+    ignored_repeat: Duration = Duration(86400)
+    """How often a lowered alert is repeated, seconds."""
+    ignored_exempt: str = 'severity="critical"'
+    """Matchers of alerts that are never lowered. Empty: none."""
     sms: tuple[SmsReceiver, ...] = ()
     """Text-message channels."""
     apprise: tuple[AppriseReceiver, ...] = ()

@@ -20,13 +20,14 @@ from gateway.ingest.admission import Admission, Ticket
 from gateway.ingest.clients import ClientTable
 from gateway.ingest.content_encoding import Take
 from gateway.ingest.decoders import Body
+from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.settings import IngestSettings
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
 
 R = TypeVar("R")
-Decompressor = Callable[[bytes, int, Take], Body]
+Decompressor = Callable[[Body, int, Take], Body]
 
 _RESERVE: Final = 1 << 20
 """Bytes reserved ahead of reading; a declared length above this is reserved while it arrives."""
@@ -54,7 +55,7 @@ class Exchange:
         self._loop = asyncio.get_running_loop()
         self._limit = int(settings.max_request_bytes)
 
-    async def read(self, request: web.BaseRequest, ticket: Ticket) -> bytes:
+    async def read(self, request: web.BaseRequest, ticket: Ticket) -> Body:
         """The body as sent. Raises BodyTooLarge, Overloaded, RequestError (too slow, or cut off)."""
         declared = request.content_length
         if declared is not None:
@@ -75,8 +76,11 @@ class Exchange:
                     raise BodyTooLarge(f"the body is larger than {self._limit} bytes")
                 ticket.take(len(body))
             return body
+        handler = request.protocol
         try:
             async with asyncio.timeout(self.settings.body_timeout):
+                if declared is not None and isinstance(handler, LargeBodyHandler) and handler.holds_body:
+                    return await handler.receive_body(request, declared, min(declared, _RESERVE), ticket.take)
                 return await self._read_slowly(content, declared, ticket)
         except TimeoutError:
             raise RequestError("the body did not arrive in time", reason="slow_body") from None
@@ -113,7 +117,7 @@ class Exchange:
             )
 
     async def decode(
-        self, body: bytes, decompressor: Decompressor | None, ticket: Ticket, decode: Callable[[Body], R]
+        self, body: Body, decompressor: Decompressor | None, ticket: Ticket, decode: Callable[[Body], R]
     ) -> R:
         """Decompress and decode. Raises what decompression, `ticket.take` and `decode` raise."""
         size = len(body)

@@ -29,6 +29,7 @@ from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Decoders
 from gateway.ingest.http_exchange import Exchange
+from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.receiver_metrics import ReceiverMetrics
 from gateway.ingest.settings import IngestSettings
 from gateway.telemetry.columns import Sink
@@ -57,6 +58,9 @@ class _Server(web.Server):
         )
         self._settings = settings
         _CONNECTIONS.set_function(lambda: len(self._connections))
+
+    def __call__(self) -> RequestHandler:
+        return LargeBodyHandler(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -169,6 +173,10 @@ class HttpReceiver:
             selfmetrics.TASK_FAILURES.labels("http_request").inc()
             _log.exception("http request failed", path=path, error=str(error))
             return self._refuse(Unavailable("the request could not be handled; send it again"), request, path)
+        finally:
+            handler = request.protocol
+            if isinstance(handler, LargeBodyHandler) and handler.holds_body:
+                handler.release_body()
 
     async def _authenticate(self, request: web.BaseRequest, path: str) -> web.Response | None:
         authorization = request.headers.get("Authorization")

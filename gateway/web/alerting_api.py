@@ -4,6 +4,7 @@
     POST /api/v1/alerts/{fingerprint}/acknowledge     {"by", "note"?}
     POST /api/v1/alerts/{fingerprint}/unacknowledge   {"by"}
     POST /api/v1/alerts/{fingerprint}/snooze          {"by", "duration": "30m", "note"?}
+    POST /api/v1/alerts/{fingerprint}/unsnooze        {"by"}
     POST /api/v1/alerts/{fingerprint}/resolve         {"by", "note"?}
     POST /api/v1/alerts/{fingerprint}/comments        {"by", "text"}
     GET  /api/v1/oncall
@@ -42,7 +43,7 @@ def register_routes(app: web.Application, router: AlertRouter, prefix: str = "")
     api = AlertingApi(router)
     one = f"{prefix}/api/v1/alerts/{{fingerprint}}"
     app.router.add_get(f"{one}/explain", api.explain)
-    for name in ("acknowledge", "unacknowledge", "snooze", "resolve", "comments"):
+    for name in ("acknowledge", "unacknowledge", "snooze", "unsnooze", "resolve", "comments"):
         app.router.add_post(f"{one}/{name}", getattr(api, name))
     app.router.add_get(f"{prefix}/api/v1/notifications", api.notifications)
     app.router.add_get(f"{prefix}/api/v1/oncall", api.oncall)
@@ -79,6 +80,12 @@ class AlertingApi:
             raise RequestError(str(error)) from error
         await self._router.snooze(request.match_info["fingerprint"], said.by, seconds, said.note)
         return _json({"snoozedFor": float(seconds)})
+
+    async def unsnooze(self, request: web.Request) -> web.Response:
+        """POST …/unsnooze"""
+        said = await _said(request)
+        await self._router.unsnooze(request.match_info["fingerprint"], said.by)
+        return _json({"snoozedFor": 0.0})
 
     async def resolve(self, request: web.Request) -> web.Response:
         """POST …/resolve"""

@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.web.alerting_api import Said
 from gateway.web.alertmanager_api import PostedAlert, PostedSilence
+from gateway.web.maintenance_api import PostedWindow, Release
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _HIDDEN: Final = re.compile(r"^/($|assets/|[^/]+\.[a-z0-9]+$)")
@@ -64,6 +65,7 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
     "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(1000)],
     "GET /api/v1/history": [_MATCH, _START, _END, _limit(100)],
     "GET /api/v1/notifications": [_query("integration", "Key of an integration."), _limit(1000)],
+    "GET /api/v1/suppressions": [_limit(10_000)],
     "GET /api/v1/alerting/analytics": [_FROM, _TO, _query("timezone", "IANA name of a time zone.")],
     "GET /api/v1/alerting/report": [
         _FROM,
@@ -85,9 +87,12 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
 BODIES: Final[Mapping[str, Any]] = {
     "POST /api/v2/alerts": list[PostedAlert],
     "POST /api/v2/silences": PostedSilence,
+    "POST /api/v1/maintenance": PostedWindow,
+    "PUT /api/v1/maintenance/{id}": PostedWindow,
+    "POST /api/v1/suppressions/{id}/release": Release,
     **{
         f"POST /api/v1/alerts/{{fingerprint}}/{name}": Said
-        for name in ("acknowledge", "unacknowledge", "snooze", "resolve", "comments")
+        for name in ("acknowledge", "unacknowledge", "snooze", "unsnooze", "resolve", "comments")
     },
 }
 """JSON bodies of `METHOD path`."""
