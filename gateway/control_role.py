@@ -72,9 +72,11 @@ class ControlRole:
         self._router = AlertRouter(config.alerting, state_dir, self._clock, external_url=external_url)
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
-        data_plane = DataPlaneClient(socket_path(config))
+        data_plane = DataPlaneClient(*(socket_path(config, worker) for worker in range(server.workers)))
         self._stack.push_async_callback(data_plane.close)
-        feed = AnomalyFeed(data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly)
+        feed = AnomalyFeed(
+            data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly, server.workers
+        )
         self._stack.push_async_callback(feed.stop)
         feed.start()
         history = await self._history(config, data_plane)

@@ -25,6 +25,10 @@ from gateway.ingest.decoders import Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
 from gateway.pipeline.data_plane import DataPlane
+from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.resharding import prepare_workers
+from gateway.pipeline.sharding import Sharding
+from gateway.pipeline.workers import lock_path, wait_for_workers
 from gateway.web.data_plane_socket import DataPlaneSocket
 from kernels import warmup
 
@@ -34,8 +38,9 @@ _GRACE_SECONDS: Final = 3.0
 class DataRole:
     """Ports 4317 and 4318, the pipeline behind them, and the socket for the control plane."""
 
-    def __init__(self, loaded: LoadedConfig, clock: Clock) -> None:
+    def __init__(self, loaded: LoadedConfig, clock: Clock, worker: int = 0) -> None:
         config: Config = loaded.config
+        self._worker = worker
         self._config = config
         self._clock = clock
         self._data_dir = Path(config.server.data_dir).resolve()
@@ -45,7 +50,7 @@ class DataRole:
     async def start(self) -> None:
         """Raises ConfigError, StateError, DiskFailed."""
         config, server, data_dir = self._config, self._config.server, self._data_dir
-        self._lock(data_dir)
+        sharding = await asyncio.to_thread(self._take_place, data_dir)
         await asyncio.to_thread(warmup.load_all)
         plane = DataPlane(
             data_dir,
@@ -55,6 +60,7 @@ class DataRole:
             detection=config.detection,
             victoriametrics=config.victoriametrics,
             max_series=config.ingest.max_series,
+            sharding=sharding,
         )
         self._plane = plane
         self._stack.push_async_callback(plane.stop)
@@ -74,6 +80,7 @@ class DataRole:
             access=config.access,
             clock=self._clock,
             clients=clients,
+            reuse_port=server.workers > 1,
         )
         try:
             await http.start()
@@ -94,6 +101,7 @@ class DataRole:
             access=config.access,
             clock=self._clock,
             clients=clients,
+            reuse_port=server.workers > 1,
         )
         try:
             await grpc.start()
@@ -101,7 +109,7 @@ class DataRole:
             raise cannot_bind(error, "server.otlp_grpc", server.otlp_grpc) from error
         self._stack.push_async_callback(grpc.stop, _GRACE_SECONDS)
         self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
-        socket = DataPlaneSocket(plane, socket_path(config), clients.rows)
+        socket = DataPlaneSocket(plane, socket_path(config, self._worker), clients.rows)
         await socket.start()
         self._stack.push_async_callback(socket.stop)
 
@@ -116,10 +124,26 @@ class DataRole:
         """For the supervisor: whether the pipeline moves."""
         return self._plane is not None and not self._plane.problem()
 
+    def _take_place(self, data_dir: Path) -> Sharding | None:
+        """Lock the worker's place in the data directory; None where one worker is, and always was, alone.
+
+        The first worker makes the directory's key and, where their number has changed, the workers' states.
+        """
+        workers = self._config.server.workers
+        if self._worker == 0:
+            self._lock(data_dir)
+            hash_key = load_or_make_hash_key(data_dir)
+            layout = prepare_workers(data_dir, workers)
+        else:
+            layout = wait_for_workers(data_dir, workers)
+            self._lock(data_dir)
+            hash_key = load_or_make_hash_key(data_dir)
+        return None if layout is None else Sharding(data_dir, self._worker, layout, hash_key)
+
     def _lock(self, data_dir: Path) -> None:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(data_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(lock_path(data_dir, self._worker), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise ConfigError(
                 f"cannot be used: {error.strerror}",

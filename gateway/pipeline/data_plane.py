@@ -268,9 +268,13 @@ class DataPlane:
         error = self.committer.last_error
         return f"the log refuses: {error}" if error is not None else ""
 
+    def accepted(self) -> int:
+        """Counted rows in the log since the data directory was made."""
+        return self.committer.accepted_rows + self._accepted_elsewhere
+
     def status(self) -> dict[str, Any]:
         """The contract's status."""
-        accepted = self.committer.accepted_rows + self._accepted_elsewhere
+        accepted = self.accepted()
         counts = self._scorer.counts
         dropped: dict[str, int] = {}
         forwarded = pending = 0

@@ -31,6 +31,10 @@ class DataPlaneView(Protocol):
         """The contract's /api/v1/status."""
         ...
 
+    def accepted(self) -> int:
+        """The status' accepted points alone."""
+        ...
+
     def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
         """Active series with id and labels; runs in a thread."""
         ...
@@ -56,6 +60,9 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
 
     async def status(_: web.Request) -> web.Response:
         return _json(view.status())
+
+    async def accepted(_: web.Request) -> web.Response:
+        return _json(view.accepted())
 
     async def ready(_: web.Request) -> web.Response:
         problem = view.ready()
@@ -86,6 +93,7 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
     for path, handler in {
         "/senders": senders,
         "/status": status,
+        "/accepted": accepted,
         "/ready": ready,
         "/metrics": metrics,
         "/series": series,
