@@ -144,7 +144,9 @@ class OtlpMetricsDecoder:
             numbers = rows.numbers[:n]
             without = np.flatnonzero(numbers == otlp_rows.NO_POINT)
             numbers[without] = np.arange(points, points + len(without))
-        refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
+        refused: dict[str, int] = {}
+        if rejected.any():
+            refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
         return PointColumns(
             hash_hi=rows.high[:n],
             hash_lo=rows.low[:n],
