@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.access.settings import AccessSettings
+from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import ConfigError
@@ -67,6 +68,7 @@ class Config(Settings, frozen=True):
     victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
     detection: DetectionSettings = DetectionSettings()
     alerting: AlertingSettings = AlertingSettings()
+    context: ContextSettings = ContextSettings()
     self_watch: SelfWatchSettings = SelfWatchSettings()
     probes: ProbesSettings = ProbesSettings()
 

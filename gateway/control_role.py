@@ -12,18 +12,22 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 
 from gateway import config_check
 from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.alerting.markers import marker_of_change
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, RequestError
 from gateway.forward.victoria_metrics import open_session, tls_context
 from gateway.probes.prober import Prober
+from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.change import Change
 from gateway.web import (
     alert_groups_api,
     alerting_api,
@@ -37,6 +41,7 @@ from gateway.web import (
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.anomaly_list import AnomalyList
+from gateway.web.change_feed import ChangeFeed
 from gateway.web.configuration_api import ConfigurationApi
 from gateway.web.connection_guard import guard_connections, read_bodies
 from gateway.web.data_plane_client import DataPlaneClient
@@ -44,13 +49,15 @@ from gateway.web.events import Events
 from gateway.web.exemplars import Exemplars
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
 from gateway.web.hosts import Hosts
-from gateway.web.json_api import JsonApi, declared_errors
+from gateway.web.json_api import MAX_LIMIT, JsonApi, declared_errors
 from gateway.web.openapi import add_document_route
 from gateway.web.probes_api import ProbeAlerts, ProbesApi
 from gateway.web.self_watch import SelfWatch
 from gateway.web.senders import Senders
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
 from gateway.web.services import Services
+
+log = structlog.get_logger(__name__)
 
 VERSION: Final = distribution_version("telemetry-gateway")
 _GRACE_SECONDS: Final = 3.0
@@ -84,14 +91,20 @@ class ControlRole:
         require_safe_address(host, config.access, key="server.http")
         certificates = Certificates(config.access)
         external_url = server.external_url or f"{'https' if certificates.enabled else 'http'}://{server.http}"
-        self._router = AlertRouter(config.alerting, state_dir, self._clock, external_url=external_url)
+        self._router = AlertRouter(
+            config.alerting, state_dir, self._clock, external_url=external_url, context=config.context
+        )
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
         data_plane = DataPlaneClient(socket_path(config))
         self._stack.push_async_callback(data_plane.close)
         feed = AnomalyFeed(data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly)
         self._stack.push_async_callback(feed.stop)
+        self._router.open_anomalies = lambda: feed.newest(limit=MAX_LIMIT, state="firing")
         feed.start()
+        changes = ChangeFeed(data_dir / "changes", state_dir / "change-feed.offset", self._take_change)
+        self._stack.push_async_callback(changes.stop)
+        changes.start()
         history = await self._history(config, data_plane)
         watch = SelfWatch(config.self_watch, data_plane, self._router.post_alerts, self._clock)
         self._stack.push_async_callback(watch.stop)
@@ -109,6 +122,7 @@ class ControlRole:
             feed,
             history,
             version=VERSION,
+            surroundings=self._surroundings,
         )
         application.add_routes(AnomalyList(feed).routes())  # before /api/v1/anomalies/{id}
         application.add_routes(api.routes())
@@ -190,6 +204,16 @@ class ControlRole:
         session = open_session(target, tls_context(target))
         self._stack.push_async_callback(session.close)
         return VictoriaMetricsHistory(target.url, session, config.detection)
+
+    def _surroundings(self, anomaly: Anomaly) -> dict[str, Any]:
+        return {"context": self._router.context_of(anomaly)}
+
+    async def _take_change(self, change: Change) -> None:
+        """A deploy that an OTLP event told of. Raises DiskFailed, ShuttingDown."""
+        try:
+            await self._router.mark(marker_of_change(change))
+        except RequestError as error:
+            log.warning("a deploy event is left out", title=change.title, service=change.service, error=str(error))
 
     def _alert_counts(self) -> dict[str, int]:
         now = self._clock.time_ns()

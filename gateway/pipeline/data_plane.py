@@ -30,6 +30,7 @@ from gateway.log.retention import Retention
 from gateway.log.settings import LogSettings
 from gateway.log.writer import EventWriter, LogWriter
 from gateway.pipeline.baseline_store import BaselineStore
+from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
 from gateway.pipeline.feed import AsyncFeed, DurableFeed
 from gateway.pipeline.hash_key import load_or_make_hash_key
@@ -133,7 +134,7 @@ class DataPlane:
         self.committer.start()
 
     def _open(self) -> None:
-        _make_directories(self._data_dir, self._log_dir, self._data_dir / "anomalies")
+        _make_directories(self._data_dir, self._log_dir, self._data_dir / "anomalies", self._data_dir / DIRECTORY)
         self._retention = Retention(self._log_dir, _EDGE, self._log_settings, self._clock)
         self._retention.register("scorer")
         if self._target.url:
@@ -144,6 +145,9 @@ class DataPlane:
         self._stack.callback(self._writer.close)
         self._anomalies = EventWriter.open(self._data_dir / "anomalies", _EDGE, _ANOMALIES_LOG, self._clock)
         self._stack.callback(self._anomalies.close)
+        self.changes = ChangeLog(self._data_dir, _EDGE, self._clock)
+        """Deploys that OTLP events told of; any thread may put some in."""
+        self._stack.callback(self.changes.close)
         self._index = SeriesIndex(self._max_series)
         durable_end = self._writer.durable_end
         self._score_feed = self._feed("scorer", durable_end)
