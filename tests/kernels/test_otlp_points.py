@@ -31,7 +31,8 @@ keys = st.sampled_from(
     [
         "a", "b", "http.method", "http.route", "a-key-of-more-than-eight-bytes", "ключ", "", "_", "__", "..", ".a",
         "_a", "__a", "1a", "a b", "a.b", "a_b", "job", "instance", "__name__", "le", "vmrange", "quantile",
-        "otel_scope_name", "scope.name", "service.name", "service.namespace", "service.instance.id", "é", "éa", "k" * 300,
+        "otel_scope_name", "scope.name", "service.name", "service.namespace", "service.instance.id", "é", "éa",
+        "k" * 300,
     ]
 )  # fmt: skip
 plain = st.one_of(
