@@ -22,12 +22,14 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.access.settings import AccessSettings
+from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.ingest.settings import IngestSettings
 from gateway.log.settings import LogSettings
+from gateway.probes.settings import ProbesSettings
 from gateway.series.settings import SeriesSettings
 from gateway.settings_types import ByteSize, Duration, Secret, Settings, decode_hook
 from gateway.web.self_watch_settings import SelfWatchSettings
@@ -66,7 +68,9 @@ class Config(Settings, frozen=True):
     victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
     detection: DetectionSettings = DetectionSettings()
     alerting: AlertingSettings = AlertingSettings()
+    context: ContextSettings = ContextSettings()
     self_watch: SelfWatchSettings = SelfWatchSettings()
+    probes: ProbesSettings = ProbesSettings()
 
 
 @dataclass(frozen=True, slots=True)

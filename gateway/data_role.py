@@ -12,6 +12,7 @@ from typing import Final
 from gateway.access.renewal import CertificateRenewal
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, socket_path
+from gateway.decode.otlp_changes import changes_of
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.otlp_signals import count_by_service, count_by_service_json
 from gateway.decode.remote_write_settings import RemoteWriteSettings
@@ -21,7 +22,7 @@ from gateway.decode.settings import DecodeSettings
 from gateway.errors import ConfigError
 from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
-from gateway.ingest.decoders import Decoders
+from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
 from gateway.pipeline.data_plane import DataPlane
@@ -177,8 +178,19 @@ class DataRole:
             remote_write_v1=RemoteWriteV1Decoder(hash_key, remote_write).decode,
             remote_write_v2=RemoteWriteV2Decoder(hash_key, remote_write).decode,
             count_traces=_count_records,
-            count_logs=_count_records,
+            count_logs=self._take_logs,
         )
+
+    def _take_logs(self, body: Body, is_json: bool) -> dict[str, int]:
+        """Count log records; deploys among them are kept. Raises DecodeError, DiskFailed, LogFull."""
+        counts = _count_records(body, is_json)
+        changes = changes_of(bytes(body), is_json, self._clock.time_ns())
+        if changes and self._plane is not None:
+            self._plane.changes.take(changes)
+            for change in changes:  # the others are what is received and not stored
+                if counts.get(change.service, 0) > 0:
+                    counts[change.service] -= 1
+        return counts
 
 
 def _count_records(body: bytes | bytearray | memoryview, is_json: bool) -> dict[str, int]:

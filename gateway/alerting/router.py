@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +19,17 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
+from gateway.alerting.context import AnomalyContext, deploy_stage
+from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Fatigue
 from gateway.alerting.http_delivery import HttpDelivery
+from gateway.alerting.inbound import Marker
 from gateway.alerting.maintenance import Maintenance, Window
+from gateway.alerting.markers import Markers
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
 from gateway.alerting.oncall import OnCall, load_oncall
@@ -74,6 +78,7 @@ class AlertRouter:
         clock: Clock,
         *,
         external_url: str = "",
+        context: ContextSettings | None = None,
         store: Store | None = None,
         channels: ChannelFactory | None = None,
     ) -> None:
@@ -86,6 +91,11 @@ class AlertRouter:
         self.maintenance = Maintenance(self.engine)
         self.fatigue = Fatigue(self.engine, self.people, settings)
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
+        self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
+        self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
+        self.engine.hooks.stages.append(deploy_stage)
+        self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
+        """The anomalies that are open now, for a marker that comes after them."""
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -130,6 +140,7 @@ class AlertRouter:
     def _restore(self, now: int) -> None:
         for key, body in self.store.records(ANOMALY):
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
+        self.markers.load(self.store, now)
         for _, body in self.store.records(PEOPLE):
             self.people.load(msgspec.json.decode(body, type=Handling))
         for _, body in self.store.records(ESCALATION):
@@ -278,7 +289,8 @@ class AlertRouter:
         if (known is not None and known.closed) or (known is None and resolved):
             return
         severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
-        alert = alert_of(anomaly, severity, now, self.external_url)
+        judgement = self.context.judge(anomaly, severity, first=known is None)
+        alert = alert_of(anomaly, judgement.severity, now, self.external_url, judgement.annotations)
         reports = [alert]
         if known is not None and known.fingerprint != alert.fingerprint:
             old = self.engine.alerts.get(known.fingerprint)
@@ -288,6 +300,32 @@ class AlertRouter:
         self._anomalies[anomaly.id] = remembered
         self.engine.journal.put(ANOMALY, anomaly.id, remembered)
         await self.post_alerts(reports)
+
+    def context_of(self, anomaly: Anomaly) -> dict[str, str]:
+        """What surrounds an anomaly: `severity` and `muted` of its alert, and why; for people to see."""
+        known = self._anomalies.get(anomaly.id)
+        severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
+        judgement = self.context.judge(anomaly, severity)
+        shown = {"alert_severity": judgement.severity, **judgement.annotations}
+        if known is None:
+            return shown
+        shown["fingerprint"] = known.fingerprint
+        holders = self.engine.membership.get(known.fingerprint, ())
+        muted = {self.engine.groups[name].muted.get(known.fingerprint, "") for name in holders} - {""}
+        if muted and anomaly.state == "firing":
+            shown["muted"] = "; ".join(sorted(muted))
+        return shown
+
+    async def mark(self, marker: Marker) -> None:
+        """Keeps a deploy marker, and judges the open anomalies again; durable when this returns.
+
+        Raises RequestError for a time that no history holds, DiskFailed, ShuttingDown.
+        """
+        self.markers.mark(marker, self.clock.time_ns())
+        await self.commit()
+        for anomaly in list(self.open_anomalies()):
+            if anomaly.id in self._anomalies:
+                await self.submit_anomaly(anomaly)
 
     async def set_silence(self, silence: Silence) -> str:
         """Creates (empty id) or edits a silence; gives its id. Raises NotFound, RequestError, DiskFailed."""

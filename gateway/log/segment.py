@@ -305,6 +305,12 @@ def edge_directory(directory: Path, edge: int) -> Path:
     return directory / f"{EDGE_PREFIX}{edge}"
 
 
+def edges_of(directory: Path, workers: int) -> range:
+    """The edges of a log that this many workers write, and those that a larger number wrote once."""
+    former = [p.name.removeprefix(EDGE_PREFIX) for p in directory.glob(f"{EDGE_PREFIX}*")]
+    return range(max([workers, *(int(number) + 1 for number in former if number.isdigit())]))
+
+
 def segment_path(directory: Path, edge: int, number: int) -> Path:
     """The file of a segment."""
     return edge_directory(directory, edge) / f"{number:016d}.seg"

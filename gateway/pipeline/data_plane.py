@@ -32,6 +32,7 @@ from gateway.log.settings import LogSettings
 from gateway.log.sharing import DurableEnd
 from gateway.log.writer import EventWriter, LogWriter
 from gateway.pipeline.baseline_store import BaselineStore
+from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
 from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
 from gateway.pipeline.hash_key import load_or_make_hash_key
@@ -146,7 +147,9 @@ class DataPlane:
         self.committer.start()
 
     def _open(self) -> None:
-        _make_directories(self._data_dir, self._number, self._log_dir, self._data_dir / "anomalies")
+        _make_directories(
+            self._data_dir, self._number, self._log_dir, self._data_dir / "anomalies", self._data_dir / DIRECTORY
+        )
         readers = ("scorer", "forwarder") if self._target.url else ("scorer",)
         self._retention = Retention(self._log_dir, self._number, self._log_settings, self._clock)
         self._writer = LogWriter.open(
@@ -160,6 +163,9 @@ class DataPlane:
         self._stack.callback(self._writer.close)
         self._anomalies = EventWriter.open(self._data_dir / "anomalies", self._number, _ANOMALIES_LOG, self._clock)
         self._stack.callback(self._anomalies.close)
+        self.changes = ChangeLog(self._data_dir, self._number, self._clock)
+        """Deploys that OTLP events told of; any thread may put some in."""
+        self._stack.callback(self.changes.close)
         self._index = SeriesIndex(self._max_series)
         self._history = LogHistory(self._log_dir, self._number)
         grouping: RowGrouping | None = None
@@ -373,7 +379,9 @@ class DataPlane:
             durable_end=self._writer.durable_end,
         )
         return [
-            HistorySamples(decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values))
+            HistorySamples(
+                decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values), s.exemplars
+            )
             for s in found.series
         ]
 

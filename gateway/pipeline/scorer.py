@@ -27,6 +27,7 @@ from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, Unsynce
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.data_quality import DataQuality
 from gateway.pipeline.feed import Feed, ThreadFeed
+from gateway.pipeline.label_values import distinct_values
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 from gateway.series.index import SeriesIndex
 from gateway.telemetry.frame import Place
@@ -86,7 +87,7 @@ class Scorer:
         self._log_is_pressed = log_is_pressed
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
-        self.quality = DataQuality(lambda sid: index.labels(sid).get("job", ""))
+        self.quality = DataQuality(lambda sids: distinct_values(index, sids, "job"))
         self._known = np.full(1024, _NEVER_MET, np.uint32)
         self._unwritten: list[bytes] = []
         """Anomaly records that are not on disk yet."""

@@ -18,6 +18,7 @@ import structlog
 from gateway.errors import GatewayError
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.log.reader import EventReader
+from gateway.log.segment import edges_of
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.frame import LogPosition
@@ -45,9 +46,10 @@ class AnomalyFeed:
         self._directory = directory
         self._offsets = offsets
         self._on_record = on_record
-        former = [int(p.name.removeprefix("edge-")) for p in directory.glob("edge-*")]
-        self._edges = range(max([workers - 1, *former]) + 1)
+        self._edges = edges_of(directory, workers)
         self._known: OrderedDict[str, Anomaly] = OrderedDict()
+        self._ordered: list[Anomaly] | None = None
+        self._firing: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._decoder = msgspec.msgpack.Decoder(Anomaly)
         self.changed = asyncio.Event()
@@ -70,12 +72,22 @@ class AnomalyFeed:
         """Newest first; `severity` is the least severe wanted."""
         floor = SEVERITIES.index(severity) if severity else 0
         found: list[Anomaly] = []
-        for anomaly in sorted(self._known.values(), key=lambda a: a.time, reverse=True):
+        for anomaly in self._newest_first():
             if len(found) >= limit or anomaly.time < since:
                 break
-            if SEVERITIES.index(anomaly.severity) >= floor and state in (None, anomaly.state):
+            if state in (None, anomaly.state) and (not floor or SEVERITIES.index(anomaly.severity) >= floor):
                 found.append(anomaly)
         return found
+
+    def _newest_first(self) -> list[Anomaly]:
+        if self._ordered is None:
+            self._ordered = sorted(self._known.values(), key=lambda a: a.time, reverse=True)
+        return self._ordered
+
+    @property
+    def open_count(self) -> int:
+        """How many are firing."""
+        return len(self._firing)
 
     def get(self, anomaly_id: str) -> Anomaly | None:
         """One anomaly, if it is among those kept."""
@@ -130,5 +142,11 @@ class AnomalyFeed:
     def _remember(self, anomaly: Anomaly) -> None:
         self._known[anomaly.id] = anomaly
         self._known.move_to_end(anomaly.id)
+        self._ordered = None
+        if anomaly.state == "firing":
+            self._firing.add(anomaly.id)
+        else:
+            self._firing.discard(anomaly.id)
         while len(self._known) > KEEP:
-            self._known.popitem(last=False)
+            gone, _ = self._known.popitem(last=False)
+            self._firing.discard(gone)

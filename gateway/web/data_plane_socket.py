@@ -74,7 +74,11 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
     async def series(request: web.Request) -> web.Response:
         matchers = parse_selector(request.query.get("match", ""))
         limit = int(request.query.get("limit", "1000"))
-        return _json(await asyncio.to_thread(view.series, matchers, limit))
+
+        def lines() -> bytes:
+            return b"\n".join([msgspec.json.encode(one) for one in view.series(matchers, limit)])
+
+        return web.Response(body=await asyncio.to_thread(lines), content_type="application/x-ndjson")
 
     async def history(request: web.Request) -> web.Response:
         query = request.query

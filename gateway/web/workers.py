@@ -125,7 +125,8 @@ def merged_history(answers: Sequence[list[HistorySamples]], limit: int) -> list[
     for same in list(parts.values())[:limit]:
         values = {time: value for part in same for time, value in zip(part.times, part.values, strict=True)}
         times = sorted(values)
-        found.append(HistorySamples(same[0].labels, same[0].kind, times, [values[time] for time in times]))
+        exemplars = sorted((e for part in same for e in part.exemplars), key=lambda e: e.time)
+        found.append(HistorySamples(same[0].labels, same[0].kind, times, [values[time] for time in times], exemplars))
     return found
 
 
