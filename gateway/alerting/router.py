@@ -28,6 +28,8 @@ from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Fatigue
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.inbound import Marker
+from gateway.alerting.incident_group import Act
+from gateway.alerting.incidents import Incidents
 from gateway.alerting.maintenance import Maintenance, Window
 from gateway.alerting.markers import Markers
 from gateway.alerting.moments import SECOND
@@ -96,6 +98,7 @@ class AlertRouter:
         self.engine.hooks.stages.append(deploy_stage)
         self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
         """The anomalies that are open now, for a marker that comes after them."""
+        self.incidents = Incidents(self.engine, settings, self.markers)
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -148,7 +151,9 @@ class AlertRouter:
         for _, body in self.store.records(MAINTENANCE):
             self.maintenance.load(msgspec.json.decode(body, type=Window), now)
         self.fatigue.load(self.store, now)
+        self.incidents.load(self.store, now)
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
+        self.incidents.after_load(now)
 
     async def stop(self) -> None:
         """Ends every task, writes what is left and closes the store; idempotent."""
@@ -396,6 +401,26 @@ class AlertRouter:
         self.people.comment(fingerprint, who, text, self.clock.time_ns())
         await self.commit()
 
+    # Incident groups
+
+    async def merge_incidents(self, target: str, sources: list[str], who: str, note: str = "") -> Act:
+        """A person says that these are one incident. Raises NotFound, Conflict, RequestError, DiskFailed."""
+        act = self.incidents.regrouping.merge(target, sources, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def split_incident(self, source: str, fingerprints: list[str], who: str, note: str = "") -> Act:
+        """A person says that these alerts are another incident; `target` of the act names it."""
+        act = self.incidents.regrouping.split(source, fingerprints, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def undo_incident(self, group: str, who: str) -> Act:
+        """Takes back what a person last did to a group."""
+        act = self.incidents.regrouping.undo(group, who, self.clock.time_ns())
+        await self.commit()
+        return act
+
     async def explain(self, fingerprint: str) -> dict[str, Any]:
         """The way of an alert through the router, also of one that has ended; raises NotFound."""
         await self.commit()
@@ -410,4 +435,7 @@ class AlertRouter:
         history = await asyncio.to_thread(past, self.store, fingerprint)
         if now is None and not history:
             raise NotFound(f"no alert {fingerprint}")
+        if now is not None:
+            now["incidentGroup"] = self.incidents.of_alert(fingerprint)
+            now["heldBack"] = self.incidents.notices.held(fingerprint)
         return {"fingerprint": fingerprint, "now": now, "history": history}
