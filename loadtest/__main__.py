@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest import faults, kill9, measure, peers, peers_build, soak
+from loadtest import faults, kill9, measure, peers, peers_build, soak, workers
 from loadtest.generator.work import ENCODINGS, Work
 from loadtest.processes import LoadTestError
 from loadtest.progress import say
@@ -69,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("run", help="one piece of work, measured")
     _work_options(one)
     one.add_argument("--ledger", action="store_true", help="number every sample and read all of them back afterwards")
+    one.add_argument("--workers", type=int, default=1, help="compare so many workers with one, in alternating runs")
+    one.add_argument("--runs", type=int, default=5, help="with --workers: turns; medians are reported")
     one.add_argument("--profile", type=Path, help="write a py-spy profile of the data plane: .svg, or .txt (raw)")
     one.add_argument("--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value")
     kills = commands.add_parser("kill9", help="kill -9 at random moments while sending; ledger verdict")
@@ -114,6 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directory = options.directory or Path(tempfile.mkdtemp(prefix="loadtest-"))
     try:
         if options.command == "run":
+            if options.workers > 1:
+                settings = tuple(options.settings)
+                return workers.workers(directory, _work(options), settings, options.workers, options.runs)
             work = _work(options, ledger=directory / "ledger" if options.ledger else None)
             return measure.run(directory, work, tuple(options.settings), options.profile)
         if options.command == "kill9":
