@@ -35,6 +35,7 @@ from gateway.web import (
     analytics_api,
     console,
     inbound_api,
+    incident_api,
     maintenance_api,
     oncall_api,
 )
@@ -146,6 +147,7 @@ class ControlRole:
         alerting_api.register_routes(application, self._router)
         maintenance_api.register_routes(application, self._router)
         analytics_api.register_routes(application, self._router)
+        incident_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())
         add_document_route(application, VERSION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -54,6 +55,8 @@ class Markers:
         self._recent: list[Marker] = []
         """By time."""
         self._ids: OrderedDict[str, None] = OrderedDict()
+        self.version = 0
+        """Grows with every marker."""
 
     def load(self, store: Store, now: int) -> None:
         """The recent ones, at start. Waits for the disk."""
@@ -77,6 +80,7 @@ class Markers:
         return True
 
     def _remember(self, marker: Marker) -> None:
+        self.version += 1
         insort(self._recent, marker, key=lambda m: m.time)
         self._ids[marker.id] = None
 
@@ -89,6 +93,27 @@ class Markers:
             if marker.time <= until and same_service(marker.service, service) and not elsewhere:
                 return marker
         return None
+
+    def before(self, moment: int, within: int, services: Iterable[str] = ()) -> list[Marker]:
+        """Markers of these services (without any: all) at most `within` before a moment, newest first."""
+        wanted = tuple(services)
+        found: list[Marker] = []
+        for marker in reversed(self._recent):
+            if marker.time < moment - within:
+                break
+            if marker.time <= moment and (not wanted or any(_alike(marker.service, name) for name in wanted)):
+                found.append(marker)
+        return found
+
+
+def marker_words(marker: Marker) -> str:
+    """A deploy in a few words."""
+    what = " ".join(part for part in (marker.service, marker.version) if part and part not in marker.title)
+    return f"{marker.title} ({what})" if what else marker.title
+
+
+def _alike(marked: str, service: str) -> bool:
+    return bool(marked) and marked.rsplit("/", 1)[-1] == service.rsplit("/", 1)[-1]
 
 
 def stored_markers(store: Store, since: int, until: int, limit: int, service: str = "") -> list[Marker]:

@@ -19,7 +19,7 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
-from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage
+from gateway.alerting.context import AnomalyContext, deploy_stage
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
@@ -28,6 +28,9 @@ from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Fatigue
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.inbound import Marker
+from gateway.alerting.incident_group import Act
+from gateway.alerting.incidents import Incidents
+from gateway.alerting.listing import Listing
 from gateway.alerting.maintenance import Maintenance, Window
 from gateway.alerting.markers import Markers
 from gateway.alerting.moments import SECOND
@@ -50,6 +53,9 @@ CHUNK: Final = 32
 ALIVE_SECONDS: Final = 10
 PRUNE_SECONDS: Final = 3600
 LONGEST_WAIT: Final = 1.0
+RENEWAL_SECONDS: Final = 0.1
+RENEWAL_PAUSE: Final = 0.002
+"""Between two slices of renewing lists, so that it takes a small share of the loop."""
 STOP_SECONDS: Final = 10.0
 """Longest wait for the last commit when stopping."""
 CLOSED_RETENTION: Final = 3 * 86400 * SECOND
@@ -90,13 +96,14 @@ class AlertRouter:
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
         self.maintenance = Maintenance(self.engine)
         self.fatigue = Fatigue(self.engine, self.people, settings)
+        self.listing = Listing(self.engine, self.maintenance)
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
         self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
         self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
-        self.service_alerts = ServiceAlerts(self.engine.alerts)
-        self.engine.hooks.stages += [deploy_stage, self.service_alerts.stage]
+        self.engine.hooks.stages.append(deploy_stage)
         self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
         """The anomalies that are open now, for a marker that comes after them."""
+        self.incidents = Incidents(self.engine, settings, self.markers)
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -105,6 +112,7 @@ class AlertRouter:
         self._delivery: HttpDelivery | None = None
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._timers: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._anomalies: dict[str, KnownAnomaly] = {}
         self._last_alive = 0
@@ -137,6 +145,7 @@ class AlertRouter:
         )
         self._start_couriers()
         self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
+        self._renewal = asyncio.create_task(self._run_renewal(), name="alerting lists")
 
     def _restore(self, now: int) -> None:
         for key, body in self.store.records(ANOMALY):
@@ -149,18 +158,19 @@ class AlertRouter:
         for _, body in self.store.records(MAINTENANCE):
             self.maintenance.load(msgspec.json.decode(body, type=Window), now)
         self.fatigue.load(self.store, now)
+        self.incidents.load(self.store, now)
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
-        for alert in self.engine.alerts.values():
-            self.service_alerts.take(alert)
+        self.incidents.after_load(now)
 
     async def stop(self) -> None:
         """Ends every task, writes what is left and closes the store; idempotent."""
         if self._stopped:
             return
         self._stopped = True
-        if self._timers is not None:
-            self._timers.cancel()
-            await asyncio.gather(self._timers, return_exceptions=True)
+        for task in (self._timers, self._renewal):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._stop_couriers()
         if self._delivery is not None:
             await self._delivery.close()
@@ -223,6 +233,17 @@ class AlertRouter:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
             self._wake.clear()
+
+    async def _run_renewal(self) -> None:
+        """Renews what lists show of alerts ahead of being asked, in small slices."""
+        while True:
+            left = False
+            try:
+                left = self.listing.refresh(self.clock.time_ns())
+            except Exception as error:  # noqa: BLE001 - outermost edge of the task
+                TASK_FAILURES.labels("alerting lists").inc()
+                _log.error("renewing the lists of alerts failed", error=repr(error), exc_info=True)
+            await asyncio.sleep(RENEWAL_PAUSE if left else RENEWAL_SECONDS)
 
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""
@@ -294,7 +315,6 @@ class AlertRouter:
         severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
         judgement = self.context.judge(anomaly, severity, first=known is None)
         alert = alert_of(anomaly, judgement.severity, now, self.external_url, judgement.annotations)
-        self.service_alerts.take(alert)
         reports = [alert]
         if known is not None and known.fingerprint != alert.fingerprint:
             old = self.engine.alerts.get(known.fingerprint)
@@ -400,6 +420,26 @@ class AlertRouter:
         self.people.comment(fingerprint, who, text, self.clock.time_ns())
         await self.commit()
 
+    # Incident groups
+
+    async def merge_incidents(self, target: str, sources: list[str], who: str, note: str = "") -> Act:
+        """A person says that these are one incident. Raises NotFound, Conflict, RequestError, DiskFailed."""
+        act = self.incidents.regrouping.merge(target, sources, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def split_incident(self, source: str, fingerprints: list[str], who: str, note: str = "") -> Act:
+        """A person says that these alerts are another incident; `target` of the act names it."""
+        act = self.incidents.regrouping.split(source, fingerprints, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def undo_incident(self, group: str, who: str) -> Act:
+        """Takes back what a person last did to a group."""
+        act = self.incidents.regrouping.undo(group, who, self.clock.time_ns())
+        await self.commit()
+        return act
+
     async def explain(self, fingerprint: str) -> dict[str, Any]:
         """The way of an alert through the router, also of one that has ended; raises NotFound."""
         await self.commit()
@@ -414,4 +454,7 @@ class AlertRouter:
         history = await asyncio.to_thread(past, self.store, fingerprint)
         if now is None and not history:
             raise NotFound(f"no alert {fingerprint}")
+        if now is not None:
+            now["incidentGroup"] = self.incidents.of_alert(fingerprint)
+            now["heldBack"] = self.incidents.notices.held(fingerprint)
         return {"fingerprint": fingerprint, "now": now, "history": history}

@@ -23,6 +23,7 @@ from gateway.errors import StateError, UnknownVersion
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.telemetry.frame import LogPosition
 from gateway.telemetry.resolved import SeriesView
+from gateway.telemetry.state_file import put_in_place
 from kernels.cumulative import label_digests
 from kernels.label_hash import derive_secrets
 from kernels.series_state import STATE
@@ -160,7 +161,7 @@ class BaselineStore:
 
         Raises DiskFailed, OSError; then the former state stands.
         """
-        snapshot.make_durable(written.temporary, written.path)
+        put_in_place(written.temporary, written.path)
         payload = msgspec.json.encode(_Payload(written.path.name, counts))
         self._offset.commit(Offset(position, counts.next_row, payload))
         for old in self._directory.glob(f"{self._prefix}*.snapshot"):

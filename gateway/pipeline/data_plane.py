@@ -18,7 +18,6 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
-from gateway.baseline.group_detector import BUDGETS, GroupDetector
 from gateway.baseline.settings import DetectionSettings
 from gateway.clock import Clock
 from gateway.errors import DiskFailed, StateError, UnknownVersion
@@ -34,11 +33,9 @@ from gateway.pipeline.baseline_store import BaselineStore
 from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
 from gateway.pipeline.feed import AsyncFeed, DurableFeed
-from gateway.pipeline.group_watch import GroupWatch
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.score_writer import ScoreWriter
 from gateway.pipeline.scorer import Scorer
-from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
@@ -125,7 +122,6 @@ class DataPlane:
             on_scores=self._score_writer,
             expiry_seconds=float(self._series_settings.expiry),
             log_is_pressed=self._log_is_pressed,
-            watches=self._watches() if self._detection.enabled else (),
         )
         self._stack.push_async_callback(asyncio.to_thread, self._scorer.stop)
         await asyncio.to_thread(self._scorer.start)
@@ -161,10 +157,6 @@ class DataPlane:
             self._feeds.append(self._forward_durable)
         self._history = LogHistory(self._log_dir, _EDGE)
         self.committer = Committer(self._writer, EdgeTable(self._max_series), self._clock, self._publish)
-
-    def _watches(self) -> list[Watch]:
-        groups = GroupDetector(BUDGETS[self._detection.sensitivity])
-        return [GroupWatch(groups, self._index.blob, self._state_dir / f"groups-{_EDGE}.state", self._clock)]
 
     def _committed_row(self) -> int:
         """The highest row any reader has committed: where the log's own end is lost, numbers go on behind it."""
