@@ -30,6 +30,7 @@ from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.inbound import Marker
 from gateway.alerting.incident_group import Act
 from gateway.alerting.incidents import Incidents
+from gateway.alerting.listing import Listing
 from gateway.alerting.maintenance import Maintenance, Window
 from gateway.alerting.markers import Markers
 from gateway.alerting.moments import SECOND
@@ -52,6 +53,9 @@ CHUNK: Final = 32
 ALIVE_SECONDS: Final = 10
 PRUNE_SECONDS: Final = 3600
 LONGEST_WAIT: Final = 1.0
+RENEWAL_SECONDS: Final = 0.1
+RENEWAL_PAUSE: Final = 0.002
+"""Between two slices of renewing lists, so that it takes a small share of the loop."""
 STOP_SECONDS: Final = 10.0
 """Longest wait for the last commit when stopping."""
 CLOSED_RETENTION: Final = 3 * 86400 * SECOND
@@ -92,6 +96,7 @@ class AlertRouter:
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
         self.maintenance = Maintenance(self.engine)
         self.fatigue = Fatigue(self.engine, self.people, settings)
+        self.listing = Listing(self.engine, self.maintenance)
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
         self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
         self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
@@ -107,6 +112,7 @@ class AlertRouter:
         self._delivery: HttpDelivery | None = None
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._timers: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._anomalies: dict[str, KnownAnomaly] = {}
         self._last_alive = 0
@@ -139,6 +145,7 @@ class AlertRouter:
         )
         self._start_couriers()
         self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
+        self._renewal = asyncio.create_task(self._run_renewal(), name="alerting lists")
 
     def _restore(self, now: int) -> None:
         for key, body in self.store.records(ANOMALY):
@@ -160,9 +167,10 @@ class AlertRouter:
         if self._stopped:
             return
         self._stopped = True
-        if self._timers is not None:
-            self._timers.cancel()
-            await asyncio.gather(self._timers, return_exceptions=True)
+        for task in (self._timers, self._renewal):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._stop_couriers()
         if self._delivery is not None:
             await self._delivery.close()
@@ -225,6 +233,17 @@ class AlertRouter:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
             self._wake.clear()
+
+    async def _run_renewal(self) -> None:
+        """Renews what lists show of alerts ahead of being asked, in small slices."""
+        while True:
+            left = False
+            try:
+                left = self.listing.refresh(self.clock.time_ns())
+            except Exception as error:  # noqa: BLE001 - outermost edge of the task
+                TASK_FAILURES.labels("alerting lists").inc()
+                _log.error("renewing the lists of alerts failed", error=repr(error), exc_info=True)
+            await asyncio.sleep(RENEWAL_PAUSE if left else RENEWAL_SECONDS)
 
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""

@@ -25,9 +25,9 @@ import structlog
 
 from gateway.errors import StateError, UnknownVersion
 from gateway.forward.running_totals import TotalsCheckpoint
-from gateway.forward.state_file import read_checked, write_atomic
 from gateway.telemetry.feed import LOG_START
 from gateway.telemetry.frame import Place, not_beyond
+from gateway.telemetry.state_file import read_checked, write_checked
 
 log = structlog.get_logger(__name__)
 
@@ -188,13 +188,13 @@ class ProgressFiles:
     def write_progress(self, acked: Record, safe: Record, target_start: float | None) -> None:
         """Raises OSError."""
         payload = msgspec.json.encode(_ProgressFile(acked=acked, safe=safe, target_start=target_start))
-        write_atomic(self._progress, _PROGRESS_MAGIC, FORMAT_VERSION, [payload])
+        write_checked(self._progress, _PROGRESS_MAGIC, FORMAT_VERSION, [payload])
 
     def write_safe(self, safe: SafePoint) -> None:
         """Raises OSError."""
         record = msgspec.json.encode(safe.record)
         parts = [len(record).to_bytes(4, "little"), record, *safe.totals.parts()]
-        write_atomic(self._totals, _TOTALS_MAGIC, FORMAT_VERSION, parts)
+        write_checked(self._totals, _TOTALS_MAGIC, FORMAT_VERSION, parts)
 
     def read(self) -> tuple[Record, SafePoint, float | None]:
         """(acked, safe, the target's start time); zeros where nothing was kept.

@@ -143,6 +143,8 @@ class SegmentWriter:
         """Of the segments that are opened from now on; FORMAT_VERSION where frames are grouped by shard."""
         self._nonce = 0
         self._opened = 0.0
+        self._definition_bytes = 0
+        """What definitions take in the open segment."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock = _lock_directory(self._directory)
@@ -198,7 +200,7 @@ class SegmentWriter:
         if self.end.offset <= SEGMENT_HEADER_BYTES:
             return False
         aged = self._clock.monotonic() - self._opened >= self._settings.segment_age
-        return aged or self.end.offset + need_bytes > self._settings.segment_limit
+        return aged or self.end.offset + need_bytes > self._settings.segment_limit(self._definition_bytes)
 
     def _make_room(self, need_bytes: int) -> None:
         if self.retention.has_room(need_bytes, self.durable_end):
@@ -233,6 +235,7 @@ class SegmentWriter:
                 path.unlink(missing_ok=True)
             raise DiskFailed(f"a log segment cannot be created: {error.strerror}") from error
         self._fd, self._nonce, self._opened = fd, header.nonce, self._clock.monotonic()
+        self._definition_bytes = 0
         self.segment, self._next_segment = number, number + 1
         self.end = self.durable_end = LogPosition(number, SEGMENT_HEADER_BYTES)
         self.retention.opened(number)
@@ -408,6 +411,7 @@ class LogWriter(SegmentWriter):
             first, last = int(definitions.offsets[0]), int(definitions.offsets[m])
             np.subtract(definitions.offsets, np.uint32(first), out=frame.definitions.offsets)
             frame.definitions.blobs[:] = definitions.blobs[first:last]
+            self._definition_bytes += 5 * m + last - first
         if exemplars is not None and frame.exemplars is not None:
             _clear_padding(buffer, layout, k)
             frame.exemplars.rows[:] = exemplars.rows

@@ -23,6 +23,7 @@ from gateway.errors import StateError, UnknownVersion
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.telemetry.frame import Frontier, LogPosition, Place
 from gateway.telemetry.resolved import SeriesView
+from gateway.telemetry.state_file import put_in_place
 from kernels.cumulative import label_digests
 from kernels.label_hash import derive_secrets
 from kernels.series_state import STATE
@@ -165,7 +166,7 @@ class BaselineStore:
 
         Raises DiskFailed, OSError; then the former state stands.
         """
-        snapshot.make_durable(written.temporary, written.path)
+        put_in_place(written.temporary, written.path)
         place, at = (position, _LOG_START) if isinstance(position, Frontier) else (None, position)
         payload = msgspec.json.encode(ScorerState(written.path.name, counts, place))
         self._offset.commit(Offset(at, counts.next_row, payload))

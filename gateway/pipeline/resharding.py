@@ -29,7 +29,7 @@ from gateway.baseline import snapshot
 from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.forward.progress import ProgressFiles, Record, SafePoint
 from gateway.forward.running_totals import HashKey, TotalsCheckpoint
-from gateway.log.offsets import Offset, OffsetFile, write_atomically
+from gateway.log.offsets import Offset, OffsetFile
 from gateway.log.segment import list_segments
 from gateway.log.sharing import forget_committed
 from gateway.log.writer import recover
@@ -43,6 +43,7 @@ from gateway.pipeline.workers import (
     write_workers,
 )
 from gateway.telemetry.frame import Frontier, LogPosition, Place, edge_positions, not_beyond
+from gateway.telemetry.state_file import store_file
 from kernels.series_state import STATE
 
 log = structlog.get_logger(__name__)
@@ -105,8 +106,8 @@ def _make(data_dir: Path, fresh: Path, known: WorkersFile | None, workers: int) 
     _write_scorers(fresh, scorers, workers, edges)
     _write_forwarders(fresh, progress, workers, edges)
     content = WorkersFile(FORMAT_VERSION, workers, edges, until, former)
-    write_atomically(fresh / _FILE, msgspec.json.encode(content))
-    write_atomically(fresh / _MARK, b"")
+    store_file(fresh / _FILE, msgspec.json.encode(content))
+    store_file(fresh / _MARK, b"")
 
 
 def _log_end(directory: Path, edge: int) -> LogPosition:

@@ -19,9 +19,9 @@ import msgspec
 import structlog
 
 from gateway.errors import StateError, Unavailable, UnknownVersion
-from gateway.log.offsets import write_atomically
 from gateway.pipeline.shard_feed import FormerWorkers
 from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.state_file import store_file
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +75,7 @@ def read_workers(data_dir: Path) -> WorkersFile | None:
 
 def write_workers(data_dir: Path, content: WorkersFile) -> None:
     """Raises DiskFailed."""
-    write_atomically(workers_path(data_dir), msgspec.json.encode(content))
+    store_file(workers_path(data_dir), msgspec.json.encode(content))
 
 
 def wait_for_workers(data_dir: Path, workers: int) -> WorkersFile:

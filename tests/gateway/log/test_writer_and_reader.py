@@ -148,6 +148,31 @@ def test_a_reader_that_begins_in_the_middle_gets_the_definitions_before(tmp_path
     assert LogReader.open(tmp_path, 0).definitions_before() == []
 
 
+def test_a_segment_holds_ten_times_its_definitions_before_it_rotates(tmp_path: Path) -> None:
+    """Each segment defines its series anew: with very many series that must stay a small part of what is written."""
+    settings = LogSettings(durability="os", segment_bytes=ByteSize(4000), max_bytes=ByteSize(200_000))
+    writer = open_writer(tmp_path, settings)
+    writer.prepare()
+    append(writer, 1, definitions(b"a" * 3000), 0)
+    writer.sync()
+    writer.prepare(5_000)
+    assert writer.segment == 1
+    while writer.segment == 1:
+        size = writer.end.offset
+        append(writer, 20)
+        writer.sync()
+        writer.prepare(1000)
+    assert 28_000 < size < 32_000
+    append(writer, 1, definitions(b"b" * 10_000), 0)
+    writer.sync()
+    while writer.segment == 2:
+        size = writer.end.offset
+        append(writer, 20)
+        writer.sync()
+        writer.prepare(1000)
+    assert 47_000 < size < 50_000, "never more than a quarter of the log"
+
+
 def test_segments_rotate_by_size_and_age(tmp_path: Path) -> None:
     clock = ManualClock()
     settings = LogSettings(durability="os", segment_bytes=ByteSize(4000), segment_age=Duration(60))
