@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from gateway.errors import RequestError, Unavailable
+from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
 
 _INLINE_BYTES: Final = 65536
@@ -54,6 +55,10 @@ class DataPlaneClient:
         body = await self._get("/series", {"match": match, "limit": str(limit)})
         # One line a series, each decoded by itself: a hundred thousand at once would keep the loop for their time.
         return _decoded_lines(body) if len(body) < _INLINE_BYTES else await asyncio.to_thread(_decoded_lines, body)
+
+    async def calls(self) -> list[CallEdge]:
+        """Call edges between services, from traces."""
+        return msgspec.json.decode(await self._get("/calls"), type=list[CallEdge])
 
     async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySamples]:
         """Samples from the embedded log."""
