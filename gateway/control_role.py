@@ -58,6 +58,7 @@ from gateway.web.self_watch import SelfWatch
 from gateway.web.senders import Senders
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
 from gateway.web.services import Services
+from gateway.web.topology_watch import TopologyWatch
 
 log = structlog.get_logger(__name__)
 
@@ -146,6 +147,9 @@ class ControlRole:
         application.add_routes(Exemplars(data_plane).routes())
         application.add_routes(ProbesApi(prober).routes())
         self._stack.push_async_callback(catalog.stop)
+        topology = TopologyWatch(data_plane, catalog, self._router.incidents.see_topology, self._clock)
+        self._stack.push_async_callback(topology.stop)
+        topology.start()
         alertmanager_api.register_routes(application, self._router)
         alert_groups_api.register_routes(application, self._router)
         oncall_api.register_routes(application, self._router)

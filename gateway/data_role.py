@@ -177,9 +177,16 @@ class DataRole:
             otlp_metrics_json=lambda body, now_ms: otlp.decode_json(bytes(body), now_ms),
             remote_write_v1=RemoteWriteV1Decoder(hash_key, remote_write).decode,
             remote_write_v2=RemoteWriteV2Decoder(hash_key, remote_write).decode,
-            count_traces=_count_records,
+            count_traces=self._take_traces,
             count_logs=self._take_logs,
         )
+
+    def _take_traces(self, body: Body, is_json: bool) -> dict[str, int]:
+        """Count spans; who calls whom among them is kept. Raises DecodeError."""
+        counts = _count_records(body, is_json)
+        if counts and self._plane is not None:
+            self._plane.call_edges.take(bytes(body), is_json)
+        return counts
 
     def _take_logs(self, body: Body, is_json: bool) -> dict[str, int]:
         """Count log records; deploys among them are kept. Raises DecodeError, DiskFailed, LogFull."""

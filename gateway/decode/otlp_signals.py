@@ -49,7 +49,7 @@ def count_by_service(body: bytes) -> dict[str, int]:
             service, items = UNKNOWN_SERVICE, 0
             for inner, at, behind in fields_of(body, begin, end):
                 if inner == otlp.RESOURCE:
-                    service = _service(body, at, behind) or service
+                    service = service_of_resource(body, at, behind) or service
                 elif inner == otlp.SCOPES:
                     items += sum(1 for field in fields_of(body, at, behind) if field[0] == otlp.SCOPE_ITEMS)
             if items:
@@ -77,7 +77,7 @@ def count_by_service_json(body: bytes) -> dict[str, int]:
     return dict(counts)
 
 
-def _service(body: bytes, at: int, end: int) -> str:
+def service_of_resource(body: bytes, at: int, end: int) -> str:
     """`service.name` of a Resource; empty if there is none."""
     service = ""
     for tag, begin, behind in fields_of(body, at, end):

@@ -32,6 +32,7 @@ from gateway.log.settings import LogSettings
 from gateway.log.sharing import DurableEnd
 from gateway.log.writer import EventWriter, LogWriter
 from gateway.pipeline.baseline_store import BaselineStore
+from gateway.pipeline.call_edges import CallEdges
 from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
 from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
@@ -45,6 +46,7 @@ from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
 from gateway.series.local_ids import LocalIds
 from gateway.series.settings import SeriesSettings
+from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.frame import Frame, edge_positions
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.labels import decode_label_blob
@@ -103,6 +105,8 @@ class DataPlane:
         self._stopped = False
         self._state_dir.mkdir(parents=True, exist_ok=True)
         self.hash_key = load_or_make_hash_key(data_dir)
+        self.call_edges = CallEdges(clock)
+        """Who calls whom, from the spans that pass."""
 
     async def start(self) -> None:
         """Recover and begin to accept. Raises StateError, DiskFailed, ConfigError."""
@@ -366,6 +370,10 @@ class DataPlane:
         """Active series with id and labels."""
         tests = [(m.name, m.operator, m.value) for m in matchers]
         return [{"id": sid, "labels": self._index.labels(sid)} for sid in self._index.find(tests, limit)]
+
+    def calls(self) -> list[CallEdge]:
+        """Call edges between services, as counted since the start."""
+        return self.call_edges.edges()
 
     def history(
         self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int

@@ -10,8 +10,16 @@ import aiohttp
 import msgspec
 
 from gateway.errors import RequestError, Unavailable
+from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
-from gateway.web.workers import merged_history, merged_metrics, merged_senders, merged_series, merged_status
+from gateway.web.workers import (
+    merged_calls,
+    merged_history,
+    merged_metrics,
+    merged_senders,
+    merged_series,
+    merged_status,
+)
 
 _INLINE_BYTES: Final = 65536
 _TIMEOUT = aiohttp.ClientTimeout(total=30.0, connect=1.0)
@@ -110,6 +118,10 @@ class DataPlaneClient:
             msgspec.json.decode(body, type=list[HistorySamples]) for body in await self._ask("/history", parameters)
         ]
         return answers[0] if len(answers) == 1 else merged_history(answers, limit)
+
+    async def calls(self) -> list[CallEdge]:
+        """Call edges between services, from traces."""
+        return merged_calls([msgspec.json.decode(body, type=list[CallEdge]) for body in await self._ask("/calls")])
 
     async def close(self) -> None:
         """Idempotent."""

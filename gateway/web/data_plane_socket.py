@@ -18,6 +18,7 @@ from aiohttp import web
 
 from gateway import selfmetrics
 from gateway.errors import GatewayError
+from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.selector import LabelMatcher, parse_selector
 
@@ -43,6 +44,10 @@ class DataPlaneView(Protocol):
         self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int
     ) -> list[HistorySamples]:
         """Samples from the embedded log; runs in a thread."""
+        ...
+
+    def calls(self) -> list[CallEdge]:
+        """Call edges between services; runs in a thread."""
         ...
 
     def senders(self) -> list[dict[str, Any]]:
@@ -80,6 +85,10 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
 
         return web.Response(body=await asyncio.to_thread(lines), content_type="application/x-ndjson")
 
+    async def calls(_: web.Request) -> web.Response:
+        found = await asyncio.to_thread(view.calls)
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
     async def history(request: web.Request) -> web.Response:
         query = request.query
         found = await asyncio.to_thread(
@@ -102,6 +111,7 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
         "/metrics": metrics,
         "/series": series,
         "/history": history,
+        "/calls": calls,
     }.items():
         app.router.add_get(path, _declared(handler))
     return app

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.lag import percentile_of
 from gateway.web.exposition import with_label
@@ -106,6 +107,17 @@ def merged_senders(answers: Sequence[Row]) -> Row:
         "senders": list(senders.values()),
         "clients": sorted(clients.values(), key=lambda row: -float(row["last"])),
     }
+
+
+def merged_calls(answers: Sequence[list[CallEdge]]) -> list[CallEdge]:
+    """Each call edge once; the spans that showed it may have come over several workers."""
+    found: dict[tuple[str, str], CallEdge] = {}
+    for edge in (edge for answer in answers for edge in answer):
+        known = found.get((edge.caller, edge.callee))
+        if known is not None:
+            edge = CallEdge(edge.caller, edge.callee, known.calls + edge.calls, max(known.last_seen, edge.last_seen))
+        found[edge.caller, edge.callee] = edge
+    return list(found.values())
 
 
 def merged_series(answers: Sequence[list[Row]], limit: int) -> list[Row]:
