@@ -25,6 +25,7 @@ from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
+from gateway.ingest.tenants import Tenants
 from gateway.pipeline.data_plane import DataPlane
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.resharding import prepare_workers
@@ -67,7 +68,8 @@ class DataRole:
         self._stack.push_async_callback(plane.stop)
         await plane.start()
         decoders = self._decoders(plane.hash_key)
-        admission = Admission(config.ingest.max_in_flight_bytes)
+        tenants = Tenants(config.ingest, self._clock, series_memory=float(config.series.expiry))
+        admission = Admission(config.ingest.max_in_flight_bytes, tenants=tenants)
         clients = ClientTable()
         host, port = parse_address(server.otlp_http)
         http = HttpReceiver(

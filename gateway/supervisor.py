@@ -348,15 +348,23 @@ def _processor_seconds(path: str) -> float:
 
 
 def stands_still(pid: int, used_before: ProcessorTime, seconds: float) -> bool:
-    """Whether a silent process is stopped, or sleeps while none of its threads computes."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
+    """Whether a silent process is stopped, or all of its threads sleep and have hardly computed."""
+    states = _thread_states(pid)
+    if not states or states[0] in "Tt":
         return True
-    if state in "Tt":
-        return True
-    # R: it computes or waits for a processor; D: for a disk, and could not even be killed.
-    return state not in "RD" and ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
+    # R: a thread computes or waits for a processor, and may hold what the main thread waits for; D: for a disk.
+    return (
+        "R" not in states and "D" not in states and ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
+    )
+
+
+def _thread_states(pid: int) -> str:
+    """A letter a thread, the main thread's first; empty once the process is gone. Linux, proc(5)."""
+    states = ""
+    with contextlib.suppress(OSError):
+        for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=lambda name: int(name) != pid):
+            states += Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+    return states
 
 
 class Heartbeat:
