@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.access.settings import AccessSettings
+from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import ConfigError
@@ -47,8 +48,8 @@ class ServerSettings(Settings, frozen=True):
     """Address of the control plane: console, JSON API, Alertmanager API, own metrics."""
     data_dir: str = "data"
     """Directory of everything that is kept; made if absent, locked while the gateway runs."""
-    workers: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
-    """Data plane processes. This version runs one."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Data plane processes, which share the ports and the work; about one a core. May be another at each start."""
     spares: bool = True
     """Keep a second, loaded process behind each one, which takes over within a second when that dies. Costs about
     110 MiB for the data plane and 60 MiB for the control plane; without it a restart takes as long as a start."""
@@ -67,6 +68,7 @@ class Config(Settings, frozen=True):
     victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
     detection: DetectionSettings = DetectionSettings()
     alerting: AlertingSettings = AlertingSettings()
+    context: ContextSettings = ContextSettings()
     self_watch: SelfWatchSettings = SelfWatchSettings()
     probes: ProbesSettings = ProbesSettings()
 
@@ -127,9 +129,10 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def socket_path(config: Config) -> Path:
-    """The data plane's Unix socket."""
-    return Path(config.server.data_dir).resolve() / "run" / "data.sock"
+def socket_path(config: Config, worker: int = 0) -> Path:
+    """The Unix socket of a worker of the data plane."""
+    name = "data.sock" if worker == 0 else f"data-{worker}.sock"
+    return Path(config.server.data_dir).resolve() / "run" / name
 
 
 def cannot_bind(error: OSError, key: str, address: str) -> ConfigError:
@@ -155,7 +158,9 @@ def is_loopback(host: str) -> bool:
 def _check_addresses(config: Config, sources: Mapping[str, str]) -> None:
     for name in ("otlp_grpc", "otlp_http", "http"):
         try:
-            parse_address(getattr(config.server, name))
+            _, port = parse_address(getattr(config.server, name))
+            if port == 0 and name != "http" and config.server.workers > 1:
+                raise ValueError("several workers share a port, so it cannot be any free one")
         except ValueError as error:
             key = f"server.{name}"
             raise ConfigError(

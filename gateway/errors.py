@@ -17,7 +17,6 @@
     │       ├── DiskFailed              an append or fsync failed
     │       └── ShuttingDown
     └── StateError                      a file on disk is damaged or of an unknown version
-        ├── CorruptFrame                with segment and offset
         └── UnknownVersion              written by a newer program; refused, never set aside
 
 An error knows the HTTP and the gRPC status it answers with, and the short `reason` it is counted under. 500 is not in
@@ -169,16 +168,6 @@ class StateError(GatewayError):
     """A file of ours cannot be read."""
 
     reason = "state"
-
-
-class CorruptFrame(StateError):
-    """A frame whose checksum or structure is wrong."""
-
-    reason = "corrupt_frame"
-
-    def __init__(self, message: str, *, segment: str, offset: int) -> None:
-        self.segment, self.offset = segment, offset
-        super().__init__(f"{segment} at {offset}: {message}")
 
 
 class UnknownVersion(StateError):

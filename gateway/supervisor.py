@@ -14,6 +14,8 @@ a processor or a disk, as a crowded machine may keep it from its pipe. A child w
 stands still says so, and is given `no_progress_after` seconds. A child asks the kernel to be killed when the supervisor
 dies (PR_SET_PDEATHSIG), so that no orphan keeps the ports. Linux only, as the whole of this file is.
 
+A rolling restart ends one role after another in an orderly way; the others serve meanwhile.
+
 Most of a start is loading code, so behind each role that runs a *spare* waits: the same command, everything loaded,
 that has not been given its configuration yet. It gets it, and becomes the role, when the other one ends.
 """
@@ -65,8 +67,12 @@ class Role:
     standard_input: bytes
     stall_after: float = 1.25
     """Seconds of processor time that the main thread may compute without a line."""
+    rolls: bool = False
+    """Whether `Supervisor.roll` starts it again."""
     restarts: int = 0
     pid: int = 0
+    rolling: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -120,6 +126,7 @@ class Supervisor:
         self._wants_spares = spares
         self._spares: dict[str, _Child] = {}
         self._making: dict[str, asyncio.Task[None]] = {}
+        self._rolling: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._exit_status = 0
 
@@ -134,6 +141,36 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):  # it ended just now and will read it at its start
                     os.kill(role.pid, signal.SIGHUP)
 
+    def roll(self) -> None:
+        """Start the roles that roll again, one after another: the next only when the one before is ready. While it is
+        under way, further calls change nothing."""
+        if self._rolling is None or self._rolling.done():
+            self._rolling = asyncio.create_task(self._roll(), name="roll")
+
+    async def _roll(self) -> None:
+        for role in self._roles:
+            if not role.rolls or self._stopping.is_set():
+                continue
+            await role.ready.wait()
+            making = self._making.get(role.name)
+            if making is not None:
+                await asyncio.wait({making})
+            log.info("starting a role again, as asked", role=role.name)
+            role.rolling = True
+            role.ready.clear()
+            role.ended.clear()
+            pid = role.pid
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(self._grace):
+                    await role.ended.wait()
+            except TimeoutError:
+                log.error("role did not stop in time, killing it", role=role.name, grace_seconds=self._grace)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await role.ready.wait()
+
     async def run(self) -> int:
         """Returns the program's exit status once every role has ended."""
         tasks = [asyncio.create_task(self._keep(role), name=f"keep-{role.name}") for role in self._roles]
@@ -141,7 +178,7 @@ class Supervisor:
         try:
             await asyncio.gather(*tasks)
         finally:
-            ending = [*tasks, announce, *self._making.values()]
+            ending = [*tasks, announce, *self._making.values(), *([self._rolling] if self._rolling else [])]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
@@ -166,6 +203,10 @@ class Supervisor:
                 self._exit_status = EXIT_CONFIG
                 self._stopping.set()
                 return
+            if role.rolling:
+                role.rolling, failures = False, 0
+                continue
+            role.ready.clear()
             failures = 0 if loop.time() - began > self._settled_after else failures
             wait = self._backoff[min(failures, len(self._backoff) - 1)]
             failures += 1
@@ -239,6 +280,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(watch, stop, return_exceptions=True)
             await child.bury()
+            role.ended.set()
 
     async def _watch(self, role: Role, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> None:
         """Kill a role that does not become ready, falls silent, or makes no progress."""
@@ -306,15 +348,23 @@ def _processor_seconds(path: str) -> float:
 
 
 def stands_still(pid: int, used_before: ProcessorTime, seconds: float) -> bool:
-    """Whether a silent process is stopped, or sleeps while none of its threads computes."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
+    """Whether a silent process is stopped, or all of its threads sleep and have hardly computed."""
+    states = _thread_states(pid)
+    if not states or states[0] in "Tt":
         return True
-    if state in "Tt":
-        return True
-    # R: it computes or waits for a processor; D: for a disk, and could not even be killed.
-    return state not in "RD" and ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
+    # R: a thread computes or waits for a processor, and may hold what the main thread waits for; D: for a disk.
+    return (
+        "R" not in states and "D" not in states and ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
+    )
+
+
+def _thread_states(pid: int) -> str:
+    """A letter a thread, the main thread's first; empty once the process is gone. Linux, proc(5)."""
+    states = ""
+    with contextlib.suppress(OSError):
+        for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=lambda name: int(name) != pid):
+            states += Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+    return states
 
 
 class Heartbeat:

@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest import faults, kill9, measure, peers, peers_build, soak
+from loadtest import faults, kill9, measure, peers, peers_build, soak, workers
 from loadtest.generator.work import ENCODINGS, Work
 from loadtest.processes import LoadTestError
 from loadtest.progress import say
+from loadtest.scene import QUICK, Load
 
 EVERYTHING = (["run", "--ledger"], ["kill9", "--kills", "5", "--rate", "30000"], ["faults", "--seconds", "5"])
 """What runs when no command is given."""
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("run", help="one piece of work, measured")
     _work_options(one)
     one.add_argument("--ledger", action="store_true", help="number every sample and read all of them back afterwards")
+    one.add_argument("--workers", type=int, default=1, help="compare so many workers with one, in alternating runs")
+    one.add_argument("--runs", type=int, default=5, help="with --workers: turns; medians are reported")
     one.add_argument("--profile", type=Path, help="write a py-spy profile of the data plane: .svg, or .txt (raw)")
     one.add_argument("--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value")
     kills = commands.add_parser("kill9", help="kill -9 at random moments while sending; ledger verdict")
@@ -92,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     wrong = commands.add_parser("faults", help="faults injected while sending; one table")
     wrong.add_argument("--only", action="append", default=[], help="a fault by name; --list names them")
     wrong.add_argument("--seconds", type=float, default=10.0, help="of sending around each fault")
+    wrong.add_argument("--rate", type=float, default=20_000.0, help="points a second, sent meanwhile")
+    wrong.add_argument("--quick", action="store_true", help="few injections, little load: every scenario once, briefly")
+    wrong.add_argument("--document", type=Path, help="write the table there, in Markdown")
+    wrong.add_argument("--report", type=Path, nargs="+", help="only show the table of lines recorded in these files")
     wrong.add_argument("--list", action="store_true")
     commands.add_parser("build-peers", help="build current vmagent, VictoriaMetrics and Collector with Go into .peers")
     return parser
@@ -107,13 +114,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "build-peers":
         return peers_build.build()
     if getattr(options, "list", False):
-        for name, text in (peers.WORKS if options.command == "peers" else faults.FAULTS).items():
-            print(f"{name:28} {text.title}")
+        works = {name: work.title for name, work in peers.WORKS.items()}
+        for name, title in (works if options.command == "peers" else faults.titles()).items():
+            print(f"{name:28} {title}")
         return 0
+    if getattr(options, "report", None) and options.command == "faults":
+        return faults.report(options.report, options.document)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     directory = options.directory or Path(tempfile.mkdtemp(prefix="loadtest-"))
     try:
         if options.command == "run":
+            if options.workers > 1:
+                settings = tuple(options.settings)
+                return workers.workers(directory, _work(options), settings, options.workers, options.runs)
             work = _work(options, ledger=directory / "ledger" if options.ledger else None)
             return measure.run(directory, work, tuple(options.settings), options.profile)
         if options.command == "kill9":
@@ -125,7 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return soak.soak(directory, _work(options), options.hours, options.settle, settings)
         if options.command == "peers":
             return peers.peers(directory, options.only, options.runs, options.scale)
-        return faults.faults(directory, options.only, options.seconds)
+        load = QUICK if options.quick else Load(rate=options.rate, seconds=options.seconds)
+        return faults.faults(directory, options.only, load, quick=options.quick, document=options.document)
     except (LoadTestError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         say(f"could not be done: {error}")
         say(f"logs: {directory}")

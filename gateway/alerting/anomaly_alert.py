@@ -50,8 +50,10 @@ def higher(one: str, other: str) -> str:
     return max(one, other, key=lambda name: SEVERITIES.index(name) if name in SEVERITIES else 0)
 
 
-def alert_of(anomaly: Anomaly, severity: str, now: int, external_url: str) -> Alert:
-    """The alert of an anomaly that is open, or that ended if its state is "resolved"."""
+def alert_of(
+    anomaly: Anomaly, severity: str, now: int, external_url: str, context: Mapping[str, str] | None = None
+) -> Alert:
+    """The alert of an anomaly that is open, or that ended if its state is "resolved". context: further annotations."""
     labels = labels_of(anomaly.series, severity)
     metric = anomaly.series.get("__name__", "a series")
     annotations = {
@@ -62,7 +64,9 @@ def alert_of(anomaly: Anomaly, severity: str, now: int, external_url: str) -> Al
         "expected": _number(anomaly.expected),
         "expected_range": _range(anomaly),
         "anomaly_id": anomaly.id,
+        "kind": anomaly.kind,
         "trace_ids": ", ".join(reference.trace_id for reference in anomaly.exemplars),
+        **(context or {}),
     }
     ended = anomaly.state == "resolved"
     starts = min(anomaly.detected_ns or round(anomaly.time * SECOND), now)

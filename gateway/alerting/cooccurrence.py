@@ -6,9 +6,9 @@ Rules of the subject:
   * With n(a) and n(b) occurrences within the time T, chance makes n(a)·n(b)·2w/T co-occurrences. The logarithm of what
     was counted over that is their pointwise mutual information; divided by -log p(a,b) it lies between -1 and 1
     (Bouma 2009), and it is discounted where the counts are small (Pantel and Lin 2002).
-  * What a person says by merging or splitting is kept apart from the counts: per pair, how often they were called
-    the same and how often different. It is the logarithm of the odds of the two, with half an observation for each.
-  * Counts fade with HALF_LIFE, so that a fleet that changes is learned anew; what people said fades no faster.
+  * Beyond that, a pair has a weight that people move by merging and splitting (`regrouping` says by how much): log odds
+    that are added to all other evidence.
+  * Counts fade with HALF_LIFE, so that a fleet that changes is learned anew; what people said does not fade.
   * Memory is bounded: MAX_KEYS and MAX_PAIRS; the faintest give way, a person's word last. While more than MAX_RECENT
     keys fire within one window nothing is counted: a storm says nothing about pairs.
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -36,6 +36,7 @@ MAX_KEYS: Final = 5_000
 MAX_PAIRS: Final = 20_000
 MAX_RECENT: Final = 64
 MAX_PARTNERS: Final = 16
+MAX_WEIGHT: Final = 8.0
 _FULL: Final = 1.1
 """A full table is cut back by a tenth at once, so that cutting is rare."""
 
@@ -52,8 +53,12 @@ class PairCount(msgspec.Struct):
 
     count: float = 0.0
     at: int = 0
-    same: float = 0.0
-    different: float = 0.0
+    weight: float = 0.0
+    """Log odds, MAX_WEIGHT at most."""
+    same: int = 0
+    """How often a merge moved it."""
+    different: int = 0
+    """How often a split moved it."""
 
 
 def key_of(alert: Alert) -> str:
@@ -116,7 +121,7 @@ class Cooccurrence:
     def _add_pair(self, one: str, other: str, now: int) -> None:
         pair = pair_of(one, other)
         known = self._pair(pair, now)
-        known.count, known.at = _faded(known.count, known.at, now) + 1.0, now
+        known.count += 1.0
         self.changed_pairs.add(pair)
 
     def _pair(self, pair: tuple[str, str], now: int) -> PairCount:
@@ -126,6 +131,7 @@ class Cooccurrence:
                 self._cut(now)
             known = self._pairs[pair] = PairCount(at=now)
             self._link(pair)
+        known.count, known.at = _faded(known.count, known.at, now), now
         return known
 
     def _link(self, pair: tuple[str, str]) -> None:
@@ -135,7 +141,7 @@ class Cooccurrence:
     def _cut(self, now: int) -> None:
         def weight(pair: tuple[str, str]) -> tuple[float, float]:
             known = self._pairs[pair]
-            return known.same + known.different, _faded(known.count, known.at, now)
+            return abs(known.weight), _faded(known.count, known.at, now)
 
         for pair in sorted(self._pairs, key=weight)[: len(self._pairs) - MAX_PAIRS]:
             self._drop(pair)
@@ -152,14 +158,16 @@ class Cooccurrence:
 
     # What people say
 
-    def judge(self, pairs: Iterable[tuple[str, str]], *, same: float = 0.0, different: float = 0.0, now: int) -> None:
-        """A person said of these pairs that they are of one incident or not; negative numbers take it back."""
-        for given in pairs:
-            pair = pair_of(*given)
-            known = self._pair(pair, now)
-            known.same = max(0.0, known.same + same)
-            known.different = max(0.0, known.different + different)
-            self.changed_pairs.add(pair)
+    def teach(self, one: str, other: str, change: float, now: int, *, acts: int = 1) -> None:
+        """Moves a pair's weight: up for a merge, down for a split; `acts` is -1 to take it back."""
+        pair = pair_of(one, other)
+        known = self._pair(pair, now)
+        known.weight = max(-MAX_WEIGHT, min(MAX_WEIGHT, known.weight + change))
+        if change * acts > 0.0:
+            known.same = max(0, known.same + acts)
+        else:
+            known.different = max(0, known.different + acts)
+        self.changed_pairs.add(pair)
 
     # Asking
 
@@ -178,12 +186,10 @@ class Cooccurrence:
         least = min(n_a, n_b)
         return max(-1.0, min(1.0, normalised)) * (together / (together + 1.0)) * (least / (least + 1.0))
 
-    def opinion(self, one: str, other: str) -> float:
-        """Logarithm of the odds that people call these one incident; 0 where nobody said anything."""
+    def weight(self, one: str, other: str) -> float:
+        """What people taught of a pair, log odds; 0 where they said nothing."""
         known = self._pairs.get(pair_of(one, other))
-        if known is None or not (known.same or known.different):
-            return 0.0
-        return math.log((known.same + 0.5) / (known.different + 0.5))
+        return 0.0 if known is None else known.weight
 
     def pair(self, one: str, other: str) -> PairCount | None:
         """What is known of a pair."""
@@ -195,7 +201,7 @@ class Cooccurrence:
 
         def weight(other: str) -> tuple[float, str]:
             known = self._pairs[pair_of(key, other)]
-            return -(4.0 * known.same + known.count), other
+            return -(known.weight + known.count), other
 
         return heapq.nsmallest(MAX_PARTNERS, found, key=weight)
 

@@ -234,12 +234,23 @@ class Correlator:
         return group
 
     def move(self, fingerprint: str, source: IncidentGroup, target: IncidentGroup) -> None:
-        """Takes a member from one group into another."""
-        member = source.take_out(fingerprint)
-        self.engine.journal.drop(INCIDENT_MEMBER, _record_key(member))
-        self._unindex(source, member)
+        """Takes a member from one group into another. Of two firings of one alert, the later one is kept."""
+        member = self._take_out(source, fingerprint)
+        older = target.members.get(fingerprint)
+        if older is not None:
+            if older.joined > member.joined:
+                return
+            self._take_out(target, fingerprint)
         member.group = target.id
         self._put(target, member)
+
+    def _take_out(self, group: IncidentGroup, fingerprint: str) -> Member:
+        member = group.take_out(fingerprint)
+        self.engine.journal.drop(INCIDENT_MEMBER, _record_key(member))
+        self._unindex(group, member)
+        if self._of.get(fingerprint) == group.id:
+            del self._of[fingerprint]
+        return member
 
     def set_merged(self, group: IncidentGroup, into: str, now: int) -> None:
         """An emptied group gives way to another."""
@@ -286,7 +297,8 @@ class Correlator:
     def _put(self, group: IncidentGroup, member: Member) -> None:
         group.put(member)
         if group.open:
-            self._of[member.fingerprint] = group.id
+            if member.active or member.fingerprint not in self._of:
+                self._of[member.fingerprint] = group.id
             self._enter(group, member)
         self._keep(member)
 
@@ -297,9 +309,8 @@ class Correlator:
             entries[group.id] = None
 
     def _unindex(self, group: IncidentGroup, member: Member) -> None:
-        left = {key for other in group.heads(len(group.members)) for key in self._index_keys(other)}
         for key in self._index_keys(member):
-            if key not in left:
+            if not any(key in self._index_keys(other) for other in group.members.values()):
                 self._leave(key, group.id)
 
     def _leave(self, key: str, name: str) -> None:

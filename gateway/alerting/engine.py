@@ -139,6 +139,7 @@ class Engine:
             self.alerts[alert.fingerprint] = alert
             self.journal.put(ALERT, alert.fingerprint, alert)
             self.inhibitor.take(alert)
+            self.hooks.touched(alert.fingerprint)
             self._announce(alert, now)
             self.grouping.place(self.configuration.route, alert, now, {})
 
@@ -174,6 +175,7 @@ class Engine:
         self._announced.discard(alert.fingerprint)
         if self.alerts.pop(alert.fingerprint, None) is not None:
             self.journal.drop(ALERT, alert.fingerprint)
+            self.hooks.touched(alert.fingerprint)
         self.inhibitor.drop(alert)
 
     def forget_told(self, alert: Alert) -> None:

@@ -2,7 +2,7 @@
 
 The prior is against: most pairs of alerts that fire at one time have nothing to do with each other. Nearness in time,
 a relation of their places, and co-occurrence speak for it; two places of the known topology that have no relation speak
-against. What people said of the pair counts most.
+against. Co-occurrence stands in where the topology shows no relation. What people taught of the pair is added to all.
 """
 
 from __future__ import annotations
@@ -38,9 +38,11 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     """The same alert of two places."""
     same_rule_nowhere: float = 3.0
     """The same alert, and at least one of the two names no service and no relation is known."""
-    lift: float = 3.5
-    opinion: float = 2.0
-    most_opinion: float = 6.0
+    lift: float = 2.2
+    """For places without a relation whose alerts fire together as often as `full_lift` says."""
+    full_lift: float = 0.6
+    taught: float = 1.0
+    """Share of the weight that people taught."""
 
 
 DEFAULT_WEIGHTS: Final = Weights()
@@ -54,10 +56,16 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 def weigh(
-    new: Member, other: Member, topology: Topology, model: Cooccurrence, now: int, weights: Weights = DEFAULT_WEIGHTS
+    new: Member,
+    other: Member,
+    topology: Topology,
+    model: Cooccurrence,
+    now: int,
+    weights: Weights = DEFAULT_WEIGHTS,
+    longest_gap: float = math.inf,
 ) -> Evidence:
-    """The log odds that `new` and `other` have one cause."""
-    gap = abs(new.starts - other.starts) / SECOND
+    """The log odds that `new` and `other` have one cause; a longer gap between them counts as `longest_gap` seconds."""
+    gap = min(abs(new.starts - other.starts) / SECOND, longest_gap)
     score = weights.prior + weights.time * math.exp(-gap / weights.time_constant)
     words = [f"began {_ago(gap)} {'after' if new.starts >= other.starts else 'before'} {other.name}"]
     if other.active:
@@ -73,22 +81,23 @@ def weigh(
         "dependency": weights.dependency,
         "apart": weights.apart,
     }.get(relation.kind, 0.0) * relation.share
-    score += points
     if relation.words:
         words.append(relation.words)
+    lift = model.lift(new.key, other.key, now)
+    if lift > 0.0 and points < weights.lift:
+        # What fires together stands in for a relation that the topology does not show; it adds nothing to one it does.
+        points += (weights.lift - points) * min(1.0, lift / weights.full_lift)
+        if lift > 0.1:
+            words.append(f"{new.name} and {other.name} often fire together")
+    score += points
     if _rule(new.key) == _rule(other.key):
         nowhere = not relation.kind and not (new.place.service and other.place.service)
         score += weights.same_rule_nowhere if nowhere else weights.same_rule
         words.append(f"the same rule, {new.name}")
-    lift = model.lift(new.key, other.key, now)
-    if lift:
-        score += weights.lift * lift
-        if lift > 0.05:
-            words.append(f"{new.name} and {other.name} often fire together")
-    opinion = model.opinion(new.key, other.key)
-    if opinion:
-        score += max(-weights.most_opinion, min(weights.most_opinion, weights.opinion * opinion))
-        words.append(f"people {'merged' if opinion > 0 else 'separated'} such alerts before")
+    taught = model.weight(new.key, other.key)
+    if taught:
+        score += weights.taught * taught
+        words.append(f"people {'merged' if taught > 0 else 'separated'} such alerts before")
     return Evidence(score, tuple(words))
 
 

@@ -11,6 +11,8 @@ from gateway.alerting.group import Group
 from gateway.alerting.moments import SECOND
 
 FLAPPING_SPAN: Final = 3600 * SECOND
+_MOST_TIMES: Final = 1000
+"""Beginnings remembered of one alert."""
 
 
 class Flapping:
@@ -19,6 +21,7 @@ class Flapping:
     def __init__(self, engine: Engine, threshold: int) -> None:
         self._threshold = threshold
         self._begun: dict[str, deque[int]] = {}
+        """By fingerprint, the one that began last at the end."""
         if threshold:
             engine.hooks.watchers.append(self._on_change)
             engine.hooks.noters.append(self.note)
@@ -26,9 +29,13 @@ class Flapping:
     def _on_change(self, kind: str, alert: Alert, now: int) -> None:
         if kind != "firing":
             return
-        if len(self._begun) > 10_000:
-            self._begun = {name: times for name, times in self._begun.items() if times[-1] > now - FLAPPING_SPAN}
-        self._begun.setdefault(alert.fingerprint, deque(maxlen=1000)).append(now)
+        times = self._begun.pop(alert.fingerprint, None)
+        if times is None:
+            times = deque(maxlen=_MOST_TIMES)
+        times.append(now)
+        self._begun[alert.fingerprint] = times
+        while self._begun[oldest := next(iter(self._begun))][-1] <= now - FLAPPING_SPAN:
+            del self._begun[oldest]
 
     def times(self, name: str, now: int) -> int:
         """How often an alert began within the last hour."""

@@ -5,6 +5,7 @@ Groups follow from the alerts and the routes; only their rhythm is kept on disk.
 
 from __future__ import annotations
 
+import bisect
 import heapq
 
 from gateway.alerting.alert import Alert
@@ -26,9 +27,12 @@ class Grouping:
         """Fingerprint → ids of the groups that hold the alert."""
         self.receivers_of: dict[str, tuple[str, ...]] = {}
         """Fingerprint → names of the receivers of those groups, sorted; equal tuples are one object."""
+        self.order: list[tuple[tuple[tuple[str, str], ...], str, str]] = []
+        """Labels, receiver and id of every group, sorted."""
         self._receiver_sets: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._timers: list[tuple[int, int, str]] = []
         self._timer_count = 0
+        self._changes = 0
 
     def records(self) -> dict[str, GroupRecord]:
         """The rhythm of every group."""
@@ -40,6 +44,7 @@ class Grouping:
         self.membership.clear()
         self.receivers_of.clear()
         self._timers.clear()
+        self.order.clear()
 
     def drop_records(self, names: dict[str, GroupRecord]) -> None:
         """Removes from disk those that no longer exist."""
@@ -75,12 +80,14 @@ class Grouping:
                         next_flush=group.next_flush,
                     )
             group.members[alert.fingerprint] = alert
+            self._mark(group)
             if not group.flushed and alert.starts + route.group_wait < now and group.next_flush > now:
                 self.schedule(group, now)
 
     def _note_receivers(self, fingerprint: str) -> None:
         names = tuple(sorted({self.groups[name].route.receiver for name in self.membership[fingerprint]}))
         self.receivers_of[fingerprint] = self._receiver_sets.setdefault(names, names)
+        self._hooks.touched(fingerprint)
 
     def _new_group(
         self, name: str, key: str, route: Route, labels: dict[str, str], record: GroupRecord | None, now: int
@@ -90,6 +97,7 @@ class Grouping:
             id=name, key=key, route=route, labels=labels, next_flush=due, flushed=record is not None and record.flushed
         )
         self.groups[name] = group
+        bisect.insort(self.order, _place(group))
         self.schedule(group, due)
         if record is None:
             self._hooks.began(group, now)
@@ -98,6 +106,7 @@ class Grouping:
     def remove(self, group: Group, alert: Alert) -> bool:
         """Takes a member out; gives whether no group holds the alert any more."""
         del group.members[alert.fingerprint]
+        self._mark(group)
         holders = self.membership.get(alert.fingerprint)
         if holders is None:
             return False
@@ -109,9 +118,14 @@ class Grouping:
         self.receivers_of.pop(alert.fingerprint, None)
         return True
 
+    def _mark(self, group: Group) -> None:
+        self._changes += 1
+        group.version = self._changes
+
     def drop(self, group: Group) -> None:
         """Ends an empty group."""
         del self.groups[group.id]
+        del self.order[bisect.bisect_left(self.order, _place(group))]
         self._journal.drop(GROUP, group.id)
 
     def schedule(self, group: Group, due: int) -> None:
@@ -133,3 +147,7 @@ class Grouping:
             if group is not None and group.next_flush == due:
                 return group
         return None
+
+
+def _place(group: Group) -> tuple[tuple[tuple[str, str], ...], str, str]:
+    return tuple(sorted(group.labels.items())), group.route.receiver, group.id

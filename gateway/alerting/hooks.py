@@ -60,6 +60,8 @@ GroupWatcher = Callable[[Group, int], None]
 """Told of every group that begins."""
 Lower = Callable[[Alert], object]
 """Something true if the alert's severity is to be taken one lower."""
+TouchWatcher = Callable[[str], None]
+"""Told of the fingerprint of every alert that is new, changed, forgotten or in other groups than before."""
 SuppressionWatcher = Callable[[str], None]
 """Told of every notification or alert that is suppressed, by the kind of the reason."""
 
@@ -95,6 +97,7 @@ class Hooks:
     attempt_watchers: list[AttemptWatcher] = field(default_factory=list)
     group_watchers: list[GroupWatcher] = field(default_factory=list)
     lowers: list[Lower] = field(default_factory=list)
+    touch_watchers: list[TouchWatcher] = field(default_factory=list)
     suppression_watchers: list[SuppressionWatcher] = field(default_factory=list)
 
     def quiet(self, firing: list[Alert], now: int) -> str:
@@ -144,6 +147,11 @@ class Hooks:
     def lowered(self, firing: list[Alert]) -> bool:
         """Whether the severity of a notification about these is to be taken one lower: that of every alert is."""
         return bool(self.lowers and firing) and all(any(lower(alert) for lower in self.lowers) for alert in firing)
+
+    def touched(self, fingerprint: str) -> None:
+        """An alert or its receivers changed."""
+        for watcher in self.touch_watchers:
+            watcher(fingerprint)
 
     def suppressed(self, kind: str) -> None:
         """Something was suppressed."""

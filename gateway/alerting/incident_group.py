@@ -84,8 +84,8 @@ class Act(msgspec.Struct, kw_only=True, omit_defaults=True):
     target: str
     sources: dict[str, list[str]]
     """Group → fingerprints that were taken out of it."""
-    pairs: list[tuple[str, str]]
-    """Pairs of keys that the person has judged."""
+    taught: list[tuple[str, str, float]]
+    """Pairs of keys and by how much the act moved their weight."""
     at: int
     by: str
     note: str = ""

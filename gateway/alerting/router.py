@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +19,20 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
+from gateway.alerting.context import AnomalyContext, deploy_stage
+from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Fatigue
 from gateway.alerting.http_delivery import HttpDelivery
+from gateway.alerting.inbound import Marker
+from gateway.alerting.incident_group import Act
+from gateway.alerting.incidents import Incidents
+from gateway.alerting.listing import Listing
 from gateway.alerting.maintenance import Maintenance, Window
+from gateway.alerting.markers import Markers
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
 from gateway.alerting.oncall import OnCall, load_oncall
@@ -46,6 +53,9 @@ CHUNK: Final = 32
 ALIVE_SECONDS: Final = 10
 PRUNE_SECONDS: Final = 3600
 LONGEST_WAIT: Final = 1.0
+RENEWAL_SECONDS: Final = 0.1
+RENEWAL_PAUSE: Final = 0.002
+"""Between two slices of renewing lists, so that it takes a small share of the loop."""
 STOP_SECONDS: Final = 10.0
 """Longest wait for the last commit when stopping."""
 CLOSED_RETENTION: Final = 3 * 86400 * SECOND
@@ -74,6 +84,7 @@ class AlertRouter:
         clock: Clock,
         *,
         external_url: str = "",
+        context: ContextSettings | None = None,
         store: Store | None = None,
         channels: ChannelFactory | None = None,
     ) -> None:
@@ -85,7 +96,14 @@ class AlertRouter:
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
         self.maintenance = Maintenance(self.engine)
         self.fatigue = Fatigue(self.engine, self.people, settings)
+        self.listing = Listing(self.engine, self.maintenance)
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
+        self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
+        self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
+        self.engine.hooks.stages.append(deploy_stage)
+        self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
+        """The anomalies that are open now, for a marker that comes after them."""
+        self.incidents = Incidents(self.engine, settings, self.markers)
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -94,6 +112,7 @@ class AlertRouter:
         self._delivery: HttpDelivery | None = None
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._timers: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._anomalies: dict[str, KnownAnomaly] = {}
         self._last_alive = 0
@@ -126,10 +145,12 @@ class AlertRouter:
         )
         self._start_couriers()
         self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
+        self._renewal = asyncio.create_task(self._run_renewal(), name="alerting lists")
 
     def _restore(self, now: int) -> None:
         for key, body in self.store.records(ANOMALY):
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
+        self.markers.load(self.store, now)
         for _, body in self.store.records(PEOPLE):
             self.people.load(msgspec.json.decode(body, type=Handling))
         for _, body in self.store.records(ESCALATION):
@@ -137,16 +158,19 @@ class AlertRouter:
         for _, body in self.store.records(MAINTENANCE):
             self.maintenance.load(msgspec.json.decode(body, type=Window), now)
         self.fatigue.load(self.store, now)
+        self.incidents.load(self.store, now)
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
+        self.incidents.after_load(now)
 
     async def stop(self) -> None:
         """Ends every task, writes what is left and closes the store; idempotent."""
         if self._stopped:
             return
         self._stopped = True
-        if self._timers is not None:
-            self._timers.cancel()
-            await asyncio.gather(self._timers, return_exceptions=True)
+        for task in (self._timers, self._renewal):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._stop_couriers()
         if self._delivery is not None:
             await self._delivery.close()
@@ -209,6 +233,17 @@ class AlertRouter:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
             self._wake.clear()
+
+    async def _run_renewal(self) -> None:
+        """Renews what lists show of alerts ahead of being asked, in small slices."""
+        while True:
+            left = False
+            try:
+                left = self.listing.refresh(self.clock.time_ns())
+            except Exception as error:  # noqa: BLE001 - outermost edge of the task
+                TASK_FAILURES.labels("alerting lists").inc()
+                _log.error("renewing the lists of alerts failed", error=repr(error), exc_info=True)
+            await asyncio.sleep(RENEWAL_PAUSE if left else RENEWAL_SECONDS)
 
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""
@@ -278,7 +313,8 @@ class AlertRouter:
         if (known is not None and known.closed) or (known is None and resolved):
             return
         severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
-        alert = alert_of(anomaly, severity, now, self.external_url)
+        judgement = self.context.judge(anomaly, severity, first=known is None)
+        alert = alert_of(anomaly, judgement.severity, now, self.external_url, judgement.annotations)
         reports = [alert]
         if known is not None and known.fingerprint != alert.fingerprint:
             old = self.engine.alerts.get(known.fingerprint)
@@ -288,6 +324,32 @@ class AlertRouter:
         self._anomalies[anomaly.id] = remembered
         self.engine.journal.put(ANOMALY, anomaly.id, remembered)
         await self.post_alerts(reports)
+
+    def context_of(self, anomaly: Anomaly) -> dict[str, str]:
+        """What surrounds an anomaly: `severity` and `muted` of its alert, and why; for people to see."""
+        known = self._anomalies.get(anomaly.id)
+        severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
+        judgement = self.context.judge(anomaly, severity)
+        shown = {"alert_severity": judgement.severity, **judgement.annotations}
+        if known is None:
+            return shown
+        shown["fingerprint"] = known.fingerprint
+        holders = self.engine.membership.get(known.fingerprint, ())
+        muted = {self.engine.groups[name].muted.get(known.fingerprint, "") for name in holders} - {""}
+        if muted and anomaly.state == "firing":
+            shown["muted"] = "; ".join(sorted(muted))
+        return shown
+
+    async def mark(self, marker: Marker) -> None:
+        """Keeps a deploy marker, and judges the open anomalies again; durable when this returns.
+
+        Raises RequestError for a time that no history holds, DiskFailed, ShuttingDown.
+        """
+        self.markers.mark(marker, self.clock.time_ns())
+        await self.commit()
+        for anomaly in list(self.open_anomalies()):
+            if anomaly.id in self._anomalies:
+                await self.submit_anomaly(anomaly)
 
     async def set_silence(self, silence: Silence) -> str:
         """Creates (empty id) or edits a silence; gives its id. Raises NotFound, RequestError, DiskFailed."""
@@ -358,6 +420,26 @@ class AlertRouter:
         self.people.comment(fingerprint, who, text, self.clock.time_ns())
         await self.commit()
 
+    # Incident groups
+
+    async def merge_incidents(self, target: str, sources: list[str], who: str, note: str = "") -> Act:
+        """A person says that these are one incident. Raises NotFound, Conflict, RequestError, DiskFailed."""
+        act = self.incidents.regrouping.merge(target, sources, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def split_incident(self, source: str, fingerprints: list[str], who: str, note: str = "") -> Act:
+        """A person says that these alerts are another incident; `target` of the act names it."""
+        act = self.incidents.regrouping.split(source, fingerprints, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def undo_incident(self, group: str, who: str) -> Act:
+        """Takes back what a person last did to a group."""
+        act = self.incidents.regrouping.undo(group, who, self.clock.time_ns())
+        await self.commit()
+        return act
+
     async def explain(self, fingerprint: str) -> dict[str, Any]:
         """The way of an alert through the router, also of one that has ended; raises NotFound."""
         await self.commit()
@@ -372,4 +454,7 @@ class AlertRouter:
         history = await asyncio.to_thread(past, self.store, fingerprint)
         if now is None and not history:
             raise NotFound(f"no alert {fingerprint}")
+        if now is not None:
+            now["incidentGroup"] = self.incidents.of_alert(fingerprint)
+            now["heldBack"] = self.incidents.notices.held(fingerprint)
         return {"fingerprint": fingerprint, "now": now, "history": history}

@@ -96,6 +96,15 @@ class AlertingSettings(Settings, frozen=True):
     """How often a lowered alert is repeated, seconds."""
     ignored_exempt: str = 'severity="critical"'
     """Matchers of alerts that are never lowered. Empty: none."""
+    correlation_window: Duration = Duration(15 * 60)
+    """Longest time between the beginnings of two alerts of one incident group, seconds; each further alert may begin as
+    long after the last."""
+    incident_linger: Duration = Duration(15 * 60)
+    """How long an incident group without active alerts can still be joined, seconds."""
+    joining_delay: Duration = Duration(15 * 60)
+    """On routes that group by `incident_group` (the built-in one does): how long an alert that joins an incident group
+    of which the receiver was told may wait to be told, unless it is more severe. 0: told at the next group interval.
+    Seconds."""
     sms: tuple[SmsReceiver, ...] = ()
     """Text-message channels."""
     apprise: tuple[AppriseReceiver, ...] = ()

@@ -30,6 +30,8 @@ EDGE_LIFE: Final = 7 * 86400 * SECOND
 MAX_EDGES: Final = 20_000
 MAX_PLACEMENTS: Final = 50_000
 MAX_HOPS: Final = 4
+_LOOK: Final = 3600 * SECOND
+"""How often it is looked for edges to forget."""
 _MAX_VISITED: Final = 2_000
 _NOTHING: Final[Mapping[str, int]] = {}
 
@@ -87,6 +89,7 @@ class Topology:
         self._hosts: dict[str, dict[str, int]] = {}
         self._residents: dict[str, dict[str, int]] = {}
         self._placements: dict[tuple[str, str], int] = {}
+        self._next_look = 0
         self.version = 0
 
     # What was seen
@@ -104,7 +107,10 @@ class Topology:
             self._edges[key] = CallEdge(*key, calls=calls, last_seen=given.last_seen)
             self._callees.setdefault(key[0], {})[key[1]] = given.last_seen
             self._callers.setdefault(key[1], {})[key[0]] = given.last_seen
-        old = [key for key, edge in self._edges.items() if edge.last_seen < now - EDGE_LIFE]
+        old: list[tuple[str, str]] = []
+        if now >= self._next_look or len(self._edges) > MAX_EDGES:
+            self._next_look = now + _LOOK
+            old = [key for key, edge in self._edges.items() if edge.last_seen < now - EDGE_LIFE]
         if len(self._edges) - len(old) > MAX_EDGES:
             left = sorted(set(self._edges) - set(old), key=lambda key: self._edges[key].last_seen)
             old += left[: len(left) - MAX_EDGES]

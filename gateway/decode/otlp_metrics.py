@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gateway import selfmetrics
 from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.otlp_json import request_from_json
-from gateway.decode.otlp_labels import OtlpLabels
+from gateway.decode.otlp_labels import OtlpLabels, SharedLabels
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.columns import ExemplarColumns, PointColumns
@@ -43,6 +43,7 @@ class OtlpMetricsDecoder:
         self._secrets = derive_secrets(hash_key)
         self._settings = settings
         self._prometheus = settings.naming == "prometheus"
+        self._shared = SharedLabels()
 
     def decode_protobuf(self, body: bytes | bytearray | memoryview | NDArray[np.uint8], now_ms: int) -> PointColumns:
         """The columns of an ExportMetricsServiceRequest; the caller leaves `body` alone while they live.
@@ -144,7 +145,9 @@ class OtlpMetricsDecoder:
             numbers = rows.numbers[:n]
             without = np.flatnonzero(numbers == otlp_rows.NO_POINT)
             numbers[without] = np.arange(points, points + len(without))
-        refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
+        refused: dict[str, int] = {}
+        if rejected.any():
+            refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
         return PointColumns(
             hash_hi=rows.high[:n],
             hash_lo=rows.low[:n],
@@ -152,7 +155,7 @@ class OtlpMetricsDecoder:
             values=rows.values[:n],
             starts_ms=rows.starts[:n] if state[otlp_rows.S_STARTS] else None,
             kinds=rows.kinds[:n],
-            source=OtlpLabels(data, rows, origins, self._prometheus),
+            source=OtlpLabels(data, rows, origins, self._prometheus, self._shared),
             exemplars=ExemplarColumns(
                 exemplars.rows[:kept],
                 exemplars.times[:kept],

@@ -35,6 +35,7 @@ from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.forward.victoria_metrics import Answer, Outcome, Silence, TargetIdentity, VictoriaMetrics
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.feed import FrameFeed
+from gateway.telemetry.frame import Place, not_beyond
 from gateway.telemetry.lag import LagWindow
 from gateway.telemetry.resolved import ResolvedFrame, SeriesView
 
@@ -99,9 +100,9 @@ class Forwarder:
         self._confirmed = asyncio.Event()
         """Set while nothing speaks against the target being the process it was."""
         self._probe_now = asyncio.Event()
-        self._send_from = Record().position
+        self._send_from: Place = Record().position
         self._next_row = 0
-        self._folded_to = Record().position
+        self._folded_to: Place = Record().position
         """End of the last frame whose deltas are in the running totals."""
         self._last_checkpoint = float("-inf")
 
@@ -205,6 +206,11 @@ class Forwarder:
             last_error=self._last_error,
         )
 
+    def lag_counts(self) -> list[int]:
+        """Rows by lag, see LagWindow.counts."""
+        counts: list[int] = self._lag.counts(self._clock.monotonic()).tolist()
+        return counts
+
     # ---- one flow ---------------------------------------------------------------------------------------------------
 
     async def _meet_target(self) -> None:
@@ -250,7 +256,7 @@ class Forwarder:
         self._progress.forget_steps()
         safe, acked = self._progress.safe, self._progress.acked
         await self._in_work(lambda: self._preparation.totals.restore(safe.totals))
-        self._feed.seek(safe.record.position)
+        self._feed.seek(safe.record.position, until=acked.position)
         self._send_from = acked.position
         self._folded_to = safe.record.position
         self._next_row = acked.rows
@@ -285,10 +291,10 @@ class Forwarder:
             began = self._clock.monotonic()
             self._reading = True
             arrays = SeriesArrays.of(self._series)
-            folded = [f for f in frames if f.frame.end <= self._send_from]
+            folded = [f for f in frames if not_beyond(f.end, self._send_from)]
             if folded:
                 await self._in_work(partial(self._preparation.fold_only, folded, arrays))
-                self._folded_to = folded[-1].frame.end
+                self._folded_to = folded[-1].end
             fresh = frames[len(folded) :]
             if fresh:
                 rows = await self._take_step(fresh, arrays)

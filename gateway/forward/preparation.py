@@ -98,7 +98,7 @@ class Preparation:
         known. checkpoint_forgetting_before_ms: take a checkpoint behind these frames; None for none.
         Raises StateError where labels lie outside the arena.
         """
-        step = Step(end=frames[-1].frame.end)
+        step = Step(end=frames[-1].end)
         columns = _scratch(sum(len(resolved.sids) for resolved in frames))
         counts = np.zeros(COUNTS, np.int64)
         at = 0

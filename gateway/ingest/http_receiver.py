@@ -28,7 +28,7 @@ from gateway.ingest import otlp_http, remote_write
 from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Decoders
-from gateway.ingest.http_exchange import Exchange
+from gateway.ingest.http_exchange import TENANT, Exchange
 from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.receiver_metrics import ReceiverMetrics
 from gateway.ingest.settings import IngestSettings
@@ -188,6 +188,7 @@ class HttpReceiver:
                 loop = asyncio.get_running_loop()
                 identity = await loop.run_in_executor(self._pool, self._authenticator.identify, authorization, name)
             identity.require("ingest")
+            request[TENANT] = identity.tenant
         except GatewayError as error:
             return self._refuse(error, request, path)
         return None

@@ -34,7 +34,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gateway import selfmetrics
 from gateway.access.settings import AccessSettings
 from gateway.access.tls import Certificates
-from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.access.tokens import ANONYMOUS, Authenticator, Identity, require_safe_address
 from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import status_details
@@ -143,7 +143,7 @@ class GrpcReceiver:
         server = grpc.server(
             self._threads,
             options=[
-                ("grpc.max_receive_message_length", int(settings.max_request_bytes)),
+                ("grpc.max_receive_message_length", min(settings.max_request_bytes, settings.grpc_max_message_bytes)),
                 ("grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams),
                 ("grpc.max_allowed_incoming_connections", settings.max_connections),
                 ("grpc.so_reuseport", int(self._reuse_port)),
@@ -225,8 +225,10 @@ class GrpcReceiver:
         mutual = self._certificates.pem()[2] is not None
         return grpc.dynamic_ssl_server_credentials(configuration(), renewed, mutual)
 
-    def _authenticate(self, context: grpc.ServicerContext) -> None:
+    def _authenticate(self, context: grpc.ServicerContext) -> Identity:
         """Raises Unauthenticated or PermissionDenied."""
+        if not self._authenticator.required:
+            return ANONYMOUS
         authorization = None
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
@@ -235,7 +237,9 @@ class GrpcReceiver:
         properties = cast("Mapping[str, Iterable[bytes]]", context.auth_context())
         names = list(properties.get("x509_common_name", ()))
         name = names[0].decode("utf-8", "replace") if names else None
-        self._authenticator.identify(authorization, name).require("ingest")
+        identity = self._authenticator.identify(authorization, name)
+        identity.require("ingest")
+        return identity
 
     def _count_client(
         self, context: grpc.ServicerContext, received_ns: int, size: int, points: int, refused: bool = False
@@ -251,7 +255,7 @@ class GrpcReceiver:
     def _export_metrics(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         def handle(received_ns: int, ticket: Ticket) -> bytes:
             columns = self._decoders.otlp_metrics_protobuf(request, received_ns // 1_000_000)
-            ticket.hold_columns(len(columns))
+            columns = ticket.hold(columns)
             receipt = None
             if len(columns):
                 receipt = self._sink.accept_blocking(columns, received_ns=received_ns, body_bytes=len(request))
@@ -291,10 +295,9 @@ class GrpcReceiver:
             self._threads.message_arrived()
         received_ns = self._clock.time_ns()
         metrics = self._metrics[signal]
-        ticket = Ticket(self._admission)
+        ticket: Ticket | None = None
         try:
-            if self._authenticator.required:
-                self._authenticate(context)
+            ticket = self._admission.ticket(self._authenticate(context).tenant)
             ticket.take(len(request))
             answer = handle(received_ns, ticket)
         except GatewayError as error:
@@ -307,7 +310,8 @@ class GrpcReceiver:
             metrics.answered("OK", len(request))
             return answer
         finally:
-            ticket.close()
+            if ticket is not None:
+                ticket.close()
         if signal is METRICS:
             self._count_client(context, received_ns, len(request), 0, refused=True)
         code = _CODES[failure.grpc_status]

@@ -21,7 +21,6 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, UnsupportedMediaType
 from gateway.ingest import status_details
-from gateway.ingest.admission import Ticket
 from gateway.ingest.content_encoding import DECOMPRESSORS
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_exchange import Exchange, FixedReply, choose_decompressor, send_fixed
@@ -76,7 +75,7 @@ class OtlpHttp:
         exchange = self._exchange
         received_ns = exchange.clock.time_ns()
         metrics = self._metrics[METRICS]
-        ticket = Ticket(exchange.admission)
+        ticket = exchange.ticket(request)
         form, size = JSON, 0
         try:
             form = _format(request.headers.get("Content-Type"))
@@ -89,8 +88,7 @@ class OtlpHttp:
             def decode(plain: Body) -> PointColumns:
                 return decoder(plain, now_ms)
 
-            columns = await exchange.decode(body, decompressor, ticket, decode)
-            ticket.hold_columns(len(columns))
+            columns = ticket.hold(await exchange.decode(body, decompressor, ticket, decode))
             receipt = None
             if len(columns):
                 receipt = await self._sink.accept(columns, received_ns=received_ns, body_bytes=size)
@@ -120,7 +118,7 @@ class OtlpHttp:
         self, request: web.BaseRequest, signal: Signal, counter: Callable[[Body, bool], dict[str, int]]
     ) -> web.StreamResponse:
         exchange, metrics = self._exchange, self._metrics[signal]
-        ticket = Ticket(exchange.admission)
+        ticket = exchange.ticket(request)
         form, size = JSON, 0
         try:
             form = _format(request.headers.get("Content-Type"))

@@ -74,11 +74,11 @@ class Sender:
 class DataQuality:
     """The scorer's thread owns it; `problems` and `senders` are replaced as a whole and may be read from other threads.
 
-    sender_of: the value of `job` for a series id.
+    senders_of: for series ids, uint32[n], the distinct values of `job` and, int64[n], which of them each has.
     """
 
-    def __init__(self, sender_of: Callable[[int], str]) -> None:
-        self._sender_of = sender_of
+    def __init__(self, senders_of: Callable[[NDArray[np.uint32]], tuple[list[str], NDArray[np.int64]]]) -> None:
+        self._senders_of = senders_of
         self._names: list[str] = [_OTHER]
         self._numbers: dict[str, int] = {_OTHER: 0}
         self._sender: NDArray[np.int16] = np.zeros(1024, np.int16)
@@ -99,9 +99,9 @@ class DataQuality:
         if len(sids) == 0:
             return
         self._grow(int(sids.max()) + 1)
-        for sid in sids.tolist():
-            self._sender[sid] = self._number(self._sender_of(sid))
-            self._seen[sid] = 0
+        names, which = self._senders_of(sids)
+        self._sender[sids] = np.array([self._number(name) for name in names], np.int16)[which]
+        self._seen[sids] = 0
 
     def observe(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64], received_ns: int, repeated: int) -> None:
         """One frame, sids: uint32[n] and times_ms: int64[n]; every sid has been learned."""

@@ -26,10 +26,11 @@ from gateway.pipeline.anomaly_book import AnomalyBook
 from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, UnsyncedSnapshot
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.data_quality import DataQuality
-from gateway.pipeline.feed import DurableFeed, ThreadFeed
+from gateway.pipeline.feed import Feed, ThreadFeed
+from gateway.pipeline.label_values import distinct_values
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 from gateway.series.index import SeriesIndex
-from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.frame import Place
 from gateway.telemetry.lag import LagWindow
 from gateway.telemetry.resolved import ResolvedFrame
 from kernels.first_seen import first_seen
@@ -63,7 +64,7 @@ class Scorer:
 
     def __init__(
         self,
-        feed: DurableFeed,
+        feed: Feed,
         index: SeriesIndex,
         baseline: Baseline,
         store: BaselineStore,
@@ -86,7 +87,7 @@ class Scorer:
         self._log_is_pressed = log_is_pressed
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
-        self.quality = DataQuality(lambda sid: index.labels(sid).get("job", ""))
+        self.quality = DataQuality(lambda sids: distinct_values(index, sids, "job"))
         self._known = np.full(1024, _NEVER_MET, np.uint32)
         self._unwritten: list[bytes] = []
         """Anomaly records that are not on disk yet."""
@@ -95,7 +96,7 @@ class Scorer:
         self._lag_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
         self._stopping = False
-        self._position: LogPosition | None = None
+        self._position: Place | None = None
         self._commit_unwritten = False
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="baseline-snapshot")
         self._saving: Future[None] | None = None
@@ -125,6 +126,12 @@ class Scorer:
         """Seconds from the receipt of the bytes to the score, that `share` of the rows of the last minutes kept."""
         with self._lag_lock:
             return self._lag.percentile(self._clock.monotonic(), share) or 0.0
+
+    def lag_counts(self) -> list[int]:
+        """Rows by lag, see LagWindow.counts."""
+        with self._lag_lock:
+            counts: list[int] = self._lag.counts(self._clock.monotonic()).tolist()
+        return counts
 
     def _run(self) -> None:
         now = self._clock.monotonic()
@@ -175,13 +182,14 @@ class Scorer:
         for resolved in self._feed.next_frames(_FRAMES_BYTES, _WAIT_SECONDS):
             frame = resolved.frame
             try:
-                self._score(resolved)
+                if len(frame):
+                    self._score(resolved)
             except Exception:  # the thread's outermost edge: a frame that fails must not end detection
                 TASK_FAILURES.labels("scorer").inc()
                 log.exception("a frame could not be scored", rows=len(frame))
                 self.counts.lost["failed"] = self.counts.lost.get("failed", 0) + frame.counted_rows
             self.counts.next_row = frame.first_row + frame.counted_rows
-            self._position = frame.end
+            self._position = resolved.end
             self._commit_unwritten = True
 
     def _score(self, resolved: ResolvedFrame) -> None:
@@ -280,7 +288,7 @@ class Scorer:
             self._commit_unwritten = True
             saving.result()
 
-    def _save(self, written: UnsyncedSnapshot, position: LogPosition, counts: ScorerCounts, began: float) -> None:
+    def _save(self, written: UnsyncedSnapshot, position: Place, counts: ScorerCounts, began: float) -> None:
         self._store.finish(written, position, counts)
         self._durable_feed.committed(position)
         SNAPSHOT_SECONDS.observe(self._clock.monotonic() - began)

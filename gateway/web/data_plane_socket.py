@@ -18,6 +18,7 @@ from aiohttp import web
 
 from gateway import selfmetrics
 from gateway.errors import GatewayError
+from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.selector import LabelMatcher, parse_selector
 
@@ -31,6 +32,10 @@ class DataPlaneView(Protocol):
         """The contract's /api/v1/status."""
         ...
 
+    def accepted(self) -> int:
+        """The status' accepted points alone."""
+        ...
+
     def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
         """Active series with id and labels; runs in a thread."""
         ...
@@ -39,6 +44,10 @@ class DataPlaneView(Protocol):
         self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int
     ) -> list[HistorySamples]:
         """Samples from the embedded log; runs in a thread."""
+        ...
+
+    def calls(self) -> list[CallEdge]:
+        """Call edges between services; runs in a thread."""
         ...
 
     def senders(self) -> list[dict[str, Any]]:
@@ -57,6 +66,9 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
     async def status(_: web.Request) -> web.Response:
         return _json(view.status())
 
+    async def accepted(_: web.Request) -> web.Response:
+        return _json(view.accepted())
+
     async def ready(_: web.Request) -> web.Response:
         problem = view.ready()
         return _json({"problem": problem}, status=503 if problem else 200)
@@ -72,6 +84,10 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
             return b"\n".join([msgspec.json.encode(one) for one in view.series(matchers, limit)])
 
         return web.Response(body=await asyncio.to_thread(lines), content_type="application/x-ndjson")
+
+    async def calls(_: web.Request) -> web.Response:
+        found = await asyncio.to_thread(view.calls)
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def history(request: web.Request) -> web.Response:
         query = request.query
@@ -90,10 +106,12 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
     for path, handler in {
         "/senders": senders,
         "/status": status,
+        "/accepted": accepted,
         "/ready": ready,
         "/metrics": metrics,
         "/series": series,
         "/history": history,
+        "/calls": calls,
     }.items():
         app.router.add_get(path, _declared(handler))
     return app

@@ -33,11 +33,12 @@ def _families(text: bytes) -> dict[bytes, list[bytes]]:
 
 
 def _labelled(line: bytes, plane: str) -> bytes:
-    if line.startswith(b"#"):
-        return line
-    label = f'plane="{plane}"'.encode()
-    end = line.find(b" ")
-    brace = line.find(b"{")
+    return line if line.startswith(b"#") else with_label(line, f'plane="{plane}"')
+
+
+def with_label(line: bytes, label: str) -> bytes:
+    """A sample's line with one label more, given as `name="value"`."""
+    end, brace = line.find(b" "), line.find(b"{")
     if 0 <= brace < end:
-        return line[: brace + 1] + label + b"," + line[brace + 1 :]
-    return line[:end] + b"{" + label + b"}" + line[end:]
+        return line[: brace + 1] + label.encode() + b"," + line[brace + 1 :]
+    return line[:end] + b"{" + label.encode() + b"}" + line[end:]

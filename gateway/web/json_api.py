@@ -52,11 +52,14 @@ class JsonApi:
         history: HistorySource,
         *,
         version: str,
+        surroundings: Callable[[Anomaly], dict[str, Any]] = lambda _: {},
     ) -> None:
+        """surroundings: what else there is to show of an anomaly (its context, people's verdicts)."""
         self._data_plane = data_plane
         self._anomalies = anomalies
         self._history = history
         self._version = version
+        self._surroundings = surroundings
 
     def routes(self) -> list[web.RouteDef]:
         """All routes of this API."""
@@ -113,14 +116,18 @@ class JsonApi:
             severity=severity,
             state=state,
         )
-        return json_response(found)
+        return json_response([self._shown(anomaly) for anomaly in found])
 
     async def anomaly(self, request: web.Request) -> web.Response:
         """One anomaly."""
         found: Anomaly | None = self._anomalies.get(request.match_info["id"])
         if found is None:
             raise NotFound(f"no anomaly {request.match_info['id']}")
-        return json_response(found)
+        return json_response(self._shown(found))
+
+    def _shown(self, anomaly: Anomaly) -> dict[str, Any]:
+        shown: dict[str, Any] = msgspec.to_builtins(anomaly)
+        return shown | self._surroundings(anomaly)
 
     async def series(self, request: web.Request) -> web.Response:
         """Active series with id and labels."""

@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.web.alerting_api import Said
 from gateway.web.alertmanager_api import PostedAlert, PostedSilence
+from gateway.web.incident_api import GroupMerge, GroupSplit, GroupUndo
 from gateway.web.maintenance_api import PostedWindow, Release
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
@@ -64,6 +65,10 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
     "GET /api/v1/series": [_MATCH, _limit(100_000)],
     "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(1000)],
     "GET /api/v1/history": [_MATCH, _START, _END, _limit(100)],
+    "GET /api/v1/incident-groups": [
+        _query("state", "Open by default.", {"enum": ["open", "closed", "all"]}),
+        _limit(1000),
+    ],
     "GET /api/v1/notifications": [_query("integration", "Key of an integration."), _limit(1000)],
     "GET /api/v1/suppressions": [_limit(10_000)],
     "GET /api/v1/alerting/analytics": [_FROM, _TO, _query("timezone", "IANA name of a time zone.")],
@@ -90,6 +95,9 @@ BODIES: Final[Mapping[str, Any]] = {
     "POST /api/v1/maintenance": PostedWindow,
     "PUT /api/v1/maintenance/{id}": PostedWindow,
     "POST /api/v1/suppressions/{id}/release": Release,
+    "POST /api/v1/incident-groups/{id}/merge": GroupMerge,
+    "POST /api/v1/incident-groups/{id}/split": GroupSplit,
+    "POST /api/v1/incident-groups/{id}/undo": GroupUndo,
     **{
         f"POST /api/v1/alerts/{{fingerprint}}/{name}": Said
         for name in ("acknowledge", "unacknowledge", "snooze", "unsnooze", "resolve", "comments")

@@ -22,7 +22,6 @@ from tests.gateway.log.rows import NOTHING, OS, append, definitions, open_writer
 def same(left: Frame, right: Frame) -> None:
     for name in (
         "edge",
-        "shard",
         "start",
         "end",
         "first_row",
@@ -69,7 +68,6 @@ def test_a_frame_reads_as_it_was_written(tmp_path: Path, rows: int, marks: list[
         counted_rows=rows,
         received_ns=123,
         exemplars=exemplars(marks) if marks and rows else None,
-        shard=3,
     )
     end = writer.sync()
     assert written.end == end == writer.end
@@ -148,6 +146,31 @@ def test_a_reader_that_begins_in_the_middle_gets_the_definitions_before(tmp_path
     assert [before.definitions.blob(i) for i in range(3)] == [b"zero", b"one", b"two"]
     assert values(reader.read(1000)) == [3]
     assert LogReader.open(tmp_path, 0).definitions_before() == []
+
+
+def test_a_segment_holds_ten_times_its_definitions_before_it_rotates(tmp_path: Path) -> None:
+    """Each segment defines its series anew: with very many series that must stay a small part of what is written."""
+    settings = LogSettings(durability="os", segment_bytes=ByteSize(4000), max_bytes=ByteSize(200_000))
+    writer = open_writer(tmp_path, settings)
+    writer.prepare()
+    append(writer, 1, definitions(b"a" * 3000), 0)
+    writer.sync()
+    writer.prepare(5_000)
+    assert writer.segment == 1
+    while writer.segment == 1:
+        size = writer.end.offset
+        append(writer, 20)
+        writer.sync()
+        writer.prepare(1000)
+    assert 28_000 < size < 32_000
+    append(writer, 1, definitions(b"b" * 10_000), 0)
+    writer.sync()
+    while writer.segment == 2:
+        size = writer.end.offset
+        append(writer, 20)
+        writer.sync()
+        writer.prepare(1000)
+    assert 47_000 < size < 50_000, "never more than a quarter of the log"
 
 
 def test_segments_rotate_by_size_and_age(tmp_path: Path) -> None:
