@@ -17,14 +17,14 @@ each look. Here the loop copies references, a thread filters, sorts and cuts, an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
 
 from gateway.alerting.alert import Alert
-from gateway.alerting.listing import silenced_by
+from gateway.alerting.matcher import all_match
 from gateway.alerting.moments import format_moment
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.silence import Silence
@@ -158,6 +158,11 @@ class AlertGroupsApi:
             "inhibitedBy": inhibited,
             "muted": muted,
         }
+
+
+def silenced_by(silences: Iterable[Silence], labels: Mapping[str, str]) -> list[str]:
+    """Sorted ids of those among `silences` that match."""
+    return sorted(silence.id for silence in silences if all_match(silence.matchers, labels))
 
 
 def _is(alert: Alert, group: _Group, moment: _Moment, state: str) -> bool:
