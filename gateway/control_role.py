@@ -54,6 +54,7 @@ from gateway.web.hosts import Hosts
 from gateway.web.json_api import MAX_LIMIT, JsonApi, declared_errors
 from gateway.web.openapi import add_document_route
 from gateway.web.probes_api import ProbeAlerts, ProbesApi
+from gateway.web.related_series import RelatedSeries
 from gateway.web.self_watch import SelfWatch
 from gateway.web.senders import Senders
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
@@ -147,6 +148,7 @@ class ControlRole:
         application.add_routes(Exemplars(data_plane).routes())
         application.add_routes(ProbesApi(prober).routes())
         self._stack.push_async_callback(catalog.stop)
+        self._router.enrichment.related = RelatedSeries(history, catalog)
         topology = TopologyWatch(data_plane, catalog, self._router.incidents.see_topology, self._clock)
         self._stack.push_async_callback(topology.stop)
         topology.start()

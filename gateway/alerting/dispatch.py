@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from gateway.alerting.alert import Alert, sort_key
 from gateway.alerting.configuration import Configuration, Integration
@@ -24,6 +26,9 @@ from gateway.alerting.outbox import Outbox, Slot, SlotRecord, backoff
 from gateway.alerting.silence import Silences
 from gateway.alerting.stages import Stage, inhibition_stage, interval_stage, judge, kind_of, silence_stage
 from gateway.alerting.store import OUTBOX
+
+MAX_ANNOTATED: Final = 50
+"""Alerts of one notification that get more annotations than their own."""
 
 
 class Dispatcher:
@@ -194,7 +199,7 @@ class Dispatcher:
             group_key=group.key,
             receiver=integration.receiver,
             group_labels=group.labels,
-            alerts=tuple(listed),
+            alerts=self._annotated(listed, now),
             left_out=len(told) - len(listed),
             lowered=self._hooks.lowered(firing),
             at=now,
@@ -228,6 +233,15 @@ class Dispatcher:
             firing=sorted(firing_names),
             resolved=sorted(resolved_names),
         )
+
+    def _annotated(self, alerts: list[Alert], now: int) -> tuple[Alert, ...]:
+        """The first of those that fire get what hooks know of them, as far as they have no annotation of that name."""
+        annotated = list(alerts)
+        for number, alert in enumerate(alerts[:MAX_ANNOTATED] if self._hooks.annotators else ()):
+            added = self._hooks.annotate(alert, now) if alert.active(now) else {}
+            if added:
+                annotated[number] = msgspec.structs.replace(alert, annotations={**added, **alert.annotations})
+        return tuple(annotated)
 
     def settle(self, group: Group) -> None:
         """Lets resolved members go once nobody has to hear of them any more."""

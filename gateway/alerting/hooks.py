@@ -35,6 +35,10 @@ Describer = Callable[[Group, list[Alert], int], Mapping[str, str]]
 """Short facts to put into a notification about these firing alerts of a group, by name."""
 
 
+Annotator = Callable[[Alert, int], Mapping[str, str]]
+"""Annotations that an alert gets in a notification, beside its own."""
+
+
 class Telling(NamedTuple):
     """A notification that the notification log calls due, to one integration."""
 
@@ -93,6 +97,7 @@ class Hooks:
     labellers: list[Labeller] = field(default_factory=list)
     describers: list[Describer] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
+    annotators: list[Annotator] = field(default_factory=list)
     keepers: list[Keeper] = field(default_factory=list)
     attempt_watchers: list[AttemptWatcher] = field(default_factory=list)
     group_watchers: list[GroupWatcher] = field(default_factory=list)
@@ -125,6 +130,13 @@ class Hooks:
         for describer in self.describers:
             facts.update(describer(group, firing, now))
         return facts
+
+    def annotate(self, alert: Alert, now: int) -> dict[str, str]:
+        """All annotations."""
+        found: dict[str, str] = {}
+        for annotator in self.annotators:
+            found.update(annotator(alert, now))
+        return found
 
     def hold(self, telling: Telling, now: int) -> str:
         """The first reason, or ""."""

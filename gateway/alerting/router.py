@@ -23,6 +23,7 @@ from gateway.alerting.context import AnomalyContext, deploy_stage
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
+from gateway.alerting.enrichment import Enrichment, recorded_alert
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Fatigue
@@ -104,6 +105,7 @@ class AlertRouter:
         self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
         """The anomalies that are open now, for a marker that comes after them."""
         self.incidents = Incidents(self.engine, settings, self.markers)
+        self.enrichment = Enrichment(self.engine, self.incidents, settings)
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -159,6 +161,7 @@ class AlertRouter:
             self.maintenance.load(msgspec.json.decode(body, type=Window), now)
         self.fatigue.load(self.store, now)
         self.incidents.load(self.store, now)
+        self.enrichment.past.load(self.store, now)
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
         self.incidents.after_load(now)
 
@@ -419,6 +422,16 @@ class AlertRouter:
         """Adds a line to the alert's history."""
         self.people.comment(fingerprint, who, text, self.clock.time_ns())
         await self.commit()
+
+    async def alert_context(self, fingerprint: str) -> dict[str, Any]:
+        """What helps with an alert, also with one that has ended; raises NotFound."""
+        alert = self.engine.alerts.get(fingerprint)
+        if alert is None:
+            found = await asyncio.to_thread(self.store.history, fingerprint=fingerprint, kinds=("firing",), limit=1)
+            if not found:
+                raise NotFound(f"no alert {fingerprint}")
+            alert = recorded_alert(found[0])
+        return await self.enrichment.context(alert, self.clock.time_ns())
 
     # Incident groups
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from gateway.settings_types import Duration, Secret, Settings
@@ -52,6 +54,19 @@ class NotificationBudget(Settings, frozen=True):
     """From the first notification over the budget to the digest, and between digests. Seconds."""
     exempt: str = 'severity="critical"'
     """Matchers of alerts that are told in any case and not counted. Empty: none."""
+
+
+class Runbook(Settings, frozen=True):
+    """What to do about the alerts that match."""
+
+    matchers: str
+    """As in amtool: 'alertname="DiskFull",service=~"db-.+"'."""
+    url: str = ""
+    """Where the runbook is."""
+    title: str = ""
+    """Its name."""
+    actions: tuple[str, ...] = ()
+    """First steps, one line each."""
 
 
 class AlertingSettings(Settings, frozen=True):
@@ -105,6 +120,12 @@ class AlertingSettings(Settings, frozen=True):
     """On routes that group by `incident_group` (the built-in one does): how long an alert that joins an incident group
     of which the receiver was told may wait to be told, unless it is more severe. 0: told at the next group interval.
     Seconds."""
+    runbooks: tuple[Runbook, ...] = ()
+    """Runbooks by matcher; all that match are shown with an alert, in this order."""
+    annotate_alerts: Literal["built-in", "always", "never"] = "built-in"
+    """Whether alerts in notifications get what is known of them as annotations, as far as they have none of that name:
+    incident group, runbook, last resolution. "built-in": only without `config_file`, so that an alertmanager.yml of
+    one's own sends what Alertmanager would send."""
     sms: tuple[SmsReceiver, ...] = ()
     """Text-message channels."""
     apprise: tuple[AppriseReceiver, ...] = ()

@@ -1,6 +1,7 @@
 """Our own interface to the alert router: why an alert was told or not, what people say about it, what is on its way.
 
     GET  /api/v1/alerts/{fingerprint}/explain
+    GET  /api/v1/alerts/{fingerprint}/context
     POST /api/v1/alerts/{fingerprint}/acknowledge     {"by", "note"?}
     POST /api/v1/alerts/{fingerprint}/unacknowledge   {"by"}
     POST /api/v1/alerts/{fingerprint}/snooze          {"by", "duration": "30m", "note"?}
@@ -43,6 +44,7 @@ def register_routes(app: web.Application, router: AlertRouter, prefix: str = "")
     api = AlertingApi(router)
     one = f"{prefix}/api/v1/alerts/{{fingerprint}}"
     app.router.add_get(f"{one}/explain", api.explain)
+    app.router.add_get(f"{one}/context", api.context)
     for name in ("acknowledge", "unacknowledge", "snooze", "unsnooze", "resolve", "comments"):
         app.router.add_post(f"{one}/{name}", getattr(api, name))
     app.router.add_get(f"{prefix}/api/v1/notifications", api.notifications)
@@ -58,6 +60,10 @@ class AlertingApi:
     async def explain(self, request: web.Request) -> web.Response:
         """GET …/explain"""
         return _json(await self._router.explain(request.match_info["fingerprint"]))
+
+    async def context(self, request: web.Request) -> web.Response:
+        """What helps with an alert: runbooks, similar alerts, deploys, related series, suggested actions."""
+        return _json(await self._router.alert_context(request.match_info["fingerprint"]))
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """POST …/acknowledge"""

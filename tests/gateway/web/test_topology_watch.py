@@ -19,7 +19,8 @@ from tests.conformance.alertmanager.peers import served
 class View:
     """What the data plane would show."""
 
-    calls_seen = [CallEdge("web", "cart", 3, 1_700_000_000_000_000_000)]
+    def __init__(self) -> None:
+        self.calls_seen = [CallEdge("web", "cart", 3, 1_700_000_000_000_000_000)]
 
     def calls(self) -> list[CallEdge]:
         return self.calls_seen

@@ -64,6 +64,8 @@ function build(lines: Line[], format: (v: number) => string): Built {
   return { data, series, bands, shades };
 }
 
+/** Steps of an axis of bytes. */
+const BINARY = Array.from({ length: 60 }, (_, i) => 2 ** i);
 const NO_POINTS: Point[] = [];
 const NO_TIMES: number[] = [];
 const NO_MARKS: [number, number][] = [];
@@ -92,6 +94,7 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
         scales: { x: { time: true, auto: false, range: (_, low, high) => (low === null || high === null ? [start, end] : [low, high]) }, y: { range: (_, low, high) => {
           if (low === null || high === null) return [0, 1];
           if (low === 0 && high === 0) return [0, 1];
+          if (format(1) === "100 %" && low >= 0 && high <= 1) return [low > 0.5 ? Math.max(0, low - (1 - low) * 0.2 - 0.02) : 0, Math.min(1, Math.max(high * 1.1, 0.02))];
           const room = (high - low || Math.abs(high) || 1) * 0.08;
           return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
         } } },
@@ -99,7 +102,7 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
           const text = clockTime(t, zone);
           return step >= 86400 ? new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000)
             : step >= 60 ? text.slice(0, 5) : text;
-        }) }, { ...axis, size: 74, values: (_, at) => at.map((v) => format(v)) }],
+        }) }, { ...axis, size: 80, incrs: format(1024).includes("KiB") ? BINARY : undefined, values: (_, at) => at.map((v) => format(v)) }],
         legend: { show: false },
         cursor: { sync: sync ? { key: sync, setSeries: false } : undefined, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
         hooks: {
@@ -162,7 +165,7 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
             const near = points.find((p) => Math.abs(u.valToPos(p.time, "x") - u.cursor.left!) < 5);
             if (near) { const row = document.createElement("div"); row.textContent = `◆ ${near.text}`; tip.append(row); }
             tip.hidden = false;
-            const left = u.cursor.left! + 74 + 16;
+            const left = u.cursor.left! + 80 + 16;
             const over = left + tip.offsetWidth > element.clientWidth;
             tip.style.left = `${Math.max(0, over ? left - tip.offsetWidth - 32 : left)}px`;
           }],

@@ -10,6 +10,7 @@ import { Anomalies, AnomalyPage } from "./pages/anomalies";
 import { ConfigurationPage } from "./pages/configuration";
 import { Explore } from "./pages/explore";
 import { HostPage, HostsPage } from "./pages/hosts";
+import { IncidentPage, IncidentsPage } from "./pages/incidents";
 import { MaintenancePage, SuppressedPage } from "./pages/maintenance";
 import { OnCallPage } from "./pages/oncall";
 import { Overview } from "./pages/overview";
@@ -25,8 +26,8 @@ const PAGES: [string, string][] = [
 ];
 
 /** Pages that stand under another one's name. */
-const UNDER: Record<string, string> = { suppressed: "alerts", maintenance: "alerts", oncall: "alerts", analytics: "alerts", senders: "status", configuration: "status" };
-const NAMES: Record<string, string> = { suppressed: "Not told", maintenance: "Maintenance", oncall: "On call", analytics: "Analytics", senders: "Senders", configuration: "Configuration" };
+const UNDER: Record<string, string> = { incidents: "alerts", suppressed: "alerts", maintenance: "alerts", oncall: "alerts", analytics: "alerts", senders: "status", configuration: "status" };
+const NAMES: Record<string, string> = { incidents: "Incidents", suppressed: "Not told", maintenance: "Maintenance", oncall: "On call", analytics: "Analytics", senders: "Senders", configuration: "Configuration" };
 const GO: Record<string, string[]> = { o: [], s: ["services"], h: ["hosts"], e: ["explore"], a: ["anomalies"], l: ["alerts"], t: ["status"] };
 
 function page(path: string[]): ComponentChildren {
@@ -37,6 +38,7 @@ function page(path: string[]): ComponentChildren {
     case "explore": return <Explore />;
     case "anomalies": return argument ? <AnomalyPage key={argument} id={argument} /> : <Anomalies />;
     case "alerts": return argument ? <AlertPage key={argument} fingerprint={argument} /> : <Alerts />;
+    case "incidents": return argument ? <IncidentPage key={argument} id={argument} /> : <IncidentsPage />;
     case "suppressed": return <SuppressedPage />;
     case "maintenance": return <MaintenancePage />;
     case "oncall": return <OnCallPage />;

@@ -1,14 +1,18 @@
 import { useState } from "preact/hooks";
 import { ApiError, send, type EscalationShown, type Explanation } from "../api";
-import { clockTime } from "../format";
+import { clockTime, seconds } from "../format";
 import { useLive } from "../live";
 import { useLoad } from "../load";
 import { Badge, Empty, Link, State, useName } from "../parts";
 import { useZone } from "../time";
 
-const HIDDEN = new Set(["time", "event", "labels", "annotations", "generator_url", "group"]);
+const HIDDEN = new Set(["time", "event", "labels", "annotations", "generator_url", "group", "id", "firing_count", "resolved_count"]);
 
 const at = (text: string | null, zone: "utc" | "local"): string => (text ? clockTime(Date.parse(text) / 1000, zone, true) : "never");
+
+/** A detail of an event for people: moments by the clock, lags with their unit. */
+const told = (key: string, v: unknown, zone: "utc" | "local"): string =>
+  typeof v === "string" && /^\d{4}-\d\d-\d\dT/.test(v) ? clockTime(Date.parse(v) / 1000, zone) : key === "lag" && typeof v === "number" ? seconds(v) : typeof v === "object" ? JSON.stringify(v) : String(v);
 
 /** One alert: what people do about it, and why it was told or not. */
 export function AlertPage({ fingerprint }: { fingerprint: string }) {
@@ -48,7 +52,7 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
         <section class="card" aria-labelledby="time"><h2 id="time">What happened</h2>
           {history.length === 0 ? <Empty><p>Nothing is recorded yet.</p></Empty> : <ol class="timeline">{history.map((e, i) => (
             <li key={i}><time dateTime={e.time}>{at(e.time, zone)}</time><b>{e.event.replaceAll("_", " ")}</b>
-              <span>{Object.entries(e).filter(([k, v]) => !HIDDEN.has(k) && v !== "" && v !== null).map(([k, v]) => `${k.replaceAll("_", " ")}: ${typeof v === "object" ? JSON.stringify(v) : String(v)}`).join("; ")}</span></li>))}</ol>}
+              <span>{Object.entries(e).filter(([k, v]) => !HIDDEN.has(k) && v !== "" && v !== null).map(([k, v]) => `${k.replaceAll("_", " ")}: ${told(k, v, zone)}`).join("; ")}</span></li>))}</ol>}
         </section>
       </>;
     }}</State>

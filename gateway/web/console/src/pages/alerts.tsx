@@ -10,7 +10,7 @@ import { Table } from "../table";
 import { useZone } from "../time";
 
 export const ALERT_TABS: [string, string][] = [
-  ["alerts", "Active"], ["suppressed", "Not told"], ["maintenance", "Maintenance"], ["oncall", "On call"], ["analytics", "Analytics"],
+  ["alerts", "Active"], ["incidents", "Incidents"], ["suppressed", "Not told"], ["maintenance", "Maintenance"], ["oncall", "On call"], ["analytics", "Analytics"],
 ];
 const OWN = new Set(["alertname", "service", "severity", "metric"]);
 const LENGTHS: [number, string][] = [[1800, "30 minutes"], [3600, "1 hour"], [4 * 3600, "4 hours"], [86400, "1 day"], [7 * 86400, "1 week"]];
@@ -70,7 +70,7 @@ function Delivery({ version }: { version: number }) {
             { key: "time", name: "When", value: (r) => r.time, show: (r) => clockTime(Date.parse(r.time) / 1000, zone) },
             { key: "to", name: "To", value: (r) => String(r.integration ?? "") },
             { key: "state", name: "State", value: (r) => r.event },
-            { key: "about", name: "About", value: (r) => r.group, breaks: true },
+            { key: "about", name: "About", value: (r) => /\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group, breaks: true },
           ]} />
       </>}</State>
     </section>

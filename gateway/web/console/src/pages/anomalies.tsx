@@ -3,7 +3,7 @@ import { href, update, useAddress } from "../address";
 import { ApiError, query, selector, send, serviceOf, SEVERITIES, type Anomaly, type AnomalyPage as Page, type History, type HistorySeries } from "../api";
 import { Chart, type Line } from "../chart";
 import { clockTime, plural, seconds, unitOf } from "../format";
-import { isCounter, meanOf, scored, thinned } from "../history";
+import { isCounter, meanOf, quantileOf, scored, thinned } from "../history";
 import { useLive } from "../live";
 import { useLoad } from "../load";
 import { Badge, Empty, exploreSearch, Link, More, Name, sinceOf, Spark, State, useName, useSeen, When } from "../parts";
@@ -21,11 +21,14 @@ function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boole
   const span = a ? around(a, before, after) : { start: 0, end: 0 };
   // The end of an open anomaly moves; a minute's steps keep the answer.
   const end = a && a.ended === null ? Math.ceil(span.end / 30) * 30 : span.end;
-  const found = useLoad<History>(a && on ? query("/api/v1/history", { match: selector(a.series), start: span.start, end, limit: 1, bands: band ? "recomputed" : undefined }) : "");
+  const buckets = isBucket(a?.series ?? {});
+  const { le: _, ...whole } = a?.series ?? {};
+  const found = useLoad<History>(a && on ? query("/api/v1/history", { match: selector(buckets ? whole : a.series), start: span.start, end, limit: buckets ? 100 : 1, bands: band && !buckets ? "recomputed" : undefined }) : "");
   // A histogram's sum is scored as the mean of what was observed, which needs its count beside it.
   const sum = isSum(a?.series ?? {});
   const counts = useLoad<History>(a && on && sum ? query("/api/v1/history", { match: selector({ ...a.series, __name__: a.series.__name__!.replace(/_sum$/, "_count") }), start: span.start, end, limit: 1 }) : "");
   const series = useMemo(() => {
+    if (a && buckets) { const p95 = found.data && quantileOf(found.data.series.map(scored)); return p95 ? thinned(withRange(p95, a), 1500) : null; }
     const own = found.data?.series[0], count = counts.data?.series[0];
     if (!own || (sum && !counts.data && !counts.error)) return null;
     const one = scored(own);
@@ -34,6 +37,7 @@ function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boole
   return { ...found, series, span: { start: span.start, end } };
 }
 
+const isBucket = (labels: Record<string, string>): boolean => (labels.__name__ ?? "").endsWith("_bucket");
 const isSum = (labels: Record<string, string>): boolean => (labels.__name__ ?? "").endsWith("_sum");
 
 /** The range that the anomaly itself tells, over the time that it lasts. */
@@ -159,9 +163,9 @@ function Feedback({ anomaly: a }: { anomaly: Anomaly }) {
 function Detail({ anomaly: a }: { anomaly: Anomaly }) {
   const zone = useZone();
   const plot = useSeriesOf(a, 1800, 600, true, true);
-  const counter = isCounter(a.series) && !isSum(a.series);
+  const counter = isCounter(a.series) && !isSum(a.series) && !isBucket(a.series);
   const metric = a.series.__name__ ?? "";
-  const unit = useMemo(() => { const u = unitOf(metric); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
+  const unit = useMemo(() => { const u = unitOf(metric.replace(/_bucket$/, "")); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
   const show = (v: number | null) => (v === null ? "no value" : unit(v));
   const points = useMemo(() => a.exemplars.map((e) => ({ time: e.time, value: e.value, text: `trace ${e.trace_id}` })), [a.exemplars]);
   const lines: Line[] = useMemo(() => (plot.series ? [toLine(plot.series)] : []), [plot.series]);
@@ -172,6 +176,7 @@ function Detail({ anomaly: a }: { anomaly: Anomaly }) {
       <section class="card" aria-label="What happened">
         <p class="reasons">{a.reasons.join("; ")}.</p>
         <dl class="facts">
+          {(isBucket(a.series) || isSum(a.series)) && <div><dt>Scored</dt><dd>{isBucket(a.series) ? "95 % quantile" : "mean"}</dd></div>}
           <div><dt>Value</dt><dd>{show(a.value)}</dd></div>
           <div><dt>Expected</dt><dd>{show(a.expected)}{a.lower !== null && a.upper !== null && <small> {show(a.lower)} to {show(a.upper)}</small>}</dd></div>
           <div><dt>Score</dt><dd>{a.score.toFixed(2)}</dd></div>
@@ -192,7 +197,7 @@ function Detail({ anomaly: a }: { anomaly: Anomaly }) {
   );
 }
 
-const toLine = (s: HistorySeries): Line => ({ name: isSum(s.labels) ? "mean" : "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
+const toLine = (s: HistorySeries): Line => ({ name: isSum(s.labels) ? "mean" : isBucket(s.labels) ? "95 % quantile" : "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
 
 export function silenceFor(a: Anomaly): Record<string, string> {
   const service = serviceOf(a.series);
