@@ -41,8 +41,9 @@ class Edge:
         self._rows = np.bincount(owners, minlength=shards).astype(np.uint32)
         self._segment = 0
 
-    def append(self, value: float, latest_ns: int, *, tell: bool = True) -> Frame:
-        """A durable frame; told to the others, or not yet."""
+    def append(self, value: float, latest: int, *, tell: bool = True) -> Frame:
+        """A durable frame, whose last request was received at `latest` seconds; told to the others, or not yet."""
+        latest_ns = latest * 10**9
         new = self.writer.prepare(1000) != self._segment
         self._segment = self.writer.segment
         empty = Definitions(np.empty(0, np.uint8), np.zeros(1, np.uint32), np.empty(0, np.uint8))
