@@ -195,6 +195,31 @@ def test_lost_rows_are_answered_for_once(tmp_path: Path) -> None:
     assert sum(counted) == 3 * SERIES  # those lost among them
 
 
+def test_a_series_that_another_edge_still_names_is_not_forgotten(tmp_path: Path) -> None:
+    edges = [Edge(tmp_path, 0), Edge(tmp_path, 1)]
+    index = SeriesIndex(100)
+    feed = ShardFeed(
+        "scorer", tmp_path / "log", tmp_path / "run", index, Shard(0, 2, KEY), 2, None, LogPosition(0, 0),
+        former=[], former_until=[], on_committed=lambda *_: None, touch=True,
+    )  # fmt: skip
+    feed.seek(None)
+    edges[0].append(1, 1)
+    edges[1].append(1, 1)
+    all_of(feed)
+    before = index.active_count
+    edges[0].writer.rotate()
+    edges[0].append(2, 2)
+    all_of(feed)
+    edges[0].writer.rotate()
+    edges[0].append(3, 3)
+    all_of(feed)
+    assert len(index.expire(10**15)) == 0  # edge 1's segment names them all
+    edges[1].append(4, 4)
+    (frame,) = all_of(feed)
+    assert index.active_count == before
+    assert {index.labels(int(sid))["__name__"] for sid in frame.sids} == {"m"}
+
+
 def _taken(frames: Sequence[ResolvedFrame]) -> int:
     last = frames[-1].frame
     return last.first_row + last.counted_rows
