@@ -27,19 +27,23 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from gateway.clock import SystemClock
-from gateway.log.reader import LogReader
 from gateway.log.segment import FORMAT_VERSION
 from gateway.log.settings import LogSettings
 from gateway.log.sharing import DurableEnd, EdgePage, EdgePageReader
 from gateway.log.writer import LogWriter
+from gateway.pipeline.shard_feed import ShardFeed
+from gateway.series.index import SeriesIndex
+from gateway.series.shard import Shard
 from gateway.telemetry.columns import Definitions
-from gateway.telemetry.frame import ShardRows, part_of
+from gateway.telemetry.frame import LogPosition, ShardRows
+from gateway.telemetry.labels import encode_label_blob
 from kernels.shard_rows import group_rows
 
 _ROWS: Final = 8000
 _FRAMES: Final = 40
 _LOOKS: Final = 100
 _READERS: Final = 2
+_KEY: Final = (1, 2)
 _NO_DEFINITIONS: Final = Definitions(np.empty(0, np.uint8), np.zeros(1, np.uint32), np.empty(0, np.uint8))
 
 
@@ -77,36 +81,59 @@ def _grouping(shards: int) -> float:
     return _best(once) / (20 * n)
 
 
+class _Edge:
+    """A log whose first frame defines all series; every frame has a row of each."""
+
+    def __init__(self, directory: Path, edge: int, rows: int, shards: int) -> None:
+        self._writer = LogWriter.open(directory / "log", edge, LogSettings(durability="os"), SystemClock())
+        self._writer.format_version = FORMAT_VERSION
+        blobs = [encode_label_blob({"__name__": "requests", "host": f"host-{i}"}) for i in range(rows)]
+        self._definitions = Definitions.from_blobs(blobs, np.ones(rows, np.uint8))
+        owners = Shard(0, shards, _KEY).owners(self._definitions)
+        self._ids = np.argsort(owners, kind="stable").astype(np.uint32)
+        self._table = np.bincount(owners, minlength=shards).astype(np.uint32)
+        self._page = EdgePage(directory / "run", edge)
+
+    def append(self, frames: int) -> None:
+        rows = len(self._ids)
+        for _ in range(frames):
+            new = self._writer.segment == 0
+            self._writer.prepare(rows * 28)
+            self._writer.append(
+                ids=self._ids, times_ms=np.arange(rows, dtype=np.int64), values=np.ones(rows), starts_ms=None,
+                definitions=self._definitions if new else _NO_DEFINITIONS, first_new_id=0 if new else rows,
+                counted_rows=rows, received_ns=self._writer.next_row * 10**9,
+                shards=ShardRows(self._writer.next_row * 10**9, self._table, self._table),
+            )  # fmt: skip
+            self._writer.sync()
+        self._page.tell(DurableEnd(self._writer.durable_end, self._writer.next_row))
+
+
 def _reading(directory: Path, rows: int, shards: int) -> float:
-    """Microseconds to read one frame of so many rows from the page cache and take a shard's part of it."""
-    writer = LogWriter.open(directory, 0, LogSettings(durability="os"), SystemClock())
-    writer.format_version = FORMAT_VERSION
-    table = np.full(shards, rows // shards, np.uint32)
-    for number in range(_FRAMES):
-        writer.prepare(rows * 28)
-        writer.append(
-            ids=np.arange(rows, dtype=np.uint32), times_ms=np.arange(rows, dtype=np.int64), values=np.ones(rows),
-            starts_ms=None, definitions=_NO_DEFINITIONS, first_new_id=0, counted_rows=rows, received_ns=number,
-            shards=ShardRows(number, table, table),
-        )  # fmt: skip
-        writer.sync()
-    end = writer.durable_end
+    """Microseconds in which a shard's feed reads one more frame of so many rows and takes its part."""
+    edges = [_Edge(directory, edge, rows, shards) for edge in range(2)]
+    found = []
+    for _ in range(2):
+        for edge in edges:
+            edge.append(_FRAMES)
 
-    def once() -> None:
-        with LogReader.open(directory, 0) as reader:
-            taken = 0
-            while frames := reader.read(2 * 2**20, end):
-                taken += sum(len(part_of(frame, 0)) for frame in frames)
-        assert taken == _FRAMES * (rows // shards)
+        def once() -> None:
+            feed = ShardFeed(
+                "bench", directory / "log", directory / "run", SeriesIndex(rows), Shard(0, shards, _KEY), 2, None,
+                LogPosition(0, 0), former=[], former_until=[], on_committed=lambda *_: None, touch=False,
+            )  # fmt: skip
+            feed.seek(None)
+            while feed.poll(2 * 2**20):
+                pass
+            feed.close()
 
-    found = _best(once) / _FRAMES
-    writer.close()
-    return found
+        found.append(_best(once))
+    return (found[1] - found[0]) / (2 * _FRAMES)
 
 
 def _page(directory: Path) -> float:
     writer, reader = EdgePage(directory, 0), EdgePageReader(directory, 0)
-    writer.tell(DurableEnd((1, 64), 1))  # type: ignore[arg-type]
+    writer.tell(DurableEnd(LogPosition(1, 64), 1))
 
     def once() -> None:
         for _ in range(2000):
@@ -119,10 +146,10 @@ def measure(shards: int) -> Costs:
     """The parts that several workers add."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        small = _reading(directory / "small", shards, shards)
+        small = _reading(directory / "small", 8 * shards, shards)
         large = _reading(directory / "large", _ROWS, shards)
-        row = (large - small) / (_ROWS - shards)
-        return Costs(_grouping(shards), row, small - row * shards, _page(directory))
+        row = (large - small) / (_ROWS - 8 * shards)
+        return Costs(_grouping(shards), row, small - row * 8 * shards, _page(directory))
 
 
 def rows_a_second(workers: int, row_us: float, commits: float, costs: Costs) -> float:

@@ -69,7 +69,9 @@ class DataRole:
         await plane.start()
         decoders = self._decoders(plane.hash_key)
         tenants = Tenants(config.ingest, self._clock, series_memory=float(config.series.expiry))
-        admission = Admission(config.ingest.max_in_flight_bytes, tenants=tenants)
+        # Memory is the machine's, so the workers share it; two of the largest requests must fit in any case.
+        in_flight = max(config.ingest.max_in_flight_bytes // server.workers, 2 * config.ingest.max_request_bytes)
+        admission = Admission(in_flight, tenants=tenants)
         clients = ClientTable()
         host, port = parse_address(server.otlp_http)
         http = HttpReceiver(

@@ -286,22 +286,26 @@ class Supervisor:
         """Kill a role that does not become ready, falls silent, or makes no progress."""
         loop = asyncio.get_running_loop()
         last_line = last_progress = loop.time()
-        used, started = ProcessorTime.of(process.pid), False
+        used, started, silences = ProcessorTime.of(process.pid), False, 0
         while True:
-            patience = self._patience(loop.time() - last_line) if started else self._start_within
+            # After a silence it is looked again soon: if this process or the machine stood still, the line is there.
+            patience = (HEARTBEAT_SECONDS if silences else self._stuck_after) if started else self._start_within
+            asked = loop.time()
             try:
                 async with asyncio.timeout(patience):
                     line = await pipe.readline()
             except TimeoutError:
                 silent = loop.time() - last_line
-                if started and not self._is_stuck(role, used, silent):
+                if loop.time() - asked - patience < HEARTBEAT_SECONDS:  # else we were kept waiting ourselves
+                    silences += 1
+                if started and silent < self._busy_after and (silences < 2 or not self._is_stuck(role, used, silent)):
                     continue
                 log.error("role is stuck, killing it", role=role.name, silent_seconds=round(silent, 2))
                 process.kill()
                 return
             if not line:
                 return
-            last_line = loop.time()
+            last_line, silences = loop.time(), 0
             used = ProcessorTime.of(process.pid)
             if line == READY_LINE:
                 started = True
@@ -315,16 +319,7 @@ class Supervisor:
                 return
 
     def _is_stuck(self, role: Role, used: ProcessorTime, silent: float) -> bool:
-        if silent >= self._busy_after:
-            return True
-        if silent < self._stuck_after + 0.9 * HEARTBEAT_SECONDS:
-            return False  # a first look
         return stands_still(role.pid, used, silent) or (ProcessorTime.of(role.pid).main - used.main >= role.stall_after)
-
-    def _patience(self, silent: float) -> float:
-        """Seconds to wait for the next line. After the first silence it is looked again soon: if this process or the
-        whole machine stood still, the line is there by then."""
-        return self._stuck_after if silent < self._stuck_after / 2 else HEARTBEAT_SECONDS
 
 
 class ProcessorTime(NamedTuple):

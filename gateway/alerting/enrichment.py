@@ -84,9 +84,8 @@ class Enrichment:
         self.related: RelatedSeries | None = None
         """Set by whoever can ask for series."""
         self._runbooks = tuple(_read(settings))
-        engine.hooks.describers.append(self.describe)
-        mode = settings.annotate_alerts
-        if mode == "always" or (mode == "built-in" and not settings.config_file):
+        if settings.adds_context:
+            engine.hooks.describers.append(self.describe)
             engine.hooks.annotators.append(self.annotate)
 
     # In notifications

@@ -8,7 +8,7 @@ Rules of the subject:
     `joining_delay`, unless it is more severe than what was told. So does the end of one that was never told. Nothing
     is lost: what waits is told with the next notification, and its history says that it waits and why.
   * Every other route works as in Alertmanager.
-Every notification carries what is known of the incident as short facts (`Notification.context`).
+With `adds_context`, every notification carries what is known of the incident as short facts (`Notification.context`).
 """
 
 from __future__ import annotations
@@ -36,14 +36,17 @@ _HELD: Final = counter("alerting_joining_alerts_held", "Alerts that joined a tol
 class IncidentNotices:
     """Wired into an engine. `joining_delay` is nanoseconds, 0 for none."""
 
-    def __init__(self, correlator: Correlator, markers: Markers, joining_delay: int) -> None:
+    def __init__(
+        self, correlator: Correlator, markers: Markers, joining_delay: int, *, adds_context: bool = True
+    ) -> None:
         self._correlator, self._markers, self._delay = correlator, markers, joining_delay
         self._engine: Engine = correlator.engine
         self._causes: dict[str, tuple[tuple[int, int, int], list[Cause]]] = {}
         self._held: set[str] = set()
         hooks = self._engine.hooks
         hooks.labellers.append(self.labels)
-        hooks.describers.append(self.describe)
+        if adds_context:
+            hooks.describers.append(self.describe)
         hooks.watchers.append(self._on_change)
         if joining_delay:
             hooks.holds.append(self.hold)

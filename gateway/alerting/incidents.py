@@ -52,7 +52,12 @@ class Incidents:
         )
         self.topology = self.correlator.topology
         self.regrouping = Regrouping(self.correlator)
-        self.notices = IncidentNotices(self.correlator, self.markers, round(settings.joining_delay * SECOND))
+        self.notices = IncidentNotices(
+            self.correlator,
+            self.markers,
+            round(settings.joining_delay * SECOND),
+            adds_context=settings.adds_context,
+        )
         self._edges_saved = 0
 
     # Start

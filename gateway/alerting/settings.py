@@ -122,11 +122,18 @@ class AlertingSettings(Settings, frozen=True):
     Seconds."""
     runbooks: tuple[Runbook, ...] = ()
     """Runbooks by matcher; all that match are shown with an alert, in this order."""
-    annotate_alerts: Literal["built-in", "always", "never"] = "built-in"
-    """Whether alerts in notifications get what is known of them as annotations, as far as they have none of that name:
-    incident group, runbook, last resolution. "built-in": only without `config_file`, so that an alertmanager.yml of
-    one's own sends what Alertmanager would send."""
+    context_in_notifications: Literal["built-in", "always", "never"] = "built-in"
+    """Whether notifications say what is known beyond the alerts: incident group, likely cause, runbook, last
+    resolution; in webhooks as the object "context" and as annotations that an alert does not have, elsewhere as lines
+    of text. "built-in": only without `config_file`, so that an alertmanager.yml of one's own sends what Alertmanager
+    sends."""
     sms: tuple[SmsReceiver, ...] = ()
     """Text-message channels."""
     apprise: tuple[AppriseReceiver, ...] = ()
     """Long-tail channels."""
+
+    @property
+    def adds_context(self) -> bool:
+        """What `context_in_notifications` comes to."""
+        mode = self.context_in_notifications
+        return mode == "always" or (mode == "built-in" and not self.config_file)

@@ -92,6 +92,11 @@ class EdgePageReader:
                 return self._last  # made, but nothing told yet
         raise DiskFailed(f"{self._path} is damaged")
 
+    @property
+    def exists(self) -> bool:
+        """Whether an edge has ever told; without a page nobody who tells has written the log."""
+        return self._page is not None or self._open()
+
     def _open(self) -> bool:
         with contextlib.suppress(FileNotFoundError, ValueError), self._path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == _PAGE.size:

@@ -48,6 +48,7 @@ from gateway.log.segment import (
     segment_path,
 )
 from gateway.log.settings import LogSettings
+from gateway.log.sharing import DurableEnd, EdgePage
 from gateway.selfmetrics import counter
 from gateway.telemetry.columns import Definitions, ExemplarColumns
 from gateway.telemetry.frame import Frame, LogPosition, ShardRows
@@ -97,11 +98,11 @@ def recover(directory: Path, edge: int) -> Recovered:
                 place = LogPosition(previous, last.header.previous_end) if previous else None
                 return _recovered(place, next_segment, last.header.first_row, torn)
             continue
-        if end < last.end:
-            torn += last.end - end
-            with last.path.open("r+b") as file:
+        with last.path.open("r+b") as file:
+            if end < last.end:
+                torn += last.end - end
                 file.truncate(end)
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())  # whole frames may stand there that were never synced before a kill
         return _recovered(LogPosition(last.number, end), next_segment, next_row, torn)
     return _recovered(None, next_segment, 0, torn)
 
@@ -425,7 +426,34 @@ class LogWriter(SegmentWriter):
 
 
 class EventWriter(SegmentWriter):
-    """Writes frames of opaque bytes; each counts as one row."""
+    """Writes frames of opaque bytes; each counts as one row.
+
+    How far they are durable stands on a page beside the log, so that a reader in another process, which acts on what it
+    reads, never sees an event that a crash of the machine could take back.
+    """
+
+    def __init__(
+        self, directory: Path, edge: int, settings: LogSettings, clock: Clock, retention: Retention, *, minimum_row: int
+    ) -> None:
+        super().__init__(directory, edge, settings, clock, retention, minimum_row=minimum_row)
+        self._page: EdgePage | None = EdgePage(directory, edge)
+        self._page.tell(DurableEnd(self.durable_end, self.next_row))
+
+    def sync(self) -> LogPosition:
+        """See SegmentWriter; readers see the events from then on."""
+        end = super().sync()
+        if self._page is not None:
+            self._page.tell(DurableEnd(end, self.next_row))
+        return end
+
+    def close(self) -> None:
+        """See SegmentWriter."""
+        try:
+            super().close()
+        finally:
+            if self._page is not None:
+                self._page.close()
+                self._page = None
 
     def append(self, payload: bytes, *, received_ns: int = 0) -> LogPosition:
         """Queue one event for `sync`; opens a segment where needed. Returns where the event begins.

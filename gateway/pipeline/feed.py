@@ -293,7 +293,11 @@ class AsyncFeed:
                     self._polling = asyncio.create_task(asyncio.to_thread(self._feed.poll, max_bytes), name="feed-poll")
             if self._polling is not None:
                 # Shielded and kept: a cancelled call leaves the frames to the next one.
-                polled = await asyncio.shield(self._polling)
+                try:
+                    polled = await asyncio.shield(self._polling)
+                except Exception:
+                    self._polling = None  # the next call tries again
+                    raise
                 self._polling = None
                 if self._seek_to is not None:
                     continue  # these frames lie elsewhere

@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 
 from gateway.log.sharing import DurableEnd, EdgePageReader
+from gateway.pipeline.coalesce import coalesced
 from gateway.pipeline.feed import EdgeFrames
 from gateway.series.index import SeriesIndex
 from gateway.series.shard import SettledShards, Shard, ShardLocalIds, settled_by
@@ -167,7 +168,7 @@ class ShardFeed:
                 without_rows = resolved
         if without_rows is not None:
             found.append(without_rows)
-        return found
+        return coalesced(found)
 
     @property
     def pending_is_light(self) -> bool:

@@ -175,11 +175,12 @@ def test_notifications_carry_it_and_ones_own_annotations_stay() -> None:
 
 @pytest.mark.parametrize("mode", ["built-in", "always", "never"])
 def test_ones_own_routes_send_ones_own_annotations_unless_asked(mode: str) -> None:
-    fixture = Fixture(ONE, config_file="alertmanager.yml", annotate_alerts=mode)
+    fixture = Fixture(ONE, config_file="alertmanager.yml", context_in_notifications=mode)
     fixture.world.fire(alertname="Slow", service="db-main")
     fixture.world.advance(20)
     (alert,) = fixture.world.told[0].notification.alerts
     assert bool(alert.annotations) == (mode == "always")
+    assert ("context" in fixture.world.told[0].notification.webhook_body()) == (mode == "always")
 
 
 async def test_the_context_of_an_alert_that_has_ended(tmp_path: Path) -> None:
