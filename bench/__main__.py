@@ -25,6 +25,7 @@ BENCHES: Final = {
     "http_transport": "HTTP receiver alone",
     "grpc_transport": "gRPC transport alone",
     "alerting": "alert router",
+    "console": "console in Chromium with 100,000 series, 10,000 anomalies and alerts (needs chromium)",
     "detection": "detection: scorecards over recordings and injected faults (long)",
 }
 LONG: Final = ("detection",)

@@ -7,7 +7,7 @@ the outcome of an attempt. Nothing here waits or sends.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +27,8 @@ from gateway.alerting.silence import Silences
 from gateway.alerting.stages import Stage, inhibition_stage, interval_stage, judge, kind_of, silence_stage
 from gateway.alerting.store import OUTBOX
 
+STEP: Final = 64
+"""Members of a group that a flush handles before the loop has its turn."""
 MAX_ANNOTATED: Final = 50
 """Alerts of one notification that get more annotations than their own."""
 
@@ -92,26 +94,42 @@ class Dispatcher:
 
     # Deciding
 
-    def flush(self, group: Group, members: list[Alert], now: int) -> None:
-        """The group's moment has come; `members` in notification order, not empty."""
-        verdict = judge((*self._stages, *self._hooks.stages), group.route, members, now)
-        self._note_muting(group, verdict.muted, now)
+    def flush(self, group: Group, members: list[Alert], now: int) -> Iterator[bool]:
+        """The group's moment has come; `members` in notification order, not empty. Gives False between two steps."""
+        stages = (*self._stages, *self._hooks.stages)
+        passing: list[Alert] = []
+        muted: dict[str, str] = {}
+        for start in range(0, len(members), STEP):
+            if start:
+                yield False
+            verdict = judge(stages, group.route, members[start : start + STEP], now)
+            passing += verdict.passing
+            muted.update(verdict.muted)
+            self._note_muted(group, verdict.muted, now)
+        for fingerprint in group.muted:
+            if fingerprint not in muted and fingerprint in group.members:
+                self._journal.event(now, "unmuted", fingerprint=fingerprint, group=group.id)
+        group.muted = muted
         integrations = self.integrations_of(group)
         told_firing: set[str] = set()
         for integration in integrations:
             entry = self.log.get(group.key, integration.key)
             if entry is not None:
-                told_firing.update(entry.believed)
+                told_firing.update(entry.firing, entry.doubtful)
         # One that is muted while a receiver still believes it fires stays, so that its end is told after the muting.
         group.leaving = {
             alert.fingerprint: alert
             for alert in members
-            if not alert.active(now) and not (alert.fingerprint in verdict.muted and alert.fingerprint in told_firing)
+            if not alert.active(now) and not (alert.fingerprint in muted and alert.fingerprint in told_firing)
         }
         for integration in integrations:
-            self.decide(group, integration, verdict.passing, now)
+            if len(members) > STEP:
+                yield False
+            self.decide(group, integration, passing, now)
+        if len(members) > STEP:
+            yield False
         self.settle(group)
-        self._hooks.flushed(group, verdict.passing, now)
+        self._hooks.flushed(group, passing, now)
 
     def integrations_of(self, group: Group) -> list[Integration]:
         """Ways out of the group's receiver, and of those that an escalation told."""
@@ -140,15 +158,11 @@ class Dispatcher:
             if entry is not None and fingerprints & set(entry.firing):
                 self.log.forget_firing(entry, fingerprints)
 
-    def _note_muting(self, group: Group, muted: dict[str, str], now: int) -> None:
+    def _note_muted(self, group: Group, muted: dict[str, str], now: int) -> None:
         for fingerprint, reason in muted.items():
             if group.muted.get(fingerprint) != reason:
                 self._journal.event(now, "muted", fingerprint=fingerprint, group=group.id, reason=reason)
                 self._hooks.suppressed(kind_of(reason))
-        for fingerprint in group.muted:
-            if fingerprint not in muted and fingerprint in group.members:
-                self._journal.event(now, "unmuted", fingerprint=fingerprint, group=group.id)
-        group.muted = muted
 
     def decide(
         self, group: Group, integration: Integration, passing: list[Alert], now: int, *, held: bool = True

@@ -11,14 +11,15 @@ the alerts themselves: how they begin, change, end and are forgotten.
 
 from __future__ import annotations
 
+import heapq
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
 from gateway.alerting.alert import Alert, combine, sort_key
 from gateway.alerting.configuration import Configuration
-from gateway.alerting.dispatch import Dispatcher
+from gateway.alerting.dispatch import STEP, Dispatcher
 from gateway.alerting.group import SWEEP_SECONDS, Group, GroupRecord
 from gateway.alerting.grouping import Grouping
 from gateway.alerting.hooks import Hooks
@@ -69,6 +70,7 @@ class Engine:
         self.receivers_of = self.grouping.receivers_of
         self._announced: set[str] = set()
         self._next_sweep = 0
+        self._flushing: Iterator[bool] | None = None
         self._configure(configuration)
 
     def _configure(self, configuration: Configuration) -> None:
@@ -111,6 +113,7 @@ class Engine:
     def reload(self, configuration: Configuration, now: int) -> None:
         """Another configuration; groups that both know keep their rhythm, pending notifications are decided anew."""
         kept = self.grouping.records()
+        self._flushing = None  # its group is still due
         pending = list(self.outbox)
         self._configure(configuration)
         self.grouping.clear()
@@ -188,14 +191,26 @@ class Engine:
     def next_due(self) -> int:
         """When `tick` has something to do at the latest."""
         others = min((timer.next_due() for timer in self.hooks.timers), default=NEVER)
+        if self._flushing is not None:
+            return 0
         return min(self.grouping.next_due(), others, self._next_sweep, self.silencing.next_due())
 
-    def tick(self, now: int, limit: int = 1_000_000) -> int:
-        """Runs what is due, at most `limit` flushes; gives their number."""
+    def tick(self, now: int, limit: int = 1_000_000_000) -> int:
+        """Runs what is due, at most `limit` steps of flushes; gives their number.
+
+        A small group is flushed in one step, a large one in steps of `STEP` members. A flush that is begun is continued
+        by the next tick; it decides about the members and the moment with which it began.
+        """
         ran = 0
-        while ran < limit and (group := self.grouping.take_due(now)) is not None:
+        while ran < limit:
+            if self._flushing is None:
+                group = self.grouping.take_due(now)
+                if group is None:
+                    break
+                self._flushing = self._flush(group, now)
             ran += 1
-            self._flush(group, now)
+            if next(self._flushing, True):
+                self._flushing = None
         for timer in self.hooks.timers:
             timer.tick(now)
         self.silencing.tick(now)
@@ -203,17 +218,31 @@ class Engine:
             self._sweep(now)
         return ran
 
-    def _flush(self, group: Group, now: int) -> None:
+    def _flush(self, group: Group, now: int) -> Iterator[bool]:
+        """Gives False while there is more to do. On disk the group is due until the flush is over."""
+        due = group.next_flush
         group.flushed, group.last_flush, group.failed, group.leaving = True, now, False, {}
-        self.grouping.schedule(group, now + group.route.group_interval)
-        members = sorted(group.members.values(), key=sort_key)
-        for alert in members:
-            if not alert.active(now):
-                self._announce(alert, now)
+        left = list(group.members.values())
+        runs: list[list[Alert]] = []
+        for start in range(0, len(left), STEP):
+            if start:
+                yield False
+            runs.append(sorted(left[start : start + STEP], key=sort_key))
+            for alert in runs[-1]:
+                if not alert.active(now):
+                    self._announce(alert, now)
+        members = runs[0] if len(runs) == 1 else []
+        if len(runs) > 1:
+            for alert in heapq.merge(*runs, key=sort_key):
+                members.append(alert)
+                if len(members) % STEP == 0:
+                    yield False
         if members:
-            self.dispatcher.flush(group, members, now)
+            yield from self.dispatcher.flush(group, members, now)
         else:
             self.hooks.flushed(group, [], now)
+        if group.next_flush == due:  # otherwise it became due again meanwhile
+            self.grouping.schedule(group, now + group.route.group_interval)
 
     def _sweep(self, now: int) -> None:
         self._next_sweep = now + SWEEP_SECONDS * SECOND

@@ -251,7 +251,7 @@ class AlertRouter:
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""
         now = self.clock.time_ns()
-        ran = self.engine.tick(now, limit=8)
+        ran = self.engine.tick(now, limit=1)
         if ran:
             for courier, _ in self._couriers.values():
                 courier.wake()

@@ -1,5 +1,5 @@
-"""What the browser tests stand on: Chromium, a visitor who notices everything that goes wrong, and the sample fleet with
-a fault, somebody on call, an escalation, probes and a maintenance window."""
+"""What the browser tests stand on: Chromium, a visitor who notices everything that goes wrong, and the sample fleet
+with a fault, somebody on call, an escalation and probes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class _Sink(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def fleet_with_a_fault(directory: Path) -> Iterator[Gateway]:
-    """Two hours of the fleet's past, the fleet alive, checkout five times slower than it ever was, this host watched."""
+    """Two hours of the fleet's past, the fleet alive, checkout five times slower than ever, this host watched."""
     from gateway.commands.fleet.live import LiveService
     from gateway.commands.fleet.model import FLEET, ServiceModel
     from gateway.commands.fleet.past import past_requests

@@ -99,7 +99,8 @@ def addresses(gateway: Gateway) -> dict[str, tuple[str, str]]:
         "anomalies": ("#/anomalies?from=-3h", anomaly["series"]["__name__"]),
         "anomaly": (f"#/anomalies/{anomaly['id']}", anomaly["reasons"][0].split(" ")[-1]),
         "alerts": ("#/alerts", "checkout"),
-        "alert": (f"#/alerts/{alert['fingerprint']}", "Who is told, and why"),
+        "alert": (f"#/alerts/{alert['fingerprint']}", "What happened"),
+        "incidents": ("#/incidents", "Likely cause"),
         "suppressed": ("#/suppressed", "told"),
         "maintenance": ("#/maintenance", "upgrade of the database"),
         "oncall": ("#/oncall", "rotates by the clock of Europe/Rome"),
@@ -113,7 +114,8 @@ def addresses(gateway: Gateway) -> dict[str, tuple[str, str]]:
 def prepare(gateway: Gateway) -> None:
     """A maintenance window, a deploy, and a notification, so that no page is empty."""
     if not gateway.json("/api/v1/maintenance"):
-        body = {"name": "upgrade of the database", "by": "ada", "matchers": ['service="inventory"'], "end": "2100-01-01T00:00:00Z"}
+        body = {"name": "upgrade of the database", "by": "ada", "matchers": ['service="inventory"']}
+        body["end"] = "2100-01-01T00:00:00Z"
         gateway.send("POST", "/api/v1/maintenance", body)
         gateway.send("POST", "/api/v1/markers", {"title": "checkout 2.1 rolled out", "service": "checkout"})
     gateway.until(lambda: bool(gateway.json("/api/v1/notifications")["recent"]))
