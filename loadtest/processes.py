@@ -218,10 +218,14 @@ class Program:
         """Raises OSError."""
         return json.loads(get(self.url + path, headers=self._headers))
 
+    def text(self, path: str) -> str:
+        """Raises OSError."""
+        return get(self.url + path, headers=self._headers).decode()
+
     def metric(self, prefix: str, path: str = "/metrics") -> float:
         """Sum of the values of all lines of its Prometheus text whose beginning is `prefix`. Raises OSError."""
         total = 0.0
-        for line in get(self.url + path, headers=self._headers).decode().splitlines():
+        for line in self.text(path).splitlines():
             if line.startswith(prefix):
                 total += float(line.rsplit(" ", 1)[1])
         return total

@@ -62,13 +62,13 @@ def test_the_interval_of_a_slope_holds_the_true_one_and_tells_growth_from_none()
     assert plain.high - plain.low > 0.5, "as wide as readings that resemble each other make it"
 
 
-def test_a_record_is_read_without_its_beginning_and_from_the_last_start_on(tmp_path: Path) -> None:
+def test_a_record_is_read_without_its_beginning_and_by_the_longest_life(tmp_path: Path) -> None:
     rows = ["seconds,process,pid,rss_bytes,active_series,pending_points"]
     rows += [f"{i * 10},data,{1 if i < 20 else 2},{2**20 * (500 - i if i < 20 else 100)},1,0" for i in range(40)]
     record = tmp_path / "memory.csv"
     record.write_text("\n".join(rows))
     (found,) = soak.read(record, settle=250.0)
-    assert (found.readings, found.mean_mib) == (15, 100.0)
+    assert (found.readings, found.mean_mib, found.starts) == (15, 100.0, 2)
     assert found.mib_per_hour == pytest.approx(0.0, abs=1e-6)
 
 
