@@ -50,7 +50,7 @@ lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit
 AUDIT_VERSION := 2.10.1
 audit: ## known vulnerabilities of the pinned dependencies (pip-audit; needs the network)
 	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(AUDIT_VERSION); }
-	.audit/bin/pip-audit --requirement requirements.lock --disable-pip --no-deps --progress-spinner off \
+	.audit/bin/pip-audit --requirement requirements.lock --disable-pip --no-deps --strict --progress-spinner off \
 	  || { echo "NOT AUDITED, or vulnerabilities found: see above" >&2; exit 1; }
 
 bench: .venv/.setup ## kernel and pipeline benchmarks, one JSON line per figure

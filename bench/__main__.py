@@ -26,6 +26,7 @@ BENCHES: Final = {
     "grpc_transport": "gRPC transport alone",
     "alerting": "alert router",
     "console": "console in Chromium with 100,000 series, 10,000 anomalies and alerts (needs chromium)",
+    "correlation": "incident groups against the truth of made scenarios",
     "detection": "detection: scorecards over recordings and injected faults (long)",
 }
 LONG: Final = ("detection",)

@@ -50,6 +50,9 @@ IDLE_LINE = b"idle\n"
 HEARTBEAT_SECONDS = 0.25
 _BUSY_SHARE = 0.2
 """Share of a processor from which a silent process counts as computing."""
+_LOOKS = 5
+_CROWDED = 10.0
+"""So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -300,6 +303,8 @@ class Supervisor:
                     silences += 1
                 if started and silent < self._busy_after and (silences < 2 or not self._is_stuck(role, used, silent)):
                     continue
+                if not started and self._still_starts(role, silent):
+                    continue
                 log.error("role is stuck, killing it", role=role.name, silent_seconds=round(silent, 2))
                 process.kill()
                 return
@@ -313,10 +318,25 @@ class Supervisor:
                 self._make_spare(role)
             if line != IDLE_LINE:
                 last_progress = last_line
-            elif last_line - last_progress > self._no_progress_after:
+            elif self._makes_no_progress(role, last_line - last_progress):
                 log.error("role makes no progress, killing it", role=role.name, seconds=self._no_progress_after)
                 process.kill()
                 return
+
+    def _still_starts(self, role: Role, silent: float) -> bool:
+        """Whether a role that is not ready in time is only kept from it: killing it would make it begin again. It gets
+        as much processor time as it was given time, and ten times as long."""
+        return (
+            silent < _CROWDED * self._start_within
+            and ProcessorTime.of(role.pid).all < self._start_within
+            and computes_or_waits(role.pid)
+        )
+
+    def _makes_no_progress(self, role: Role, seconds: float) -> bool:
+        """Whether a pipeline stands still by itself, rather than for want of a processor or a disk."""
+        if seconds <= self._no_progress_after:
+            return False
+        return seconds > _CROWDED * self._no_progress_after or not computes_or_waits(role.pid)
 
     def _is_stuck(self, role: Role, used: ProcessorTime, silent: float) -> bool:
         return stands_still(role.pid, used, silent) or (ProcessorTime.of(role.pid).main - used.main >= role.stall_after)
@@ -347,10 +367,19 @@ def stands_still(pid: int, used_before: ProcessorTime, seconds: float) -> bool:
     states = _thread_states(pid)
     if not states or states[0] in "Tt":
         return True
+    if _wants_to_go_on(states):
+        return False
+    return ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
+
+
+def computes_or_waits(pid: int) -> bool:
+    """Whether a thread of the process computes or waits for a processor or a disk, in one of a few looks."""
+    return any(_wants_to_go_on(_thread_states(pid)) for _ in range(_LOOKS))
+
+
+def _wants_to_go_on(states: str) -> bool:
     # R: a thread computes or waits for a processor, and may hold what the main thread waits for; D: for a disk.
-    return (
-        "R" not in states and "D" not in states and ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
-    )
+    return "R" in states or "D" in states
 
 
 def _thread_states(pid: int) -> str:

@@ -248,6 +248,7 @@ def run_trial(directory: Path, kills: int, seed: int) -> dict[str, Any]:
 
 def line(directory: Path, kills: int, seed: int) -> Line:
     """One line of the table of faults; counts are alerts."""
+    directory.mkdir(parents=True, exist_ok=True)
     found = run_trial(directory, kills, seed)
     accepted = found["alerts_accepted"]
     lost = found["lost"] + found["unresolved"]

@@ -22,6 +22,7 @@ from loadtest import (
     faults_storage,
     faults_target,
     kill9,
+    noisy_tenant,
     overload,
     scene,
 )
@@ -67,6 +68,7 @@ def _alerts(directory: Path, load: Load, quick: bool) -> Line:
 SCENARIOS: Final[dict[str, tuple[str, Play]]] = {
     **{name: (fault.title, _staged(name)) for name, fault in STAGED.items()},
     "overload": (overload.TITLE, overload.play),
+    "noisy-tenant": (noisy_tenant.TITLE, noisy_tenant.play),
     **{
         name: (faults_files.title(*what), _files(*what)) for name, what in faults_files.SCENARIOS.items()
     },

@@ -198,18 +198,22 @@ def _stall(pid: int, seconds: float) -> None:
 
 
 def _truncated_under_a_mapping(scene: Scene) -> None:
-    """Another program cuts every closed segment to nothing while the data plane has them mapped and open."""
-    scene.gateway.stop()  # what runs on begins a new segment, and maps the former one
-    scene.gateway.launch()
-    scene.gateway.await_ready()
-    scene.recover_accepting()
-    await_true(lambda: scene.gateway.pending() <= scene.load.rate, RECOVERY_SECONDS, "caught up")
-    segments = sorted(scene.gateway.data_dir.glob("log/edge-0/*.seg"))
-    mapped = _mapped(scene)
-    for segment in segments[:-1]:
-        os.truncate(segment, 0)
-        scene.injected += 1
-    scene.detail["mapped_segments_cut"] = len({str(s.resolve()) for s in segments[:-1]} & mapped)
+    """Another program cuts the closed segment to nothing while the data plane has it mapped and copies labels out of
+    it. VictoriaMetrics is caught up with before, so that what was cut is what was delivered."""
+    ended = time.monotonic() + RECOVERY_SECONDS
+    cut = 0
+    while cut < 2 and time.monotonic() < ended:
+        mapped = _mapped(scene)
+        segments = sorted(scene.gateway.data_dir.glob("log/edge-0/*.seg"))[:-1]
+        for segment in segments:
+            if str(segment.resolve()) in mapped and segment.stat().st_size:
+                await_true(lambda: scene.gateway.pending() <= scene.load.rate, RECOVERY_SECONDS, "caught up")
+                time.sleep(1.5)
+                os.truncate(segment, 0)
+                scene.injected += 1
+                cut += 1
+        time.sleep(0.05)
+    scene.detail["mapped_segments_cut"] = cut
     time.sleep(scene.seconds)
     scene.recover_accepting()
     scene.recover_forwarding()
@@ -235,5 +239,6 @@ FAULTS: Final[dict[str, Fault]] = {
                           environment=ShiftedClock.prepare),
     "descriptors": Fault("no file descriptor left", _no_descriptors),
     "loop-stall": Fault("event loop stalls (its thread is held)", _loop_stalled),
-    "log-cut": Fault("closed segments cut to nothing under their mapping", _truncated_under_a_mapping),
+    "log-cut": Fault("closed segments cut to nothing under their mapping", _truncated_under_a_mapping,
+                     ("log.segment_bytes=128KiB",)),
 }  # fmt: skip

@@ -116,8 +116,15 @@ class Gateway(Program):
     version = "this tree"
 
     def __init__(
-        self, directory: Path, target: str, settings: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        directory: Path,
+        target: str,
+        settings: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        *,
+        token: str = "",
     ) -> None:
+        """token: shown to the control plane where access is configured."""
         self.http_port, self.grpc_port, self.control_port = free_port(), free_port(), free_port()
         self.data_dir = directory / "data"
         command: list[str | Path] = [sys.executable, "-m", "gateway", "serve"]
@@ -129,7 +136,7 @@ class Gateway(Program):
             command += ["--set", setting]
         super().__init__(
             command, url=f"http://127.0.0.1:{self.control_port}", ready_path="/-/ready", directory=directory,
-            environment=environment,
+            environment=environment, headers={"Authorization": f"Bearer {token}"} if token else {},
         )  # fmt: skip
 
     def endpoint(self, protocol: WireProtocol) -> str:

@@ -48,6 +48,7 @@ class Slope:
     high: float
     mean_mib: float
     last_mib: float
+    starts: int = 1
 
     @property
     def flat(self) -> bool:
@@ -75,19 +76,18 @@ def slope(process: str, seconds: NDArray[np.float64], resident: NDArray[np.float
 
 
 def read(path: Path, settle: float) -> Iterator[Slope]:
-    """Slopes of a record, one a process, without its first `settle` seconds. A process started again counts anew
-    from its last start."""
-    rows: dict[str, list[tuple[float, int, float]]] = {}
+    """Slopes of a record, one a process, without its first `settle` seconds. Of a process that was started again, the
+    longest life counts; `starts` says how many there were."""
+    lives: dict[str, dict[int, list[tuple[float, float]]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            rows.setdefault(row["process"], []).append(
-                (float(row["seconds"]), int(row["pid"]), float(row["rss_bytes"]))
-            )
-    for process, readings in rows.items():
-        kept = [r for r in readings if r[1] == readings[-1][1] and r[0] >= settle]
-        table = np.array([(at, rss) for at, _, rss in kept])
+            life = lives.setdefault(row["process"], {}).setdefault(int(row["pid"]), [])
+            life.append((float(row["seconds"]), float(row["rss_bytes"])))
+    for process, found in lives.items():
+        kept = max(([r for r in life if r[0] >= settle] for life in found.values()), key=len)
+        table = np.array(kept)
         if len(table) >= 8:
-            yield slope(process, table[:, 0], table[:, 1])
+            yield replace(slope(process, table[:, 0], table[:, 1]), starts=len(found))
 
 
 def report(path: Path, settle: float) -> list[dict[str, Any]]:
@@ -98,11 +98,12 @@ def report(path: Path, settle: float) -> list[dict[str, Any]]:
             f"{one.process:18} {one.mib_per_hour:+8.2f} MiB/h [{one.low:+.2f}, {one.high:+.2f}], mean "
             f"{one.mean_mib:.0f} MiB, last {one.last_mib:.0f} MiB, {one.readings} readings over {one.hours:.2f} h: "
             + ("no growth" if one.flat else "GROWS")
+            + (f"; started {one.starts} times, the longest life is shown" if one.starts > 1 else "")
         )
         found.append({
             "process": one.process, "mib_per_hour": round(one.mib_per_hour, 3), "low": round(one.low, 3),
             "high": round(one.high, 3), "mean_mib": round(one.mean_mib, 1), "last_mib": round(one.last_mib, 1),
-            "readings": one.readings, "hours": round(one.hours, 3), "flat": one.flat,
+            "readings": one.readings, "starts": one.starts, "hours": round(one.hours, 3), "flat": one.flat,
         })  # fmt: skip
     return found
 

@@ -40,6 +40,7 @@ def say(variant: str, verdict: Verdict, **more: object) -> None:
         "figure": f"correlation_{variant.replace(' ', '_')}",
         "pair_precision": round(verdict.precision, 3),
         "pair_recall": round(verdict.recall, 3),
+        "unseen_recall": round(verdict.unseen_recall, 3),
     }
     if verdict.incidents:
         line |= {

@@ -1,8 +1,9 @@
 """A scenario through the alerting engine, and the comparison of its incident groups with the truth.
 
 Pairs: two alerts that began within PAIR_SECONDS of each other. Precision: of the pairs in one group, the share that is
-of one incident. Recall: of the pairs of one incident, the share in one group. A cause is hit if the group that holds
-most of an incident's alerts names the incident's root (service or host) first; `hit3` if it is among the first three.
+of one incident. Recall: of the pairs of one incident, the share in one group; unseen recall: of those incidents whose
+services share something that no telemetry shows. A cause is hit if the group that holds most of an incident's alerts
+names the incident's root (service or host) first; `hit3` if it is among the first three.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Verdict:
     together: int = 0
     together_right: int = 0
     same: int = 0
+    unseen: int = 0
+    unseen_right: int = 0
     incidents: int = 0
     hits: int = 0
     hits3: int = 0
@@ -52,7 +55,9 @@ class Verdict:
     acts: int = 0
 
     def add(self, other: Verdict) -> None:
-        for name in ("together", "together_right", "same", "incidents", "hits", "hits3", "acts"):
+        for name in (
+            "together", "together_right", "same", "unseen", "unseen_right", "incidents", "hits", "hits3", "acts"
+        ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.by_kind += other.by_kind
         self.hits_by_kind += other.hits_by_kind
@@ -60,6 +65,10 @@ class Verdict:
     @property
     def precision(self) -> float:
         return self.together_right / self.together if self.together else 1.0
+
+    @property
+    def unseen_recall(self) -> float:
+        return self.unseen_right / self.unseen if self.unseen else 1.0
 
     @property
     def recall(self) -> float:
@@ -200,6 +209,7 @@ def judge(
 ) -> Verdict:
     """Any grouping against the truth."""
     verdict = Verdict(acts=acts)
+    unseen = {incident.number for incident in scenario.incidents if incident.kind == "hidden"}
     wanted = [n for n, alert in enumerate(scenario.alerts) if alert.starts >= since_days * DAY]
     for at, one in enumerate(wanted):
         alert = scenario.alerts[one]
@@ -211,6 +221,9 @@ def judge(
             verdict.same += same
             verdict.together += together
             verdict.together_right += same and together
+            if same and alert.incident in unseen:
+                verdict.unseen += 1
+                verdict.unseen_right += together
     members: dict[int, list[int]] = defaultdict(list)
     for number in wanted:
         members[scenario.alerts[number].incident].append(number)

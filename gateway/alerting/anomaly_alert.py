@@ -15,8 +15,8 @@ from typing import Final
 import msgspec
 
 from gateway.alerting.alert import ALERT_NAME, Alert, fingerprint
-from gateway.alerting.moments import NEVER, SECOND
-from gateway.telemetry.anomaly import SEVERITIES, Anomaly
+from gateway.alerting.moments import NEVER, SECOND, format_moment
+from gateway.telemetry.anomaly import SEVERITIES, Anomaly, TraceReference
 
 NAME: Final = "AnomalyDetected"
 SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
@@ -63,9 +63,13 @@ def alert_of(
         "value": _number(anomaly.value),
         "expected": _number(anomaly.expected),
         "expected_range": _range(anomaly),
+        "lower": _number(anomaly.lower) if anomaly.lower is not None else "",
+        "upper": _number(anomaly.upper) if anomaly.upper is not None else "",
+        "anomalous_since": format_moment(round(anomaly.time * SECOND)),
         "anomaly_id": anomaly.id,
         "kind": anomaly.kind,
         "trace_ids": ", ".join(reference.trace_id for reference in anomaly.exemplars),
+        "exemplars": "; ".join(_exemplar(reference) for reference in anomaly.exemplars),
         **(context or {}),
     }
     ended = anomaly.state == "resolved"
@@ -81,6 +85,12 @@ def alert_of(
         generator_url=f"{external_url}/#/anomalies/{anomaly.id}" if external_url else "",
         origin="anomaly",
     )
+
+
+def _exemplar(reference: TraceReference) -> str:
+    """Trace, span, value and time, for a person to look up."""
+    moment = format_moment(round(reference.time * SECOND))
+    return f"trace {reference.trace_id} span {reference.span_id} value {_number(reference.value)} at {moment}"
 
 
 def _number(value: float | None) -> str:

@@ -117,6 +117,11 @@ def test_acknowledged_samples_survive_a_killed_worker_and_a_change_of_their_numb
         settled(gateway)
         ledger.check(target)
         assert b'gateway_worker_up{worker="1"} 1' in gateway.get("/metrics")
+        gateway.kill_all()
+        gateway.start()
+        ledger.send(5)
+        settled(gateway)
+        ledger.check(target)
     gateway.assignments.remove("server.workers=2")
     for workers in (1, 3):
         gateway.assignments.append(f"server.workers={workers}")

@@ -199,6 +199,15 @@ def test_kind_by_name(decode) -> None:
     assert columns.source.definitions(np.array([3, 0])).kinds.tolist() == [kind.HISTOGRAM_BUCKET, kind.COUNTER]
 
 
+def test_metadata_of_1_0_is_taken_and_the_name_decides_the_kind() -> None:
+    """It comes in requests of its own, by family, without the series; Prometheus sends it once a minute."""
+    metadata = message(3, number_field(1, 2) + message(2, b"x_total") + message(4, b"help") + message(5, b"seconds"))
+    alone = V1.decode(metadata * 3, NOW)
+    assert (len(alone), alone.points, alone.rejected, alone.rejected_message) == (0, 0, {}, "")
+    beside = V1.decode(metadata + encode_v1([Series(named("x_total"), [(NOW, 1.0)])]), NOW)
+    assert beside.kinds.tolist() == [kind.COUNTER]
+
+
 def test_metadata_of_2_0_decides_the_kind_and_starts_are_read() -> None:
     types = [
         (1, "up", kind.COUNTER),
