@@ -69,7 +69,7 @@ def bench_encoder(rows: int, label_bytes: int, rounds: int) -> None:
         report("remote_write_encode", rate(partial(plain.encode, packed, "zstd"), rows, rounds), order=order,
                label_bytes=round(float(lengths.mean())))  # fmt: skip
         for encoding in ("zstd", "snappy"):
-            blocks = encoder.encode(packed, encoding)  # type: ignore[arg-type]
+            blocks = encoder.encode(packed, encoding)
             report(f"remote_write_encode_{encoding}", rate(partial(encoder.encode, packed, encoding), rows, rounds),
                    order=order, bytes_per_row=round(sum(len(b.body) for b in blocks) / rows, 1))  # fmt: skip
 

@@ -3,7 +3,7 @@
 A row costs its worker, whatever N is, its way through the pipeline (`--row-us`, from `python -m bench.pipeline` plus
 transport). With N workers come: the row is grouped by shard once; every frame of the other N - 1 edges is read from
 the page cache and checked by two readers of each worker, with a cost for its bytes and one for itself; every page of
-the others is looked at 100 times a second. Output: one JSON line a figure, then a table for 1 to 64 workers, each with
+the others is looked at 50 times a second. Output: one JSON line a figure, then a table for 1 to 64 workers, each with
 a core of its own, at `--commits` group commits a second and edge.
 
 A row's cost to a worker with N workers, where T rows a second come in all:
@@ -41,7 +41,7 @@ from kernels.shard_rows import group_rows
 
 _ROWS: Final = 8000
 _FRAMES: Final = 40
-_LOOKS: Final = 100
+_LOOKS: Final = 50
 _READERS: Final = 2
 _KEY: Final = (1, 2)
 _NO_DEFINITIONS: Final = Definitions(np.empty(0, np.uint8), np.zeros(1, np.uint32), np.empty(0, np.uint8))

@@ -24,6 +24,7 @@ import msgspec
 from gateway.access.settings import AccessSettings
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
+from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
@@ -67,6 +68,7 @@ class Config(Settings, frozen=True):
     series: SeriesSettings = SeriesSettings()
     victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
     detection: DetectionSettings = DetectionSettings()
+    limits: LimitSettings = LimitSettings()
     alerting: AlertingSettings = AlertingSettings()
     context: ContextSettings = ContextSettings()
     self_watch: SelfWatchSettings = SelfWatchSettings()

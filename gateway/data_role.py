@@ -60,6 +60,7 @@ class DataRole:
             log_settings=config.log,
             series_settings=config.series,
             detection=config.detection,
+            limits=config.limits,
             victoriametrics=config.victoriametrics,
             max_series=config.ingest.max_series,
             sharding=sharding,

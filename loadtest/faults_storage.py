@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -46,9 +47,13 @@ def _power_cut(gateway: Gateway, disk: FaultyDisk) -> float:
     return back
 
 
-def _failing(**fault: int) -> Inject:
+def _goes_on(prober: Prober, before: int) -> bool:
+    return len(prober.acknowledged) > before
+
+
+def _failing(*, writes: int = 0, syncs: int = 0, creates: int = 0) -> Inject:
     def inject(_: Gateway, disk: FaultyDisk) -> float:
-        disk.fail(**fault)
+        disk.fail(writes=writes, syncs=syncs, creates=creates)
         time.sleep(_FAULT_SECONDS)
         disk.heal()
         return time.monotonic()
@@ -99,7 +104,7 @@ def line(name: str, times: int, seed: int = 1) -> Line:
                 time.sleep(draw.uniform(0.3, 1.5))
                 ended = FAULTS[name](gateway, disk)
                 before = len(prober.acknowledged)
-                gateway.until(lambda before=before: len(prober.acknowledged) > before)
+                gateway.until(partial(_goes_on, prober, before))
                 recoveries.append(time.monotonic() - ended)
             time.sleep(0.5)
         finally:

@@ -84,7 +84,7 @@ class VictoriaMetrics(Program):
     def __init__(self, directory: Path, *, program: Path | None = None, flags: Sequence[str] = ()) -> None:
         path = program or find("victoria-metrics", debian_package="victoria-metrics")
         self.port = free_port()
-        command = [
+        command: list[str | Path] = [
             path, f"-httpListenAddr=127.0.0.1:{self.port}", f"-storageDataPath={directory / 'storage'}",
             "-retentionPeriod=100y", "-search.latencyOffset=0s", "-memory.allowedBytes=512MiB",
             "-search.maxExportDuration=30m", *flags,
@@ -180,7 +180,7 @@ class VmAgent(Program):
         path = find("vmagent", debian_package="victoria-metrics")
         self.version = version(path)
         port = free_port()
-        command = [
+        command: list[str | Path] = [
             path, f"-httpListenAddr=127.0.0.1:{port}", f"-remoteWrite.url={target}/api/v1/write",
             f"-remoteWrite.tmpDataPath={directory / 'queue'}", "-remoteWrite.queues=4",
             "-memory.allowedBytes=1GiB", "-maxInsertRequestSize=64MiB",

@@ -156,8 +156,8 @@ def _issue(path: Path, normal: dict[Column, tuple[float, float]], calls: list[tu
         largest = incidents.correlator.groups[homes.most_common(1)[0][0]]
         named = [cause.place.service for cause in incidents.notices.causes(largest)]
     strength: dict[str, float] = defaultdict(float)
-    for _, far, (node, _metric) in alarms:
-        strength[short_service(node)] = max(strength[short_service(node)], far)
+    for _, deviation, (node, _metric) in alarms:
+        strength[short_service(node)] = max(strength[short_service(node)], deviation)
     return Outcome(
         pairs=pairs,
         together=together,

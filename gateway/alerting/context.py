@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from gateway.alerting.alert import Alert
-from gateway.alerting.anomaly_alert import labels_of
+from gateway.alerting.anomaly_alert import GROUP_NAME, higher, labels_of
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.maintenance import Window
 from gateway.alerting.markers import Markers
@@ -69,7 +69,7 @@ class AnomalyContext:
     def judge(self, anomaly: Anomaly, severity: str, *, first: bool = False) -> Judgement:
         """What holds for an anomaly that its score gives `severity`. first: count it."""
         annotations: dict[str, str] = {}
-        labels = labels_of(anomaly.series, severity)
+        labels = labels_of(anomaly.series, severity, anomaly.kind)
         judged = severity
         began = round(anomaly.time * SECOND)
         marker = self._markers.around(
@@ -107,6 +107,32 @@ class AnomalyContext:
             (steps, name or render(matchers)) for matchers, steps, name in self._impact if all_match(matchers, labels)
         ]
         return max(found, default=(0, ""))
+
+
+class ServiceAlerts:
+    """Alerts of single series go under the alert of their service while it is open and no less severe; a stage."""
+
+    def __init__(self, alerts: Mapping[str, Alert]) -> None:
+        """alerts: all that are known, by fingerprint."""
+        self._alerts = alerts
+        self._of_service: dict[str, str] = {}
+
+    def take(self, alert: Alert) -> None:
+        """An alert of an anomaly, also when it is read back at start."""
+        if alert.name == GROUP_NAME:
+            self._of_service[alert.labels.get("service", "")] = alert.fingerprint
+
+    def stage(self, _route: Route, alert: Alert, now: int) -> Reason:
+        """See stages.Stage."""
+        if alert.origin != "anomaly" or alert.name == GROUP_NAME:
+            return ""
+        whole = self._alerts.get(self._of_service.get(alert.labels.get("service", ""), ""))
+        if whole is None or not whole.active(now):
+            return ""
+        own, theirs = alert.labels.get("severity", ""), whole.labels.get("severity", "")
+        if higher(own, theirs) != theirs:
+            return ""
+        return f"part of {whole.fingerprint}, {GROUP_NAME} of {whole.labels.get('service', '')}"
 
 
 def deploy_stage(_route: Route, alert: Alert, now: int) -> Reason:

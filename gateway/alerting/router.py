@@ -19,7 +19,7 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
-from gateway.alerting.context import AnomalyContext, deploy_stage
+from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
@@ -101,7 +101,8 @@ class AlertRouter:
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
         self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
         self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
-        self.engine.hooks.stages.append(deploy_stage)
+        self.service_alerts = ServiceAlerts(self.engine.alerts)
+        self.engine.hooks.stages += [deploy_stage, self.service_alerts.stage]
         self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
         """The anomalies that are open now, for a marker that comes after them."""
         self.incidents = Incidents(self.engine, settings, self.markers)
@@ -163,6 +164,8 @@ class AlertRouter:
         self.incidents.load(self.store, now)
         self.enrichment.past.load(self.store, now)
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
+        for alert in self.engine.alerts.values():
+            self.service_alerts.take(alert)
         self.incidents.after_load(now)
 
     async def stop(self) -> None:
@@ -318,6 +321,7 @@ class AlertRouter:
         severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
         judgement = self.context.judge(anomaly, severity, first=known is None)
         alert = alert_of(anomaly, judgement.severity, now, self.external_url, judgement.annotations)
+        self.service_alerts.take(alert)
         reports = [alert]
         if known is not None and known.fingerprint != alert.fingerprint:
             old = self.engine.alerts.get(known.fingerprint)

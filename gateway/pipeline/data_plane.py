@@ -18,6 +18,8 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
+from gateway.baseline.group_detector import BUDGETS, GroupDetector
+from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.clock import Clock
 from gateway.errors import DiskFailed, StateError, UnknownVersion
@@ -36,11 +38,13 @@ from gateway.pipeline.call_edges import CallEdges
 from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
 from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
+from gateway.pipeline.group_watch import GroupWatch
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.score_writer import ScoreWriter
 from gateway.pipeline.scorer import Scorer
 from gateway.pipeline.shard_rows import RowGrouping
 from gateway.pipeline.sharding import Sharding
+from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
@@ -82,6 +86,7 @@ class DataPlane:
         victoriametrics: VictoriaMetricsSettings,
         max_series: int,
         sharding: Sharding | None = None,
+        limits: LimitSettings | None = None,
     ) -> None:
         """sharding: where several workers share the data directory, or did."""
         self._clock = clock
@@ -94,6 +99,7 @@ class DataPlane:
         self._log_settings = sharding.settings_of_edge(log_settings) if sharding is not None else log_settings
         self._series_settings = series_settings
         self._detection = detection
+        self._limits = limits or LimitSettings()
         self._target = victoriametrics
         self._max_series = max_series
         self._started = clock.monotonic()
@@ -141,6 +147,7 @@ class DataPlane:
             on_scores=self._score_writer,
             expiry_seconds=float(self._series_settings.expiry),
             log_is_pressed=self._log_is_pressed,
+            watches=self._watches() if self._detection.enabled else (),
         )
         self._stack.push_async_callback(asyncio.to_thread, self._scorer.stop)
         await asyncio.to_thread(self._scorer.start)
@@ -198,6 +205,14 @@ class DataPlane:
             publish = sharding.publish
             sharding.start()
         self.committer = Committer(self._writer, EdgeTable(self._max_series), self._clock, publish, grouping)
+
+    def _watches(self) -> list[Watch]:
+        groups = GroupDetector(BUDGETS[self._detection.sensitivity])
+        return [
+            GroupWatch(
+                groups, self._index, self._index.blob, self._state_dir / f"groups-{self._number}.state", self._clock
+            )
+        ]
 
     def _committed_row(self) -> int:
         """The highest row any reader has committed: where the log's own end is lost, numbers go on behind it."""

@@ -111,7 +111,7 @@ class ShardFeed:
         return lambda frame: ids.resolve_part(frame, _none_settled)
 
     def publish(self, frame: Frame) -> None:
-        """A frame of the own edge has become durable. The edge's page is to be told next, then `wake` called."""
+        """A frame of the own edge has become durable. The edge's page is to be told next."""
         assert self._own is not None
         self._edges[self._own].frames.publish(frame)
 

@@ -47,12 +47,10 @@ class RowGrouping:
         ids, times, values, kinds = resolution.ids, columns.times_ms, columns.values, columns.kinds
         starts, exemplars = columns.starts_ms, columns.exemplars
         n = len(ids)
-        places = np.arange(n, dtype=np.int64)
-        if resolution.keep is not None:
-            keep = resolution.keep
+        keep = resolution.keep
+        if keep is not None:
             ids, times, values, kinds = ids[keep], times[keep], values[keep], kinds[keep]
             starts = starts[keep] if starts is not None else None
-            places = np.where(keep, np.cumsum(keep) - 1, -1)
             n = len(ids)
         shards = self._shard.count
         ids_out, moved = np.empty(n, np.uint32), np.empty(n, np.uint32)
@@ -66,7 +64,7 @@ class RowGrouping:
         )  # fmt: skip
         assert done == n, "a local id without a shard"
         if exemplars is not None:
-            exemplars = _moved(exemplars, places, moved)
+            exemplars = _moved(exemplars, keep, moved)
         return GroupedRows(
             ids_out,
             times_out,
@@ -77,10 +75,15 @@ class RowGrouping:
         )
 
 
-def _moved(exemplars: ExemplarColumns, places: NDArray[np.int64], moved: NDArray[np.uint32]) -> ExemplarColumns | None:
-    """Exemplars of the rows that stay. places: int64 by row of the request, -1 if it goes; moved: from there on."""
-    at = places[exemplars.rows]
-    stays = at >= 0
+def _moved(
+    exemplars: ExemplarColumns, keep: NDArray[np.bool_] | None, moved: NDArray[np.uint32]
+) -> ExemplarColumns | None:
+    """Exemplars of the rows that stay. moved: uint32, where each row that stays went."""
+    at = exemplars.rows.astype(np.int64)
+    stays = np.ones(len(at), np.bool_)
+    if keep is not None:
+        stays = keep[at]
+        at = (np.cumsum(keep, dtype=np.int64) - 1)[at]
     if not stays.any():
         return None
     return ExemplarColumns(

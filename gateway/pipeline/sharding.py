@@ -1,9 +1,11 @@
 """One worker among several: its feeds over all edges' logs, and what it tells the others of its own.
 
-After each commit the edge's page is told the durable end; a thread of every worker looks at the others' pages a
-hundred times a second and wakes its readers. Committed positions go the other way, through a file a worker, so that an
-edge keeps the segments that somebody still needs. Logs of edges that no worker writes any more (the number of workers
-was larger once) are looked after by the worker with their number modulo the number of workers.
+After each commit the edge's page is told the durable end; a thread of every worker looks at all pages fifty times a
+second and wakes its readers where something came. So readers take together what came in 20 ms: of N edges there are N
+times as many commits as of one, each with fewer rows, and a part of a reader's cost is a frame's. Committed positions
+go the other way, through a file a worker, so that an edge keeps the segments that somebody still needs. Logs of edges
+that no worker writes any more (the number of workers was larger once) are looked after by the worker with their number
+modulo the number of workers.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from gateway.telemetry.frame import Frame, Frontier, LogPosition
 
 log = structlog.get_logger(__name__)
 
-_LOOK_SECONDS: Final = 0.01
+_LOOK_SECONDS: Final = 0.02
 _START: Final = LogPosition(0, 0)
 
 
@@ -133,7 +135,7 @@ class Sharding:
         return feed
 
     def start(self) -> None:
-        """Begin to watch the other edges."""
+        """Begin to watch the edges."""
         self._watch.start()
 
     def publish(self, frame: Frame) -> None:
@@ -142,8 +144,6 @@ class Sharding:
             feed.publish(frame)
         assert self._page is not None
         self._page.tell(DurableEnd(frame.end, frame.first_row + frame.counted_rows))
-        for feed in self._feeds:
-            feed.wake()
 
     def refresh_retention(self) -> None:
         """Learn what the other workers have committed, in every edge that is looked after here."""
@@ -194,7 +194,7 @@ class Sharding:
             self._retention.commit(f"{reader} of worker {self.worker}", positions[self.worker])
 
     def _look(self) -> None:
-        pages = [EdgePageReader(self._run_dir, e) for e in range(self.layout.workers) if e != self.worker]
+        pages = [EdgePageReader(self._run_dir, edge) for edge in range(self.layout.workers)]
         seen: list[DurableEnd] = []
         while not self._stopping.wait(_LOOK_SECONDS):
             try:
@@ -204,9 +204,9 @@ class Sharding:
                     for feed in self._feeds:
                         feed.wake()
             except DiskFailed as error:
-                log.error("another worker's page cannot be read", error=str(error))
+                log.error("an edge's page cannot be read", error=str(error))
             except Exception:  # the thread's outermost edge: readers would fall asleep
                 TASK_FAILURES.labels("tail-watch").inc()
-                log.exception("watching the other edges failed once")
+                log.exception("watching the edges failed once")
         for page in pages:
             page.close()

@@ -7,6 +7,8 @@ from typing import Final
 import msgspec
 
 SEVERITIES: Final = ("none", "low", "medium", "high", "critical")
+SEVERITY_FLOORS: Final = (0.0, 0.0, 0.5, 0.7, 0.9)
+"""Score at which each severity begins; `low` is an exceedance under 0.5."""
 """`low` is an exceedance with a score under 0.5; the others begin at 0.5, 0.7 and 0.9."""
 
 

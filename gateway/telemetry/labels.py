@@ -66,3 +66,14 @@ def decode_label_blob(blob: bytes) -> dict[str, str]:
     except IndexError:
         raise ValueError("not a label blob") from None
     return labels
+
+
+def format_labels(labels: Mapping[str, str]) -> str:
+    """`name{key="value",…}` as in the text exposition format."""
+    name = labels.get("__name__", "")
+    inner = ",".join(
+        '{}="{}"'.format(k, v.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n"))
+        for k, v in labels.items()
+        if k != "__name__"
+    )
+    return f"{name}{{{inner}}}" if inner else name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -187,7 +188,8 @@ class GrpcExchange:
 
 def _retry_info(error: grpc.aio.AioRpcError) -> float:
     """Seconds that the refusal asks to wait; 0 where it names none (google.rpc.RetryInfo)."""
-    for key, value in error.trailing_metadata() or ():
+    metadata = cast(Iterable[tuple[str, str | bytes]], error.trailing_metadata() or ())
+    for key, value in metadata:
         if key == "grpc-status-details-bin":
             for detail in Status.FromString(cast(bytes, value)).details:
                 info = RetryInfo()

@@ -113,7 +113,7 @@ def run(cases: int, seed: int) -> dict[str, int]:
         try:
             columns = decoder.decode(buffer.put(data), NOW_MS)
         except DecodeError as error:
-            if not 0 <= error.offset <= len(data):
+            if error.offset is None or not 0 <= error.offset <= len(data):
                 raise AssertionError(f"offset {error.offset} of {len(data)}: {data.hex()}") from error
             results["errors"] += 1
             continue

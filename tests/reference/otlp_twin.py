@@ -70,8 +70,8 @@ def number(value: float) -> str:
         digits, _, exponent = repr(value).removesuffix(".0").partition("e+")  # the shortest digits, then zeros
         whole, _, fraction = digits.partition(".")
         return whole + fraction.ljust(int(exponent), "0") if exponent else whole
-    digits = next(p for p in range(1, 1100) if float(f"{value:.{p}f}") == value)
-    return f"{value:.{digits}f}"
+    places = next(p for p in range(1, 1100) if float(f"{value:.{p}f}") == value)
+    return f"{value:.{places}f}"
 
 
 def decode(

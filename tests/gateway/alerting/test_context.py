@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.alerting.alert import Alert
@@ -18,7 +19,7 @@ from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import ManualClock
 from gateway.errors import ConfigError, RequestError
-from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.anomaly import Anomaly, Member
 
 START = 1_700_000_000
 PAYS = ImpactRule(match=('service="shop/cart"',), steps=1, name="takes payments")
@@ -177,6 +178,41 @@ def test_impact_raises_after_the_deploy_has_lowered(tmp_path: Path) -> None:
         assert not muted(router, alert, clock.time_ns()), "what is critical even so is told"
 
     with_router(tmp_path, act, ContextSettings(impact=(PAYS,)))
+
+
+def test_one_alert_of_the_service_holds_those_of_its_series(tmp_path: Path) -> None:
+    whole = anomaly(kind="group", severity="high", service="shop/cart")
+    whole.series = {"service": "shop/cart"}
+    whole.reasons = ["7 series of shop/cart deviate at the same time"]
+    whole.members = [Member({"__name__": "latency", "job": "shop/cart"}, START, 0.4)]
+    ended = msgspec.structs.replace(whole, state="resolved", ended=START + 60.0)
+
+    def by_name(router: AlertRouter, name: str) -> Alert:
+        (alert,) = [a for a in router.engine.alerts.values() if a.name == name]
+        return alert
+
+    async def act(router: AlertRouter, clock: ManualClock) -> None:
+        await router.submit_anomaly(whole)
+        await router.submit_anomaly(anomaly(severity="medium"))
+        group, single = by_name(router, "ServiceAnomalyDetected"), by_name(router, "AnomalyDetected")
+        assert group.annotations["members"] == 'latency{job="shop/cart"}'
+        assert group.annotations["summary"].startswith("7 series")
+        assert not muted(router, group, clock.time_ns())
+        assert muted(router, single, clock.time_ns()).startswith(f"part of {group.fingerprint}")
+        worse = msgspec.structs.replace(single, labels=single.labels | {"severity": "critical"})
+        assert not muted(router, worse, clock.time_ns()), "what is worse than the whole is told by itself"
+        elsewhere = msgspec.structs.replace(single, labels=single.labels | {"service": "till"})
+        assert not muted(router, elsewhere, clock.time_ns())
+
+    async def after(router: AlertRouter, clock: ManualClock) -> None:
+        single = by_name(router, "AnomalyDetected")
+        assert muted(router, single, clock.time_ns()), "known after a restart"
+        clock.advance(60)
+        await router.submit_anomaly(ended)
+        assert not muted(router, single, clock.time_ns())
+
+    with_router(tmp_path, act)
+    with_router(tmp_path, after)
 
 
 def test_markers_are_known_after_a_restart_and_each_once(tmp_path: Path) -> None:
