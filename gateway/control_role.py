@@ -35,6 +35,7 @@ from gateway.web import (
     alertmanager_api,
     analytics_api,
     console,
+    heartbeat_api,
     inbound_api,
     incident_api,
     maintenance_api,
@@ -160,6 +161,7 @@ class ControlRole:
         analytics_api.register_routes(application, self._router)
         incident_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)
+        heartbeat_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())
         add_document_route(application, VERSION)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
