@@ -35,6 +35,7 @@ from gateway.web import (
     alertmanager_api,
     analytics_api,
     console,
+    feedback_api,
     heartbeat_api,
     inbound_api,
     incident_api,
@@ -135,6 +136,7 @@ class ControlRole:
         )
         application.add_routes(AnomalyList(feed).routes())  # before /api/v1/anomalies/{id}
         application.add_routes(api.routes())
+        application.add_routes(feedback_api.FeedbackApi(self._router, feed).routes())
         configuration = ConfigurationApi(
             lambda: shown(config, self._loaded.sources), partial(config_check.check, self._loaded), self._reload
         )
@@ -221,7 +223,11 @@ class ControlRole:
         return VictoriaMetricsHistory(target.url, session, config.detection)
 
     def _surroundings(self, anomaly: Anomaly) -> dict[str, Any]:
-        return {"context": self._router.context_of(anomaly)}
+        given = self._router.feedback.get(anomaly.id)
+        return {
+            "context": self._router.context_of(anomaly),
+            "feedback": feedback_api.shown(given) if given is not None else None,
+        }
 
     async def _take_change(self, change: Change) -> None:
         """A deploy that an OTLP event told of. Raises DiskFailed, ShuttingDown."""

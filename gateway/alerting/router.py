@@ -19,7 +19,7 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
-from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage
+from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage, feedback_stage
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
@@ -27,6 +27,7 @@ from gateway.alerting.enrichment import Enrichment, recorded_alert
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Fatigue
+from gateway.alerting.feedback import Feedback
 from gateway.alerting.heartbeat import Heartbeat, Heartbeats
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.inbound import Marker
@@ -101,9 +102,12 @@ class AlertRouter:
         self.listing = Listing(self.engine, self.maintenance)
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
         self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
-        self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
+        self.feedback = Feedback(self.engine.journal)
+        self.context = AnomalyContext(
+            context or ContextSettings(), self.markers, self.maintenance.muting, self.feedback.shift
+        )
         self.service_alerts = ServiceAlerts(self.engine.alerts)
-        self.engine.hooks.stages += [deploy_stage, self.service_alerts.stage]
+        self.engine.hooks.stages += [deploy_stage, feedback_stage, self.service_alerts.stage]
         self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
         """The anomalies that are open now, for a marker that comes after them."""
         self.incidents = Incidents(self.engine, settings, self.markers)
@@ -157,6 +161,7 @@ class AlertRouter:
         for key, body in self.store.records(ANOMALY):
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
         self.markers.load(self.store, now)
+        self.feedback.load(self.store, now)
         for _, body in self.store.records(PEOPLE):
             self.people.load(msgspec.json.decode(body, type=Handling))
         for _, body in self.store.records(ESCALATION):
