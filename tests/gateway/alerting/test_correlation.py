@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gateway.alerting import correlation as correlation_module
+from gateway.alerting.evidence import weigh
 from gateway.alerting.inbound import Marker
 from gateway.alerting.incident_group import rank_of
 from gateway.alerting.likely_cause import likely_causes
@@ -178,14 +178,13 @@ def test_severities_of_other_tools_have_their_place() -> None:
 def test_many_targets_of_one_rule_join_without_being_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     world = IncidentWorld()
     compared = 0
-    weigh = correlation_module.weigh
 
     def counting(*given: Any, **more: Any) -> Any:
         nonlocal compared
         compared += 1
         return weigh(*given, **more)
 
-    monkeypatch.setattr(correlation_module, "weigh", counting)
+    monkeypatch.setattr("gateway.alerting.correlation.weigh", counting)
     names = [world.fire(alertname=f"r{n % 5}", service="cart", instance=f"i{n}") for n in range(300)]
     assert world.together(*names)
     assert compared < 50
