@@ -1,7 +1,7 @@
 """What speaks for a fault at one value, as a vector of features for the pattern model (kernels.pattern).
 
-Only candidates have their features worked out: values of a run, values away from the pattern of days, and stretches that
-vary more or less than usual. Sizes are logarithms, bounded on both sides, so that no unit and no outlier matters.
+Only candidates have their features worked out: values of a run, values away from the pattern of days, and stretches
+that vary more or less than usual. Sizes are logarithms, bounded on both sides, so that no unit and no outlier matters.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ FEATURE_NAMES: Final = (
     "deviation", "run_sum", "run_samples", "run_mean", "run_steady", "third", "day_error", "day_distance", "slow",
     "slow_same_side", "noise", "noise_ratio", "beyond_days", "beyond_week", "beyond_width", "above_peaks", "above_top",
     "third_above_peaks", "third_above_top", "relative", "hour_to_day", "season_gain", "repeats", "age", "zero_share",
-    "side", "since_run", "hour_error", "hour_noise", "active", "return", "stride", "beyond_pair", "peak_mean", "third_mean",
-    "to_level", "day_ratio", "in_steps", "mean_in_steps", "onset", "onset_share", "steady_share", "bits",
+    "side", "since_run", "hour_error", "hour_noise", "active", "return", "stride", "beyond_pair", "peak_mean",
+    "third_mean", "to_level", "day_ratio", "in_steps", "mean_in_steps", "onset", "onset_share", "steady_share",
 )  # fmt: skip
 FEATURES: Final = len(FEATURE_NAMES)
 
@@ -102,4 +102,3 @@ def weigh_evidence(
     out[at + 39] = bounded_log(onset / usual_step)
     out[at + 40] = bounded_log(onset / max(run_mean, 1e-300))
     out[at + 41] = bounded_log(s.candidate_dev / max(run_mean, 1e-300))
-    out[at + 42] = float(out[9])

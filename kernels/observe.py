@@ -78,7 +78,9 @@ DRIFT_RUN: Final = 2.0
 """Scales a sample of a run must be beyond the reference to add to it."""
 CAP: Final = 9.0
 """Scales at which one sample's addition to a run is capped."""
-LARGE: Final = 25.0
+HOPELESS: Final = 3.0
+"""Log odds under the limit at which the first trees end the matter."""
+LARGE: Final = 15.0
 """Scales that three of six samples must reach in a series' first day."""
 QUIET: Final = 4
 """Samples within one scale, in a row, that end a run."""
@@ -279,10 +281,10 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         expected = prediction + season
         weigh_evidence(s, t, x, y, e, z, third, scale, apart, q_new, wave, expected, dense, out, O_FEATURES)
         if by_run:
-            odds = weigh(out, O_FEATURES, p, P_MODEL)
+            odds = weigh(out, O_FEATURES, p, P_MODEL, limit - HOPELESS)
         else:
             limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
-            odds = weigh(out, O_FEATURES, p, second_table(p, P_MODEL))
+            odds = weigh(out, O_FEATURES, p, second_table(p, P_MODEL), limit - HOPELESS)
         if not mature:
             # Nothing is known yet of days: only what is large beyond doubt counts.
             odds = min(odds, limit + 2.0 * math.log(max(third, 0.1) / LARGE))
@@ -326,19 +328,19 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     previous = s.previous
     s.previous = x
 
-    # Score: one half where the log odds reach the limit, 0.1 more for each unit beyond, and up to 0.2 for what lasts.
+    # Score: one half where the log odds reach the limit, 0.13 more for each unit beyond, and up to 0.2 for what lasts.
     # Below every floor the deviation alone still orders the samples, under one quarter.
     score = 0.25 * az / (az + 4.0) if warm else 0.0
     if warm and reason != 0:
         beyond = odds - limit
         if beyond >= 0.0:
-            score = 0.5 + 0.1 * beyond
+            score = 0.5 + 0.13 * beyond
             if s.open != 0:
                 score += 0.2 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
             if score > 0.9:
                 score = 1.0 - 0.01 / (score - 0.8)
         else:
-            score = max(score, 0.4999 * math.exp(0.2 * beyond))
+            score = max(score, 0.4999 * math.exp(0.12 * beyond))
     out[O_SCORE] = score
     firing = score >= 0.5
     severity = severity_of(score)
@@ -356,7 +358,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     need = max(p[P_ADOPT], 240.0 / tau) if tau < 900.0 else 0.25 * p[P_ADOPT]
     if need > 0.0 and s.open != 0:
         steady = s.candidate_dev < 3.0 * scale
-        adopted = local and s.open != ZERO and s.calm == 0 and ((s.held >= need and steady) or s.held >= LONGEST * need)
+        lasting = s.held >= LONGEST * need or (s.calm == 0 and steady and s.held >= need)
+        adopted = local and s.open != ZERO and lasting
     if need > 0.0 and not local and s.run_side != 0.0:
         steady = s.candidate_dev < 3.0 * scale
         returned = now_s - s.fallback_s < 43200 and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2

@@ -16,15 +16,19 @@ DEPTH: Final = 4
 LEAVES: Final = 1 << DEPTH
 TREE: Final = 2 * DEPTH + LEAVES
 """Entries of one tree."""
+FIRST: Final = 32
+"""Trees after which a candidate may be given up."""
 
 
 @step
-def weigh(features: Any, first: int, p: Any, at: int) -> float:
-    """Log odds that features[first:] are a fault's, by the table at p[at]."""
+def weigh(features: Any, first: int, p: Any, at: int, hopeless: float) -> float:
+    """Log odds that features[first:] are a fault's, by the table at p[at]; only begun if they stay under `hopeless`."""
     trees = int(p[at])
     total: float = p[at + 1]
     at += 2
-    for _ in range(trees):
+    for number in range(trees):
+        if number == FIRST and total < hopeless:
+            break
         leaf = 0
         for k in range(DEPTH):
             if features[first + int(p[at + 2 * k])] > p[at + 2 * k + 1]:

@@ -1,4 +1,4 @@
-"""What the time of day adds: 96 cells of fifteen minutes, learned from each cell's mean, trusted as far as it predicts."""
+"""What the time of day adds: 96 cells of fifteen minutes, each its own mean, trusted as far as they predict."""
 
 from __future__ import annotations
 

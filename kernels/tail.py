@@ -1,7 +1,7 @@
 """Silence's tail: how often does this series, left alone, pause for so long?
 
-Peaks over threshold with an exponential excess, the statistic being the logarithm of a gap in steps. Gaps are a habit of
-a series, so each has a tail of its own, which begins with a common one and is forgotten with a half-life of fourteen
+Peaks over threshold with an exponential excess, the statistic being the logarithm of a gap in steps. Gaps are a habit
+of a series, so each has a tail of its own, which begins with a common one and is forgotten with a half-life of fourteen
 days.
 """
 

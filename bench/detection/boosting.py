@@ -75,8 +75,13 @@ def fit(
     y = fault.astype(np.float64)
     share = float((weight * y).sum() / weight.sum())
     model = Boosting(bias=float(np.log(share / (1 - share))), gains=np.zeros(features.shape[1]))
-    edges = [np.unique(np.quantile(features[:, j], np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float32)) for j in range(features.shape[1])]
-    binned = np.array([np.searchsorted(edges[j], features[:, j], side="left") for j in range(features.shape[1])], np.uint8)
+    edges = [
+        np.unique(np.quantile(features[:, j], np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float32))
+        for j in range(features.shape[1])
+    ]
+    binned = np.array(
+        [np.searchsorted(edges[j], features[:, j], side="left") for j in range(features.shape[1])], np.uint8
+    )
     odds = np.full(len(y), model.bias)
     watched = np.full(len(watch[1]), model.bias) if watch else np.zeros(0)
     if watch:

@@ -26,7 +26,7 @@ from gateway.errors import StateError, UnknownVersion
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
-VERSION: Final = 1
+VERSION: Final = 2
 _HEADER: Final = struct.Struct("<8sIIQQI4x")
 
 
