@@ -80,7 +80,7 @@ CAP: Final = 9.0
 """Scales at which one sample's addition to a run is capped."""
 HOPELESS: Final = 3.0
 """Log odds under the limit at which the first trees end the matter."""
-LARGE: Final = 15.0
+LARGE: Final = 9.0
 """Scales that three of six samples must reach in a series' first day."""
 QUIET: Final = 4
 """Samples within one scale, in a row, that end a run."""
@@ -287,7 +287,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             odds = weigh(out, O_FEATURES, p, second_table(p, P_MODEL), limit - HOPELESS)
         if not mature:
             # Nothing is known yet of days: only what is large beyond doubt counts.
-            odds = min(odds, limit + 2.0 * math.log(max(third, 0.1) / LARGE))
+            odds = limit + 2.0 * math.log(max(third, 0.1) / LARGE)
         # The kind of evidence that is furthest beyond its floor gives the name.
         local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0
         slow_by = slow / 5.0 if by_slow else 0.0
@@ -328,15 +328,15 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     previous = s.previous
     s.previous = x
 
-    # Score: one half where the log odds reach the limit, 0.13 more for each unit beyond, and up to 0.2 for what lasts.
+    # Score: one half where the log odds reach the limit, 0.2 more for each unit beyond, and up to 0.25 for what lasts.
     # Below every floor the deviation alone still orders the samples, under one quarter.
     score = 0.25 * az / (az + 4.0) if warm else 0.0
     if warm and reason != 0:
         beyond = odds - limit
         if beyond >= 0.0:
-            score = 0.5 + 0.13 * beyond
+            score = 0.5 + 0.2 * beyond
             if s.open != 0:
-                score += 0.2 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
+                score += 0.25 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
             if score > 0.9:
                 score = 1.0 - 0.01 / (score - 0.8)
         else:

@@ -26,7 +26,7 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     """How long a series is only learned from after its first point; its score is 0 until then."""
 
 
-_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (0.6, 2.8), "balanced": (-0.3, 2.2), "keen": (-1.6, 1.2)}
+_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (0.6, 2.8), "balanced": (0.0, 2.0), "keen": (-1.6, 1.2)}
 """Log odds of the pattern model at which an alert opens: for runs, and for all else."""
 
 
