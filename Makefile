@@ -5,7 +5,7 @@ PYTHON ?= python3
 V := .venv/bin
 ARGS ?=
 
-.PHONY: help setup run demo test lint bench bench-detection loadtest faults peers lock clean console
+.PHONY: help setup run demo test lint audit bench bench-detection loadtest faults peers lock clean console
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile | expand -t 24
 
@@ -43,6 +43,15 @@ lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit
 	$(V)/mypy
 	$(V)/lint-imports --no-logo
 	$(V)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml gateway kernels proto
+	@echo "not part of lint: the audit of dependencies, which asks an advisory service (make audit)"
+
+# A virtual environment of its own: pip-audit's dependencies are none of the gateway's. It fails, and says so, where the
+# advisory service cannot be reached: an audit that did not happen is not a clean one.
+AUDIT_VERSION := 2.10.1
+audit: ## known vulnerabilities of the pinned dependencies (pip-audit; needs the network)
+	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(AUDIT_VERSION); }
+	.audit/bin/pip-audit --requirement requirements.lock --disable-pip --no-deps --strict --progress-spinner off \
+	  || { echo "NOT AUDITED, or vulnerabilities found: see above" >&2; exit 1; }
 
 bench: .venv/.setup ## kernel and pipeline benchmarks, one JSON line per figure
 	$(V)/python -m bench $(ARGS)
@@ -64,4 +73,4 @@ lock: ## pin the dependencies anew
 	$(V)/uv pip compile --quiet --universal --all-extras --no-emit-index-url --no-emit-find-links --no-header --python-version 3.11 pyproject.toml requirements-build.in -o requirements.lock
 
 clean:
-	rm -rf .venv .kernel-cache build ./*.egg-info
+	rm -rf .venv .audit .kernel-cache build ./*.egg-info

@@ -17,6 +17,7 @@ BENCHES: Final = {
     "otlp_decode": "OTLP metrics decoder, one core",
     "remote_write_decode": "remote write 1.0 and 2.0 decoders",
     "remote_write_encode": "remote write encoder",
+    "first_seen": "series seen for the first time: labels, index, sender, bounds",
     "series_index": "series identity and the log",
     "log_append": "appending to the log, with and without fsync",
     "baseline_score": "scoring, one core, one million series",
@@ -24,6 +25,8 @@ BENCHES: Final = {
     "http_transport": "HTTP receiver alone",
     "grpc_transport": "gRPC transport alone",
     "alerting": "alert router",
+    "console": "console in Chromium with 100,000 series, 10,000 anomalies and alerts (needs chromium)",
+    "correlation": "incident groups against the truth of made scenarios",
     "detection": "detection: scorecards over recordings and injected faults (long)",
 }
 LONG: Final = ("detection",)

@@ -3,7 +3,8 @@
     python -m bench.alerting [--alerts 100000] [--anomalies 60]
 
 The router runs in a process of its own with its default configuration; this process is the client and the receiver.
-Prints one JSON line per figure.
+Prints one JSON line per figure. `loop_held_s` is the longest time for which the router's loop was late meanwhile, which
+includes what the machine took for other work. `first` is the first of six requests, `value` their median.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from gateway.clock import SystemClock
 from gateway.telemetry.anomaly import Anomaly
 from gateway.web.alertmanager_api import register_routes
 
+SILENCES = 200
 BATCH = 256
 """Alerts in a request, as Prometheus sends them."""
 
@@ -53,9 +55,20 @@ def serve(directory: str, webhook: str, pipe: Connection) -> None:
             )  # fmt: skip
             return web.Response()
 
+        held = [0.0]
+
+        async def watch() -> None:
+            while True:
+                began = time.perf_counter()
+                await asyncio.sleep(0.001)
+                held[0] = max(held[0], time.perf_counter() - began - 0.001)
+
         async def usage(_request: web.Request) -> web.Response:
             used = resource.getrusage(resource.RUSAGE_SELF)
-            return web.json_response({"cpu": used.ru_utime + used.ru_stime, "rss_mib": used.ru_maxrss / 1024})
+            longest, held[0] = held[0], 0.0
+            return web.json_response(
+                {"cpu": used.ru_utime + used.ru_stime, "rss_mib": used.ru_maxrss / 1024, "loop_held": longest}
+            )
 
         app = web.Application()
         register_routes(app, router)
@@ -65,9 +78,20 @@ def serve(directory: str, webhook: str, pipe: Connection) -> None:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         pipe.send(runner.addresses[0][1])
-        await asyncio.Event().wait()
+        await watch()
 
     asyncio.run(run())
+
+
+def silence(number: int) -> dict[str, Any]:
+    """Mutes one cluster; there are twenty with alerts."""
+    return {
+        "matchers": [{"name": "cluster", "value": f"c{number}", "isRegex": False}],
+        "startsAt": "2020-01-01T00:00:00Z",
+        "endsAt": "2090-01-01T00:00:00Z",
+        "createdBy": "bench",
+        "comment": "work",
+    }
 
 
 def say(figure: str, value: float, unit: str, **more: Any) -> None:
@@ -119,13 +143,27 @@ async def measure(url: str, told: dict[str, float], alerts: int, anomalies: int)
             seconds, after = time.perf_counter() - began, await usage()
             count = -(-alerts // BATCH) * BATCH
             cpu = after["cpu"] - before["cpu"]
-            say(f"accepted_{what}", count / seconds, "alerts/s", alerts=count, per_cpu_second=round(count / cpu))
+            say(
+                f"accepted_{what}",
+                count / seconds,
+                "alerts/s",
+                alerts=count,
+                per_cpu_second=round(count / cpu),
+                loop_held_s=round(after["loop_held"], 4),
+            )
         say("memory", (await usage())["rss_mib"], "MiB", alerts=alerts)
         for name, path in (
             ("alerts", "alerts"),
             ("alerts_filtered", "alerts?filter=cluster%3D%22c1%22"),
             ("groups", "alerts/groups"),
+            ("silences", "silences"),
+            ("alerts_silenced", "alerts"),
         ):
+            if name == "silences":
+                for number in range(SILENCES):
+                    async with session.post(f"{url}/api/v2/silences", json=silence(number)) as answer:
+                        assert answer.status == 200, await answer.text()
+            await usage()
             seconds_each = []
             for _ in range(6):
                 began = time.perf_counter()
@@ -137,6 +175,7 @@ async def measure(url: str, told: dict[str, float], alerts: int, anomalies: int)
                 float(np.median(seconds_each)),
                 "s",
                 first=round(seconds_each[0], 3),
+                loop_held_s=round((await usage())["loop_held"], 4),
                 bytes=size,
                 alerts=alerts,
             )

@@ -80,7 +80,7 @@ class Peer:
         target = f"127.0.0.1:{self.answers.get(timeout=60)}"
         private = [("grpc.use_local_subchannel_pool", 1)]
         self.channels = [grpc.insecure_channel(target, options=private) for _ in range(CHANNELS)]
-        self.calls = [channel.unary_unary(f"/{SERVICE}/Export") for channel in self.channels]
+        self.calls = [channel.unary_unary(f"/{SERVICE}/Export", None, None) for channel in self.channels]
 
     def _cpu(self) -> float:
         self.questions.put(True)

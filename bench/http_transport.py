@@ -15,6 +15,7 @@ import multiprocessing
 import resource
 import statistics
 import time
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -120,9 +121,7 @@ async def _send(port: int, size: int, connections: int, requests: int) -> None:
     pending = []
     for _ in range(connections):
         done: asyncio.Future[None] = loop.create_future()
-        await loop.create_connection(
-            lambda done=done: _Client(request, requests // connections, done), "127.0.0.1", port
-        )
+        await loop.create_connection(partial(_Client, request, requests // connections, done), "127.0.0.1", port)
         pending.append(done)
     async with asyncio.timeout(120):
         await asyncio.gather(*pending)

@@ -20,7 +20,7 @@ import numpy as np
 from gateway.forward.remote_write_encoder import PackedRows, RemoteWriteEncoder
 from gateway.telemetry import kind
 from gateway.telemetry.labels import encode_label_blob
-from kernels.cumulative import VERDICTS, claim_deltas, fold_rows
+from kernels.cumulative import COUNTS, claim_deltas, fold_rows
 
 SERIES = 200_000
 NOW_MS = 1_790_000_000_000
@@ -69,7 +69,7 @@ def bench_encoder(rows: int, label_bytes: int, rounds: int) -> None:
         report("remote_write_encode", rate(partial(plain.encode, packed, "zstd"), rows, rounds), order=order,
                label_bytes=round(float(lengths.mean())))  # fmt: skip
         for encoding in ("zstd", "snappy"):
-            blocks = encoder.encode(packed, encoding)  # type: ignore[arg-type]
+            blocks = encoder.encode(packed, encoding)
             report(f"remote_write_encode_{encoding}", rate(partial(encoder.encode, packed, encoding), rows, rounds),
                    order=order, bytes_per_row=round(sum(len(b.body) for b in blocks) / rows, 1))  # fmt: skip
 
@@ -88,7 +88,7 @@ def bench_folding(rows: int, rounds: int) -> None:
         np.zeros(rows, np.int64), np.zeros(rows, np.uint32), np.zeros(rows, np.int64), np.zeros(rows),
         np.zeros(rows, np.int64),
     )  # fmt: skip
-    counts = np.zeros(2 * VERDICTS, np.int64)
+    counts = np.zeros(COUNTS, np.int64)
     clock = iter(range(1_000_000))
 
     def fold() -> None:

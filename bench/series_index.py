@@ -23,6 +23,7 @@ from gateway.log.writer import LogWriter
 from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
 from gateway.series.local_ids import LocalIds
+from gateway.settings_types import ByteSize
 from gateway.telemetry.columns import Definitions, PointColumns
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.labels import encode_label_blob
@@ -128,7 +129,9 @@ def main() -> None:
     batches = requests(series, FRAME_ROWS)
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        writer = LogWriter.open(directory, 0, LogSettings(segment_bytes=2**30, durability="os"), SystemClock())
+        writer = LogWriter.open(
+            directory, 0, LogSettings(segment_bytes=ByteSize(2**30), durability="os"), SystemClock()
+        )
         edge = EdgeTable(max_series=2 * series)
         first, seconds, _ = write_all(writer, edge, batches)
         report("edge_resolve_first_sight", 1e9 * seconds / series, "ns/row", series=series)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
@@ -51,11 +52,34 @@ def run_role(name: str, loaded: LoadedConfig) -> None:
         runner.run(_until_signal(_make(name, loaded)))
 
 
+def data_role_name(worker: int) -> str:
+    """The role of a worker of the data plane: `data`, `data-1`, `data-2`, …"""
+    return "data" if worker == 0 else f"data-{worker}"
+
+
+def worker_of(name: str) -> int | None:
+    """The worker that bears this role's name; None for another role."""
+    kind, _, number = name.partition("-")
+    if kind != "data":
+        return None
+    return int(number) if number else 0
+
+
+def load_role(name: str) -> None:
+    """Import everything the role needs, kernels included: nearly all of the time that a start takes."""
+    if worker_of(name) is not None:
+        importlib.import_module("gateway.data_role")
+        importlib.import_module("kernels.warmup").load_all()
+    else:
+        importlib.import_module("gateway.control_role")
+
+
 def _make(name: str, loaded: LoadedConfig) -> RoleProcess:
-    if name == "data":
+    worker = worker_of(name)
+    if worker is not None:
         from gateway.data_role import DataRole
 
-        return DataRole(loaded, SystemClock())
+        return DataRole(loaded, SystemClock(), worker)
     from gateway.control_role import ControlRole
 
     return ControlRole(loaded, SystemClock())

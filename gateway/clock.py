@@ -31,7 +31,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands until it is moved."""
+    """A clock that stands until it is moved: how tests tell the time. It stands beside the contract it keeps."""
 
     def __init__(self, start_ns: int = 1_700_000_000_000_000_000) -> None:
         self._now_ns = start_ns
@@ -49,7 +49,3 @@ class ManualClock:
         """Move both clocks forward."""
         self._now_ns += round(seconds * 1e9)
         self._monotonic += seconds
-
-    def step_wall(self, seconds: float) -> None:
-        """Step the wall clock alone, as an operator or NTP does."""
-        self._now_ns += round(seconds * 1e9)

@@ -7,6 +7,7 @@ value raises ConfigError with source, key, problem and what was expected.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import ipaddress
 import os
@@ -21,12 +22,15 @@ from typing import Annotated, Any
 import msgspec
 
 from gateway.access.settings import AccessSettings
+from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
+from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.ingest.settings import IngestSettings
 from gateway.log.settings import LogSettings
+from gateway.probes.settings import ProbesSettings
 from gateway.series.settings import SeriesSettings
 from gateway.settings_types import ByteSize, Duration, Secret, Settings, decode_hook
 from gateway.web.self_watch_settings import SelfWatchSettings
@@ -45,8 +49,11 @@ class ServerSettings(Settings, frozen=True):
     """Address of the control plane: console, JSON API, Alertmanager API, own metrics."""
     data_dir: str = "data"
     """Directory of everything that is kept; made if absent, locked while the gateway runs."""
-    workers: Annotated[int, msgspec.Meta(ge=1, le=1)] = 1
-    """Data plane processes. This version runs one."""
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Data plane processes, which share the ports and the work; about one a core. May be another at each start."""
+    spares: bool = True
+    """Keep a second, loaded process behind each one, which takes over within a second when that dies. Costs about
+    110 MiB for the data plane and 60 MiB for the control plane; without it a restart takes as long as a start."""
     external_url: str = ""
     """Address under which people reach the console, for links in notifications; empty = http://<http>."""
 
@@ -61,8 +68,11 @@ class Config(Settings, frozen=True):
     series: SeriesSettings = SeriesSettings()
     victoriametrics: VictoriaMetricsSettings = VictoriaMetricsSettings()
     detection: DetectionSettings = DetectionSettings()
+    limits: LimitSettings = LimitSettings()
     alerting: AlertingSettings = AlertingSettings()
+    context: ContextSettings = ContextSettings()
     self_watch: SelfWatchSettings = SelfWatchSettings()
+    probes: ProbesSettings = ProbesSettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +83,25 @@ class LoadedConfig:
     sources: Mapping[str, str]
     raw: Mapping[str, Any]
     """The merged tree before conversion; secrets given as references are still references."""
+    file: Path | None = None
+    """The file it was read from."""
+    assignments: tuple[str, ...] = ()
+    """The `--set` assignments it was made with."""
 
 
 def load_config(
     file: Path | None = None,
     environment: Mapping[str, str] | None = None,
     assignments: Sequence[str] = (),
+    given: tuple[Mapping[str, Any], str] | None = None,
 ) -> LoadedConfig:
-    """Read, merge and check. Raises ConfigError."""
+    """Read, merge and check. given: a tree in the place of the file, and what to call it. Raises ConfigError."""
     raw: dict[str, Any] = {}
     sources: dict[str, str] = {}
     if file is not None:
         _merge(raw, sources, _read_toml(file), str(file))
+    if given is not None:
+        _merge(raw, sources, *given)
     for name, text in sorted((os.environ if environment is None else environment).items()):
         if name.startswith(ENVIRONMENT_PREFIX) and "__" in name:
             path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
@@ -94,7 +111,7 @@ def load_config(
         if not separator or "." not in key:
             raise ConfigError("not an assignment", source=f"--set {key}", expected="section.key=value")
         _assign(raw, sources, key.strip().split("."), text, f"--set {key}")
-    return check_config(raw, sources)
+    return dataclasses.replace(check_config(raw, sources), file=file, assignments=tuple(assignments))
 
 
 def check_config(raw: Mapping[str, Any], sources: Mapping[str, str]) -> LoadedConfig:
@@ -114,9 +131,10 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def socket_path(config: Config) -> Path:
-    """The data plane's Unix socket."""
-    return Path(config.server.data_dir).resolve() / "run" / "data.sock"
+def socket_path(config: Config, worker: int = 0) -> Path:
+    """The Unix socket of a worker of the data plane."""
+    name = "data.sock" if worker == 0 else f"data-{worker}.sock"
+    return Path(config.server.data_dir).resolve() / "run" / name
 
 
 def cannot_bind(error: OSError, key: str, address: str) -> ConfigError:
@@ -142,7 +160,9 @@ def is_loopback(host: str) -> bool:
 def _check_addresses(config: Config, sources: Mapping[str, str]) -> None:
     for name in ("otlp_grpc", "otlp_http", "http"):
         try:
-            parse_address(getattr(config.server, name))
+            _, port = parse_address(getattr(config.server, name))
+            if port == 0 and name != "http" and config.server.workers > 1:
+                raise ValueError("several workers share a port, so it cannot be any free one")
         except ValueError as error:
             key = f"server.{name}"
             raise ConfigError(
@@ -264,9 +284,15 @@ def shown(config: Settings, sources: Mapping[str, str], at: str = "") -> dict[st
         if isinstance(value, Settings):
             out[name] = shown(value, sources, path)
         else:
-            text = str(value) if isinstance(value, Secret) else msgspec.to_builtins(value, enc_hook=str)
-            out[name] = {"value": text, "source": sources.get(path, "default")}
+            out[name] = {"value": shown_value(value), "source": sources.get(path, "default")}
     return out
+
+
+def shown_value(value: Any) -> Any:
+    """One value for people: durations and sizes as they are written, secrets as stars."""
+    if isinstance(value, Duration | ByteSize):
+        return value.text()
+    return str(value) if isinstance(value, Secret) else msgspec.to_builtins(value, enc_hook=str)
 
 
 def _source_under(key: str, sources: Mapping[str, str]) -> str:

@@ -84,26 +84,12 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, Duration):
-        return f'"{_duration(value)}"'
+        return f'"{value.text()}"'
     if isinstance(value, ByteSize):
-        return f'"{_size(value)}"'
+        return f'"{value.text()}"'
     if isinstance(value, Secret):
         return '""'
     return msgspec.json.encode(value).decode()
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("m", 60)):
-        if seconds >= size and seconds % size == 0:
-            return f"{int(seconds // size)}{unit}"
-    return f"{seconds:g}s" if seconds >= 1 or seconds == 0 else f"{seconds * 1000:g}ms"
-
-
-def _size(size: int) -> str:
-    for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if size >= factor and size % factor == 0:
-            return f"{size // factor}{unit}"
-    return str(int(size))
 
 
 def render() -> str:

@@ -5,33 +5,63 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
+from functools import partial
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import structlog
 from aiohttp import web
 
+from gateway import config_check
 from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.alerting.markers import marker_of_change
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, RequestError
 from gateway.forward.victoria_metrics import open_session, tls_context
-from gateway.web import alerting_api, alertmanager_api, analytics_api, console, inbound_api
+from gateway.log.segment import edges_of
+from gateway.probes.prober import Prober
+from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.change import Change
+from gateway.web import (
+    alert_groups_api,
+    alerting_api,
+    alertmanager_api,
+    analytics_api,
+    console,
+    inbound_api,
+    incident_api,
+    maintenance_api,
+    oncall_api,
+)
 from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
+from gateway.web.anomaly_list import AnomalyList
+from gateway.web.change_feed import ChangeFeed
+from gateway.web.configuration_api import ConfigurationApi
 from gateway.web.connection_guard import guard_connections, read_bodies
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.events import Events
+from gateway.web.exemplars import Exemplars
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
-from gateway.web.json_api import JsonApi, declared_errors
+from gateway.web.hosts import Hosts
+from gateway.web.json_api import MAX_LIMIT, JsonApi, declared_errors
 from gateway.web.openapi import add_document_route
+from gateway.web.probes_api import ProbeAlerts, ProbesApi
+from gateway.web.related_series import RelatedSeries
 from gateway.web.self_watch import SelfWatch
+from gateway.web.senders import Senders
 from gateway.web.series_search import SeriesCatalog, SeriesSearch
 from gateway.web.services import Services
+from gateway.web.topology_watch import TopologyWatch
+
+log = structlog.get_logger(__name__)
 
 VERSION: Final = distribution_version("telemetry-gateway")
 _GRACE_SECONDS: Final = 3.0
@@ -65,18 +95,31 @@ class ControlRole:
         require_safe_address(host, config.access, key="server.http")
         certificates = Certificates(config.access)
         external_url = server.external_url or f"{'https' if certificates.enabled else 'http'}://{server.http}"
-        self._router = AlertRouter(config.alerting, state_dir, self._clock, external_url=external_url)
+        self._router = AlertRouter(
+            config.alerting, state_dir, self._clock, external_url=external_url, context=config.context
+        )
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
-        data_plane = DataPlaneClient(socket_path(config))
+        data_plane = DataPlaneClient(*(socket_path(config, worker) for worker in range(server.workers)))
         self._stack.push_async_callback(data_plane.close)
-        feed = AnomalyFeed(data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly)
+        feed = AnomalyFeed(
+            data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly, server.workers
+        )
         self._stack.push_async_callback(feed.stop)
+        self._router.open_anomalies = lambda: feed.newest(limit=MAX_LIMIT, state="firing")
         feed.start()
+        for edge in edges_of(data_dir / "changes", server.workers):
+            offsets = state_dir / ("change-feed.offset" if edge == 0 else f"change-feed-{edge}.offset")
+            changes = ChangeFeed(data_dir / "changes", offsets, self._take_change, edge)
+            self._stack.push_async_callback(changes.stop)
+            changes.start()
         history = await self._history(config, data_plane)
         watch = SelfWatch(config.self_watch, data_plane, self._router.post_alerts, self._clock)
         self._stack.push_async_callback(watch.stop)
         watch.start()
+        prober = self._prober(config, certificates)
+        self._stack.push_async_callback(prober.stop)
+        prober.start()
         pages = urlsplit(external_url.lower())
         names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
         authenticator = Authenticator(config.access)
@@ -87,18 +130,35 @@ class ControlRole:
             feed,
             history,
             version=VERSION,
-            reload=self._reload,
-            configuration=lambda: shown(config, self._loaded.sources),
+            surroundings=self._surroundings,
         )
+        application.add_routes(AnomalyList(feed).routes())  # before /api/v1/anomalies/{id}
         application.add_routes(api.routes())
+        configuration = ConfigurationApi(
+            lambda: shown(config, self._loaded.sources), partial(config_check.check, self._loaded), self._reload
+        )
+        application.add_routes(configuration.routes())
+        application.add_routes(Senders(data_plane).routes())
         events = Events(data_plane, feed, self._alert_counts, self._clock, version=VERSION)
         application.add_routes(events.routes())
         catalog = SeriesCatalog(data_plane)
         application.add_routes(SeriesSearch(catalog).routes())
         application.add_routes(Services(catalog, feed).routes())
+        application.add_routes(Hosts(catalog, feed).routes())
+        application.add_routes(Exemplars(data_plane).routes())
+        application.add_routes(ProbesApi(prober).routes())
+        self._stack.push_async_callback(catalog.stop)
+        self._router.enrichment.related = RelatedSeries(history, catalog)
+        topology = TopologyWatch(data_plane, catalog, self._router.incidents.see_topology, self._clock)
+        self._stack.push_async_callback(topology.stop)
+        topology.start()
         alertmanager_api.register_routes(application, self._router)
+        alert_groups_api.register_routes(application, self._router)
+        oncall_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
+        maintenance_api.register_routes(application, self._router)
         analytics_api.register_routes(application, self._router)
+        incident_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())
         add_document_route(application, VERSION)
@@ -130,6 +190,26 @@ class ControlRole:
         """The loop turns, as this is called from it."""
         return True
 
+    def _prober(self, config: Config, certificates: Certificates) -> Prober:
+        host, port = parse_address(config.server.otlp_http)
+        # Its own address from inside: a listener on every address answers on the loopback.
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        tls: ssl.SSLContext | bool = True
+        if certificates.enabled:
+            # The certificate names other hosts than a loopback address: it is known by itself instead.
+            tls = ssl.create_default_context(cafile=config.access.tls_certificate)
+            tls.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+            tls.check_hostname = False
+        return Prober(
+            config.probes,
+            self._clock,
+            endpoint=f"{'https' if certificates.enabled else 'http'}://{place}/v1/metrics",
+            instance=socket.gethostname(),
+            on_failing=ProbeAlerts(self._router.post_alerts, self._clock),
+            tls=tls,
+        )
+
     async def _history(self, config: Config, data_plane: DataPlaneClient) -> HistorySource:
         target = config.victoriametrics
         if not target.url:
@@ -137,6 +217,16 @@ class ControlRole:
         session = open_session(target, tls_context(target))
         self._stack.push_async_callback(session.close)
         return VictoriaMetricsHistory(target.url, session, config.detection)
+
+    def _surroundings(self, anomaly: Anomaly) -> dict[str, Any]:
+        return {"context": self._router.context_of(anomaly)}
+
+    async def _take_change(self, change: Change) -> None:
+        """A deploy that an OTLP event told of. Raises DiskFailed, ShuttingDown."""
+        try:
+            await self._router.mark(marker_of_change(change))
+        except RequestError as error:
+            log.warning("a deploy event is left out", title=change.title, service=change.service, error=str(error))
 
     def _alert_counts(self) -> dict[str, int]:
         now = self._clock.time_ns()

@@ -12,6 +12,7 @@ from typing import Final
 from gateway.access.renewal import CertificateRenewal
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, socket_path
+from gateway.decode.otlp_changes import changes_of
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.otlp_signals import count_by_service, count_by_service_json
 from gateway.decode.remote_write_settings import RemoteWriteSettings
@@ -20,10 +21,16 @@ from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import ConfigError
 from gateway.ingest.admission import Admission
-from gateway.ingest.decoders import Decoders
+from gateway.ingest.clients import ClientTable
+from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
+from gateway.ingest.tenants import Tenants
 from gateway.pipeline.data_plane import DataPlane
+from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.resharding import prepare_workers
+from gateway.pipeline.sharding import Sharding
+from gateway.pipeline.workers import lock_path, wait_for_workers
 from gateway.web.data_plane_socket import DataPlaneSocket
 from kernels import warmup
 
@@ -33,8 +40,9 @@ _GRACE_SECONDS: Final = 3.0
 class DataRole:
     """Ports 4317 and 4318, the pipeline behind them, and the socket for the control plane."""
 
-    def __init__(self, loaded: LoadedConfig, clock: Clock) -> None:
+    def __init__(self, loaded: LoadedConfig, clock: Clock, worker: int = 0) -> None:
         config: Config = loaded.config
+        self._worker = worker
         self._config = config
         self._clock = clock
         self._data_dir = Path(config.server.data_dir).resolve()
@@ -44,7 +52,7 @@ class DataRole:
     async def start(self) -> None:
         """Raises ConfigError, StateError, DiskFailed."""
         config, server, data_dir = self._config, self._config.server, self._data_dir
-        self._lock(data_dir)
+        sharding = await asyncio.to_thread(self._take_place, data_dir)
         await asyncio.to_thread(warmup.load_all)
         plane = DataPlane(
             data_dir,
@@ -52,14 +60,20 @@ class DataRole:
             log_settings=config.log,
             series_settings=config.series,
             detection=config.detection,
+            limits=config.limits,
             victoriametrics=config.victoriametrics,
             max_series=config.ingest.max_series,
+            sharding=sharding,
         )
         self._plane = plane
         self._stack.push_async_callback(plane.stop)
         await plane.start()
         decoders = self._decoders(plane.hash_key)
-        admission = Admission(config.ingest.max_in_flight_bytes)
+        tenants = Tenants(config.ingest, self._clock, series_memory=float(config.series.expiry))
+        # Memory is the machine's, so the workers share it; two of the largest requests must fit in any case.
+        in_flight = max(config.ingest.max_in_flight_bytes // server.workers, 2 * config.ingest.max_request_bytes)
+        admission = Admission(in_flight, tenants=tenants)
+        clients = ClientTable()
         host, port = parse_address(server.otlp_http)
         http = HttpReceiver(
             config.ingest,
@@ -71,6 +85,8 @@ class DataRole:
             admission=admission,
             access=config.access,
             clock=self._clock,
+            clients=clients,
+            reuse_port=server.workers > 1,
         )
         try:
             await http.start()
@@ -90,6 +106,8 @@ class DataRole:
             admission=admission,
             access=config.access,
             clock=self._clock,
+            clients=clients,
+            reuse_port=server.workers > 1,
         )
         try:
             await grpc.start()
@@ -97,7 +115,7 @@ class DataRole:
             raise cannot_bind(error, "server.otlp_grpc", server.otlp_grpc) from error
         self._stack.push_async_callback(grpc.stop, _GRACE_SECONDS)
         self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
-        socket = DataPlaneSocket(plane, socket_path(config))
+        socket = DataPlaneSocket(plane, socket_path(config, self._worker), clients.rows)
         await socket.start()
         self._stack.push_async_callback(socket.stop)
 
@@ -112,10 +130,26 @@ class DataRole:
         """For the supervisor: whether the pipeline moves."""
         return self._plane is not None and not self._plane.problem()
 
+    def _take_place(self, data_dir: Path) -> Sharding | None:
+        """Lock the worker's place in the data directory; None where one worker is, and always was, alone.
+
+        The first worker makes the directory's key and, where their number has changed, the workers' states.
+        """
+        workers = self._config.server.workers
+        if self._worker == 0:
+            self._lock(data_dir)
+            hash_key = load_or_make_hash_key(data_dir)
+            layout = prepare_workers(data_dir, workers)
+        else:
+            layout = wait_for_workers(data_dir, workers)
+            self._lock(data_dir)
+            hash_key = load_or_make_hash_key(data_dir)
+        return None if layout is None else Sharding(data_dir, self._worker, layout, hash_key)
+
     def _lock(self, data_dir: Path) -> None:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(data_dir / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(lock_path(data_dir, self._worker), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise ConfigError(
                 f"cannot be used: {error.strerror}",
@@ -148,10 +182,28 @@ class DataRole:
             otlp_metrics_json=lambda body, now_ms: otlp.decode_json(bytes(body), now_ms),
             remote_write_v1=RemoteWriteV1Decoder(hash_key, remote_write).decode,
             remote_write_v2=RemoteWriteV2Decoder(hash_key, remote_write).decode,
-            count_traces=_count_records,
-            count_logs=_count_records,
+            count_traces=self._take_traces,
+            count_logs=self._take_logs,
         )
 
+    def _take_traces(self, body: Body, is_json: bool) -> dict[str, int]:
+        """Count spans; who calls whom among them is kept. Raises DecodeError."""
+        counts = _count_records(body, is_json)
+        if counts and self._plane is not None:
+            self._plane.call_edges.take(bytes(body), is_json)
+        return counts
 
-def _count_records(body: bytes | bytearray, is_json: bool) -> dict[str, int]:
+    def _take_logs(self, body: Body, is_json: bool) -> dict[str, int]:
+        """Count log records; deploys among them are kept. Raises DecodeError, DiskFailed, LogFull."""
+        counts = _count_records(body, is_json)
+        changes = changes_of(bytes(body), is_json, self._clock.time_ns())
+        if changes and self._plane is not None:
+            self._plane.changes.take(changes)
+            for change in changes:  # the others are what is received and not stored
+                if counts.get(change.service, 0) > 0:
+                    counts[change.service] -= 1
+        return counts
+
+
+def _count_records(body: bytes | bytearray | memoryview, is_json: bool) -> dict[str, int]:
     return count_by_service_json(bytes(body)) if is_json else count_by_service(bytes(body))

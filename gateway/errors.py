@@ -17,7 +17,6 @@
     │       ├── DiskFailed              an append or fsync failed
     │       └── ShuttingDown
     └── StateError                      a file on disk is damaged or of an unknown version
-        ├── CorruptFrame                with segment and offset
         └── UnknownVersion              written by a newer program; refused, never set aside
 
 An error knows the HTTP and the gRPC status it answers with, and the short `reason` it is counted under. 500 is not in
@@ -65,13 +64,15 @@ class RequestError(GatewayError):
 
 
 class DecodeError(RequestError):
-    """Bytes that are not what they claim to be. `offset` counts from the start of the decompressed body."""
+    """Bytes that are not what they claim to be. `offset` counts from the start of the decompressed body; None where the
+    message names the place in another way (JSON by path).
+    """
 
     reason = "decode"
 
-    def __init__(self, message: str, *, offset: int, reason: str | None = None) -> None:
+    def __init__(self, message: str, *, offset: int | None, reason: str | None = None) -> None:
         self.offset = offset
-        super().__init__(f"{message} at byte {offset}", reason=reason)
+        super().__init__(message if offset is None else f"{message} at byte {offset}", reason=reason)
 
 
 class UnsupportedMediaType(RequestError):
@@ -167,16 +168,6 @@ class StateError(GatewayError):
     """A file of ours cannot be read."""
 
     reason = "state"
-
-
-class CorruptFrame(StateError):
-    """A frame whose checksum or structure is wrong."""
-
-    reason = "corrupt_frame"
-
-    def __init__(self, message: str, *, segment: str, offset: int) -> None:
-        self.segment, self.offset = segment, offset
-        super().__init__(f"{segment} at {offset}: {message}")
 
 
 class UnknownVersion(StateError):

@@ -30,6 +30,13 @@ class Duration(float):
             raise ValueError(f'"{text}" is not a duration; expected for example "90s", "10m" or "1h30m"')
         return cls(sum(float(number) * _DURATION_UNITS[unit] for number, unit in parts))
 
+    def text(self) -> str:
+        """As it is written: "48h", "90s", "250ms"."""
+        for unit, size in (("h", 3600), ("m", 60)):
+            if self >= size and self % size == 0:
+                return f"{int(self // size)}{unit}"
+        return f"{self:g}s" if self >= 1 or not self else f"{self * 1000:g}ms"
+
 
 class ByteSize(int):
     """Bytes, written "64MiB", "10GiB" or as a plain number."""
@@ -45,6 +52,13 @@ class ByteSize(int):
         if match is None or (match[2] or "") not in _SIZE_UNITS:
             raise ValueError(f'"{text}" is not a size; expected for example "64MiB" or "10GiB"')
         return cls(int(float(match[1]) * _SIZE_UNITS[match[2] or ""]))
+
+    def text(self) -> str:
+        """As it is written: "64MiB"."""
+        for unit, factor in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+            if self >= factor and self % factor == 0:
+                return f"{self // factor}{unit}"
+        return str(int(self))
 
 
 class Secret:

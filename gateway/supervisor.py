@@ -8,10 +8,16 @@ The life of a role:
         └ EXIT_CONFIG ──▶ failed: the whole program ends with the child's own message
 
 A child says it is ready, and then that it makes progress, by writing lines to a pipe. Silence is the same as death:
-after `stuck_after` seconds if the child is stopped or sleeps, after `busy_after` if it computes or waits for a
-processor, as a long computation or a crowded machine may keep it from its pipe. A child whose loop turns while its
-pipeline stands still says so, and is given `no_progress_after` seconds. A child asks the kernel to be killed when the
-supervisor dies (PR_SET_PDEATHSIG), so that no orphan keeps the ports. Linux only, as the whole of this file is.
+after `stuck_after` seconds if the child is stopped or sleeps; once its main thread, which owes the lines, has computed
+for `Role.stall_after` seconds of processor time instead; after `busy_after` if other threads compute, or it waits for
+a processor or a disk, as a crowded machine may keep it from its pipe. A child whose loop turns while its pipeline
+stands still says so, and is given `no_progress_after` seconds. A child asks the kernel to be killed when the supervisor
+dies (PR_SET_PDEATHSIG), so that no orphan keeps the ports. Linux only, as the whole of this file is.
+
+A rolling restart ends one role after another in an orderly way; the others serve meanwhile.
+
+Most of a start is loading code, so behind each role that runs a *spare* waits: the same command, everything loaded,
+that has not been given its configuration yet. It gets it, and becomes the role, when the other one ends.
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -43,6 +50,9 @@ IDLE_LINE = b"idle\n"
 HEARTBEAT_SECONDS = 0.25
 _BUSY_SHARE = 0.2
 """Share of a processor from which a silent process counts as computing."""
+_LOOKS = 5
+_CROWDED = 10.0
+"""So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -58,29 +68,53 @@ class Role:
     name: str
     command: Sequence[str]
     standard_input: bytes
+    stall_after: float = 1.25
+    """Seconds of processor time that the main thread may compute without a line."""
+    rolls: bool = False
+    """Whether `Supervisor.roll` starts it again."""
     restarts: int = 0
     pid: int = 0
+    rolling: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(slots=True)
+class _Child:
+    """A process that waits for its standard input, or is past that, and the pipe it says its lines on."""
+
+    process: asyncio.subprocess.Process
+    pipe: asyncio.StreamReader
+    transport: asyncio.ReadTransport
+
+    async def bury(self) -> None:
+        """End it if it lives, and let go of everything."""
+        self.transport.close()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.process.wait()
 
 
 class Supervisor:
     """Runs roles until stopped.
 
     backoff_seconds: wait before the n-th restart in a row, the last one repeating; a role that ran for
-    `settled_after` seconds starts at the beginning again.
+    `settled_after` seconds starts at the beginning again. spares: whether a loaded process waits behind each role.
     """
 
     def __init__(
         self,
         roles: Sequence[Role],
         *,
-        stuck_after: float = 1.25,
+        stuck_after: float = 0.75,
         busy_after: float = 10.0,
         no_progress_after: float = 15.0,
         start_within: float = 120.0,
         grace: float = 10.0,
         backoff_seconds: Sequence[float] = (0.1, 0.5, 1.0, 2.0, 5.0),
         settled_after: float = 30.0,
+        spares: bool = False,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._roles = list(roles)
@@ -92,6 +126,10 @@ class Supervisor:
         self._backoff = backoff_seconds
         self._settled_after = settled_after
         self._on_ready = on_ready
+        self._wants_spares = spares
+        self._spares: dict[str, _Child] = {}
+        self._making: dict[str, asyncio.Task[None]] = {}
+        self._rolling: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._exit_status = 0
 
@@ -106,6 +144,36 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):  # it ended just now and will read it at its start
                     os.kill(role.pid, signal.SIGHUP)
 
+    def roll(self) -> None:
+        """Start the roles that roll again, one after another: the next only when the one before is ready. While it is
+        under way, further calls change nothing."""
+        if self._rolling is None or self._rolling.done():
+            self._rolling = asyncio.create_task(self._roll(), name="roll")
+
+    async def _roll(self) -> None:
+        for role in self._roles:
+            if not role.rolls or self._stopping.is_set():
+                continue
+            await role.ready.wait()
+            making = self._making.get(role.name)
+            if making is not None:
+                await asyncio.wait({making})
+            log.info("starting a role again, as asked", role=role.name)
+            role.rolling = True
+            role.ready.clear()
+            role.ended.clear()
+            pid = role.pid
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            try:
+                async with asyncio.timeout(self._grace):
+                    await role.ended.wait()
+            except TimeoutError:
+                log.error("role did not stop in time, killing it", role=role.name, grace_seconds=self._grace)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            await role.ready.wait()
+
     async def run(self) -> int:
         """Returns the program's exit status once every role has ended."""
         tasks = [asyncio.create_task(self._keep(role), name=f"keep-{role.name}") for role in self._roles]
@@ -113,9 +181,12 @@ class Supervisor:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in [*tasks, announce]:
+            ending = [*tasks, announce, *self._making.values(), *([self._rolling] if self._rolling else [])]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*tasks, announce, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
+            for spare in self._spares.values():
+                await spare.bury()
         return self._exit_status
 
     async def _announce(self) -> None:
@@ -135,6 +206,10 @@ class Supervisor:
                 self._exit_status = EXIT_CONFIG
                 self._stopping.set()
                 return
+            if role.rolling:
+                role.rolling, failures = False, 0
+                continue
+            role.ready.clear()
             failures = 0 if loop.time() - began > self._settled_after else failures
             wait = self._backoff[min(failures, len(self._backoff) - 1)]
             failures += 1
@@ -143,27 +218,50 @@ class Supervisor:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
 
-    async def _run_once(self, role: Role) -> int:
+    async def _launch(self, role: Role, restarts: int) -> _Child:
         read_end, write_end = os.pipe()
         environment = os.environ | {
             "GATEWAY_SUPERVISOR_FD": str(write_end),
-            "GATEWAY_RESTARTS": str(role.restarts),
+            "GATEWAY_RESTARTS": str(restarts),
         }
-        process = await asyncio.create_subprocess_exec(
-            *role.command,
-            stdin=asyncio.subprocess.PIPE,
-            env=environment,
-            pass_fds=(write_end,),
-            preexec_fn=end_with_parent,
-            start_new_session=True,  # the terminal's ^C reaches the supervisor alone
-        )
-        os.close(write_end)
-        role.pid = process.pid
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *role.command,
+                stdin=asyncio.subprocess.PIPE,
+                env=environment,
+                pass_fds=(write_end,),
+                preexec_fn=end_with_parent,
+                start_new_session=True,  # the terminal's ^C reaches the supervisor alone
+            )
+        finally:
+            os.close(write_end)
         pipe = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(pipe), os.fdopen(read_end, "rb", buffering=0)
         )
-        watch = asyncio.create_task(self._watch(role, process, pipe), name=f"watch-{role.name}")
+        return _Child(process, pipe, transport)
+
+    async def _take_spare(self, role: Role) -> _Child | None:
+        spare = self._spares.pop(role.name, None)
+        if spare is None or spare.process.returncode is None:
+            return spare
+        await spare.bury()
+        return None
+
+    def _make_spare(self, role: Role) -> None:
+        """Called when the role is ready: its spare does not compete with its start."""
+
+        async def make() -> None:
+            self._spares[role.name] = await self._launch(role, role.restarts + 1)
+
+        if self._wants_spares and role.name not in self._spares and not self._stopping.is_set():
+            self._making[role.name] = asyncio.create_task(make(), name=f"spare-{role.name}")
+
+    async def _run_once(self, role: Role) -> int:
+        child = await self._take_spare(role) or await self._launch(role, role.restarts)
+        process = child.process
+        role.pid = process.pid
+        watch = asyncio.create_task(self._watch(role, process, child.pipe), name=f"watch-{role.name}")
         stop = asyncio.create_task(self._stopping.wait(), name=f"stop-{role.name}")
         ended = asyncio.create_task(process.wait(), name=f"wait-{role.name}")
         try:
@@ -184,68 +282,113 @@ class Supervisor:
             for task in (watch, stop):
                 task.cancel()
             await asyncio.gather(watch, stop, return_exceptions=True)
-            transport.close()
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            await child.bury()
+            role.ended.set()
 
     async def _watch(self, role: Role, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> None:
         """Kill a role that does not become ready, falls silent, or makes no progress."""
         loop = asyncio.get_running_loop()
         last_line = last_progress = loop.time()
-        used, started = 0.0, False
+        used, started, silences = ProcessorTime.of(process.pid), False, 0
         while True:
-            patience = self._patience(loop.time() - last_line) if started else self._start_within
+            # After a silence it is looked again soon: if this process or the machine stood still, the line is there.
+            patience = (HEARTBEAT_SECONDS if silences else self._stuck_after) if started else self._start_within
+            asked = loop.time()
             try:
                 async with asyncio.timeout(patience):
                     line = await pipe.readline()
             except TimeoutError:
                 silent = loop.time() - last_line
-                if started and silent < self._busy_after:
-                    first_look = silent < self._stuck_after + 0.9 * HEARTBEAT_SECONDS
-                    if first_look or not is_stuck(process.pid, used, silent):
-                        continue
+                if loop.time() - asked - patience < HEARTBEAT_SECONDS:  # else we were kept waiting ourselves
+                    silences += 1
+                if started and silent < self._busy_after and (silences < 2 or not self._is_stuck(role, used, silent)):
+                    continue
+                if not started and self._still_starts(role, silent):
+                    continue
                 log.error("role is stuck, killing it", role=role.name, silent_seconds=round(silent, 2))
                 process.kill()
                 return
             if not line:
                 return
-            last_line = loop.time()
-            used = processor_seconds(process.pid)
+            last_line, silences = loop.time(), 0
+            used = ProcessorTime.of(process.pid)
             if line == READY_LINE:
                 started = True
                 role.ready.set()
+                self._make_spare(role)
             if line != IDLE_LINE:
                 last_progress = last_line
-            elif last_line - last_progress > self._no_progress_after:
+            elif self._makes_no_progress(role, last_line - last_progress):
                 log.error("role makes no progress, killing it", role=role.name, seconds=self._no_progress_after)
                 process.kill()
                 return
 
-    def _patience(self, silent: float) -> float:
-        """Seconds to wait for the next line. After the first silence it is looked again soon: if this process or the
-        whole machine stood still, the line is there by then."""
-        return self._stuck_after if silent < self._stuck_after / 2 else HEARTBEAT_SECONDS
+    def _still_starts(self, role: Role, silent: float) -> bool:
+        """Whether a role that is not ready in time is only kept from it: killing it would make it begin again. It gets
+        as much processor time as it was given time, and ten times as long."""
+        return (
+            silent < _CROWDED * self._start_within
+            and ProcessorTime.of(role.pid).all < self._start_within
+            and computes_or_waits(role.pid)
+        )
+
+    def _makes_no_progress(self, role: Role, seconds: float) -> bool:
+        """Whether a pipeline stands still by itself, rather than for want of a processor or a disk."""
+        if seconds <= self._no_progress_after:
+            return False
+        return seconds > _CROWDED * self._no_progress_after or not computes_or_waits(role.pid)
+
+    def _is_stuck(self, role: Role, used: ProcessorTime, silent: float) -> bool:
+        return stands_still(role.pid, used, silent) or (ProcessorTime.of(role.pid).main - used.main >= role.stall_after)
 
 
-def processor_seconds(pid: int) -> float:
-    """Processor time a process has used, all threads; 0.0 once it is gone. Linux, proc(5)."""
+class ProcessorTime(NamedTuple):
+    """Seconds of processor time that a process has used: all its threads, and its main thread."""
+
+    all: float
+    main: float
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessorTime:
+        """0.0 once it is gone. Linux, proc(5)."""
+        return cls(_processor_seconds(f"/proc/{pid}/stat"), _processor_seconds(f"/proc/{pid}/task/{pid}/stat"))
+
+
+def _processor_seconds(path: str) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(path).read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def is_stuck(pid: int, used_before: float, seconds: float) -> bool:
-    """Whether a silent process is stopped, or sleeps while none of its threads computes."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
+def stands_still(pid: int, used_before: ProcessorTime, seconds: float) -> bool:
+    """Whether a silent process is stopped, or all of its threads sleep and have hardly computed."""
+    states = _thread_states(pid)
+    if not states or states[0] in "Tt":
         return True
-    if state in "Tt":
-        return True
-    return state != "R" and processor_seconds(pid) - used_before < _BUSY_SHARE * seconds
+    if _wants_to_go_on(states):
+        return False
+    return ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
+
+
+def computes_or_waits(pid: int) -> bool:
+    """Whether a thread of the process computes or waits for a processor or a disk, in one of a few looks."""
+    return any(_wants_to_go_on(_thread_states(pid)) for _ in range(_LOOKS))
+
+
+def _wants_to_go_on(states: str) -> bool:
+    # R: a thread computes or waits for a processor, and may hold what the main thread waits for; D: for a disk.
+    return "R" in states or "D" in states
+
+
+def _thread_states(pid: int) -> str:
+    """A letter a thread, the main thread's first; empty once the process is gone. Linux, proc(5)."""
+    states = ""
+    with contextlib.suppress(OSError):
+        for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=lambda name: int(name) != pid):
+            states += Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+    return states
 
 
 class Heartbeat:

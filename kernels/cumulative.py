@@ -6,8 +6,15 @@ The rules of folding. A series of kind DELTA has a running total and the end of 
   not added.
 - A gap between intervals changes nothing: the total goes on.
 - A stale marker passes through and is not added.
+- A negative increment of a monotonic sum is counted and not added, for the total would fall as if the sender had begun
+  anew. The sum of a histogram may go down.
 - A sid that was given to another series (its generation changed) starts anew.
-Source: OpenTelemetry metrics data model, "Sums: Delta-to-Cumulative".
+- A histogram is one point: its count decides for all its rows whether the interval is added. Where a bucket was not
+  part of the last interval that was added, the bounds have changed; then count, sum and buckets all start anew, so that
+  buckets are cumulative over their bounds at any time. Bounds that only fall away leave the rest true.
+  Exponential ranges hold one range each and need no such start.
+Sources: OpenTelemetry metrics data model, "Sums: Delta-to-Cumulative"; for changed bounds the Collector's
+deltatocumulative processor, which restarts such a point too.
 """
 
 from __future__ import annotations
@@ -25,6 +32,16 @@ CLASS_BITS: Final = 0x0F
 """telemetry.kind.CLASS_MASK."""
 TARGET_INFO_CLASS: Final = 7
 """telemetry.kind.TARGET_INFO."""
+COUNT_CLASS: Final = 3
+"""telemetry.kind.HISTOGRAM_COUNT."""
+SUM_CLASS: Final = 4
+"""telemetry.kind.HISTOGRAM_SUM."""
+BUCKET_CLASS: Final = 5
+"""telemetry.kind.HISTOGRAM_BUCKET."""
+VMRANGE_BIT: Final = 0x40
+"""telemetry.kind.VMRANGE."""
+MONOTONIC_DELTA: Final = 0x12
+"""telemetry.kind.COUNTER | telemetry.kind.DELTA, without NON_MONOTONIC."""
 STALE_NAN: Final = np.uint64(0x7FF0000000000002)
 """telemetry.kind.STALE_NAN_BITS."""
 
@@ -35,8 +52,13 @@ OUT_OF_RETENTION: Final = 3
 DELTA_OVERLAP: Final = 4
 DELTA_NOT_FINITE: Final = 5
 SERIES_GONE: Final = 6
+DELTA_NEGATIVE: Final = 7
 VERDICTS: Final = 8
 """Length of one row of the counts; the verdicts above index it."""
+RESTARTS: Final = 2 * VERDICTS
+"""Place of the number of delta histograms that started anew because their bounds changed."""
+COUNTS: Final = RESTARTS + 1
+"""Length of the counts."""
 
 NEVER: Final = np.int64(-(2**63))
 """End of the last interval of a series that has none."""
@@ -113,6 +135,44 @@ def label_digests(arena, label_offsets, label_lengths, sids, count, key, high, l
         high[sid], low[sid] = blob_digest(arena, start, length, key)
 
 
+@step
+def overlaps(start: Any, time: Any, last: Any) -> Any:
+    """Whether an interval that begins at `start` (0: unknown) and ends at `time` reaches back behind `last`."""
+    return time <= last or (0 < start <= time and start < last)
+
+
+@step
+def begin_histogram(
+    row: Any, n: Any, start: Any, time: Any, sids: Any, starts_ms: Any, times_ms: Any, kinds: Any, states: Any,
+    totals: Any, ends: Any,
+) -> Any:  # fmt: skip
+    """(row behind the point, whether its interval overlaps, whether it starts anew) of the delta histogram whose count
+    stands in `row`. The totals of a point that starts anew are zero when this returns. Every sid of the rows up to the
+    one returned is under `states`, and `kinds` is at least as long.
+    """
+    last = ends[sids[row]]
+    overlapping = overlaps(start, time, last)
+    restarts = False
+    behind = row + 1
+    while behind < n:
+        sid = np.int64(sids[behind])
+        if sid >= states or times_ms[behind] != time or (len(starts_ms) > 0 and starts_ms[behind] != start):
+            break
+        kind = np.int64(kinds[sid])
+        part = kind & CLASS_BITS
+        if not kind & DELTA_BIT or (part != BUCKET_CLASS and part != SUM_CLASS):
+            break
+        if part == BUCKET_CLASS and not kind & VMRANGE_BIT and ends[sid] != last:
+            restarts = True
+        behind += 1
+    if overlapping:
+        restarts = False
+    if restarts:
+        for other in range(row, behind):
+            totals[sids[other]] = 0.0
+    return behind, overlapping, restarts
+
+
 @kernel(RU4, RI8, RI8, RF8, RU1, RU8, RU4, i8, i8, F8, I8, I8, U4, I8, F8, I8, I8)
 def fold_rows(  # type: ignore[no-untyped-def]
     sids,
@@ -140,24 +200,21 @@ def fold_rows(  # type: ignore[no-untyped-def]
     sorted out. totals, ends: running totals by sid, changed here; `claim_deltas` has run for this frame.
     out_starts: int64, out_lengths: uint32 (place of the label blob), out_times: int64, out_values: float64, out_apart:
     int64 (1 for target_info): receive the rows that go out, so they hold n entries at least.
-    counts: int64[2 · VERDICTS], raised by the number of rows of each verdict, target_info rows in the second half.
+    counts: int64[COUNTS], raised by the number of rows of each verdict, those of target_info from VERDICTS on, and by
+    the histograms that started anew at RESTARTS.
     Returns how many rows go out, or −1 with nothing changed if the arrays do not fit together.
 
     A delta is folded before the target's retention is asked, so that the totals do not depend on when this runs.
     """
     n = len(sids)
     limit = min(min(len(kinds), len(label_offsets)), len(label_lengths))
-    states = min(len(totals), len(ends))
-    if (
-        len(times_ms) < n
-        or len(values) < n
-        or (len(starts_ms) > 0 and len(starts_ms) < n)
-        or len(counts) < 2 * VERDICTS
-    ):
+    states = min(limit, min(len(totals), len(ends)))
+    if len(times_ms) < n or len(values) < n or (len(starts_ms) > 0 and len(starts_ms) < n) or len(counts) < COUNTS:
         return -1
     if min(min(len(out_starts), len(out_lengths)), min(len(out_times), min(len(out_values), len(out_apart)))) < n:
         return -1
     at = 0
+    point_end, point_overlaps = 0, False
     for row in range(n):
         sid = np.int64(sids[row])
         if sid >= limit or label_lengths[sid] == 0:
@@ -181,12 +238,21 @@ def fold_rows(  # type: ignore[no-untyped-def]
                 verdict = SERIES_GONE
             elif np.isinf(value):
                 verdict = DELTA_NOT_FINITE
-            elif time <= ends[sid] or (0 < start <= time and start < ends[sid]):
-                verdict = DELTA_OVERLAP
+            elif value < 0.0 and kind == MONOTONIC_DELTA:
+                verdict = DELTA_NEGATIVE
             else:
-                totals[sid] += value
-                ends[sid] = time
-                value = totals[sid]
+                if row >= point_end and kind & CLASS_BITS == COUNT_CLASS:
+                    point_end, point_overlaps, restarts = begin_histogram(
+                        row, n, start, time, sids, starts_ms, times_ms, kinds, states, totals, ends
+                    )
+                    if restarts:
+                        counts[RESTARTS] += 1
+                if point_overlaps if row < point_end else overlaps(start, time, ends[sid]):
+                    verdict = DELTA_OVERLAP
+                else:
+                    totals[sid] += value
+                    ends[sid] = time
+                    value = totals[sid]
         if verdict == KEPT and time < oldest_ms:
             verdict = OUT_OF_RETENTION
         counts[apart * VERDICTS + verdict] += 1

@@ -29,6 +29,7 @@ from kernels.otlp_rows import (
     ROLE_ZERO,
     S_EPOCH,
     S_LATEST,
+    S_NAN_SUMS,
     S_OVERWRITTEN,
     S_POINTS,
     S_ROWS,
@@ -105,7 +106,7 @@ def count_and_sum(
     rows: Any, state: Any, high: Any, low: Any, k: Any, time: Any, start: Any, count: Any, has_sum: Any, total: Any,
     stale: Any, flags: Any, point: Any, metric: Any, number: Any,
 ) -> Any:  # fmt: skip
-    """The first rows of a point."""
+    """The first rows of a point; a sum that is NaN makes none and is counted."""
     zero = np.uint64(0)
     marker = bits_as_f64(np.uint64(STALE_NAN_BITS))
     h, g = part_hash(high, low, ROLE_COUNT, zero, k)
@@ -113,7 +114,9 @@ def count_and_sum(
         rows, state, h, g, time, start, marker if stale else np.float64(count), np.uint8(HISTOGRAM_COUNT | flags),
         np.uint8(ROLE_COUNT), np.int32(0), np.uint32(point), np.uint32(metric), np.uint32(number),
     )  # fmt: skip
-    if has_sum and (stale or total == total):
+    if has_sum and not stale and total != total:
+        state[S_NAN_SUMS] += 1
+    elif has_sum:
         h, g = part_hash(high, low, ROLE_SUM, zero, k)
         put_row(
             rows, state, h, g, time, start, marker if stale else total, np.uint8(HISTOGRAM_SUM | flags),

@@ -62,7 +62,9 @@ S_EXEMPLARS_LOST: Final = 9
 S_LATEST: Final = 10
 S_ROW_ROOM: Final = 11
 S_EXEMPLAR_ROOM: Final = 12
-S_LENGTH: Final = 13
+S_NAN_SUMS: Final = 13
+"""Sums of histograms and summaries that were left out because they are NaN."""
+S_LENGTH: Final = 14
 
 # Places in the limits array, int64.
 L_EARLIEST_MS: Final = 0

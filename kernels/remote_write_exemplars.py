@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 from numba import types
 
-from kernels.jit import BYTES, F8, I8, RI8, kernel, step
+from kernels.jit import BYTES, F8, I8, RI8, U1, kernel, step
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.remote_write_v1 import read_label
-from kernels.remote_write_wire import BAD_REFERENCE, first_word, read_double
+from kernels.remote_write_wire import first_word, read_double
 from kernels.varint import read_varint
 from kernels.wire import bits_as_f64, load_u8, pointer
 from proto.remote_write import EXEMPLAR_LABEL_REF, EXEMPLAR_LABELS, EXEMPLAR_TIMESTAMP, EXEMPLAR_VALUE
@@ -61,7 +61,7 @@ def _read_id(
         _read_hex(body, at, length, span_ids, row)
 
 
-@kernel(BYTES, RI8x2, RI8, RI8, I8, F8, U1x2, U1x2, I8)
+@kernel(BYTES, RI8x2, RI8, RI8, I8, F8, U1x2, U1x2, U1)
 def fill_exemplars(
     body: Any,
     exemplars: Any,
@@ -71,13 +71,13 @@ def fill_exemplars(
     values: Any,
     trace_ids: Any,
     span_ids: Any,
-    wrong: Any,
+    refused: Any,
 ) -> Any:
     """Reads exemplars, int64[k, 4] of (series, begin, end, 0); returns 0 or a fault.
 
     symbol_at, symbol_length: where the texts that label references name stand; empty for 1.0, whose labels are
-    messages. trace_ids: uint8[k, 16] and span_ids: uint8[k, 8], zeros at the call. wrong: int64[2] of (BAD_REFERENCE,
-    offset) when a reference names no symbol.
+    messages. trace_ids: uint8[k, 16] and span_ids: uint8[k, 8], zeros at the call. refused: uint8[k], becomes 1
+    where a reference names no symbol or their number is odd.
     """
     buf = pointer(body)
     by_reference = symbol_at.size > 0
@@ -109,13 +109,11 @@ def fill_exemplars(
                     if after < 0:
                         return after
                 while after < stop:
-                    reference_at = after
                     raw, after = read_varint(buf, after, stop)
                     if after < 0:
                         return after
                     if raw >= np.uint64(symbol_at.size):
-                        wrong[0], wrong[1] = BAD_REFERENCE, reference_at
-                        return np.int64(0)
+                        refused[row], raw = 1, np.uint64(0)
                     reference = np.int64(raw)
                     if name < 0:
                         name = reference
@@ -132,4 +130,6 @@ def fill_exemplars(
             if after < 0:
                 return after
             at = after
+        if name >= 0:
+            refused[row] = 1
     return np.int64(0)

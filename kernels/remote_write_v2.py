@@ -1,7 +1,8 @@
 """Remote write 2.0: Request → columns, in passes: count, symbols, series; and label blobs of series on demand.
 
-Every symbol is hashed once, so a label costs two table look-ups and two folded multiplications. A bad series is taken
-back whole and counted; a reference that names no symbol, an odd number of them, or bad bytes refuse the request.
+Every symbol is hashed once, so a label costs two table look-ups and two folded multiplications. A bad series, one
+whose references name no symbol or are odd in number among them, is taken back whole and counted; its neighbours stay.
+Bad bytes refuse the request.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from kernels.remote_write_wire import (
     INVALID_UTF8,
     LABEL_TOO_LONG,
     MISSING_NAME,
-    ODD_REFERENCES,
     REPEATED_LABEL,
     TOO_MANY_LABELS,
     first_word,
@@ -172,7 +172,7 @@ def _read_metadata_type(body: Any, at: Any, end: Any) -> Any:
 
 @kernel(
     BYTES, RU8, RI8, RI8, RI8, RU8, RU8, RU8, RU1, U8, U8, I8, F8, I8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, I8, U8,
-    I8, I8, I8, I8,
+    I8, I8, I8,
 )  # fmt: skip
 def fill_v2(
     body: Any,
@@ -202,13 +202,12 @@ def fill_v2(
     rejections: Any,
     noted: Any,
     out: Any,
-    wrong: Any,
 ) -> Any:
     """Reads every series; returns 0 or a fault. Arguments as those of `fill_v1` and of `fill_symbols`.
 
     starts: start ms of each row. series: [begin, end) is always the TimeSeries message, and entry 2 is 0. names:
-    int64[4 * labels a series] and hashes: uint64[2 * labels a series], scratch. wrong: int64[2] of (BAD_REFERENCE or
-    ODD_REFERENCES, offset). out: int64[5], becomes (rows, histograms, exemplars, noted, rows with a start).
+    int64[4 * labels a series] and hashes: uint64[2 * labels a series], scratch. out: int64[5], becomes (rows,
+    histograms, exemplars, noted, rows with a start).
     """
     buf = pointer(body)
     k = pointer(secrets)
@@ -255,8 +254,7 @@ def fill_v2(
                     if after < 0:
                         return after
                     if raw >= symbols:
-                        wrong[0], wrong[1] = BAD_REFERENCE, q
-                        return np.int64(0)
+                        reason, raw = np.int64(BAD_REFERENCE), np.uint64(0)
                     q = after
                     if tag == V2_SERIES_LABEL_REF:
                         p = q
@@ -371,9 +369,8 @@ def fill_v2(
                 exemplars[exemplar_count, 2] = e
                 exemplars[exemplar_count, 3] = 0
                 exemplar_count += 1
-        if name >= 0:
-            wrong[0], wrong[1] = ODD_REFERENCES, begin
-            return np.int64(0)
+        if name >= 0 and reason == ACCEPTED:
+            reason = np.int64(BAD_REFERENCE)
         if reason == ACCEPTED and not sorted_so_far:
             for i in range(labels):
                 for j in range(i):
@@ -472,7 +469,7 @@ def define_v2(
 @kernel(BYTES, RI8, RI8, i8, i8, I8x2)
 def describe_v2(body: Any, symbol_at: Any, symbol_length: Any, begin: Any, end: Any, places: Any) -> Any:
     """The first labels of a series, good or bad, as (name at, length, value at, length) into places, int64[m, 4];
-    returns how many. The fill pass has walked these bytes."""
+    returns how many. The fill pass has walked these bytes; a reference that names no symbol shows as an empty text."""
     buf = pointer(body)
     found, name, p = np.int64(0), np.int64(-1), begin
     while p < end and found < places.shape[0]:
@@ -489,12 +486,15 @@ def describe_v2(body: Any, symbol_at: Any, symbol_length: Any, begin: Any, end: 
             if tag == V2_SERIES_LABEL_REF:
                 p = q
                 stop = q
-            reference = np.int64(raw)
+            reference = np.int64(min(raw, np.uint64(symbol_at.size)))
             if name < 0:
                 name = reference
                 continue
-            places[found, 0], places[found, 1] = symbol_at[name], symbol_length[name]
-            places[found, 2], places[found, 3] = symbol_at[reference], symbol_length[reference]
+            places[found, :] = 0
+            if name < symbol_at.size:
+                places[found, 0], places[found, 1] = symbol_at[name], symbol_length[name]
+            if reference < symbol_at.size:
+                places[found, 2], places[found, 3] = symbol_at[reference], symbol_length[reference]
             name = np.int64(-1)
             found += 1
     return found

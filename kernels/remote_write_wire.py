@@ -43,12 +43,12 @@ TOO_OLD: Final = 8
 TOO_NEW: Final = 9
 BAD_HISTOGRAM: Final = 10
 TOO_MANY_BUCKETS: Final = 11
-REASONS: Final = 12
+BAD_REFERENCE: Final = 12
+"""2.0: a label reference names no symbol, or there is an odd number of them."""
+REASONS: Final = 13
 
-# Faults of 2.0 beyond those of kernels.varint.
-BAD_REFERENCE: Final = 16
+# Fault of 2.0 beyond those of kernels.varint.
 FIRST_SYMBOL_NOT_EMPTY: Final = 17
-ODD_REFERENCES: Final = 18
 
 FIRST_REJECTIONS: Final = 5
 """How many rejections are remembered one by one, to name them to the sender."""

@@ -15,10 +15,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest import faults, kill9, measure, peers, peers_build
+from loadtest import faults, kill9, measure, peers, peers_build, soak, workers
 from loadtest.generator.work import ENCODINGS, Work
 from loadtest.processes import LoadTestError
 from loadtest.progress import say
+from loadtest.scene import QUICK, Load
 
 EVERYTHING = (["run", "--ledger"], ["kill9", "--kills", "5", "--rate", "30000"], ["faults", "--seconds", "5"])
 """What runs when no command is given."""
@@ -40,7 +41,12 @@ def _work_options(parser: argparse.ArgumentParser, **defaults: object) -> None:
     group.add_argument("--connections", type=int, default=defaults.get("connections", 4))
     group.add_argument("--senders", type=int, default=1, help="sender processes")
     group.add_argument("--churn", type=_share, default=0.0, help="share of series replaced a minute of sample time")
-    group.add_argument("--step", type=float, default=15.0, help="seconds between samples of a series; 0 = wall clock")
+    group.add_argument(
+        "--step",
+        type=float,
+        default=defaults.get("step", 15.0),
+        help="seconds between samples of a series; 0 = wall clock",
+    )
     group.add_argument("--warm", type=int, default=defaults.get("warm", 2), help="rounds before the measured run")
 
 
@@ -64,12 +70,23 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("run", help="one piece of work, measured")
     _work_options(one)
     one.add_argument("--ledger", action="store_true", help="number every sample and read all of them back afterwards")
+    one.add_argument("--workers", type=int, default=1, help="compare so many workers with one, in alternating runs")
+    one.add_argument("--runs", type=int, default=5, help="with --workers: turns; medians are reported")
     one.add_argument("--profile", type=Path, help="write a py-spy profile of the data plane: .svg, or .txt (raw)")
     one.add_argument("--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value")
     kills = commands.add_parser("kill9", help="kill -9 at random moments while sending; ledger verdict")
     _work_options(kills, series=10_000, batch=500, warm=0)
     kills.add_argument("--kills", type=int, default=20)
     kills.add_argument("--seed", type=int, default=1)
+    long = commands.add_parser("soak", help="hours with churn: memory slope of every process, ledger verdict")
+    _work_options(long, series=20_000, batch=500, warm=0, step=0.0)
+    long.set_defaults(rate=5_000.0, churn=0.02)
+    long.add_argument("--hours", type=float, default=2.0)
+    long.add_argument("--settle", type=float, default=1800.0, help="seconds that the slope leaves out at the beginning")
+    long.add_argument("--report", type=Path, help="only compute the slopes of this memory.csv")
+    long.add_argument(
+        "--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value"
+    )
     side = commands.add_parser("peers", help="the same work on the gateway and on peers, side by side")
     side.add_argument("--runs", type=int, default=5, help="alternating runs; medians are reported")
     side.add_argument("--only", action="append", default=[], help="a piece of work by name; --list names them")
@@ -78,6 +95,10 @@ def _parser() -> argparse.ArgumentParser:
     wrong = commands.add_parser("faults", help="faults injected while sending; one table")
     wrong.add_argument("--only", action="append", default=[], help="a fault by name; --list names them")
     wrong.add_argument("--seconds", type=float, default=10.0, help="of sending around each fault")
+    wrong.add_argument("--rate", type=float, default=20_000.0, help="points a second, sent meanwhile")
+    wrong.add_argument("--quick", action="store_true", help="few injections, little load: every scenario once, briefly")
+    wrong.add_argument("--document", type=Path, help="write the table there, in Markdown")
+    wrong.add_argument("--report", type=Path, nargs="+", help="only show the table of lines recorded in these files")
     wrong.add_argument("--list", action="store_true")
     commands.add_parser("build-peers", help="build current vmagent, VictoriaMetrics and Collector with Go into .peers")
     return parser
@@ -93,20 +114,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "build-peers":
         return peers_build.build()
     if getattr(options, "list", False):
-        for name, text in (peers.WORKS if options.command == "peers" else faults.FAULTS).items():
-            print(f"{name:28} {text.title}")
+        works = {name: work.title for name, work in peers.WORKS.items()}
+        for name, title in (works if options.command == "peers" else faults.titles()).items():
+            print(f"{name:28} {title}")
         return 0
+    if getattr(options, "report", None) and options.command == "faults":
+        return faults.report(options.report, options.document)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is ended
     directory = options.directory or Path(tempfile.mkdtemp(prefix="loadtest-"))
     try:
         if options.command == "run":
+            if options.workers > 1:
+                settings = tuple(options.settings)
+                return workers.workers(directory, _work(options), settings, options.workers, options.runs)
             work = _work(options, ledger=directory / "ledger" if options.ledger else None)
             return measure.run(directory, work, tuple(options.settings), options.profile)
         if options.command == "kill9":
             return kill9.kill9(directory, _work(options), options.kills, options.seed)
+        if options.command == "soak" and options.report:
+            return 0 if all(one["flat"] for one in soak.report(options.report, options.settle)) else 1
+        if options.command == "soak":
+            settings = tuple(options.settings) or soak.SETTINGS
+            return soak.soak(directory, _work(options), options.hours, options.settle, settings)
         if options.command == "peers":
             return peers.peers(directory, options.only, options.runs, options.scale)
-        return faults.faults(directory, options.only, options.seconds)
+        load = QUICK if options.quick else Load(rate=options.rate, seconds=options.seconds)
+        return faults.faults(directory, options.only, load, quick=options.quick, document=options.document)
     except (LoadTestError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         say(f"could not be done: {error}")
         say(f"logs: {directory}")

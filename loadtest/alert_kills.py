@@ -33,6 +33,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from loadtest.fault_table import Line
+
 CONFIGURATION = """
 route: {receiver: hook, group_by: [alertname], group_wait: 50ms, group_interval: 300ms, repeat_interval: 1h}
 receivers: [{name: hook, webhook_configs: [{url: 'http://127.0.0.1:PORT/hook'}]}]
@@ -242,6 +244,18 @@ class Trial:
 def run_trial(directory: Path, kills: int, seed: int) -> dict[str, Any]:
     """For the command and for the test suite."""
     return asyncio.run(Trial(directory, seed).run(kills))
+
+
+def line(directory: Path, kills: int, seed: int) -> Line:
+    """One line of the table of faults; counts are alerts."""
+    directory.mkdir(parents=True, exist_ok=True)
+    found = run_trial(directory, kills, seed)
+    accepted = found["alerts_accepted"]
+    lost = found["lost"] + found["unresolved"]
+    return Line(
+        "alert-kills", "alert router: kill -9 at random moments", found["kills"], accepted, accepted - lost, lost,
+        passed=bool(found["clean"]), repeated=found["repeats"], detail=found,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -25,6 +25,10 @@ class Behaviour:
     """Break the connection after having handed on the write, before its answer (>= 0)."""
     delay: float = 0.0
     """Seconds before an answer."""
+    bytes_per_second: int = 0
+    """Read writes so slowly, and hand on none of them; 0 = as fast as they come."""
+    silent: bool = False
+    """Take writes and never answer, nor hand them on, as long as this behaviour lasts."""
     answered_wrongly: int = 0
     """Writes that were treated so."""
 
@@ -71,9 +75,14 @@ class BadTarget:
             await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
         behaviour = self.behaviour
         write = request.method == "POST"
+        if write and (behaviour.bytes_per_second or behaviour.silent):
+            behaviour.answered_wrongly += 1
+            await self._starve(request, behaviour)
+            return web.Response(status=502)
+        body = await request.read()
+        behaviour = self.behaviour
         if write and behaviour.status and behaviour.times != 0:
             behaviour.times -= 1 if behaviour.times > 0 else 0
             behaviour.answered_wrongly += 1
@@ -96,6 +105,16 @@ class BadTarget:
             self._drop(request)
         self.taken += write
         return web.Response(status=status, body=content, content_type=kind)
+
+    async def _starve(self, request: web.Request, behaviour: Behaviour) -> None:
+        """Read slowly, or not at all, until another behaviour is asked for; then break the connection."""
+        pause = 1.0 / behaviour.bytes_per_second if behaviour.bytes_per_second else 0.1
+        while self.behaviour is behaviour and request.transport is not None:
+            if behaviour.bytes_per_second and not request.content.at_eof():
+                with contextlib.suppress(aiohttp.ClientError, web.RequestPayloadError):
+                    await request.content.read(1)
+            await asyncio.sleep(pause)
+        self._drop(request)
 
     def _drop(self, request: web.Request) -> None:
         """Close without an answer: what a dying server looks like."""

@@ -1,286 +1,139 @@
-"""Faults injected while senders send, each with its ledger verdict; one table at the end.
-
-Sending goes on at a modest rate through the whole scenario, senders try refused requests again as real ones do, and
-then everything that was acknowledged must be in VictoriaMetrics, or be counted by the gateway as refused by it.
-"""
+"""Every fault in one run and one table: of VictoriaMetrics, processes, clients, files, disks, kills, alerts."""
 
 from __future__ import annotations
 
+import asyncio
+import json
+import logging
 import os
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from rich.table import Table
+import structlog
 
-from loadtest.bad_target import BadTarget, Behaviour
-from loadtest.generator.sender import Senders
+from loadtest import (
+    alert_kills,
+    fault_table,
+    faults_clients,
+    faults_files,
+    faults_process,
+    faults_storage,
+    faults_target,
+    kill9,
+    noisy_tenant,
+    overload,
+    scene,
+)
+from loadtest.fault_table import Line
 from loadtest.generator.work import Work
-from loadtest.ledger import Verdict
-from loadtest.measure import at, verdict_of
-from loadtest.processes import LoadTestError, await_true
-from loadtest.programs import Gateway, VictoriaMetrics
-from loadtest.progress import ERRORS, figure, say
+from loadtest.processes import LoadTestError
+from loadtest.progress import bar, figure, say
+from loadtest.scene import Load
 
-_RATE: Final = 20_000.0
-_RECOVERY_SECONDS: Final = 180.0
-_DRAIN_SECONDS: Final = 600.0
-_COUNTS: Final = ("injected", "acknowledged", "held", "lost", "set_aside", "repeated")
+Play = Callable[[Path, Load, bool], Line]
+"""A scenario: directory of its own, load, whether it is to be quick."""
+
+STAGED: Final = {**faults_target.FAULTS, **faults_process.FAULTS, **faults_clients.FAULTS}
 
 
-@dataclass(slots=True)
-class Scene:
-    """What a fault may lay hands on."""
-
-    store: VictoriaMetrics
-    front: BadTarget
-    gateway: Gateway
-    senders: Senders
-    seconds: float
-    injected: int = 0
-    recoveries: list[float] = field(default_factory=list)
-
-    def forwarded(self) -> int:
-        """Points that the gateway says VictoriaMetrics has; -1 when it does not answer."""
-        try:
-            return int(self.gateway.status()["forwarded_points"])
-        except OSError:
-            return -1
-
-    def recover_forwarding(self) -> None:
-        """Wait until the backlog is under one second of the arrival rate, and note how long that took."""
-        self.recoveries.append(
-            await_true(lambda: self.gateway.pending() <= _RATE, _RECOVERY_SECONDS, "forwarding caught up")
-        )
-
-    def recover_accepting(self) -> None:
-        """Wait until requests are acknowledged again, and note how long that took."""
-        before = self.senders.acknowledged
-        self.recoveries.append(
-            await_true(lambda: self.senders.acknowledged > before, _RECOVERY_SECONDS, "acknowledging again", 0.01)
-        )
+def _staged(name: str) -> Play:
+    return lambda directory, load, quick: scene.play(directory, name, STAGED[name], load)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A scenario. `settings` go to the gateway; `small_disk` puts its data on a file system of so many bytes."""
+def _files(damage: str, pattern: str, from_scratch: bool) -> Play:
+    def play(directory: Path, load: Load, quick: bool) -> Line:
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+        step = 97 if quick else 2
+        return asyncio.run(faults_files.line(directory, damage, pattern, step, from_scratch=from_scratch))
 
-    title: str
-    inject: Callable[[Scene], None]
-    settings: tuple[str, ...] = ()
-    small_disk: int = 0
-
-
-def _target_down(scene: Scene) -> None:
-    scene.store.stop()
-    scene.injected += 1
-    time.sleep(scene.seconds)
-    scene.store.start()
-    scene.recover_forwarding()
+    return play
 
 
-def _target_killed(scene: Scene) -> None:
-    for _ in range(3):
-        taken = scene.front.taken
-        await_true(lambda taken=taken: scene.front.taken > taken, 60.0, "a write taken", 0.001)  # type: ignore[misc]
-        scene.store.kill()
-        scene.injected += 1
-        scene.store.start()
-        scene.recover_forwarding()
-        time.sleep(scene.seconds / 10)
+def _storage(name: str) -> Play:
+    return lambda directory, load, quick: faults_storage.line(name, 1 if quick else 5)
 
 
-def _answers(status: int, times: int) -> Callable[[Scene], None]:
-    def inject(scene: Scene) -> None:
-        behaviour = Behaviour(status=status, times=times)
-        scene.front.behaviour = behaviour
-        if times > 0:
-            await_true(lambda: behaviour.times == 0, 60.0, f"{times} answers {status}")
-        else:
-            time.sleep(scene.seconds)
-        scene.front.behaviour = Behaviour()
-        scene.injected += behaviour.answered_wrongly
-        scene.recover_forwarding()
-
-    return inject
+def _kills(directory: Path, load: Load, quick: bool) -> Line:
+    work = Work("otlp-http", "http://127.0.0.1:1/", series=1_000, batch=100, seconds=1.0, rate=500.0, connections=2,
+                step_ms=15_000)  # fmt: skip
+    return kill9.trial(directory, work, 5 if quick else 50, seed=1)
 
 
-def _resets(scene: Scene) -> None:
-    behaviour = Behaviour(reset_after_bytes=0)
-    scene.front.behaviour = behaviour
-    time.sleep(scene.seconds)
-    scene.front.behaviour = Behaviour()
-    scene.injected += behaviour.answered_wrongly
-    scene.recover_forwarding()
+def _alerts(directory: Path, load: Load, quick: bool) -> Line:
+    return alert_kills.line(directory, 10 if quick else 100, seed=1)
 
 
-def _slow(scene: Scene) -> None:
-    behaviour = Behaviour(delay=2.0)
-    scene.front.behaviour = behaviour
-    time.sleep(scene.seconds)
-    scene.front.behaviour = Behaviour()
-    scene.injected += behaviour.answered_wrongly
-    scene.recover_forwarding()
+SCENARIOS: Final[dict[str, tuple[str, Play]]] = {
+    **{name: (fault.title, _staged(name)) for name, fault in STAGED.items()},
+    "overload": (overload.TITLE, overload.play),
+    "noisy-tenant": (noisy_tenant.TITLE, noisy_tenant.play),
+    **{
+        name: (faults_files.title(*what), _files(*what)) for name, what in faults_files.SCENARIOS.items()
+    },
+    **{f"disk-{name}": (faults_storage.TITLES[name], _storage(name)) for name in faults_storage.FAULTS},
+    "kill9": ("kill -9 at random moments", _kills),
+    "alert-kills": ("alert router: kill -9 at random moments", _alerts),
+}  # fmt: skip
 
 
-def _log_full(scene: Scene) -> None:
-    scene.store.stop()
-    before = scene.senders.acknowledged
-    while True:
-        time.sleep(3.0)
-        if scene.senders.acknowledged == before:
-            break
-        before = scene.senders.acknowledged
-    scene.injected += 1
-    scene.store.start()
-    scene.recover_accepting()
-    scene.recover_forwarding()
+def titles() -> dict[str, str]:
+    """Of every scenario, by name."""
+    return {name: title for name, (title, _) in SCENARIOS.items()}
 
 
-def _disk_full(scene: Scene) -> None:
-    filler = scene.gateway.data_dir / "filler"
-    with filler.open("wb") as file:
-        room = os.statvfs(scene.gateway.data_dir)
-        os.posix_fallocate(file.fileno(), 0, max(4096, room.f_bavail * room.f_bsize - 65_536))
-    scene.injected += 1
-    time.sleep(scene.seconds)
-    filler.unlink()
-    scene.recover_accepting()
-    scene.recover_forwarding()
+def report(recorded: Sequence[Path], document: Path | None) -> int:
+    """Show one table of what several runs printed, in the order of the scenarios; the last line of each counts."""
+    found: dict[str, Line] = {}
+    for path in recorded:
+        for text in path.read_text().splitlines():
+            line = Line.from_figures(json.loads(text))
+            found[line.fault] = line
+    order = list(SCENARIOS)
+    lines = sorted(found.values(), key=lambda line: order.index(line.fault))
+    fault_table.show(lines)
+    if document is not None:
+        document.write_text(fault_table.markdown(lines))
+    missing = [name for name in SCENARIOS if name not in found]
+    if missing:
+        say(f"not recorded: {', '.join(missing)}")
+    return 0 if all(line.passed for line in lines) and not missing else 1
 
 
-def _gateway_killed(scene: Scene) -> None:
-    for _ in range(3):
-        scene.gateway.kill()
-        scene.injected += 1
-        scene.gateway.launch()
-        scene.recover_accepting()
-        time.sleep(scene.seconds / 10)
-    scene.recover_forwarding()
-
-
-def _role_stuck(scene: Scene) -> None:
-    pid = scene.gateway.role_pids()["data"]
-    os.kill(pid, signal.SIGSTOP)
-    scene.injected += 1
-    scene.recover_accepting()
-    scene.recover_forwarding()
-
-
-FAULTS: Final[dict[str, Fault]] = {
-    "vm-down": Fault("VictoriaMetrics stopped", _target_down),
-    "vm-kill9": Fault("VictoriaMetrics: kill -9 right after its 204", _target_killed),
-    "vm-400": Fault("VictoriaMetrics answers 400 to one block", _answers(400, 1)),
-    "vm-429": Fault("VictoriaMetrics answers 429 to everything", _answers(429, -1)),
-    "vm-503": Fault("VictoriaMetrics answers 503 in a burst", _answers(503, 20)),
-    "vm-reset": Fault("connection reset after a write was taken", _resets),
-    "vm-slow": Fault("VictoriaMetrics answers after two seconds", _slow),
-    "log-full": Fault("log full while VictoriaMetrics is down", _log_full, ("log.max_bytes=8MiB",)),
-    "disk-full": Fault("no space left on the disk", _disk_full, small_disk=256 * 2**20),
-    "kill9": Fault("gateway: kill -9 of every process", _gateway_killed),
-    "stuck": Fault("data plane stands still (SIGSTOP)", _role_stuck),
-}
-
-
-def faults(directory: Path, only: Sequence[str], seconds: float) -> int:
-    """`loadtest faults`. Returns the exit status. Raises LoadTestError."""
-    unknown = set(only) - set(FAULTS)
+def faults(
+    directory: Path, only: Sequence[str], load: Load, *, quick: bool = False, document: Path | None = None
+) -> int:
+    """`loadtest faults`. Returns the exit status. Raises LoadTestError for an unknown name."""
+    unknown = set(only) - set(SCENARIOS)
     if unknown:
-        raise LoadTestError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(FAULTS)}")
-    table = Table("fault", "injected", "acknowledged", "held", "lost", "set aside", "repeated", "worst recovery, s")
-    failed = 0
-    for name, fault in FAULTS.items():
-        if only and name not in only:
-            continue
-        say(f"{name}: {fault.title}")
-        try:
-            line = _scenario(directory / name, name, fault, seconds)
-        except LoadTestError as error:
-            failed += 1
-            say(f"{name}: FAILED: {error}")
-            continue
-        failed += not line["passed"]
-        figure(line)
-        table.add_row(
-            fault.title, *(f"{line[column]:,}" for column in _COUNTS),
-            str(line["worst_recovery_seconds"]),
-        )  # fmt: skip
-    ERRORS.print(table)
-    say(f"{failed} of the scenarios failed" if failed else "nothing acknowledged was lost")
-    return 1 if failed else 0
-
-
-def _scenario(directory: Path, name: str, fault: Fault, seconds: float) -> dict[str, Any]:
-    store = VictoriaMetrics(directory / "victoria-metrics")
-    senders: Senders | None = None
-    with _data_place(directory / "gateway", fault.small_disk):
-        store.start()
-        front = BadTarget(store.url)
-        front.start()
-        gateway = Gateway(directory / "gateway", front.url, fault.settings)
-        try:
-            gateway.start()
-            work = Work(
-                "otlp-http", "http://127.0.0.1:1/", series=10_000, batch=500, seconds=24 * 3600.0, rate=_RATE,
-                connections=8, step_ms=1000, numbered=True, ledger_dir=directory / "ledger", patience=600.0,
-            )  # fmt: skip
-            senders = Senders(at(work, gateway))
-            senders.build()
-            senders.warm_up()
-            senders.start()
-            scene = Scene(store, front, gateway, senders, seconds)
-            time.sleep(min(3.0, seconds))
-            fault.inject(scene)
-            time.sleep(min(3.0, seconds))
-            senders.stop()
-            outcome = senders.wait(timeout=600.0)
-            await_true(lambda: gateway.pending() == 0, _DRAIN_SECONDS, "everything handed on")
-            status = gateway.status()
-            verdict = verdict_of(senders.work, store.url)
-        finally:
-            if senders is not None:
-                senders.kill()
-            gateway.stop()
-            front.stop()
-            store.kill()
-    return _line(name, fault, scene, verdict, status, outcome.refused)
-
-
-def _line(
-    name: str, fault: Fault, scene: Scene, verdict: Verdict, status: dict[str, Any], refused: int
-) -> dict[str, Any]:
-    set_aside = int(sum(status["dropped_points"].values()))
-    figures = verdict.figures()
-    figures["lost"] = max(0, verdict.lost - set_aside)
-    return {
-        "scenario": "fault", "fault": name, "title": fault.title, "injected": scene.injected, **figures,
-        "set_aside": set_aside, "dropped_points": status["dropped_points"], "refused_requests": refused,
-        "worst_recovery_seconds": round(max(scene.recoveries, default=0.0), 2),
-        "passed": figures["lost"] == 0 and verdict.wrong == 0 and scene.injected > 0 and verdict.acknowledged > 0
-        and set_aside <= verdict.lost,
-    }  # fmt: skip
-
-
-@contextmanager
-def _data_place(directory: Path, small_disk: int) -> Iterator[None]:
-    """A small file system in memory for the gateway's data, where one is asked for. Raises LoadTestError."""
-    data = directory / "data"
-    if not small_disk:
-        yield
-        return
-    data.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={small_disk}", "tmpfs", str(data)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if mounted.returncode:
-        raise LoadTestError(f"a small file system cannot be mounted (needs root): {mounted.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(data)], check=False)
+        raise LoadTestError(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
+    lines: list[Line] = []
+    impossible: list[str] = []
+    chosen = [name for name in SCENARIOS if not only or name in only]
+    with bar("faults", len(chosen)) as progress:
+        for number, name in enumerate(chosen):
+            title, play = SCENARIOS[name]
+            say(f"{number + 1}/{len(chosen)} {name}: {title}")
+            progress(number)
+            try:
+                line = play(directory / name, load, quick)
+            except (LoadTestError, OSError, RuntimeError, TimeoutError, AssertionError) as error:
+                impossible.append(name)
+                say(f"{name}: COULD NOT BE DONE: {error}")
+                continue
+            line = replace(line, fault=name, detail={**line.detail, "load_average": round(os.getloadavg()[0], 1)})
+            lines.append(line)
+            figure(line.figures())
+            if not line.passed:
+                say(f"{name}: FAILED: {line.detail.get('failures') or 'see its line'}")
+    fault_table.show(lines)
+    if document is not None:
+        document.write_text(fault_table.markdown(lines))
+    failed = [line.fault for line in lines if not line.passed]
+    for word, names in (("failed", failed), ("could not be done", impossible)):
+        if names:
+            say(f"{word}: {', '.join(names)}")
+    if not failed and not impossible:
+        say(f"{len(lines)} scenarios, {sum(line.injected for line in lines):,} faults: nothing acknowledged was lost")
+    return 1 if failed or impossible else 0

@@ -17,10 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import structlog
 
 from gateway.errors import UnknownVersion
+from loadtest.fault_table import Line
 from tests.faults.plane import running_plane, send, settled, values_in_log
 
 STARTS = 3
@@ -115,21 +117,46 @@ async def damage_everywhere(
     return verdict
 
 
+DAMAGE: Final[dict[str, Callable[[bytes, int], bytes]]] = {"cut": cut, "bit": flip}
+SCENARIOS: Final[dict[str, tuple[str, str, bool]]] = {
+    f"{damage}-{name}": (damage, pattern, from_scratch)
+    for damage in DAMAGE
+    for name, pattern, from_scratch in (
+        ("log", "log/edge-0/*.seg", True),
+        ("log-behind-readers", "log/edge-0/*.seg", False),
+        ("offset", "state/*.offset", False),
+        ("snapshot", "state/*.snapshot", False),
+    )
+}
+"""Name → kind of damage, files, whether readers begin anew."""
+
+
+def title(damage: str, pattern: str, from_scratch: bool) -> str:
+    """For the table."""
+    what = "cut off" if damage == "cut" else "a bit changed"
+    return f"`{pattern}` {what}" + (", readers anew" if from_scratch else "")
+
+
+async def line(directory: Path, damage: str, pattern: str, step: int, *, from_scratch: bool) -> Line:
+    """One kind of damage at every `step`-th byte. Counts are samples of the last start after each injection; rows that
+    the damage itself took and that the gateway counted stand under "set aside"."""
+    verdict = await damage_everywhere(directory, pattern, DAMAGE[damage], step, from_scratch=from_scratch)
+    sent = verdict.injected * (STARTS + 1) * ROWS
+    lost = verdict.rows_lost_uncounted
+    return Line(
+        f"{damage} {pattern}", title(damage, pattern, from_scratch), verdict.injected, sent,
+        sent - verdict.rows_lost_and_counted - lost, lost, passed=not lost and not verdict.rows_invented,
+        set_aside=verdict.rows_lost_and_counted, recovery_seconds=round(verdict.worst_recovery_seconds, 3),
+        detail={"refused_to_start": verdict.refused_to_start, "invented": verdict.rows_invented, "step": step},
+    )  # fmt: skip
+
+
 async def run(step: int) -> None:
     """All of it, one JSON line a kind of damage."""
-    for name, damage in (("cut", cut), ("bit", flip)):
-        for pattern, from_scratch in (
-            ("log/edge-0/*.seg", True),
-            ("log/edge-0/*.seg", False),
-            ("state/*.offset", False),
-            ("state/*.snapshot", False),
-        ):
-            with tempfile.TemporaryDirectory() as work:
-                verdict = await damage_everywhere(Path(work), pattern, damage, step, from_scratch=from_scratch)
-            figures = {n: round(getattr(verdict, n), 3) for n in Verdict.__slots__}
-            print(
-                json.dumps({"fault": f"{name} {pattern}", "readers_from_scratch": from_scratch, **figures}), flush=True
-            )
+    for damage, pattern, from_scratch in SCENARIOS.values():
+        with tempfile.TemporaryDirectory() as work:
+            found = await line(Path(work), damage, pattern, step, from_scratch=from_scratch)
+        print(json.dumps(found.figures()), flush=True)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
 """Faults of the disk and of processes against the whole program, each seen by a prober that sends every 100 ms.
 
 `python -m loadtest.faults_storage [--times N] [FAULT …]` prints one JSON line a fault: times injected, samples
-acknowledged, held by the log afterwards, lost, repeated, worst recovery, and what the prober saw. Needs a C compiler.
+acknowledged, held by the log afterwards, lost, repeated, worst recovery, and what the prober saw. The prober repeats
+nothing, so what it sent and was refused is not made good. Needs a C compiler.
 
     power-cut      kill -9 of everything, and only what was synced remains on the disk
     disk-full      ENOSPC for every write, for half a second
@@ -23,9 +24,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from loadtest.disk_faults import FaultyDisk
+from loadtest.fault_table import Line
 from loadtest.prober import Prober
 from tests.e2e.program import Gateway
 from tests.faults.plane import values_in_log
@@ -43,9 +47,13 @@ def _power_cut(gateway: Gateway, disk: FaultyDisk) -> float:
     return back
 
 
-def _failing(**fault: int) -> Inject:
+def _goes_on(prober: Prober, before: int) -> bool:
+    return len(prober.acknowledged) > before
+
+
+def _failing(*, writes: int = 0, syncs: int = 0, creates: int = 0) -> Inject:
     def inject(_: Gateway, disk: FaultyDisk) -> float:
-        disk.fail(**fault)
+        disk.fail(writes=writes, syncs=syncs, creates=creates)
         time.sleep(_FAULT_SECONDS)
         disk.heal()
         return time.monotonic()
@@ -71,8 +79,18 @@ FAULTS: dict[str, Inject] = {
 }
 
 
-def run(name: str, times: int, seed: int = 1) -> dict[str, object]:
-    """One fault so many times at random moments; the line to print."""
+TITLES: Final = {
+    "power-cut": "power cut: only what was synced remains",
+    "disk-full": "ENOSPC for every write, 0.5 s",
+    "io-error": "EIO for every fsync, 0.5 s",
+    "read-only": "read-only data directory, 0.5 s",
+    "stopped": "data plane stopped, no load but the prober",
+    "killed": "data plane killed, no load but the prober",
+}
+
+
+def line(name: str, times: int, seed: int = 1) -> Line:
+    """One fault so many times at random moments."""
     draw = random.Random(seed)
     recoveries = []
     with tempfile.TemporaryDirectory(prefix="faults-") as work:
@@ -86,7 +104,7 @@ def run(name: str, times: int, seed: int = 1) -> dict[str, object]:
                 time.sleep(draw.uniform(0.3, 1.5))
                 ended = FAULTS[name](gateway, disk)
                 before = len(prober.acknowledged)
-                gateway.until(lambda before=before: len(prober.acknowledged) > before)
+                gateway.until(partial(_goes_on, prober, before))
                 recoveries.append(time.monotonic() - ended)
             time.sleep(0.5)
         finally:
@@ -94,17 +112,15 @@ def run(name: str, times: int, seed: int = 1) -> dict[str, object]:
             status = gateway.stop()
         held = Counter(values_in_log(disk.data))
         acknowledged = prober.acknowledged
-    return {
-        "fault": name,
-        "injected": times,
-        "acknowledged": len(acknowledged),
-        "held": len(held),
-        "lost": sum(1 for value in acknowledged if value not in held),
-        "repeated": sum(n - 1 for n in held.values()),
-        "worst_recovery_seconds": round(max(recoveries), 2),
-        "exit_status": status,
-        **prober.report(),
-    }
+    seen = prober.report()
+    lost = sum(1 for value in acknowledged if value not in held)
+    return Line(
+        f"disk-{name}", TITLES[name], times, len(acknowledged), len(acknowledged) - lost, lost, passed=lost == 0,
+        repeated=sum(n - 1 for n in held.values()), recovery_seconds=round(max(recoveries), 2),
+        refused_share=seen["refused_share"],
+        longest_refusal_seconds=seen["longest_without_acknowledgement_seconds"],
+        detail={"exit_status": status, "held_without_acknowledgement": len(held) - len(acknowledged) + lost, **seen},
+    )  # fmt: skip
 
 
 def main() -> None:
@@ -115,9 +131,9 @@ def main() -> None:
     given = parser.parse_args()
     failed = False
     for name in given.faults or FAULTS:
-        line = run(name, given.times)
-        failed |= line["lost"] != 0
-        print(json.dumps(line), flush=True)
+        found = line(name, given.times)
+        failed |= not found.passed
+        print(json.dumps(found.figures()), flush=True)
     raise SystemExit(1 if failed else 0)
 
 

@@ -11,23 +11,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from loadtest.fault_table import Line
 from loadtest.generator.sender import Senders
 from loadtest.generator.work import Work
 from loadtest.measure import at, verdict_of
+from loadtest.prober import Prober, held_probes
 from loadtest.processes import LoadTestError, await_true
 from loadtest.programs import Gateway, VictoriaMetrics
 from loadtest.progress import bar, figure, say
 
 LONGEST_PAUSE: Final = 2.0
 """Seconds between two kills, at most; drawn evenly from zero, so that kills hit start-up too."""
-_RECOVERY_SECONDS: Final = 120.0
+_RECOVERY_SECONDS: Final = 300.0
 
 
 def kill9(directory: Path, work: Work, kills: int, seed: int, settings: tuple[str, ...] = ()) -> int:
+    """`loadtest kill9`. Returns the exit status."""
+    line = trial(directory, work, kills, seed, settings)
+    figure({**line.figures(), "scenario": "kill9"})
+    return 0 if line.passed else 1
+
+
+def trial(directory: Path, work: Work, kills: int, seed: int, settings: tuple[str, ...] = ()) -> Line:
     """Kill `kills` times: mostly the data plane, now and then the control plane or everything with the supervisor.
 
     After each kill the next one waits until something was acknowledged again, so that no kill is wasted on a gateway
-    that does not yet work; every fifth comes earlier, during recovery. Returns the exit status.
+    that does not yet work; every fifth comes earlier, during recovery. A prober looks on.
     """
     draw = random.Random(seed)
     store = VictoriaMetrics(directory / "victoria-metrics")
@@ -36,6 +45,7 @@ def kill9(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
         work, requests=0, seconds=24 * 3600.0, numbered=True, ledger_dir=directory / "ledger", patience=300.0
     )
     senders: Senders | None = None
+    prober = Prober(f"http://127.0.0.1:{gateway.http_port}")
     worst = 0.0
     hit: dict[str, int] = {"data": 0, "control": 0, "all": 0}
     try:
@@ -46,6 +56,7 @@ def kill9(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
         senders.build()
         senders.warm_up()
         senders.start()
+        prober.start()
         with bar("kill -9", kills) as progress:
             for number in range(kills):
                 whom = draw.choices(("data", "control", "all"), (8, 1, 1))[0]
@@ -55,19 +66,32 @@ def kill9(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
                 time.sleep(draw.uniform(0.0, LONGEST_PAUSE))
         _recover(gateway, senders, early=False)
         senders.stop()
+        prober.stop()
         outcome = senders.wait(timeout=600.0)
         await_true(lambda: gateway.pending() == 0, 600.0, "everything forwarded")
         verdict = verdict_of(work, store.url)
         status = gateway.status()
         say(f"{sum(hit.values())} kills ({hit}), worst recovery {worst:.2f} s")
-        figure({
-            "scenario": "kill9", "seed": seed, "kills": sum(hit.values()), **{f"kills_{k}": v for k, v in hit.items()},
-            "worst_recovery_seconds": round(worst, 2), **verdict.figures(), **outcome.figures(),
-            "status_accepted": status["accepted_points"], "status_forwarded": status["forwarded_points"],
-            "status_dropped": status["dropped_points"],
-        })  # fmt: skip
-        return 0 if verdict.passed and verdict.acknowledged and not outcome.refused else 1
+        probes = held_probes(store.url)
+        missing = sum(number not in probes for number in prober.acknowledged)
+        seen = prober.report()
+        return Line(
+            "kill9", "kill -9 at random moments", sum(hit.values()), verdict.acknowledged + len(prober.acknowledged),
+            verdict.held + len(prober.acknowledged) - missing, verdict.lost + missing,
+            passed=verdict.passed and verdict.acknowledged > 0 and not outcome.refused and not missing,
+            repeated=verdict.repeated + sum(n - 1 for n in probes.values()), recovery_seconds=round(worst, 2),
+            refused_share=seen["refused_share"],
+            longest_refusal_seconds=seen["longest_without_acknowledgement_seconds"],
+            complete=round((verdict.held + verdict.unacknowledged_held) / max(1, verdict.sent), 5),
+            detail={
+                "seed": seed, "kills": sum(hit.values()), **{f"kills_{k}": v for k, v in hit.items()},
+                "sent": verdict.sent, "wrong": verdict.wrong, **outcome.figures(),
+                "status_accepted": status["accepted_points"], "status_forwarded": status["forwarded_points"],
+                "status_dropped": status["dropped_points"],
+            },
+        )  # fmt: skip
     finally:
+        prober.stop()
         if senders is not None:
             senders.kill()
         gateway.stop()

@@ -126,8 +126,10 @@ def _profiler(target: Target, path: Path) -> subprocess.Popen[bytes]:
     """py-spy on the gateway's data plane. Slows it down a little: no figure of such a run is worth keeping."""
     pid = target.role_pids()["data"] if isinstance(target, Gateway) else target.pid
     shape = "flamegraph" if path.suffix == ".svg" else "raw"
-    command = [Path(sys.executable).parent / "py-spy", "record", "--nonblocking", "--threads", "--rate", "200",
-               "--format", shape, "--output", str(path), "--pid", str(pid)]  # fmt: skip
+    command: list[str | Path] = [
+        Path(sys.executable).parent / "py-spy", "record", "--nonblocking", "--threads", "--rate", "200",
+        "--format", shape, "--output", str(path), "--pid", str(pid),
+    ]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

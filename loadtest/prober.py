@@ -13,10 +13,12 @@ import http.client
 import json
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from loadtest.processes import get
 from tests.e2e.otlp import gauge_request
 
 INTERVAL: Final = 0.1
@@ -42,6 +44,8 @@ class Prober:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prober")
         self.probes: list[Probe] = []
+        self.began_last_acknowledged = 0.0
+        """Monotonic time at which the last acknowledged probe was begun."""
 
     def start(self) -> None:
         """Begin."""
@@ -50,7 +54,7 @@ class Prober:
     def stop(self) -> None:
         """End after the probe under way. Idempotent."""
         self._stop.set()
-        if self._thread.is_alive():
+        if self._thread.ident is not None and self._thread.is_alive():
             self._thread.join()
 
     @property
@@ -64,6 +68,8 @@ class Prober:
         while not self._stop.is_set():
             at = time.monotonic() - began
             status = self._ask(number)
+            if status == 200:
+                self.began_last_acknowledged = began + at
             self.probes.append(Probe(number, at, time.monotonic() - began - at, status))
             number += 1
             self._stop.wait(max(0.0, at + INTERVAL - (time.monotonic() - began)))
@@ -96,6 +102,15 @@ class Prober:
             "median_seconds": round(taken[len(taken) // 2], 4) if taken else None,
             "worst_seconds": round(taken[-1], 4) if taken else None,
         }
+
+
+def held_probes(url: str) -> Counter[int]:
+    """Values of the series `probe` that the VictoriaMetrics at `url` holds, and how often. Raises OSError."""
+    get(f"{url}/internal/force_flush", timeout=60.0)
+    found: Counter[int] = Counter()
+    for line in get(f"{url}/api/v1/export?match[]=probe&start=1&end=2000000000000", timeout=60.0).splitlines():
+        found.update(int(value) for value in json.loads(line)["values"])
+    return found
 
 
 def main() -> None:

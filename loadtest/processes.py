@@ -33,10 +33,11 @@ def free_port() -> int:
         return port
 
 
-def get(url: str, timeout: float = 10.0) -> bytes:
+def get(url: str, timeout: float = 10.0, headers: Mapping[str, str] | None = None) -> bytes:
     """Body of a GET. Raises OSError (URLError, HTTPError among them)."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:
+        request = urllib.request.Request(url, headers=dict(headers or {}))
+        with urllib.request.urlopen(request, timeout=timeout) as response:
             body: bytes = response.read()
             return body
     except http.client.HTTPException as error:
@@ -127,7 +128,9 @@ class Program:
         ready_path: str,
         directory: Path,
         environment: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
+        self._headers = headers
         self.command = [str(part) for part in command]
         self.url, self._ready_path = url, ready_path
         self.directory = directory
@@ -171,7 +174,7 @@ class Program:
         began = time.monotonic()
         while True:
             with contextlib.suppress(OSError):
-                get(self.url + self._ready_path, timeout=2.0)
+                get(self.url + self._ready_path, 2.0, self._headers)
                 return time.monotonic() - began
             if not self.running or time.monotonic() - began > _START_SECONDS:
                 raise LoadTestError(f"{self.name} is not ready:\n{self.tail()}")
@@ -213,12 +216,16 @@ class Program:
 
     def json(self, path: str) -> Any:
         """Raises OSError."""
-        return json.loads(get(self.url + path))
+        return json.loads(get(self.url + path, headers=self._headers))
+
+    def text(self, path: str) -> str:
+        """Raises OSError."""
+        return get(self.url + path, headers=self._headers).decode()
 
     def metric(self, prefix: str, path: str = "/metrics") -> float:
         """Sum of the values of all lines of its Prometheus text whose beginning is `prefix`. Raises OSError."""
         total = 0.0
-        for line in get(self.url + path).decode().splitlines():
+        for line in self.text(path).splitlines():
             if line.startswith(prefix):
                 total += float(line.rsplit(" ", 1)[1])
         return total

@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from loadtest.generator.template import Protocol as WireProtocol
-from loadtest.processes import LoadTestError, Program, free_port
+from loadtest.processes import LoadTestError, Program, free_port, get
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PEERS_DIR: Final = ROOT / ".peers"
@@ -83,14 +83,26 @@ class VictoriaMetrics(Program):
 
     def __init__(self, directory: Path, *, program: Path | None = None, flags: Sequence[str] = ()) -> None:
         path = program or find("victoria-metrics", debian_package="victoria-metrics")
-        self.version = version(path)
         self.port = free_port()
-        command = [
+        command: list[str | Path] = [
             path, f"-httpListenAddr=127.0.0.1:{self.port}", f"-storageDataPath={directory / 'storage'}",
             "-retentionPeriod=100y", "-search.latencyOffset=0s", "-memory.allowedBytes=512MiB",
             "-search.maxExportDuration=30m", *flags,
         ]  # fmt: skip
         super().__init__(command, url=f"http://127.0.0.1:{self.port}", ready_path="/health", directory=directory)
+        self.become(path)
+
+    def become(self, program: Path) -> None:
+        """Another version of the program, from the next start on, over the same data and at the same address."""
+        self.command[0] = str(program)
+        self.version = version(program)
+
+    def start(self) -> float:
+        """See Program; the version is also what the program says of itself."""
+        took = super().start()
+        if found := re.search(rb'short_version="(v[^"]+)"', get(self.url + "/metrics")):
+            self.version = found[1].decode()
+        return took
 
     def rows(self) -> int:
         """Rows it has taken by remote write since it started. Raises OSError."""
@@ -103,7 +115,16 @@ class Gateway(Program):
     name = "gateway"
     version = "this tree"
 
-    def __init__(self, directory: Path, target: str, settings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        target: str,
+        settings: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        *,
+        token: str = "",
+    ) -> None:
+        """token: shown to the control plane where access is configured."""
         self.http_port, self.grpc_port, self.control_port = free_port(), free_port(), free_port()
         self.data_dir = directory / "data"
         command: list[str | Path] = [sys.executable, "-m", "gateway", "serve"]
@@ -114,8 +135,9 @@ class Gateway(Program):
         ):  # fmt: skip
             command += ["--set", setting]
         super().__init__(
-            command, url=f"http://127.0.0.1:{self.control_port}", ready_path="/-/ready", directory=directory
-        )
+            command, url=f"http://127.0.0.1:{self.control_port}", ready_path="/-/ready", directory=directory,
+            environment=environment, headers={"Authorization": f"Bearer {token}"} if token else {},
+        )  # fmt: skip
 
     def endpoint(self, protocol: WireProtocol) -> str:
         """See Target."""
@@ -133,13 +155,19 @@ class Gateway(Program):
         status = self.status()
         return float(status["pending_forward_points"] + status["unscored_backlog_points"])
 
+    def spares(self) -> int:
+        """Processes of roles beside those that `role_pids` names."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        roles = [c for c in children if b"\0role\0" in Path(f"/proc/{c}/cmdline").read_bytes()]
+        return len(roles) - len(self.role_pids())
+
     def role_pids(self) -> dict[str, int]:
-        """Processes of the roles, by name, that live now."""
+        """Processes of the roles, by name, that live now. Children stand there by age, so spares behind their roles."""
         found: dict[str, int] = {}
         for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
             if b"role" in words:
-                found[words[words.index(b"role") + 1].decode()] = int(child)
+                found.setdefault(words[words.index(b"role") + 1].decode(), int(child))
         return found
 
 
@@ -152,7 +180,7 @@ class VmAgent(Program):
         path = find("vmagent", debian_package="victoria-metrics")
         self.version = version(path)
         port = free_port()
-        command = [
+        command: list[str | Path] = [
             path, f"-httpListenAddr=127.0.0.1:{port}", f"-remoteWrite.url={target}/api/v1/write",
             f"-remoteWrite.tmpDataPath={directory / 'queue'}", "-remoteWrite.queues=4",
             "-memory.allowedBytes=1GiB", "-maxInsertRequestSize=64MiB",

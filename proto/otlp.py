@@ -39,6 +39,13 @@ ANY_KVLIST: Final = 6 << 3 | BYTES
 ANY_BYTES: Final = 7 << 3 | BYTES
 LIST_VALUES: Final = 1 << 3 | BYTES
 
+# Span
+SPAN_TRACE_ID: Final = 1 << 3 | BYTES
+SPAN_ID: Final = 2 << 3 | BYTES
+SPAN_PARENT_ID: Final = 4 << 3 | BYTES
+SPAN_KIND: Final = 6 << 3 | VARINT
+SPAN_ATTRIBUTES: Final = 9 << 3 | BYTES
+
 # Metric
 METRIC_NAME: Final = 1 << 3 | BYTES
 METRIC_UNIT: Final = 3 << 3 | BYTES
@@ -104,3 +111,10 @@ EXEMPLAR_DOUBLE: Final = 3 << 3 | FIXED64
 EXEMPLAR_INT: Final = 6 << 3 | FIXED64
 EXEMPLAR_SPAN_ID: Final = 4 << 3 | BYTES
 EXEMPLAR_TRACE_ID: Final = 5 << 3 | BYTES
+
+# LogRecord
+LOG_TIME: Final = 1 << 3 | FIXED64
+LOG_OBSERVED_TIME: Final = 11 << 3 | FIXED64
+LOG_BODY: Final = 5 << 3 | BYTES
+LOG_ATTRIBUTES: Final = 6 << 3 | BYTES
+LOG_EVENT_NAME: Final = 12 << 3 | BYTES

@@ -126,8 +126,12 @@ class VictoriaMetrics(Peer):
         return {key: sorted(samples, key=lambda s: s[0]) for key, samples in found.items()}
 
     def query(self, expression: str, at: float | None = None) -> list[tuple[dict[str, str], float]]:
-        """Instant query: [(labels, value)]."""
+        """Instant query at `at` (Unix seconds, now if None): [(labels, value)].
+
+        Left to itself VictoriaMetrics answers for a second ago at the latest, whatever `-search.latencyOffset` says,
+        and for whole seconds: samples written just before would be seen in part. `nocache` and a time switch that off.
+        """
         self.get("/internal/force_flush")
-        parameters = {"query": expression} | ({"time": repr(at)} if at is not None else {})
+        parameters = {"query": expression, "nocache": "1", "time": repr(time.time() if at is None else at)}
         answer = json.loads(self.get(f"/api/v1/query?{urllib.parse.urlencode(parameters)}"))
         return [(item["metric"], float(item["value"][1])) for item in answer["data"]["result"]]

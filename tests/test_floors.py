@@ -24,6 +24,12 @@ def _lint(root: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def _copy_tree(target: Path) -> None:
+    for name in ("gateway", "kernels", "proto"):
+        shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", target)
+
+
 @pytest.mark.parametrize(
     ("file", "line"),
     [
@@ -35,9 +41,7 @@ def _lint(root: Path) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_a_planted_violation_is_caught(tmp_path: Path, file: str, line: str) -> None:
-    for name in ("gateway", "kernels", "proto"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("node_modules", "__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    _copy_tree(tmp_path)
     planted = tmp_path / file
     text = planted.read_text()
     at = text.index("from __future__ import annotations\n") + len("from __future__ import annotations\n")
@@ -45,6 +49,14 @@ def test_a_planted_violation_is_caught(tmp_path: Path, file: str, line: str) -> 
     result = _lint(tmp_path)
     assert result.returncode != 0
     assert "BROKEN" in result.stdout
+
+
+def test_a_module_that_stands_on_no_floor_is_caught(tmp_path: Path) -> None:
+    _copy_tree(tmp_path)
+    (tmp_path / "gateway" / "stray.py").write_text("from __future__ import annotations\n")
+    result = _lint(tmp_path)
+    assert result.returncode != 0
+    assert "stray" in result.stdout + result.stderr
 
 
 def test_the_tree_keeps_its_floors() -> None:

@@ -14,6 +14,8 @@ class Token(Settings, frozen=True):
     """Digest of the token, 64 hexadecimal digits. Tokens must be random, at least 128 bits."""
     roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""
+    tenant: str = ""
+    """Whose limits and share what it sends counts against; empty = a tenant of this one's own name."""
 
 
 class User(Settings, frozen=True):
@@ -25,6 +27,8 @@ class User(Settings, frozen=True):
     """`scrypt:n:r:p:salt:key`, salt and key in hexadecimal; made by access.tokens.hash_password."""
     roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""
+    tenant: str = ""
+    """Whose limits and share what it sends counts against; empty = a tenant of this one's own name."""
 
 
 class ClientCertificate(Settings, frozen=True):
@@ -34,6 +38,8 @@ class ClientCertificate(Settings, frozen=True):
     """Common name of the certificate's subject."""
     roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""
+    tenant: str = ""
+    """Whose limits and share what it sends counts against; empty = a tenant of this one's own name."""
 
 
 class AccessSettings(Settings, frozen=True):

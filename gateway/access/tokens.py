@@ -37,6 +37,8 @@ class Identity:
 
     name: str
     roles: frozenset[str]
+    tenant: str = ""
+    """Whose limits and share its requests count against."""
 
     def require(self, role: str) -> None:
         """Raises PermissionDenied."""
@@ -44,7 +46,7 @@ class Identity:
             raise PermissionDenied(f'"{self.name}" does not have the role {role}')
 
 
-ANONYMOUS: Final = Identity("anonymous", ROLES)
+ANONYMOUS: Final = Identity("anonymous", ROLES, "anonymous")
 """Everyone, where no authentication is configured."""
 
 
@@ -91,18 +93,25 @@ class Authenticator:
                 raise ConfigError(
                     "not a SHA-256 digest", key=f"access.tokens.{token.name}.sha256", expected="64 hexadecimal digits"
                 )
-            identity = Identity(token.name, _roles(token.roles, f"access.tokens.{token.name}.roles"))
+            identity = Identity(
+                token.name, _roles(token.roles, f"access.tokens.{token.name}.roles"), token.tenant or token.name
+            )
             self._tokens.append((bytes.fromhex(token.sha256), identity))
         self._users = {
             user.name.encode(): (
                 _Password(user.scrypt, f"access.users.{user.name}.scrypt"),
-                Identity(user.name, _roles(user.roles, f"access.users.{user.name}.roles")),
+                Identity(user.name, _roles(user.roles, f"access.users.{user.name}.roles"), user.tenant or user.name),
             )
             for user in settings.users
         }
-        self._nobody = _Password(hash_password(os.urandom(16).hex()), "")
+        # Costs what a real one costs and matches nothing; a hash of its own would cost every start a tenth of a second.
+        self._nobody = _Password(f"scrypt:16384:8:1:{os.urandom(16).hex()}:{os.urandom(64).hex()}", "")
         self._certificates = {
-            c.common_name: Identity(c.common_name, _roles(c.roles, f"access.client_certificates.{c.common_name}.roles"))
+            c.common_name: Identity(
+                c.common_name,
+                _roles(c.roles, f"access.client_certificates.{c.common_name}.roles"),
+                c.tenant or c.common_name,
+            )
             for c in settings.client_certificates
         }
         if self._certificates and not settings.tls_client_ca:

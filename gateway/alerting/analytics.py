@@ -33,6 +33,9 @@ MAX_EVENTS: Final = 3_000_000
 TOP: Final = 50
 """Rows of one breakdown."""
 LOUDEST: Final = 10
+NIGHT_BEGINS: Final = 22
+NIGHT_ENDS: Final = 7
+"""Hours of the day."""
 _HOUR: Final = 3600 * SECOND
 _ACTS: Final = frozenset({"acknowledged", "snoozed", "comment", "resolved by hand"})
 _KINDS: Final = (*_ACTS, "firing", "ended", "muted", "notifying", "delivered", "retry", "refused", "withdrawn")
@@ -88,6 +91,8 @@ class ReceiverRow(msgspec.Struct, frozen=True, kw_only=True):
     delivered: int
     reasons: dict[str, int]
     """Why it was told: first, changed, resolved, repeat."""
+    at_night: int
+    """Of those delivered, how many between NIGHT_BEGINS and NIGHT_ENDS o'clock in the zone asked for."""
     failed_attempts: int
     refused: int
     lag: Times | None
@@ -165,6 +170,7 @@ class _Integration:
         self.reasons: Counter[str] = Counter()
         self.delivered = self.failed = self.refused = 0
         self.lags: list[float] = []
+        self.times: list[int] = []
 
 
 class _Reading:
@@ -215,6 +221,7 @@ class _Reading:
             integration.delivered += 1
             integration.reasons[what["why"]] += 1
             integration.lags.append(detail["lag"])
+            integration.times.append(event.time)
             self.deliveries.append(_Delivery(event.time, frozenset((*what["firing"], *what["resolved"]))))
             for fingerprint in what["firing"]:
                 if fingerprint in self._last:
@@ -258,7 +265,7 @@ def analyse(store: Store, since: int, until: int, *, zone: tzinfo = UTC, zone_na
         services=rows(service_of),
         rules=rows(lambda found: found.get("alertname", "")),
         severities=rows(lambda found: found.get("severity", "")),
-        receivers=[_receiver_row(name, found) for name, found in sorted(reading.integrations.items())],
+        receivers=[_receiver_row(name, found, zone) for name, found in sorted(reading.integrations.items())],
         by_hour=[sum(day[hour] for day in grid) for hour in range(24)],
         by_weekday_and_hour=grid,
         over_time=_over_time(occurrences, reading.deliveries, since, until, step, anyone),
@@ -336,11 +343,13 @@ def nearest_rank(rising: list[float], share: float) -> float:
     return rising[max(math.ceil(share * len(rising)), 1) - 1]
 
 
-def _receiver_row(name: str, found: _Integration) -> ReceiverRow:
+def _receiver_row(name: str, found: _Integration, zone: tzinfo) -> ReceiverRow:
+    hours = (datetime.fromtimestamp(time / SECOND, zone).hour for time in found.times)
     return ReceiverRow(
         integration=name,
         delivered=found.delivered,
         reasons=dict(sorted(found.reasons.items())),
+        at_night=sum(hour >= NIGHT_BEGINS or hour < NIGHT_ENDS for hour in hours),
         failed_attempts=found.failed,
         refused=found.refused,
         lag=_times(found.lags),

@@ -15,10 +15,16 @@ from typing import Final
 import msgspec
 
 from gateway.alerting.alert import ALERT_NAME, Alert, fingerprint
-from gateway.alerting.moments import NEVER, SECOND
-from gateway.telemetry.anomaly import SEVERITIES, Anomaly
+from gateway.alerting.moments import NEVER, SECOND, format_moment
+from gateway.telemetry.anomaly import SEVERITIES, Anomaly, TraceReference
+from gateway.telemetry.labels import format_labels
 
 NAME: Final = "AnomalyDetected"
+GROUP_NAME: Final = "ServiceAnomalyDetected"
+"""Many series of one service at once."""
+LIMIT_NAME: Final = "LimitApproaching"
+"""A limit will be reached."""
+MEMBERS_TOLD: Final = 20
 SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
 """Where the name of a service is looked for, in this order."""
 _OWN: Final = frozenset({ALERT_NAME, "service", "metric", "severity"})
@@ -33,15 +39,16 @@ class KnownAnomaly(msgspec.Struct, frozen=True):
     """When it was resolved; 0 while open."""
 
 
-def labels_of(series: Mapping[str, str], severity: str) -> dict[str, str]:
-    """The alert's labels, sorted, without empty values."""
+def labels_of(series: Mapping[str, str], severity: str, kind: str = "") -> dict[str, str]:
+    """The alert's labels, sorted, without empty values. kind: see Anomaly."""
     service = next((series[name] for name in SERVICE_LABELS if series.get(name)), "")
     labels = {
         (f"exported_{name}" if name in _OWN and not (name == "service" and value == service) else name): value
         for name, value in series.items()
         if name != "__name__"
     }
-    labels |= {ALERT_NAME: NAME, "service": service, "metric": series.get("__name__", ""), "severity": severity}
+    name = {"group": GROUP_NAME, "exhaustion": LIMIT_NAME}.get(kind, NAME)
+    labels |= {ALERT_NAME: name, "service": service, "metric": series.get("__name__", ""), "severity": severity}
     return {name: labels[name] for name in sorted(labels) if labels[name]}
 
 
@@ -50,19 +57,29 @@ def higher(one: str, other: str) -> str:
     return max(one, other, key=lambda name: SEVERITIES.index(name) if name in SEVERITIES else 0)
 
 
-def alert_of(anomaly: Anomaly, severity: str, now: int, external_url: str) -> Alert:
-    """The alert of an anomaly that is open, or that ended if its state is "resolved"."""
-    labels = labels_of(anomaly.series, severity)
+def alert_of(
+    anomaly: Anomaly, severity: str, now: int, external_url: str, context: Mapping[str, str] | None = None
+) -> Alert:
+    """The alert of an anomaly that is open, or that ended if its state is "resolved". context: further annotations."""
+    labels = labels_of(anomaly.series, severity, anomaly.kind)
     metric = anomaly.series.get("__name__", "a series")
+    told = f"{metric}: {_number(anomaly.value)}, expected {_range(anomaly)}"
     annotations = {
-        "summary": f"{metric}: {_number(anomaly.value)}, expected {_range(anomaly)}",
+        "summary": anomaly.reasons[0] if anomaly.kind in ("group", "exhaustion") and anomaly.reasons else told,
         "reasons": "; ".join(anomaly.reasons),
         "score": f"{anomaly.score:.3f}",
         "value": _number(anomaly.value),
         "expected": _number(anomaly.expected),
         "expected_range": _range(anomaly),
+        "lower": _number(anomaly.lower) if anomaly.lower is not None else "",
+        "upper": _number(anomaly.upper) if anomaly.upper is not None else "",
+        "anomalous_since": format_moment(round(anomaly.time * SECOND)),
         "anomaly_id": anomaly.id,
+        "kind": anomaly.kind,
+        "members": "; ".join(format_labels(member.series) for member in anomaly.members[:MEMBERS_TOLD]),
         "trace_ids": ", ".join(reference.trace_id for reference in anomaly.exemplars),
+        "exemplars": "; ".join(_exemplar(reference) for reference in anomaly.exemplars),
+        **(context or {}),
     }
     ended = anomaly.state == "resolved"
     starts = min(anomaly.detected_ns or round(anomaly.time * SECOND), now)
@@ -77,6 +94,12 @@ def alert_of(anomaly: Anomaly, severity: str, now: int, external_url: str) -> Al
         generator_url=f"{external_url}/#/anomalies/{anomaly.id}" if external_url else "",
         origin="anomaly",
     )
+
+
+def _exemplar(reference: TraceReference) -> str:
+    """Trace, span, value and time, for a person to look up."""
+    moment = format_moment(round(reference.time * SECOND))
+    return f"trace {reference.trace_id} span {reference.span_id} value {_number(reference.value)} at {moment}"
 
 
 def _number(value: float | None) -> str:

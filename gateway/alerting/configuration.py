@@ -182,7 +182,7 @@ def load_configuration(path: Path) -> Configuration:
 
 
 def built_in_configuration(webhook_url: str) -> Configuration:
-    """What holds without a file: anomalies and alerts grouped by name and service; critical ones wait a second.
+    """What holds without a file: one notification for an incident group; critical alerts wait a second.
 
     Without a webhook address the receiver is empty: everything is kept, grouped and shown, nobody is told.
     """
@@ -197,7 +197,7 @@ def _yaml_string(text: str) -> str:
 BUILT_IN: Final = """\
 route:
   receiver: default
-  group_by: [alertname, service]
+  group_by: [incident_group]
   group_wait: 30s
   group_interval: 5m
   repeat_interval: 4h

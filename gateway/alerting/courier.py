@@ -101,7 +101,7 @@ class Courier:
             outcome = Again(f"no answer within {self._timeout:g} s", uncertain=True)
         except asyncio.CancelledError:
             # Not known whether it arrived: the record stays in the outbox and is decided anew.
-            self._engine.interrupted(slot, self._clock.time_ns())
+            self._engine.dispatcher.interrupted(slot, self._clock.time_ns())
             raise
         except Exception as error:  # noqa: BLE001 - outermost edge of the task
             TASK_FAILURES.labels("alert delivery").inc()
@@ -114,5 +114,5 @@ class Courier:
             _LAG.labels(self.kind).observe(max(now - slot.created, 0) / SECOND)
         else:
             _log.warning("a notification was not delivered", integration=self.key, result=result, reason=outcome.reason)
-        self._engine.finish(slot, outcome, now)
+        self._engine.dispatcher.finish(slot, outcome, now)
         self._done()

@@ -43,9 +43,9 @@ class Escalations:
         self._engine, self._people = engine, people
         self.oncall = oncall
         self._all: dict[str, Escalation] = {}
-        engine.after_flush = self.on_flush
-        engine.also_informed = self.informed
-        engine.extra_timers.append(self)
+        engine.hooks.flush_watchers.append(self.on_flush)
+        engine.hooks.informers.append(self.informed)
+        engine.hooks.timers.append(self)
 
     def load(self, escalation: Escalation) -> None:
         """At start."""
@@ -98,7 +98,7 @@ class Escalations:
 
     def _owed(self, group: Group) -> bool:
         """Whether somebody whom a step told still has to hear that it is over."""
-        for integration in self._engine.integrations_of(group):
+        for integration in self._engine.dispatcher.integrations_of(group):
             entry = self._engine.log.get(group.key, integration.key)
             if entry is not None and entry.believed:
                 return True
@@ -134,13 +134,13 @@ class Escalations:
         self._engine.journal.event(
             now, "escalated", group=group.id, policy=policy.name, step=escalation.next_step, receivers=told
         )
-        self._engine.tell_now(group, told, now)
+        self._engine.dispatcher.tell_now(group, told, now)
         return after
 
     def _why_not(self, group: Group | None, now: int) -> str:
         if group is None:
             return "nothing fires"
-        firing = self._engine.unmuted_firing(group, now)
+        firing = self._engine.dispatcher.unmuted_firing(group, now)
         if not firing:
             return "nothing fires unmuted"
         return self._people.quiet(firing, now)

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.alerting.digest import Digests, digest_key
 from gateway.alerting.engine import Engine
 from gateway.alerting.group import Group
+from gateway.alerting.maintenance import Maintenance
 from gateway.alerting.moments import NEVER, format_moment
 from gateway.alerting.people import People
 from gateway.alerting.store import Event, Store
@@ -20,7 +22,15 @@ MAX_EVENTS: Final = 500
 _MOMENTS: Final = frozenset({"starts", "ends", "due", "next_flush", "until"})
 
 
-def present(engine: Engine, people: People, fingerprint: str, now: int) -> dict[str, Any] | None:
+def present(
+    engine: Engine,
+    people: People,
+    fingerprint: str,
+    now: int,
+    *,
+    maintenance: Maintenance | None = None,
+    digests: Digests | None = None,
+) -> dict[str, Any] | None:
     """What holds now; None if the alert is not known. Reads the engine: call it on the loop."""
     alert = engine.alerts.get(fingerprint)
     if alert is None:
@@ -39,15 +49,21 @@ def present(engine: Engine, people: People, fingerprint: str, now: int) -> dict[
         "snoozedUntil": format_moment(handling.snoozed_until) if handling and handling.snoozed_until else None,
         "silencedBy": engine.silences.muting(alert.labels, now),
         "inhibitedBy": engine.inhibitor.inhibitors(alert.labels, fingerprint, now),
-        "routes": [_route(engine, group, fingerprint, now) for group in groups],
+        "maintenance": [
+            {"id": window.id, "name": window.name, "end": None if window.ends == NEVER else format_moment(window.ends)}
+            for window in (maintenance.muting(alert.labels, now) if maintenance is not None else ())
+        ],
+        "routes": [_route(engine, digests, group, fingerprint, now) for group in groups],
     }
 
 
-def _route(engine: Engine, group: Group, fingerprint: str, now: int) -> dict[str, Any]:
+def _route(engine: Engine, digests: Digests | None, group: Group, fingerprint: str, now: int) -> dict[str, Any]:
     receivers = []
     for integration in engine.configuration.receivers[group.route.receiver]:
         entry = engine.log.get(group.key, integration.key)
         slot = engine.outbox.get(group.key, integration.key)
+        held = digests.get(group, integration.key) if digests is not None else None
+        digest = engine.log.get(digest_key(held.kind, held.integration), held.integration) if held else None
         receivers.append(
             {
                 "integration": integration.key,
@@ -55,6 +71,15 @@ def _route(engine: Engine, group: Group, fingerprint: str, now: int) -> dict[str
                 "toldResolved": entry is not None and fingerprint in entry.resolved,
                 "perhapsTold": entry is not None and fingerprint in entry.doubtful,
                 "lastToldAt": format_moment(entry.at) if entry is not None else None,
+                "heldBack": None
+                if held is None or held.released_by
+                else {
+                    "kind": held.kind,
+                    "reason": held.reason,
+                    "since": format_moment(held.since),
+                    "toldInDigest": digest is not None and fingerprint in digest.believed,
+                    "release": f"POST /api/v1/suppressions/{held.id}/release",
+                },
                 "onItsWay": None
                 if slot is None
                 else {
@@ -88,6 +113,12 @@ def _verdict(group: Group, fingerprint: str, receivers: list[dict[str, Any]]) ->
         return f"waits for the end of the group wait at {format_moment(group.next_flush)}"
     if all(receiver["toldFiring"] or receiver["toldResolved"] for receiver in receivers):
         return "told"
+    held = [receiver for receiver in receivers if receiver["heldBack"]]
+    if held:
+        digested = all(receiver["heldBack"]["toldInDigest"] for receiver in held)
+        return (
+            f"held back, {'told in a digest' if digested else 'waits for the digest'}: {held[0]['heldBack']['reason']}"
+        )
     waiting = [receiver for receiver in receivers if receiver["onItsWay"]]
     if waiting:
         return f"on its way to {', '.join(receiver['integration'] for receiver in waiting)}"

@@ -1,102 +1,117 @@
-"""Against fatigue, without taking anything away: ending silences are announced, flapping alerts are named.
+"""Against fatigue: everything that makes fewer or quieter notifications, made from the settings and kept on disk.
 
-* A silence that still mutes active alerts is announced as the alert `SilenceEnding` a while before its end, so that
-  people can prolong it or look; the announcement ends with the silence. Silences shorter than twice that while are not.
-* An alert that began often within the last hour is flapping: its notifications say so, and how often.
+Nothing is lost by it: what a budget or a storm holds back is told in a digest, what is lowered is still told, and all
+of it can be seen and taken back (`suppressions`). With default settings only warnings and notes are added.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Final
+import msgspec
 
-from gateway.alerting.alert import ALERT_NAME, Alert, fingerprint
+from gateway.alerting.budget import Budget, Budgets, Level
+from gateway.alerting.digest import Digests, Held
 from gateway.alerting.engine import Engine
-from gateway.alerting.group import Group
-from gateway.alerting.matcher import all_match, render
-from gateway.alerting.moments import NEVER, SECOND, format_moment
-from gateway.alerting.silence import Silence
+from gateway.alerting.flapping import Flapping
+from gateway.alerting.ignored import Ignored, IgnoredOptions, Untouched
+from gateway.alerting.matcher import Matcher, parse_matchers
+from gateway.alerting.moments import SECOND
+from gateway.alerting.people import People
+from gateway.alerting.settings import AlertingSettings
+from gateway.alerting.silence_warning import SilenceWarnings
+from gateway.alerting.store import BUDGET, HELD, IGNORED, RUNTIME, Store
+from gateway.alerting.storm import KEY, Storm, StormOptions, StormRecord
+from gateway.errors import ConfigError, NotFound
 
-NAME: Final = "SilenceEnding"
-FLAPPING_SPAN: Final = 3600 * SECOND
+_LOWERED = "lowered-"
 
 
-class SilenceWarnings:
-    """Announces silences; wired into an engine. `lead` is nanoseconds before the end, 0 for never."""
+class Fatigue:
+    """Its parts, wired into an engine. Raises ConfigError for settings that cannot be used."""
 
-    def __init__(self, engine: Engine, lead: int) -> None:
-        self._engine, self._lead = engine, lead
-        self._looked_at: dict[str, int] = {}
-        """Silence id → its end, once it was looked at."""
-        if lead:
-            engine.extra_timers.append(self)
-
-    def next_due(self) -> int:
-        """See Timer."""
-        return min((s.ends - self._lead for s in self._engine.silences if self._waiting(s)), default=NEVER)
-
-    def tick(self, now: int) -> None:
-        """See Timer."""
-        for silence in [s for s in self._engine.silences if self._waiting(s) and s.ends - self._lead <= now]:
-            self._looked_at[silence.id] = silence.ends
-            if silence.starts <= now < silence.ends:
-                muted = [
-                    a for a in self._engine.alerts.values() if a.active(now) and all_match(silence.matchers, a.labels)
-                ]
-                if muted:
-                    self._engine.receive([self._announcement(silence, muted, now)], now)
-
-    def _waiting(self, silence: Silence) -> bool:
-        long_enough = silence.ends - silence.starts >= 2 * self._lead
-        return long_enough and self._looked_at.get(silence.id) != silence.ends
-
-    def _announcement(self, silence: Silence, muted: list[Alert], now: int) -> Alert:
-        labels = {ALERT_NAME: NAME, "severity": "low", "silence_id": silence.id}
-        names = sorted({alert.name for alert in muted})
-        return Alert(
-            fingerprint=fingerprint(labels),
-            labels=labels,
-            annotations={
-                "summary": f"a silence that mutes {len(muted)} active alerts ends at {format_moment(silence.ends, 0)}",
-                "matchers": render(silence.matchers),
-                "alerts": ", ".join(names[:20]),
-                "created_by": silence.created_by,
-                "comment": silence.comment,
-            },
-            starts=now,
-            ends=silence.ends,
-            updated=now,
-            origin="gateway",
+    def __init__(self, engine: Engine, people: People, settings: AlertingSettings) -> None:
+        known = engine.configuration.receivers
+        for budget in settings.budgets:
+            if budget.receiver not in known:
+                raise ConfigError(
+                    f'the receiver "{budget.receiver}" is not defined',
+                    key="alerting.budgets",
+                    expected=", ".join(known),
+                )
+        self.silence_warnings = SilenceWarnings(engine, round(settings.silence_warning * SECOND))
+        self.flapping = Flapping(engine, settings.flapping_threshold)
+        self.budgets = Budgets(
+            engine,
+            tuple(
+                Budget(
+                    receiver=budget.receiver,
+                    notifications=budget.notifications,
+                    per=round(budget.per * SECOND),
+                    burst=budget.burst or budget.notifications,
+                    interval=round(budget.digest_interval * SECOND),
+                    exempt=_matchers(budget.exempt, "alerting.budgets.exempt"),
+                )
+                for budget in settings.budgets
+            ),
         )
+        self.storm = Storm(
+            engine,
+            StormOptions(
+                groups=settings.storm_groups,
+                factor=settings.storm_factor,
+                release=settings.storm_release,
+                exempt=_matchers(settings.storm_exempt, "alerting.storm_exempt"),
+            ),
+        )
+        self.digests = Digests(engine, (self.storm, self.budgets) if settings.storm_groups or settings.budgets else ())
+        self.storm.digests = self.digests
+        self.ignored = Ignored(
+            engine,
+            IgnoredOptions(
+                threshold=settings.ignored_threshold,
+                repeat=round(settings.ignored_repeat * SECOND),
+                exempt=_matchers(settings.ignored_exempt, "alerting.ignored_exempt"),
+            ),
+        )
+        people.act_watchers.append(self.ignored.touched)
+
+    def load(self, store: Store, now: int) -> None:
+        """At start, before the engine's state. Waits for the disk."""
+        for key, body in store.records(BUDGET):
+            self.budgets.load(key, msgspec.json.decode(body, type=Level))
+        for _, body in store.records(HELD):
+            self.digests.load(msgspec.json.decode(body, type=Held))
+        for _, body in store.records(IGNORED):
+            self.ignored.load(msgspec.json.decode(body, type=Untouched))
+        storm = dict(store.records(RUNTIME)).get(KEY)
+        if storm is not None:
+            self.storm.load(msgspec.json.decode(storm, type=StormRecord), now)
+
+    def release(self, suppression: str, who: str, now: int) -> int:
+        """Takes back one suppression, or all of a storm ("storm") or of the budgets ("budget"); gives their number.
+
+        Raises NotFound.
+        """
+        if suppression.startswith(_LOWERED):
+            self.ignored.release(suppression.removeprefix(_LOWERED), who, now)
+            return 1
+        if suppression == self.storm.kind:
+            if not self.storm.state.since and not self.digests.firing_groups(suppression, now):
+                raise NotFound("there is no storm")
+            self.storm.end(now, f"ended by {who}")
+            return self.digests.release_kind(suppression, who, now)
+        if suppression == self.budgets.kind:
+            return self.digests.release_kind(suppression, who, now)
+        self.digests.release(suppression, who, now)
+        return 1
 
 
-class Flapping:
-    """Counts how often alerts begin; wired into an engine as its noter."""
+def lowered_id(fingerprint: str) -> str:
+    """The id of the suppression of a lowered alert."""
+    return _LOWERED + fingerprint
 
-    def __init__(self, engine: Engine, threshold: int) -> None:
-        self._threshold = threshold
-        self._begun: dict[str, deque[int]] = {}
-        if threshold:
-            engine.watchers.append(self._on_change)
-            engine.noter = self.note
 
-    def _on_change(self, kind: str, alert: Alert, now: int) -> None:
-        if kind != "firing":
-            return
-        if len(self._begun) > 10_000:
-            self._begun = {name: times for name, times in self._begun.items() if times[-1] > now - FLAPPING_SPAN}
-        self._begun.setdefault(alert.fingerprint, deque(maxlen=1000)).append(now)
-
-    def times(self, name: str, now: int) -> int:
-        """How often an alert began within the last hour."""
-        begun = self._begun.get(name, deque())
-        while begun and begun[0] <= now - FLAPPING_SPAN:
-            begun.popleft()
-        if not begun:
-            self._begun.pop(name, None)
-        return len(begun)
-
-    def note(self, _group: Group, firing: list[Alert], now: int) -> str:
-        """A line about the most restless alert of a notification, or ""."""
-        most, name = max(((self.times(a.fingerprint, now), a.name) for a in firing), default=(0, ""))
-        return f"flapping: {name} began {most} times in the last hour" if most >= self._threshold else ""
+def _matchers(text: str, key: str) -> tuple[Matcher, ...]:
+    try:
+        return parse_matchers(text) if text else ()
+    except ValueError as error:
+        raise ConfigError(str(error), key=key, expected='matchers such as severity="critical"') from error

@@ -36,6 +36,10 @@ class Group(msgspec.Struct, kw_only=True):
     muted: dict[str, str] = {}
     """Members that the last flush left out, and why: `silence ID`, `inhibition FINGERPRINT`, `interval NAME`, …"""
     last_flush: int = 0
+    version: int = 0
+    """Another one, never given before, whenever a member comes, changes or goes."""
+    most: int = 0
+    """Alerts that a notification about it lists at most; 0: all."""
 
 
 class GroupRecord(msgspec.Struct, kw_only=True):

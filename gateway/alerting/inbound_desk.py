@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gateway.alerting.alert import Alert
-from gateway.alerting.inbound import OPSGENIE, PAGERDUTY, Event, Marker
-from gateway.alerting.moments import SECOND
+from gateway.alerting.inbound import OPSGENIE, PAGERDUTY, Event
 from gateway.alerting.router import AlertRouter
-from gateway.errors import Conflict, NotFound, RequestError
+from gateway.errors import Conflict, NotFound
 
-MARKER: Final = "marker"
-"""Kind of a deploy marker in the history; its time there is the time of the change."""
-LATEST: Final = 86400 * SECOND
-"""How far in the future a marker may lie, for clocks that differ."""
-LOOKED_AT: Final = 100_000
 _KEYS: Final = {PAGERDUTY: "dedup_key", OPSGENIE: "alias"}
 
 
@@ -78,28 +72,3 @@ class InboundDesk:
                 alert = msgspec.structs.replace(alert, starts=old.starts)
             reports.append(alert)
         await self._router.post_alerts(reports)
-
-    async def mark(self, marker: Marker) -> None:
-        """Keeps a marker; raises RequestError for a time that no history holds."""
-        now = self._router.clock.time_ns()
-        oldest = now - round(self._router.settings.history_retention * SECOND)
-        if not oldest < marker.time <= now + LATEST:
-            raise RequestError("the time of the marker is in the future or older than the kept history")
-        detail: dict[str, Any] = msgspec.to_builtins(marker)
-        del detail["time"]
-        self._router.engine.journal.event(marker.time, MARKER, **detail)
-        await self._router.commit()
-
-    def markers(self, since: int, until: int, limit: int, service: str = "") -> list[Marker]:
-        """Newest first; for one service among the newest LOOKED_AT. Waits for the disk: call it in a thread."""
-        found: list[Marker] = []
-        events = self._router.store.history(
-            kinds=(MARKER,), since=since, until=until, limit=LOOKED_AT if service else limit
-        )
-        for event in events:
-            marker = Marker(time=event.time, **msgspec.json.decode(event.detail))
-            if not service or marker.service == service:
-                found.append(marker)
-                if len(found) == limit:
-                    break
-        return found

@@ -14,6 +14,7 @@ import msgspec
 from gateway.alerting.alert import Alert
 from gateway.alerting.document import Value
 from gateway.alerting.matcher import Matcher, all_match
+from gateway.alerting.moments import NEVER
 from gateway.alerting.route import read_matchers
 
 
@@ -43,20 +44,30 @@ class Inhibitor:
     def __init__(self, rules: Sequence[InhibitRule]) -> None:
         self._rules = tuple(rules)
         self._sources: list[dict[tuple[str, ...], dict[str, Alert]]] = [{} for _ in rules]
+        self.version = 0
+        """Grows whenever a source comes, goes or has an earlier end."""
+        self._next_end = 0
 
     def take(self, alert: Alert) -> None:
         """An alert is new or has changed."""
         for rule, index in zip(self._rules, self._sources, strict=True):
             if all_match(rule.sources, alert.labels):
-                index.setdefault(_equal(rule, alert.labels), {})[alert.fingerprint] = alert
+                below = index.setdefault(_equal(rule, alert.labels), {})
+                old = below.get(alert.fingerprint)
+                below[alert.fingerprint] = alert
+                if old is None or alert.ends < old.ends or old.ends <= alert.updated:
+                    self.version += 1
+                    self._next_end = min(self._next_end, alert.ends)
 
     def drop(self, alert: Alert) -> None:
         """An alert is forgotten."""
         for rule, index in zip(self._rules, self._sources, strict=True):
             key = _equal(rule, alert.labels)
             below = index.get(key)
-            if below is not None and below.pop(alert.fingerprint, None) is not None and not below:
-                del index[key]
+            if below is not None and below.pop(alert.fingerprint, None) is not None:
+                self.version += 1
+                if not below:
+                    del index[key]
 
     def inhibitors(self, labels: Mapping[str, str], own: str, now: int) -> list[str]:
         """Fingerprints of the active alerts that mute this label set, one per rule."""
@@ -73,6 +84,13 @@ class Inhibitor:
                 found.append(source.fingerprint)
                 break
         return found
+
+    def next_end(self, now: int) -> int:
+        """A moment until which no active source ends by itself, or the very end of one; NEVER without sources."""
+        if self._next_end <= now:
+            ends = (a.ends for index in self._sources for below in index.values() for a in below.values())
+            self._next_end = min((end for end in ends if end > now), default=NEVER)
+        return self._next_end
 
     @property
     def rules(self) -> int:

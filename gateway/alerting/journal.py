@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -9,6 +10,8 @@ import msgspec
 from gateway.alerting.store import Batch, Event
 
 _encoder = msgspec.json.Encoder()
+Listener = Callable[[int, str, Mapping[str, Any]], None]
+"""Told of an event: its time, fingerprint and details."""
 
 
 class Journal:
@@ -17,6 +20,8 @@ class Journal:
     def __init__(self) -> None:
         self._records: dict[tuple[str, str], Any] = {}
         self._events: list[Event] = []
+        self.listeners: dict[str, list[Listener]] = {}
+        """By kind of event."""
 
     def put(self, kind: str, key: str, body: Any) -> None:
         """A record is new or has changed; `body` must not be changed before `take`, unless it is put again."""
@@ -31,6 +36,8 @@ class Journal:
         self._events.append(
             Event(time=now, kind=kind, fingerprint=fingerprint, group=group, detail=_encoder.encode(detail))
         )
+        for listener in self.listeners.get(kind, ()):
+            listener(now, fingerprint, detail)
 
     def take(self) -> Batch:
         """Everything since the last time, encoded."""

@@ -1,26 +1,40 @@
-"""Lists of alerts as API v2 shows them, fast enough for a hundred thousand.
+"""Lists of alerts as API v2 shows them, fast enough for a hundred thousand and never long on the loop.
 
-The JSON of an alert that does not depend on the moment is kept per alert object, and alerts are immutable, so a list is
-mostly joining bytes. `Listing.view` is made on the loop and is cheap; `View.alerts` and `View.groups` may run in a
-thread.
+What an alert looks like is encoded once and kept until the alert, its receivers or what mutes it changes. Alerts stand
+on shelves by the first digits of their fingerprint, so a change spoils one shelf, and the shelves in order are the list
+in order. `alerts` and `groups` give the list in pieces, after at most `SLICE` of work each; their caller lets the loop
+run in between. `refresh` renews spoiled shelves ahead of being asked.
+
+Pieces of one list may be some milliseconds apart; each alert is shown as it was at one moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
+from time import perf_counter
+from typing import Final
 
 import msgspec
 
 from gateway.alerting.alert import Alert, sort_key
 from gateway.alerting.engine import Engine
-from gateway.alerting.matcher import Matcher, all_match
+from gateway.alerting.group import Group
+from gateway.alerting.maintenance import Maintenance, Window
+from gateway.alerting.matcher import Matcher
 from gateway.alerting.moments import NEVER, format_moment
+from gateway.alerting.sieve import Sieve, SieveIndex
 from gateway.alerting.silence import Silence
 from gateway.alerting.stages import muting_interval
 from gateway.telemetry.regular_expression import RegularExpression
 
+SLICE: Final = 0.0003
+"""Seconds of work after which a piece is given."""
+SHELVES: Final = 4096
+BATCH: Final = 128
+"""Members of a group handled before the clock is looked at."""
+_DIGITS: Final = 3
+_FREE: Final = b'"status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"}}'
 _encode = msgspec.json.Encoder().encode
-_FREE = b'"status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"}}'
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,167 +48,304 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     unprocessed: bool = True
     muted: bool = True
 
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self.active and self.silenced and self.inhibited and not self.matchers and self.receiver is None
+
+
+Muting = tuple[list[str], list[str], list[str]]
+"""Ids of silences, fingerprints of inhibitors, and other reasons."""
+
+
+class Entry(msgspec.Struct, gc=False):
+    """One alert as it is shown. `body` is b"" while its end is open, as that is shown relative to now."""
+
+    alert: Alert
+    names: tuple[str, ...]
+    fixed: bytes
+    """Fields that a repeated report does not change; open ended."""
+    head: bytes
+    """All up to the end, which may be open."""
+    tail: bytes
+    """Receivers and status."""
+    body: bytes
+    muting: Muting
+
+    @property
+    def silenced(self) -> bool:
+        """By a silence."""
+        return bool(self.muting[0])
+
+    @property
+    def inhibited(self) -> bool:
+        """By another alert."""
+        return bool(self.muting[1])
+
+
+class Shelf(msgspec.Struct):
+    """Alerts whose fingerprints begin alike. `known` may hold names that are forgotten, until the next renewal."""
+
+    known: set[str] = set()
+    entries: list[Entry] = []
+    spoiled: bool = True
+    seal: object = None
+    """What mutes, as of the last renewal."""
+    good_until: int = NEVER
+
 
 class Listing:
-    """Keeps the rendered parts."""
+    """Keeps the rendered parts of an engine's alerts."""
 
-    def __init__(self) -> None:
-        self._parts: dict[str, tuple[Alert, bytes]] = {}
-        self._plain: dict[str, tuple[Alert, tuple[str, ...], bytes]] = {}
-        self._order: list[str] = []
-        self._order_of = -1
-
-    def view(self, engine: Engine, now: int) -> View:
-        """A consistent picture of the engine."""
-        if len(self._parts) > 2 * len(engine.alerts) + 1000:
-            self._parts, self._plain = {}, {}
-        return View(self, engine, now)
-
-    def order(self, alerts: Mapping[str, Alert], population: int) -> list[str]:
-        """The fingerprints in order."""
-        if self._order_of != population:
-            self._order, self._order_of = sorted(alerts), population
-        return self._order
-
-    def plain(
-        self, alerts: Mapping[str, Alert], receivers: Mapping[str, tuple[str, ...]], order: list[str], view: View
-    ) -> list[bytes]:
-        """The JSON of all alerts that are active at the view's moment, none of them silenced or inhibited."""
-        known, now = self._plain, view.now
-        shown: list[bytes] = []
-        for fingerprint in order:
-            alert = alerts[fingerprint]
-            if alert.ends <= now:
-                continue
-            names = receivers.get(fingerprint, ())
-            entry = known.get(fingerprint)
-            if entry is not None and entry[0] is alert and entry[1] is names:
-                shown.append(entry[2])
-                continue
-            end = view.open_end if alert.ends == NEVER else b""
-            body = self.part(alert) + end + view.tail(names) + _FREE
-            if not end:
-                known[fingerprint] = alert, names, body
-            shown.append(body)
-        return shown
-
-    def part(self, alert: Alert) -> bytes:
-        """The JSON of an alert up to and without its receivers and status; open ended."""
-        known = self._parts.get(alert.fingerprint)
-        if known is not None and known[0] is alert:
-            return known[1]
-        body: dict[str, object] = {
-            "annotations": alert.annotations,
-            "fingerprint": alert.fingerprint,
-            "labels": alert.labels,
-            "startsAt": format_moment(alert.starts),
-            "updatedAt": format_moment(alert.updated),
-        }
-        if alert.generator_url:
-            body["generatorURL"] = alert.generator_url
-        if alert.ends != NEVER:
-            body["endsAt"] = format_moment(alert.ends)
-        part = bytes(_encode(body)[:-1])
-        self._parts[alert.fingerprint] = (alert, part)
-        return part
-
-
-class View:
-    """The alerts of one moment."""
-
-    def __init__(self, listing: Listing, engine: Engine, now: int) -> None:
-        self._listing, self.now = listing, now
-        self._alerts = dict(engine.alerts)
-        self._receivers = dict(engine.receivers_of)
-        self._population = engine.population
-        self._groups = [
-            (group.route, group.labels, list(group.members.values()))
-            for group in engine.groups.values()
-            if group.members
-        ]
-        self._silences: list[Silence] = engine.silences.active(now)
-        self._inhibitor = engine.inhibitor
-        self._intervals = engine.configuration.intervals
-        open_end = format_moment(now + engine.configuration.resolve_timeout)
-        self.open_end = b',"endsAt":"' + open_end.encode() + b'"'
+    def __init__(self, engine: Engine, maintenance: Maintenance | None = None) -> None:
+        self._engine, self._maintenance = engine, maintenance
+        self._shelves = [Shelf() for _ in range(SHELVES)]
+        self._spoiled: set[int] = set()
+        self._entries: dict[str, Entry] = {}
+        self._orders: dict[str, tuple[int, list[str]]] = {}
+        """Group id → its version and its members in order."""
         self._tails: dict[tuple[str, ...], bytes] = {}
+        engine.hooks.touch_watchers.append(self._touch)
+        for fingerprint in engine.alerts:
+            self._touch(fingerprint)
 
-    def alerts(self, selection: Selection) -> bytes:
-        """`GET /alerts`, sorted by fingerprint."""
-        order = self._listing.order(self._alerts, self._population)
-        everything = selection.active and not selection.matchers and selection.receiver is None
-        if everything and not self._silences and not self._inhibitor.rules:
-            chosen = self._listing.plain(self._alerts, self._receivers, order, self)
-        else:
-            shown = (self._shown(self._alerts[fingerprint], selection, "") for fingerprint in order)
-            chosen = [body for body in shown if body is not None]
-        return b"".join((b"[", b",".join(chosen), b"]"))
+    def _touch(self, fingerprint: str) -> None:
+        number = int(fingerprint[:_DIGITS], 16)
+        shelf = self._shelves[number]
+        shelf.known.add(fingerprint)
+        shelf.spoiled = True
+        self._spoiled.add(number)
 
-    def groups(self, selection: Selection) -> bytes:
-        """`GET /alerts/groups`, sorted by labels and receiver."""
-        shown: list[tuple[tuple[object, ...], bytes]] = []
-        for route, labels, members in self._groups:
-            if selection.receiver is not None and not selection.receiver.fullmatch(route.receiver):
+    def refresh(self, now: int) -> bool:
+        """Renews spoiled shelves for at most `SLICE`; gives whether some are left."""
+        if self._spoiled:
+            moment = _Moment(self._engine, self._maintenance, now)
+            stop = perf_counter() + SLICE
+            while self._spoiled and perf_counter() < stop:
+                self._renew(self._shelves[self._spoiled.pop()], moment)
+        return bool(self._spoiled)
+
+    def alerts(self, selection: Selection, now: int) -> Iterator[bytes]:
+        """`GET /alerts`, sorted by fingerprint, in pieces."""
+        moment = _Moment(self._engine, self._maintenance, now)
+        chosen = None if selection.everything else _Choice(selection)
+        pieces: list[bytes] = []
+        separator, stop = b"[", perf_counter() + SLICE
+        for shelf in self._shelves:
+            if not shelf.known:
                 continue
-            muted = muting_interval(route, self._intervals, self.now)
+            self._check(shelf, moment)
+            entries = shelf.entries if chosen is None else chosen.among(shelf.entries)
+            pieces += [entry.body or moment.body(entry) for entry in entries]
+            if perf_counter() > stop:
+                if pieces:
+                    yield separator + b",".join(pieces)
+                    separator, pieces = b",", []
+                else:
+                    yield b""
+                stop = perf_counter() + SLICE
+        yield (separator if pieces or separator == b"[" else b"") + b",".join(pieces) + b"]"
+
+    def groups(self, selection: Selection, now: int) -> Iterator[bytes]:
+        """`GET /alerts/groups`, sorted by labels and receiver, in pieces."""
+        moment = _Moment(self._engine, self._maintenance, now)
+        chosen = None if selection.everything else _Choice(selection)
+        stop = perf_counter() + SLICE
+        for shelf in self._shelves:
+            if shelf.known:
+                self._check(shelf, moment)
+                if perf_counter() > stop:
+                    yield b""
+                    stop = perf_counter() + SLICE
+        pieces: list[bytes] = []
+        separator, known = b"[", self._entries
+        for name in list(self._engine.grouping.order):
+            group = self._engine.groups.get(name[-1])
+            if group is None or not group.members:
+                continue
+            if selection.receiver is not None and not selection.receiver.fullmatch(group.route.receiver):
+                continue
+            muted = moment.interval(group)
             if muted and not selection.muted:
                 continue
-            bodies = [
-                body
-                for alert in sorted(members, key=sort_key)
-                if (body := self._shown(alert, selection, muted)) is not None
-            ]
-            if bodies:
-                head = b'{"alerts":[' + b",".join(bodies) + b'],"labels":' + _encode(labels)
-                tail = b',"receiver":' + _encode({"name": route.receiver}) + b"}"
-                shown.append(((tuple(sorted(labels.items())), route.receiver), head + tail))
-        shown.sort(key=lambda entry: entry[0])
-        return b"[" + b",".join(body for _, body in shown) + b"]"
+            order, begun = self._order(group), False
+            for start in range(0, len(order), BATCH):
+                entries = [
+                    entry
+                    for fingerprint in order[start : start + BATCH]
+                    if (entry := known.get(fingerprint)) is not None and entry.alert.ends > now
+                ]
+                if chosen is not None:
+                    entries = chosen.among(entries)
+                if muted:
+                    bodies = [moment.muted_body(entry, muted) for entry in entries]
+                else:
+                    bodies = [entry.body or moment.body(entry) for entry in entries]
+                if bodies:
+                    pieces += (b"," if begun else separator + b'{"alerts":[', b",".join(bodies))
+                    separator, begun = b",", True
+                if perf_counter() > stop:
+                    yield b"".join(pieces)
+                    pieces, stop = [], perf_counter() + SLICE
+            if begun:
+                receiver = _encode({"name": group.route.receiver})
+                pieces.append(b'],"labels":' + _encode(group.labels) + b',"receiver":' + receiver + b"}")
+        yield b"".join(pieces) + (b"[]" if separator == b"[" else b"]")
 
-    def _shown(self, alert: Alert, selection: Selection, muted: str) -> bytes | None:
-        if alert.ends <= self.now:
-            return None
-        if selection.matchers and not all_match(selection.matchers, alert.labels):
-            return None
-        names = self._receivers.get(alert.fingerprint, ())
-        if selection.receiver is not None and not any(selection.receiver.fullmatch(name) for name in names):
-            return None
-        status = self._status(alert, selection, muted)
-        if status is None:
-            return None
-        end = self.open_end if alert.ends == NEVER else b""
-        return self._listing.part(alert) + end + self.tail(names) + status
+    def _order(self, group: Group) -> list[str]:
+        known = self._orders.get(group.id)
+        if known is not None and known[0] == group.version:
+            return known[1]
+        if len(self._orders) > 2 * len(self._engine.groups) + 1000:
+            self._orders.clear()
+        order = [alert.fingerprint for alert in sorted(group.members.values(), key=sort_key)]
+        self._orders[group.id] = (group.version, order)
+        return order
 
-    def tail(self, names: tuple[str, ...]) -> bytes:
-        """The JSON of receivers."""
+    def _check(self, shelf: Shelf, moment: _Moment) -> None:
+        if shelf.spoiled or shelf.seal != moment.seal or shelf.good_until <= moment.now:
+            self._renew(shelf, moment)
+
+    def _renew(self, shelf: Shelf, moment: _Moment) -> None:
+        alerts, receivers = self._engine.alerts, self._engine.receivers_of
+        shelf.entries = entries = []
+        judged_anew = shelf.seal != moment.seal or shelf.good_until <= moment.now
+        good_until = NEVER
+        for fingerprint in sorted(shelf.known):
+            alert = alerts.get(fingerprint)
+            if alert is None or alert.ends <= moment.now:
+                if alert is None:
+                    shelf.known.discard(fingerprint)
+                self._entries.pop(fingerprint, None)
+                continue
+            good_until = min(good_until, alert.ends)
+            old = self._entries.get(fingerprint)
+            names = receivers.get(fingerprint, ())
+            if old is None or old.alert is not alert or old.names is not names or judged_anew:
+                muting = moment.muting(alert)
+                if old is None or old.alert is not alert or old.names is not names or old.muting != muting:
+                    old = self._entries[fingerprint] = self._entry(alert, names, old, muting)
+            entries.append(old)
+        shelf.seal, shelf.spoiled = moment.seal, False
+        shelf.good_until = min(good_until, moment.good_until)
+
+    def _entry(self, alert: Alert, names: tuple[str, ...], old: Entry | None, muting: Muting) -> Entry:
+        fixed = old.fixed if old is not None and _same_fixed(old.alert, alert) else _fixed(alert)
+        head = fixed + b',"updatedAt":"' + format_moment(alert.updated).encode() + b'"'
+        tail = self._tail(names)
+        tail += _status(muting) if any(muting) else _FREE
+        body = b""
+        if alert.ends != NEVER:
+            body = head + b',"endsAt":"' + format_moment(alert.ends).encode() + b'"' + tail
+        return Entry(alert, names, fixed, head, tail, body, muting)
+
+    def _tail(self, names: tuple[str, ...]) -> bytes:
         tail = self._tails.get(names)
         if tail is None:
             tail = b',"receivers":' + _encode([{"name": name} for name in names]) + b","
             self._tails[names] = tail
         return tail
 
-    def _status(self, alert: Alert, selection: Selection, muted: str) -> bytes | None:
-        silenced = silenced_by(self._silences, alert.labels) if self._silences else []
-        inhibited = (
-            self._inhibitor.inhibitors(alert.labels, alert.fingerprint, self.now) if self._inhibitor.rules else []
+
+class _Moment:
+    """What mutes at one moment, and the texts that depend on it."""
+
+    def __init__(self, engine: Engine, maintenance: Maintenance | None, now: int) -> None:
+        self.now = now
+        silences: list[Silence] = engine.silences.active(now)
+        windows: list[Window] = maintenance.active(now) if maintenance is not None else []
+        self._silences = SieveIndex((silence.id, silence.matchers) for silence in silences)
+        self._windows = SieveIndex((f"maintenance {window.id}", window.matchers) for window in windows)
+        self._inhibitor, self._intervals = engine.inhibitor, engine.configuration.intervals
+        self.seal = (
+            tuple((silence.id, silence.updated) for silence in silences),
+            tuple((window.id, window.updated) for window in windows),
+            engine.inhibitor.version,
+            id(engine.inhibitor),
         )
-        if (silenced and not selection.silenced) or (inhibited and not selection.inhibited):
-            return None
-        if not silenced and not inhibited:
-            if not selection.active:
-                return None
-            if not muted:
-                return _FREE
-        state = "suppressed" if silenced or inhibited or muted else "active"
-        status = {
-            "inhibitedBy": inhibited,
-            "mutedBy": [muted] if muted else [],
-            "silencedBy": silenced,
-            "state": state,
-        }
-        return b'"status":' + _encode(status) + b"}"
+        self.good_until = engine.inhibitor.next_end(now)
+        end = format_moment(now + engine.configuration.resolve_timeout).encode()
+        self._open_end = b',"endsAt":"' + end + b'"'
+        self._muted_routes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
+
+    def muting(self, alert: Alert) -> Muting:
+        """What mutes an alert now."""
+        return (
+            self._silences.matching(alert.labels),
+            self._inhibitor.inhibitors(alert.labels, alert.fingerprint, self.now) if self._inhibitor.rules else [],
+            self._windows.matching(alert.labels),
+        )
+
+    def body(self, entry: Entry) -> bytes:
+        """With the end that an alert without one is shown with."""
+        return entry.head + self._open_end + entry.tail
+
+    def muted_body(self, entry: Entry, interval: str) -> bytes:
+        """In a group whose route is mute."""
+        end = self._open_end
+        if entry.alert.ends != NEVER:
+            end = b',"endsAt":"' + format_moment(entry.alert.ends).encode() + b'"'
+        receivers = entry.tail[: entry.tail.index(b'"status":')]
+        return entry.head + end + receivers + _status((*entry.muting[:2], [interval, *entry.muting[2]]))
+
+    def interval(self, group: Group) -> str:
+        """Why the group's route is mute, or ""."""
+        key = group.route.mute_intervals, group.route.active_intervals
+        if key == ((), ()):
+            return ""
+        known = self._muted_routes.get(key)
+        if known is None:
+            known = self._muted_routes[key] = muting_interval(group.route, self._intervals, self.now)
+        return known
 
 
-def silenced_by(silences: Iterable[Silence], labels: Mapping[str, str]) -> list[str]:
-    """Sorted ids of those among `silences` that match."""
-    return sorted(silence.id for silence in silences if all_match(silence.matchers, labels))
+class _Choice:
+    """Which entries are asked for."""
+
+    def __init__(self, selection: Selection) -> None:
+        self._selection = selection
+        self._sieve = Sieve(selection.matchers) if selection.matchers else None
+        self._receivers: dict[tuple[str, ...], bool] = {}
+        self._by_labels_alone = msgspec.structs.replace(selection, matchers=()).everything
+
+    def among(self, entries: list[Entry]) -> list[Entry]:
+        """Those that are."""
+        if self._sieve is not None:
+            passes = self._sieve.passes
+            entries = [entry for entry in entries if passes(entry.alert.labels)]
+        return entries if self._by_labels_alone else [entry for entry in entries if self._wanted(entry)]
+
+    def _wanted(self, entry: Entry) -> bool:
+        selection = self._selection
+        if selection.receiver is not None:
+            named = self._receivers.get(entry.names)
+            if named is None:
+                named = any(selection.receiver.fullmatch(name) for name in entry.names)
+                self._receivers[entry.names] = named
+            if not named:
+                return False
+        if (entry.silenced and not selection.silenced) or (entry.inhibited and not selection.inhibited):
+            return False
+        return selection.active or entry.silenced or entry.inhibited
+
+
+def _fixed(alert: Alert) -> bytes:
+    body: dict[str, object] = {
+        "annotations": alert.annotations,
+        "fingerprint": alert.fingerprint,
+        "labels": alert.labels,
+        "startsAt": format_moment(alert.starts),
+    }
+    if alert.generator_url:
+        body["generatorURL"] = alert.generator_url
+    return bytes(_encode(body)[:-1])
+
+
+def _same_fixed(old: Alert, new: Alert) -> bool:
+    return old.starts == new.starts and old.generator_url == new.generator_url and old.annotations == new.annotations
+
+
+def _status(muting: Muting) -> bytes:
+    silenced, inhibited, muted = muting
+    status = {"inhibitedBy": inhibited, "mutedBy": muted, "silencedBy": silenced, "state": "suppressed"}
+    return b'"status":' + _encode(status) + b"}"

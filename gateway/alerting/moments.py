@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 SECOND: Final = 1_000_000_000
@@ -46,12 +47,19 @@ def parse_moment(text: str) -> int:
     return seconds * SECOND + fraction
 
 
+@lru_cache(maxsize=4096)
+def _whole(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
 def format_moment(moment: int, digits: int = 3) -> str:
     """Nanoseconds to RFC 3339 in UTC with `digits` (0 to 9) places after the point; ABSENT gives Go's zero time."""
     if moment == ABSENT:
         return GO_ZERO if digits != 3 else "0001-01-01T00:00:00.000Z"
     seconds, fraction = divmod(moment, SECOND)
-    whole = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    whole = _whole(seconds)
+    if digits == 3:
+        return f"{whole}.{fraction // 1_000_000:03d}Z"
     return f"{whole}.{fraction:09d}"[: 20 + digits] + "Z" if digits else f"{whole}Z"
 
 

@@ -89,12 +89,13 @@ def read_interval(value: Value) -> tuple[str, tuple[IntervalPart, ...]]:
     name = section.must("name").text()
     if not name:
         raise value.refuse("a time interval needs a name")
-    parts = tuple(_read_part(item.section()) for item in section.items("time_intervals"))
+    parts = tuple(read_part(item.section()) for item in section.items("time_intervals"))
     section.finish("name, time_intervals")
     return name, parts
 
 
-def _read_part(section: Section) -> IntervalPart:
+def read_part(section: Section) -> IntervalPart:
+    """One entry of `time_intervals` inside of a named interval. Raises ConfigError."""
     times: list[Span] = []
     for item in section.items("times"):
         below = item.section()
@@ -113,6 +114,25 @@ def _read_part(section: Section) -> IntervalPart:
     )
     section.finish("times, weekdays, days_of_month, months, years, location")
     return part
+
+
+def shown_part(part: IntervalPart) -> dict[str, object]:
+    """The part as it is written, for `read_part` to read again."""
+    shown: dict[str, object] = {}
+    if part.times:
+        shown["times"] = [{"start_time": _clock(start), "end_time": _clock(end)} for start, end in part.times]
+    if part.weekdays:
+        shown["weekdays"] = [f"{WEEKDAYS[first]}:{WEEKDAYS[last]}" for first, last in part.weekdays]
+    for name in ("days_of_month", "months", "years"):
+        spans: tuple[Span, ...] = getattr(part, name)
+        if spans:
+            shown[name] = [f"{first}:{last}" for first, last in spans]
+    shown["location"] = part.location
+    return shown
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
 
 
 def _location(value: Value | None) -> str:

@@ -29,7 +29,13 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     memory: dict[str, str] = {}
     """What the channel kept from the last delivery about this group, for instance the Slack message to update."""
     note: str = ""
-    """A line for people, for instance that the service is flapping."""
+    """Lines for people, for instance that the service is flapping."""
+    lowered: bool = False
+    """The severity is to be taken one lower: what fires was told often and nobody acted on it."""
+    left_out: int = 0
+    """Alerts that the notification is about and does not list."""
+    context: dict[str, str] = {}
+    """Short facts by name: the incident group, its likely cause, a runbook."""
 
     @property
     def firing(self) -> tuple[Alert, ...]:
@@ -50,6 +56,12 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     def dedup_key(self) -> str:
         """64 hexadecimal digits by which PagerDuty and Opsgenie know the group."""
         return hashlib.sha256(self.group_key.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def remarks(self) -> str:
+        """Note and context as lines of text; "" if there are none."""
+        lines = [self.note] if self.note else []
+        return "\n".join([*lines, *(f"{name.replace('_', ' ')}: {fact}" for name, fact in self.context.items())])
 
     def data(self) -> Record:
         """The data that texts are evaluated over."""
@@ -79,7 +91,7 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
         """The webhook message, version 4."""
         if max_alerts and len(self.alerts) > max_alerts:
             shorter = msgspec.structs.replace(self, alerts=self.alerts[:max_alerts])
-            return {**shorter.webhook_body(), "truncatedAlerts": len(self.alerts) - max_alerts}
+            return {**shorter.webhook_body(), "truncatedAlerts": self.left_out + len(self.alerts) - max_alerts}
         body: dict[str, object] = {
             "receiver": self.receiver,
             "status": self.status,
@@ -101,10 +113,12 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
             "externalURL": self.external_url,
             "version": "4",
             "groupKey": self.group_key,
-            "truncatedAlerts": 0,
+            "truncatedAlerts": self.left_out,
         }
         if self.note:
             body["note"] = self.note
+        if self.context:
+            body["context"] = self.context
         return body
 
 

@@ -46,7 +46,7 @@ def reason_to_tell(
     """Why a notification is due ("first", "changed", "resolved", "repeat"), or "" if none is."""
     if entry is None:
         return "first" if firing else ""
-    if not firing <= set(entry.firing):
+    if len(firing) > len(entry.firing) or not firing <= set(entry.firing):
         return "changed"
     if not firing:
         return "resolved" if entry.firing or entry.doubtful else ""

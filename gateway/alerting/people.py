@@ -10,6 +10,7 @@ Rules of the subject:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -37,9 +38,11 @@ class People:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._handling: dict[str, Handling] = {}
-        engine.extra_stages.append(self.stage)
-        engine.quiet = self.quiet
-        engine.watchers.append(self._on_change)
+        self.act_watchers: list[Callable[[str, int, str], None]] = []
+        """Told of every act on an alert: fingerprint, moment, who."""
+        engine.hooks.stages.append(self.stage)
+        engine.hooks.quiets.append(self.quiet)
+        engine.hooks.watchers.append(self._on_change)
 
     def load(self, handling: Handling) -> None:
         """At start."""
@@ -54,7 +57,7 @@ class People:
         self._firing(fingerprint, now)
         old = self._handling.get(fingerprint) or Handling(fingerprint=fingerprint)
         self._store(msgspec.structs.replace(old, acknowledged_by=who, acknowledged_at=now))
-        self._event(now, "acknowledged", fingerprint, by=who, note=note)
+        self._acted(now, "acknowledged", fingerprint, by=who, note=note)
 
     def unacknowledge(self, fingerprint: str, who: str, now: int) -> None:
         """Nobody works on it any more. Raises NotFound, Conflict."""
@@ -71,19 +74,28 @@ class People:
             raise RequestError("a snooze must end in the future")
         old = self._handling.get(fingerprint) or Handling(fingerprint=fingerprint)
         self._store(msgspec.structs.replace(old, snoozed_until=until, snoozed_by=who))
-        self._event(now, "snoozed", fingerprint, by=who, until=until, note=note)
+        self._acted(now, "snoozed", fingerprint, by=who, until=until, note=note)
+
+    def unsnooze(self, fingerprint: str, who: str, now: int) -> None:
+        """Ends a snooze; what fires is told at the next flush. Raises NotFound, Conflict."""
+        alert = self._firing(fingerprint, now)
+        old = self._handling.get(fingerprint)
+        if old is not None and old.snoozed_until:
+            self._store(msgspec.structs.replace(old, snoozed_until=0, snoozed_by=""))
+            self._event(now, "snooze ended", fingerprint, by=who)
+            self._engine.forget_told(alert)
 
     def resolve(self, fingerprint: str, who: str, now: int, note: str = "") -> None:
         """Ends the alert by hand. Raises NotFound, Conflict."""
         alert = self._firing(fingerprint, now)
-        self._event(now, "resolved by hand", fingerprint, by=who, note=note)
+        self._acted(now, "resolved by hand", fingerprint, by=who, note=note)
         self._engine.receive([msgspec.structs.replace(alert, ends=now, updated=now, assumed_end=False)], now)
 
     def comment(self, fingerprint: str, who: str, text: str, now: int) -> None:
         """A line for the history; also for alerts that have ended. Raises RequestError for an empty one."""
         if not text.strip():
             raise RequestError("a comment needs a text")
-        self._event(now, "comment", fingerprint, by=who, text=text)
+        self._acted(now, "comment", fingerprint, by=who, text=text)
 
     def stage(self, _route: Route, alert: Alert, now: int) -> str:
         """See stages."""
@@ -123,6 +135,11 @@ class People:
     def _store(self, handling: Handling) -> None:
         self._handling[handling.fingerprint] = handling
         self._engine.journal.put(PEOPLE, handling.fingerprint, handling)
+
+    def _acted(self, now: int, kind: str, fingerprint: str, *, by: str, **detail: Any) -> None:
+        self._event(now, kind, fingerprint, by=by, **detail)
+        for watcher in self.act_watchers:
+            watcher(fingerprint, now, by)
 
     def _event(self, now: int, kind: str, fingerprint: str, **detail: Any) -> None:
         self._engine.journal.event(now, kind, fingerprint=fingerprint, **detail)

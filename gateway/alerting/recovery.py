@@ -25,7 +25,7 @@ def restore(engine: Engine, store: Store, now: int, *, grace: int) -> None:
         for key, body in store.records(NOTIFICATION_LOG):
             engine.log.load(key, msgspec.json.decode(body, type=LogEntry))
         for _, body in store.records(SILENCE):
-            engine.load_silence(msgspec.json.decode(body, type=Silence))
+            engine.silencing.load(msgspec.json.decode(body, type=Silence))
         last_alive = int(dict(store.records(RUNTIME)).get(ALIVE, b"0")) or now
         alert_decoder = msgspec.json.Decoder(Alert)
         engine.load(

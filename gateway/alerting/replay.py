@@ -11,6 +11,7 @@ Rules of the subject:
   * Not recorded, and so not exact: the phase in which empty groups are swept (an alert that comes back within
     SWEEP_SECONDS of its end may wait for the group interval in the one and not in the other), what was told of alerts
     that began before the kept history, and configurations that held in between.
+  * A route that groups by `incident_group` is replayed with today's topology and with nothing learned.
 Schedules and escalations are not part of an Alertmanager configuration and are not replayed.
 """
 
@@ -27,14 +28,19 @@ import msgspec
 from gateway.alerting.alert import Alert
 from gateway.alerting.configuration import Configuration
 from gateway.alerting.engine import Engine
+from gateway.alerting.incident_group import INCIDENT_LABEL
+from gateway.alerting.incidents import Incidents
+from gateway.alerting.markers import Markers
 from gateway.alerting.matcher import parse_matchers
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.notification import Delivered
 from gateway.alerting.people import People
 from gateway.alerting.recorded import events_between
+from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
-from gateway.alerting.store import Event, Store
+from gateway.alerting.store import TOPOLOGY, Event, Store
 from gateway.errors import Conflict, NotFound
+from gateway.telemetry.call_edge import CallEdge
 
 LOOKBACK: Final = 86400 * SECOND
 _KINDS: Final = (
@@ -93,6 +99,8 @@ class Recording(msgspec.Struct):
     actions: list[tuple[int, int, Action]]
     """Time, number of the event, and what to do to the engine: silences and what people did."""
     sent: list[Sent]
+    calls: list[CallEdge] = []
+    """Calls between services as they are known now, for routes that group by `incident_group`."""
 
 
 class Way(msgspec.Struct, frozen=True):
@@ -160,7 +168,8 @@ def read_recording(store: Store, until: int) -> Recording:
     reading = _Reading()
     for number, event in enumerate(events_between(store, 0, until, _KINDS)):
         reading.take(number, event)
-    return reading.finish()
+    calls = [edge for _, body in store.records(TOPOLOGY) for edge in msgspec.json.decode(body, type=list[CallEdge])]
+    return msgspec.structs.replace(reading.finish(), calls=calls)
 
 
 class _Reading:
@@ -260,6 +269,10 @@ def replay(configuration: Configuration, recording: Recording, since: int, until
     numbers = itertools.count()
     engine = Engine(configuration, seed=0, new_id=lambda: str(next(numbers)))
     people = People(engine)
+    if any(INCIDENT_LABEL in route.group_by for route in configuration.route.walk()):
+        Incidents(engine, AlertingSettings(), Markers(engine.journal, LOOKBACK)).see_topology(
+            recording.calls, (), since
+        )
     sent: list[Sent] = []
     not_replayed = 0
     actions = sorted(_actions(recording, since - LOOKBACK, until), key=lambda action: action[:2])
@@ -306,7 +319,7 @@ def _run(engine: Engine, now: int, until: int, sent: list[Sent]) -> None:
                             resolved=slot.resolved,
                         )
                     )
-                    engine.finish(slot, Delivered(), due)
+                    engine.dispatcher.finish(slot, Delivered(), due)
         engine.journal.take()
 
 
@@ -343,12 +356,12 @@ def _silence_of(detail: dict[str, Any]) -> Silence:
 
 def _silence(silence: Silence, engine: Engine, _people: People, now: int) -> None:
     if silence.ends > now:
-        engine.load_silence(silence)
+        engine.silencing.load(silence)
 
 
 def _expire(silence_id: str, engine: Engine, _people: People, now: int) -> None:
     with contextlib.suppress(NotFound):  # it ended by itself and is forgotten
-        engine.expire_silence(silence_id, now)
+        engine.silencing.expire(silence_id, now)
 
 
 def _acknowledge(fingerprint: str, who: str, _engine: Engine, people: People, now: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,12 +19,21 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
+from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage
+from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
+from gateway.alerting.enrichment import Enrichment, recorded_alert
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
-from gateway.alerting.fatigue import Flapping, SilenceWarnings
+from gateway.alerting.fatigue import Fatigue
 from gateway.alerting.http_delivery import HttpDelivery
+from gateway.alerting.inbound import Marker
+from gateway.alerting.incident_group import Act
+from gateway.alerting.incidents import Incidents
+from gateway.alerting.listing import Listing
+from gateway.alerting.maintenance import Maintenance, Window
+from gateway.alerting.markers import Markers
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
 from gateway.alerting.oncall import OnCall, load_oncall
@@ -34,7 +43,7 @@ from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ANOMALY, ESCALATION, PEOPLE, RUNTIME, Store
+from gateway.alerting.store import ANOMALY, ESCALATION, MAINTENANCE, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
 from gateway.errors import GatewayError, NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
@@ -45,12 +54,21 @@ CHUNK: Final = 32
 ALIVE_SECONDS: Final = 10
 PRUNE_SECONDS: Final = 3600
 LONGEST_WAIT: Final = 1.0
+RENEWAL_SECONDS: Final = 0.1
+RENEWAL_PAUSE: Final = 0.002
+"""Between two slices of renewing lists, so that it takes a small share of the loop."""
 STOP_SECONDS: Final = 10.0
 """Longest wait for the last commit when stopping."""
 CLOSED_RETENTION: Final = 3 * 86400 * SECOND
 """Resolved anomalies are remembered this long, so that reading their log again does not open them again."""
 
 _RECEIVED = counter("alerting_alerts_received", "Alert reports taken.", ["origin"])
+_SUPPRESSED = counter(
+    "alerting_suppressed",
+    "Notifications held back or not repeated (budget, storm, lowered) and alerts that began to be muted (silence, "
+    "inhibition, interval, snooze, maintenance), by kind.",
+    ["kind"],
+)
 _ACTIVE = gauge("alerting_alerts", "Alerts known, by state.", ["state"])
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +85,7 @@ class AlertRouter:
         clock: Clock,
         *,
         external_url: str = "",
+        context: ContextSettings | None = None,
         store: Store | None = None,
         channels: ChannelFactory | None = None,
     ) -> None:
@@ -76,8 +95,18 @@ class AlertRouter:
         self.engine = Engine(self.configuration, external_url=external_url)
         self.people = People(self.engine)
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
-        self.silence_warnings = SilenceWarnings(self.engine, round(settings.silence_warning * SECOND))
-        self.flapping = Flapping(self.engine, settings.flapping_threshold)
+        self.maintenance = Maintenance(self.engine)
+        self.fatigue = Fatigue(self.engine, self.people, settings)
+        self.listing = Listing(self.engine, self.maintenance)
+        self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
+        self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
+        self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
+        self.service_alerts = ServiceAlerts(self.engine.alerts)
+        self.engine.hooks.stages += [deploy_stage, self.service_alerts.stage]
+        self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
+        """The anomalies that are open now, for a marker that comes after them."""
+        self.incidents = Incidents(self.engine, settings, self.markers)
+        self.enrichment = Enrichment(self.engine, self.incidents, settings)
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
         self._make_channels: ChannelFactory = channels or (
@@ -86,6 +115,7 @@ class AlertRouter:
         self._delivery: HttpDelivery | None = None
         self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
         self._timers: asyncio.Task[None] | None = None
+        self._renewal: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._anomalies: dict[str, KnownAnomaly] = {}
         self._last_alive = 0
@@ -118,24 +148,35 @@ class AlertRouter:
         )
         self._start_couriers()
         self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
+        self._renewal = asyncio.create_task(self._run_renewal(), name="alerting lists")
 
     def _restore(self, now: int) -> None:
         for key, body in self.store.records(ANOMALY):
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
+        self.markers.load(self.store, now)
         for _, body in self.store.records(PEOPLE):
             self.people.load(msgspec.json.decode(body, type=Handling))
         for _, body in self.store.records(ESCALATION):
             self.escalations.load(msgspec.json.decode(body, type=Escalation))
+        for _, body in self.store.records(MAINTENANCE):
+            self.maintenance.load(msgspec.json.decode(body, type=Window), now)
+        self.fatigue.load(self.store, now)
+        self.incidents.load(self.store, now)
+        self.enrichment.past.load(self.store, now)
         restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
+        for alert in self.engine.alerts.values():
+            self.service_alerts.take(alert)
+        self.incidents.after_load(now)
 
     async def stop(self) -> None:
         """Ends every task, writes what is left and closes the store; idempotent."""
         if self._stopped:
             return
         self._stopped = True
-        if self._timers is not None:
-            self._timers.cancel()
-            await asyncio.gather(self._timers, return_exceptions=True)
+        for task in (self._timers, self._renewal):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self._stop_couriers()
         if self._delivery is not None:
             await self._delivery.close()
@@ -199,10 +240,21 @@ class AlertRouter:
                     await self._wake.wait()
             self._wake.clear()
 
+    async def _run_renewal(self) -> None:
+        """Renews what lists show of alerts ahead of being asked, in small slices."""
+        while True:
+            left = False
+            try:
+                left = self.listing.refresh(self.clock.time_ns())
+            except Exception as error:  # noqa: BLE001 - outermost edge of the task
+                TASK_FAILURES.labels("alerting lists").inc()
+                _log.error("renewing the lists of alerts failed", error=repr(error), exc_info=True)
+            await asyncio.sleep(RENEWAL_PAUSE if left else RENEWAL_SECONDS)
+
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""
         now = self.clock.time_ns()
-        ran = self.engine.tick(now, limit=8)
+        ran = self.engine.tick(now, limit=1)
         if ran:
             for courier, _ in self._couriers.values():
                 courier.wake()
@@ -212,6 +264,7 @@ class AlertRouter:
             _ACTIVE.labels("groups").set(len(self.engine.groups))
         if now >= self._next_prune:
             self._next_prune = now + PRUNE_SECONDS * SECOND
+            self.fatigue.ignored.prune(now)
             self.store.forget(now - round(self.settings.history_retention * SECOND))
             for key, known in list(self._anomalies.items()):
                 if known.closed and known.closed < now - CLOSED_RETENTION:
@@ -266,7 +319,9 @@ class AlertRouter:
         if (known is not None and known.closed) or (known is None and resolved):
             return
         severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
-        alert = alert_of(anomaly, severity, now, self.external_url)
+        judgement = self.context.judge(anomaly, severity, first=known is None)
+        alert = alert_of(anomaly, judgement.severity, now, self.external_url, judgement.annotations)
+        self.service_alerts.take(alert)
         reports = [alert]
         if known is not None and known.fingerprint != alert.fingerprint:
             old = self.engine.alerts.get(known.fingerprint)
@@ -277,18 +332,66 @@ class AlertRouter:
         self.engine.journal.put(ANOMALY, anomaly.id, remembered)
         await self.post_alerts(reports)
 
+    def context_of(self, anomaly: Anomaly) -> dict[str, str]:
+        """What surrounds an anomaly: `severity` and `muted` of its alert, and why; for people to see."""
+        known = self._anomalies.get(anomaly.id)
+        severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
+        judgement = self.context.judge(anomaly, severity)
+        shown = {"alert_severity": judgement.severity, **judgement.annotations}
+        if known is None:
+            return shown
+        shown["fingerprint"] = known.fingerprint
+        holders = self.engine.membership.get(known.fingerprint, ())
+        muted = {self.engine.groups[name].muted.get(known.fingerprint, "") for name in holders} - {""}
+        if muted and anomaly.state == "firing":
+            shown["muted"] = "; ".join(sorted(muted))
+        return shown
+
+    async def mark(self, marker: Marker) -> None:
+        """Keeps a deploy marker, and judges the open anomalies again; durable when this returns.
+
+        Raises RequestError for a time that no history holds, DiskFailed, ShuttingDown.
+        """
+        self.markers.mark(marker, self.clock.time_ns())
+        await self.commit()
+        for anomaly in list(self.open_anomalies()):
+            if anomaly.id in self._anomalies:
+                await self.submit_anomaly(anomaly)
+
     async def set_silence(self, silence: Silence) -> str:
         """Creates (empty id) or edits a silence; gives its id. Raises NotFound, RequestError, DiskFailed."""
-        silence_id = self.engine.set_silence(silence, self.clock.time_ns())
+        silence_id = self.engine.silencing.set(silence, self.clock.time_ns())
         await self.commit()
         self._wake.set()
         return silence_id
 
     async def expire_silence(self, silence_id: str) -> None:
         """Ends a silence; idempotent. Raises NotFound, DiskFailed."""
-        self.engine.expire_silence(silence_id, self.clock.time_ns())
+        self.engine.silencing.expire(silence_id, self.clock.time_ns())
         await self.commit()
         self._wake.set()
+
+    async def set_maintenance(self, window: Window) -> str:
+        """Creates (empty id) or replaces a window; gives its id. Raises NotFound, RequestError, DiskFailed."""
+        window_id = self.maintenance.put(window, self.clock.time_ns())
+        await self.commit()
+        self._wake.set()
+        return window_id
+
+    async def expire_maintenance(self, window_id: str) -> None:
+        """Ends a maintenance window; idempotent. Raises NotFound, DiskFailed."""
+        self.maintenance.expire(window_id, self.clock.time_ns())
+        await self.commit()
+        self._wake.set()
+
+    async def release(self, suppression: str, who: str) -> int:
+        """Takes back a suppression, see `Fatigue.release`. Raises NotFound, DiskFailed."""
+        released = self.fatigue.release(suppression, who, self.clock.time_ns())
+        await self.commit()
+        for courier, _ in self._couriers.values():
+            courier.wake()
+        self._wake.set()
+        return released
 
     # What people say
 
@@ -308,6 +411,11 @@ class AlertRouter:
         self.people.snooze(fingerprint, who, now + round(seconds * SECOND), now, note)
         await self.commit()
 
+    async def unsnooze(self, fingerprint: str, who: str) -> None:
+        """Ends a snooze."""
+        self.people.unsnooze(fingerprint, who, self.clock.time_ns())
+        await self.commit()
+
     async def resolve(self, fingerprint: str, who: str, note: str = "") -> None:
         """Ends an alert by hand."""
         self.people.resolve(fingerprint, who, self.clock.time_ns(), note)
@@ -319,11 +427,51 @@ class AlertRouter:
         self.people.comment(fingerprint, who, text, self.clock.time_ns())
         await self.commit()
 
+    async def alert_context(self, fingerprint: str) -> dict[str, Any]:
+        """What helps with an alert, also with one that has ended; raises NotFound."""
+        alert = self.engine.alerts.get(fingerprint)
+        if alert is None:
+            found = await asyncio.to_thread(self.store.history, fingerprint=fingerprint, kinds=("firing",), limit=1)
+            if not found:
+                raise NotFound(f"no alert {fingerprint}")
+            alert = recorded_alert(found[0])
+        return await self.enrichment.context(alert, self.clock.time_ns())
+
+    # Incident groups
+
+    async def merge_incidents(self, target: str, sources: list[str], who: str, note: str = "") -> Act:
+        """A person says that these are one incident. Raises NotFound, Conflict, RequestError, DiskFailed."""
+        act = self.incidents.regrouping.merge(target, sources, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def split_incident(self, source: str, fingerprints: list[str], who: str, note: str = "") -> Act:
+        """A person says that these alerts are another incident; `target` of the act names it."""
+        act = self.incidents.regrouping.split(source, fingerprints, who, self.clock.time_ns(), note)
+        await self.commit()
+        return act
+
+    async def undo_incident(self, group: str, who: str) -> Act:
+        """Takes back what a person last did to a group."""
+        act = self.incidents.regrouping.undo(group, who, self.clock.time_ns())
+        await self.commit()
+        return act
+
     async def explain(self, fingerprint: str) -> dict[str, Any]:
         """The way of an alert through the router, also of one that has ended; raises NotFound."""
         await self.commit()
-        now = present(self.engine, self.people, fingerprint, self.clock.time_ns())
+        now = present(
+            self.engine,
+            self.people,
+            fingerprint,
+            self.clock.time_ns(),
+            maintenance=self.maintenance,
+            digests=self.fatigue.digests,
+        )
         history = await asyncio.to_thread(past, self.store, fingerprint)
         if now is None and not history:
             raise NotFound(f"no alert {fingerprint}")
+        if now is not None:
+            now["incidentGroup"] = self.incidents.of_alert(fingerprint)
+            now["heldBack"] = self.incidents.notices.held(fingerprint)
         return {"fingerprint": fingerprint, "now": now, "history": history}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from gateway.settings_types import Duration, Secret, Settings
@@ -37,6 +39,36 @@ class AppriseReceiver(Settings, frozen=True):
     """Whether an end is told as well."""
 
 
+class NotificationBudget(Settings, frozen=True):
+    """Bounds how many notifications a receiver takes; what is over is told in one digest."""
+
+    receiver: str
+    """Name of the receiver in alertmanager.yml; each of its channels has a budget of its own."""
+    notifications: int
+    """Notifications per `per` that tell of something firing; ends are not counted."""
+    per: Duration = Duration(3600)
+    """The span, seconds."""
+    burst: int = 0
+    """Most notifications at once after a quiet time. 0: as many as `notifications`."""
+    digest_interval: Duration = Duration(300)
+    """From the first notification over the budget to the digest, and between digests. Seconds."""
+    exempt: str = 'severity="critical"'
+    """Matchers of alerts that are told in any case and not counted. Empty: none."""
+
+
+class Runbook(Settings, frozen=True):
+    """What to do about the alerts that match."""
+
+    matchers: str
+    """As in amtool: 'alertname="DiskFull",service=~"db-.+"'."""
+    url: str = ""
+    """Where the runbook is."""
+    title: str = ""
+    """Its name."""
+    actions: tuple[str, ...] = ()
+    """First steps, one line each."""
+
+
 class AlertingSettings(Settings, frozen=True):
     """How alerts are routed, told to people and remembered."""
 
@@ -62,7 +94,46 @@ class AlertingSettings(Settings, frozen=True):
     """How long before its end a silence that still mutes active alerts is announced as an alert. 0: never. Seconds."""
     flapping_threshold: int = 5
     """Times an alert begins within an hour from which its notifications say that it is flapping. 0: never."""
+    budgets: tuple[NotificationBudget, ...] = ()
+    """Bounds on the notifications of receivers."""
+    storm_groups: int = 0
+    """New groups within a minute from which it is a storm: one summary is told instead of each. 0: no storm mode."""
+    storm_factor: float = 10.0
+    """How many times the usual number of new groups a minute it must be as well."""
+    storm_exempt: str = 'severity="critical"'
+    """Matchers of alerts that are told during a storm as ever. Empty: none."""
+    storm_release: int = 20
+    """If at most this many of the groups a storm held still fire when it ends, they are told one by one."""
+    ignored_threshold: int = 0
+    """Times an alert is told without anybody acting on it from which it is lowered: repeated rarely, with a note.
+    0: never."""
+    ignored_repeat: Duration = Duration(86400)
+    """How often a lowered alert is repeated, seconds."""
+    ignored_exempt: str = 'severity="critical"'
+    """Matchers of alerts that are never lowered. Empty: none."""
+    correlation_window: Duration = Duration(15 * 60)
+    """Longest time between the beginnings of two alerts of one incident group, seconds; each further alert may begin as
+    long after the last."""
+    incident_linger: Duration = Duration(15 * 60)
+    """How long an incident group without active alerts can still be joined, seconds."""
+    joining_delay: Duration = Duration(15 * 60)
+    """On routes that group by `incident_group` (the built-in one does): how long an alert that joins an incident group
+    of which the receiver was told may wait to be told, unless it is more severe. 0: told at the next group interval.
+    Seconds."""
+    runbooks: tuple[Runbook, ...] = ()
+    """Runbooks by matcher; all that match are shown with an alert, in this order."""
+    context_in_notifications: Literal["built-in", "always", "never"] = "built-in"
+    """Whether notifications say what is known beyond the alerts: incident group, likely cause, runbook, last
+    resolution; in webhooks as the object "context" and as annotations that an alert does not have, elsewhere as lines
+    of text. "built-in": only without `config_file`, so that an alertmanager.yml of one's own sends what Alertmanager
+    sends."""
     sms: tuple[SmsReceiver, ...] = ()
     """Text-message channels."""
     apprise: tuple[AppriseReceiver, ...] = ()
     """Long-tail channels."""
+
+    @property
+    def adds_context(self) -> bool:
+        """What `context_in_notifications` comes to."""
+        mode = self.context_in_notifications
+        return mode == "always" or (mode == "built-in" and not self.config_file)

@@ -74,6 +74,12 @@ def interval_stage(intervals: Mapping[str, tuple[IntervalPart, ...]]) -> Stage:
     return stage
 
 
+def kind_of(reason: Reason) -> str:
+    """The kind of a reason: silence, inhibition, interval, snooze, maintenance, …"""
+    kind = reason.split(" ", 1)[0]
+    return {"outside": "interval", "snoozed": "snooze"}.get(kind, kind)
+
+
 def muting_interval(route: Route, intervals: Mapping[str, tuple[IntervalPart, ...]], now: int) -> Reason:
     """Why a route is mute at a moment, or ""."""
     if route.active_intervals and not any(any_holds(intervals[name], now) for name in route.active_intervals):

@@ -28,6 +28,16 @@ ANOMALY: Final = "anomaly"
 PEOPLE: Final = "people"
 ESCALATION: Final = "escalation"
 RUNTIME: Final = "runtime"
+HELD: Final = "held"
+BUDGET: Final = "budget"
+IGNORED: Final = "ignored"
+MAINTENANCE: Final = "maintenance"
+INCIDENT_GROUP: Final = "incident_group"
+INCIDENT_MEMBER: Final = "incident_member"
+INCIDENT_ACT: Final = "incident_act"
+COOCCURRENCE_KEY: Final = "cooccurrence_key"
+COOCCURRENCE_PAIR: Final = "cooccurrence_pair"
+TOPOLOGY: Final = "topology"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -9,7 +9,6 @@ never by id: ids are handed out anew by each process.
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
 from gateway.errors import StateError, UnknownVersion
+from gateway.telemetry.state_file import put_in_place
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
@@ -49,7 +49,7 @@ def take(baseline: Baseline, sids: NDArray[np.uint32], keys: NDArray[np.uint8]) 
 def write(path: Path, snapshot: BaselineSnapshot) -> None:
     """Replace the file at `path`; after return it is on disk. Raises OSError."""
     temporary = write_unsynced(path, snapshot.keys, snapshot.deadlines, [snapshot.records], snapshot.watermark_ms)
-    make_durable(temporary, path)
+    put_in_place(temporary, path)
 
 
 def write_unsynced(
@@ -62,7 +62,7 @@ def write_unsynced(
     """Write all but the durability, to a temporary file beside `path`, which is returned. Raises OSError.
 
     keys: uint8[k, 16]; deadlines: uint32[k]; records: pieces that are k STATE records together, so that the state need
-    not be copied whole. The file lies in the page cache when this returns; `make_durable` waits for the disk.
+    not be copied whole. The file lies in the page cache when this returns; `put_in_place` waits for the disk.
     """
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb", buffering=0) as file:
@@ -77,18 +77,6 @@ def write_unsynced(
         file.seek(0)
         file.write(_HEADER.pack(MAGIC, VERSION, STATE.itemsize, count, watermark_ms, crc))
     return temporary
-
-
-def make_durable(temporary: Path, path: Path) -> None:
-    """Sync what `write_unsynced` wrote and put it in the place of `path`. Raises OSError."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _write_all(file: io.FileIO, data: memoryview) -> None:

@@ -23,7 +23,7 @@ from gateway.alerting.replay import Comparison, Difference, Way, compare
 from gateway.commands.serve import load_or_exit
 from gateway.config import LoadedConfig
 from gateway.errors import ConfigError, GatewayError
-from gateway.web.json_api import parse_time
+from gateway.web.query_parameters import parse_time
 
 EXIT_REFUSED = 1
 _DAYS = 7

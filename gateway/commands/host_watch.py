@@ -45,9 +45,10 @@ class HostWatch:
     def start(self) -> None:
         """Begin to watch."""
         name = socket.gethostname()
-        self._host = self._provider(Resource({"service.name": "host", "service.instance.id": name, "host.name": name}))
+        machine = {"service.name": "host", "service.instance.id": name, "host.name": name}
+        self._host = self._provider(Resource.create(machine))
         SystemMetricsInstrumentor(config=_HOST_METRICS).instrument(meter_provider=self._host)
-        self._itself = self._provider(Resource({"service.name": "gateway", "service.instance.id": name}))
+        self._itself = self._provider(Resource.create({"service.name": "gateway", "service.instance.id": name}))
         meter = self._itself.get_meter("gateway")
         meter.create_observable_gauge("gateway.active_series", [self._ask_and_read("active_series")])
         meter.create_observable_gauge("gateway.pending_forward_points", [self._read("pending_forward_points")])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from gateway.app import run_role
+from gateway.app import load_role, run_role
 from gateway.config import check_config
 from gateway.errors import ConfigError, GatewayError, StateError
 from gateway.logging_setup import configure_logging
@@ -22,9 +24,14 @@ def register(app: typer.Typer) -> None:
     def role(name: str) -> None:
         """One child of `serve`; reads its configuration from standard input."""
         configure_logging(name)
+        load_role(name)  # before the configuration: a spare has this behind it
         message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
         try:
-            loaded = check_config(message["raw"], message["sources"])
+            loaded = dataclasses.replace(
+                check_config(message["raw"], message["sources"]),
+                file=Path(message["file"]) if message["file"] else None,
+                assignments=tuple(message["assignments"]),
+            )
             run_role(name, loaded)
         except ConfigError as error:
             typer.echo(f"configuration: {error}", err=True)

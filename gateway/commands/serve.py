@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from gateway.app import data_role_name
 from gateway.config import LoadedConfig, load_config
 from gateway.errors import ConfigError
 from gateway.logging_setup import configure_logging
@@ -36,8 +37,18 @@ def load_or_exit(config: Path | None, assignments: Sequence[str]) -> LoadedConfi
 
 def roles_of(loaded: LoadedConfig) -> list[Role]:
     """The children `serve` keeps. The configuration goes over standard input: a process list shows command lines."""
-    message = json.dumps({"raw": loaded.raw, "sources": dict(loaded.sources)}).encode()
-    return [Role(name, python_command("role", name), message) for name in ("data", "control")]
+    message = json.dumps(
+        {
+            "raw": loaded.raw,
+            "sources": dict(loaded.sources),
+            "file": str(loaded.file.absolute()) if loaded.file is not None else None,
+            "assignments": loaded.assignments,
+        }
+    ).encode()
+    names = [data_role_name(worker) for worker in range(loaded.config.server.workers)]
+    data = [Role(name, python_command("role", name), message, rolls=True) for name in names]
+    # A request for everything may keep the control plane's loop for a while; a restart would not make it shorter.
+    return [*data, Role("control", python_command("role", "control"), message, stall_after=5.0)]
 
 
 def banner(loaded: LoadedConfig) -> str:
@@ -67,11 +78,12 @@ async def supervise(
             on_ready()
 
     configure_logging("supervisor")
-    supervisor = Supervisor(roles_of(loaded), on_ready=ready)
+    supervisor = Supervisor(roles_of(loaded), spares=loaded.config.server.spares, on_ready=ready)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)
     loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+    loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
 
     async def stop_when_asked(asked: asyncio.Event) -> None:
         await asked.wait()
@@ -92,7 +104,8 @@ def register(app: typer.Typer) -> None:
 
     @app.command("serve")
     def serve(config: ConfigOption = None, assignments: SetOption = None) -> None:
-        """Run the gateway.
+        """Run the gateway. SIGTERM ends it, SIGHUP reads the configuration again, SIGUSR2 starts the data plane's
+        workers again, one after another.
 
         Examples:
 

@@ -2,7 +2,8 @@
 
 lowerCamelCase names; 64-bit integers as strings or numbers, `NaN`, `Infinity` and `-Infinity` as strings, ids of traces
 and spans in hexadecimal, other bytes in base64, enums as integers (their names are taken too), unknown fields and
-nulls ignored. Source: OTLP specification, "JSON Protobuf Encoding"; protobuf's ProtoJSON.
+nulls ignored. An exemplar that cannot be read is left out and counted; its point stays. Source: OTLP specification,
+"JSON Protobuf Encoding"; protobuf's ProtoJSON.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import base64
 import re
 import struct
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.decode.left_out import EXEMPLARS_REJECTED
 from gateway.errors import DecodeError
 from proto import otlp
 
@@ -164,25 +166,69 @@ _TEMPORALITIES = {
     "AGGREGATION_TEMPORALITY_DELTA": otlp.TEMPORALITY_DELTA,
     "AGGREGATION_TEMPORALITY_CUMULATIVE": otlp.TEMPORALITY_CUMULATIVE,
 }
-_OFFSET = re.compile(r"byte (\d+)")
+_OFFSET = re.compile(r" \(byte (\d+)\)$")
+_FAULTS = (ValueError, RecursionError, OverflowError, struct.error)
+"""What a request can be refused for. msgspec's errors are ValueErrors; UnicodeError is one too."""
 
 
-def json_fault(error: Exception) -> DecodeError:
-    """The declared error for what msgspec or the number readers found; offset 0 where they do not know it."""
-    found = _OFFSET.search(str(error))
-    return DecodeError(f"malformed OTLP/JSON: {error}", offset=int(found[1]) if found else 0)
+def json_fault(error: Exception, body: bytes) -> DecodeError:
+    """The declared error for what msgspec found in `body`: by byte where the JSON breaks off, else by path."""
+    text = str(error)
+    found = _OFFSET.search(text)
+    if found:
+        return DecodeError(f"malformed OTLP/JSON: {text[: found.start()]}", offset=int(found[1]))
+    truncated = isinstance(error, msgspec.DecodeError) and not isinstance(error, msgspec.ValidationError)
+    return DecodeError(f"malformed OTLP/JSON: {text}", offset=len(body) if truncated else None)
 
 
 def request_from_json(body: bytes) -> bytes:
     """The protobuf bytes of a metrics request; raises DecodeError."""
     try:
         request = _DECODER.decode(body)
+    except _FAULTS as error:
+        raise json_fault(error, body) from None
+    try:
         return b"".join(
             _bytes(otlp.REQUEST_RESOURCES, _resource_metrics(item)) for item in request.resource_metrics or ()
         )
-    except (ValueError, RecursionError, OverflowError, struct.error) as error:
-        # msgspec's errors are ValueErrors; UnicodeError is one too.
-        raise json_fault(error) from None
+    except _FAULTS as error:
+        raise DecodeError(f"malformed OTLP/JSON: {error} - at `{_path_of_fault(request)}`", offset=None) from None
+
+
+def _path_of_fault(request: RequestJson) -> str:
+    """Path of the innermost object that cannot be turned into protobuf, in msgspec's way of writing it."""
+    path = "$"
+    for i, resource in enumerate(request.resource_metrics or ()):
+        if not _fails(_resource_metrics, resource):
+            continue
+        path += f".resourceMetrics[{i}]"
+        for j, scope in enumerate(resource.scope_metrics or ()):
+            if not _fails(_scope_metrics, scope):
+                continue
+            path += f".scopeMetrics[{j}]"
+            for k, metric in enumerate(scope.metrics or ()):
+                if not _fails(_metric, metric):
+                    continue
+                path += f".metrics[{k}]"
+                for name, _, data, encode_point in _kinds_of_data(metric):
+                    for m, point in enumerate((data.data_points if data else None) or ()):
+                        if _fails(encode_point, point):
+                            return f"{path}.{name}.dataPoints[{m}]"
+                return path
+            return path
+        return path
+    return path
+
+
+_Encodable = TypeVar("_Encodable")
+
+
+def _fails(encode: Callable[[_Encodable], bytes], item: _Encodable) -> bool:
+    try:
+        encode(item)
+    except _FAULTS:
+        return True
+    return False
 
 
 def _varint(number: int) -> bytes:
@@ -275,17 +321,21 @@ def _attributes(tag: int, given: Iterable[KeyValueJson] | None) -> bytes:
 
 
 def _exemplars(tag: int, given: Iterable[ExemplarJson] | None) -> bytes:
-    return b"".join(
-        _bytes(
-            tag,
-            _fixed(otlp.EXEMPLAR_TIME, item.time_unix_nano)
-            + _real(otlp.EXEMPLAR_DOUBLE, item.as_double)
-            + _signed_fixed(otlp.EXEMPLAR_INT, item.as_int)
-            + (_bytes(otlp.EXEMPLAR_SPAN_ID, bytes.fromhex(item.span_id)) if item.span_id else b"")
-            + (_bytes(otlp.EXEMPLAR_TRACE_ID, bytes.fromhex(item.trace_id)) if item.trace_id else b""),
-        )
-        for item in given or ()
-    )
+    out = []
+    for item in given or ():
+        try:
+            exemplar = (
+                _fixed(otlp.EXEMPLAR_TIME, item.time_unix_nano)
+                + _real(otlp.EXEMPLAR_DOUBLE, item.as_double)
+                + _signed_fixed(otlp.EXEMPLAR_INT, item.as_int)
+                + (_bytes(otlp.EXEMPLAR_SPAN_ID, bytes.fromhex(item.span_id)) if item.span_id else b"")
+                + (_bytes(otlp.EXEMPLAR_TRACE_ID, bytes.fromhex(item.trace_id)) if item.trace_id else b"")
+            )
+        except _FAULTS:
+            EXEMPLARS_REJECTED.labels("malformed").inc()
+            continue
+        out.append(_bytes(tag, exemplar))
+    return b"".join(out)
 
 
 def _times(point: PointJson) -> bytes:
@@ -386,12 +436,22 @@ def _metric(metric: MetricJson) -> bytes:
     return (
         _text(otlp.METRIC_NAME, metric.name)
         + _text(otlp.METRIC_UNIT, metric.unit)
-        + _data(otlp.METRIC_GAUGE, metric.gauge, _number_point)
-        + _data(otlp.METRIC_SUM, metric.sum, _number_point)
-        + _data(otlp.METRIC_HISTOGRAM, metric.histogram, _histogram_point)
-        + _data(otlp.METRIC_EXPONENTIAL_HISTOGRAM, metric.exponential_histogram, _exponential_point)
-        + _data(otlp.METRIC_SUMMARY, metric.summary, _summary_point)
+        + b"".join(_data(tag, data, encode_point) for _, tag, data, encode_point in _kinds_of_data(metric))
     )
+
+
+def _kinds_of_data(metric: MetricJson) -> list[tuple[str, int, DataJson | None, Callable[[PointJson], bytes]]]:
+    """What a metric may hold: name in JSON, tag in protobuf, the data, and how its points are written."""
+    return [
+        ("gauge", otlp.METRIC_GAUGE, metric.gauge, _number_point),
+        ("sum", otlp.METRIC_SUM, metric.sum, _number_point),
+        ("histogram", otlp.METRIC_HISTOGRAM, metric.histogram, _histogram_point),
+        (
+            "exponentialHistogram", otlp.METRIC_EXPONENTIAL_HISTOGRAM, metric.exponential_histogram,
+            _exponential_point,
+        ),
+        ("summary", otlp.METRIC_SUMMARY, metric.summary, _summary_point),
+    ]  # fmt: skip
 
 
 def _scope_metrics(item: ScopeMetricsJson) -> bytes:

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway import selfmetrics
+from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.otlp_json import request_from_json
-from gateway.decode.otlp_labels import OtlpLabels
+from gateway.decode.otlp_labels import OtlpLabels, SharedLabels
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.columns import ExemplarColumns, PointColumns
@@ -27,7 +28,6 @@ from kernels.varint import FAULT_TEXTS, fault_code, fault_offset
 OVERWRITTEN = selfmetrics.counter(
     "decode_overwritten_attributes", "Attributes of which a later one of the same set has the same key."
 )
-EXEMPLARS_LOST = selfmetrics.counter("decode_exemplars_lost", "Exemplars beyond the limit of one request.")
 
 _LEAST_EXEMPLAR = 20
 """Bytes an exemplar with a trace id and its framing take at least."""
@@ -43,6 +43,7 @@ class OtlpMetricsDecoder:
         self._secrets = derive_secrets(hash_key)
         self._settings = settings
         self._prometheus = settings.naming == "prometheus"
+        self._shared = SharedLabels()
 
     def decode_protobuf(self, body: bytes | bytearray | memoryview | NDArray[np.uint8], now_ms: int) -> PointColumns:
         """The columns of an ExportMetricsServiceRequest; the caller leaves `body` alone while they live.
@@ -136,13 +137,17 @@ class OtlpMetricsDecoder:
         if state[otlp_rows.S_OVERWRITTEN]:
             OVERWRITTEN.inc(int(state[otlp_rows.S_OVERWRITTEN]))
         if state[otlp_rows.S_EXEMPLARS_LOST]:
-            EXEMPLARS_LOST.inc(int(state[otlp_rows.S_EXEMPLARS_LOST]))
+            EXEMPLARS_REJECTED.labels("limit").inc(int(state[otlp_rows.S_EXEMPLARS_LOST]))
+        if state[otlp_rows.S_NAN_SUMS]:
+            NAN_SUMS.inc(int(state[otlp_rows.S_NAN_SUMS]))
         if n != points:
             # target_info belongs to no point: it gets numbers of its own behind those of the points.
             numbers = rows.numbers[:n]
             without = np.flatnonzero(numbers == otlp_rows.NO_POINT)
             numbers[without] = np.arange(points, points + len(without))
-        refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
+        refused: dict[str, int] = {}
+        if rejected.any():
+            refused = {name: int(count) for name, count in zip(REASONS, rejected, strict=True) if count}
         return PointColumns(
             hash_hi=rows.high[:n],
             hash_lo=rows.low[:n],
@@ -150,7 +155,7 @@ class OtlpMetricsDecoder:
             values=rows.values[:n],
             starts_ms=rows.starts[:n] if state[otlp_rows.S_STARTS] else None,
             kinds=rows.kinds[:n],
-            source=OtlpLabels(data, rows, origins, self._prometheus),
+            source=OtlpLabels(data, rows, origins, self._prometheus, self._shared),
             exemplars=ExemplarColumns(
                 exemplars.rows[:kept],
                 exemplars.times[:kept],

@@ -44,14 +44,14 @@ def count_by_service(body: bytes) -> dict[str, int]:
     Raises DecodeError where a length or a tag does not fit. Spans and records themselves are stepped over.
     """
     counts: Counter[str] = Counter()
-    for tag, begin, end in _fields(body, 0, len(body)):
+    for tag, begin, end in fields_of(body, 0, len(body)):
         if tag == otlp.REQUEST_RESOURCES:
             service, items = UNKNOWN_SERVICE, 0
-            for inner, at, behind in _fields(body, begin, end):
+            for inner, at, behind in fields_of(body, begin, end):
                 if inner == otlp.RESOURCE:
-                    service = _service(body, at, behind) or service
+                    service = service_of_resource(body, at, behind) or service
                 elif inner == otlp.SCOPES:
-                    items += sum(1 for field in _fields(body, at, behind) if field[0] == otlp.SCOPE_ITEMS)
+                    items += sum(1 for field in fields_of(body, at, behind) if field[0] == otlp.SCOPE_ITEMS)
             if items:
                 counts[service] += items
     return dict(counts)
@@ -62,7 +62,7 @@ def count_by_service_json(body: bytes) -> dict[str, int]:
     try:
         request = _DECODER.decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise json_fault(error) from None
+        raise json_fault(error, body) from None
     counts: Counter[str] = Counter()
     for item in [*(request.resource_spans or ()), *(request.resource_logs or ())]:
         attributes: list[KeyValueJson] = (item.resource.attributes if item.resource else None) or []
@@ -77,18 +77,18 @@ def count_by_service_json(body: bytes) -> dict[str, int]:
     return dict(counts)
 
 
-def _service(body: bytes, at: int, end: int) -> str:
+def service_of_resource(body: bytes, at: int, end: int) -> str:
     """`service.name` of a Resource; empty if there is none."""
     service = ""
-    for tag, begin, behind in _fields(body, at, end):
+    for tag, begin, behind in fields_of(body, at, end):
         if tag != otlp.RESOURCE_ATTRIBUTES:
             continue
         key, value = b"", b""
-        for inner, start, stop in _fields(body, begin, behind):
+        for inner, start, stop in fields_of(body, begin, behind):
             if inner == otlp.KEY:
                 key = body[start:stop]
             elif inner == otlp.KEY_VALUE:
-                for kind, first, last in _fields(body, start, stop):
+                for kind, first, last in fields_of(body, start, stop):
                     if kind == otlp.ANY_STRING:
                         value = body[first:last]
         if key == b"service.name":
@@ -108,7 +108,7 @@ def _varint(body: bytes, at: int, end: int) -> tuple[int, int]:
     raise DecodeError("malformed OTLP protobuf: a varint does not end", offset=at)
 
 
-def _fields(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def fields_of(body: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(tag, first byte, byte behind) of each field of a message; raises DecodeError."""
     while at < end:
         began = at

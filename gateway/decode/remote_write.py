@@ -13,22 +13,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.native_histogram import HistogramRows, Texts, expand_histograms, label_overrides
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.errors import DecodeError
 from gateway.telemetry.columns import Definitions, ExemplarColumns, PointColumns
+from kernels.native_histogram import PART_SUM
 from kernels.remote_write_exemplars import fill_exemplars
 from kernels.remote_write_wire import (
     BAD_HISTOGRAM,
     BAD_REFERENCE,
     EMPTY_LABEL_NAME,
     FIRST_REJECTIONS,
-    FIRST_SYMBOL_NOT_EMPTY,
     INVALID_UTF8,
     LABEL_TOO_LONG,
     MISSING_NAME,
     NAN,
-    ODD_REFERENCES,
     REASONS,
     REPEATED_LABEL,
     TOO_MANY_BUCKETS,
@@ -44,6 +44,7 @@ REASON_NAMES: Final = {
     REPEATED_LABEL: ("repeated_label", "has a label name twice"),
     LABEL_TOO_LONG: ("label_too_long", "has a label name or value that is too long"),
     TOO_MANY_LABELS: ("too_many_labels", "has too many labels"),
+    BAD_REFERENCE: ("label_reference", "has a label reference that names no symbol, or an odd number of them"),
     INVALID_UTF8: ("not_utf8", "has a label that is not UTF-8"),
     NAN: ("nan", "has a NaN that is not the stale marker"),
     TOO_OLD: ("too_old", "has a sample that is too old"),
@@ -52,12 +53,6 @@ REASON_NAMES: Final = {
     TOO_MANY_BUCKETS: ("buckets", "has a native histogram with too many buckets"),
 }
 """Reason a rejection is counted under, and how a sentence about a series tells it."""
-
-_WRONG: Final = {
-    BAD_REFERENCE: "a label reference names no symbol",
-    FIRST_SYMBOL_NOT_EMPTY: "the first symbol is not the empty string",
-    ODD_REFERENCES: "a series has an odd number of label references",
-}
 
 Define = Callable[
     [NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64], bool, NDArray[np.uint32], NDArray[np.uint8], bool], int
@@ -80,12 +75,6 @@ def raise_fault(fault: int) -> None:
     """Turns a kernel's fault into DecodeError; 0 is none."""
     if fault < 0:
         raise DecodeError(FAULT_TEXTS[fault_code(fault)], offset=fault_offset(fault))
-
-
-def raise_wrong(wrong: NDArray[np.int64]) -> None:
-    """Turns (code, offset) of the 2.0 kernels into DecodeError; code 0 is none."""
-    if wrong[0]:
-        raise DecodeError(_WRONG[int(wrong[0])], offset=int(wrong[1]))
 
 
 @dataclass(slots=True)
@@ -233,6 +222,8 @@ def assemble(
         counted = np.arange(n, dtype=np.uint32)
         row_points = np.concatenate([counted, histograms.histogram + np.uint32(n)])
         points += histograms.accepted
+        if without_sum := histograms.accepted - int(np.count_nonzero(histograms.parts == PART_SUM)):
+            NAN_SUMS.inc(without_sum)
         _, first_of_histogram = np.unique(histograms.histogram, return_index=True)
         state.series[histograms.series[first_of_histogram], 3] = first_of_histogram + n
     exemplars = _read_exemplars(state, x, symbols, times) if x else None
@@ -276,7 +267,7 @@ def _read_exemplars(
 
     Prometheus sends an exemplar as a TimeSeries of its own beside the one with the sample, so a series without a row
     looks for another with the same labels. An exemplar without any row in the request has nothing to belong to and is
-    not written.
+    not written, and neither is one whose label references are wrong; both are counted.
     """
     wanted = np.ascontiguousarray(state.exemplars[:count])
     exemplars = ExemplarColumns(
@@ -286,7 +277,7 @@ def _read_exemplars(
         np.zeros((count, 16), np.uint8),
         np.zeros((count, 8), np.uint8),
     )
-    wrong = np.zeros(2, np.int64)
+    refused = np.zeros(count, np.uint8)
     raise_fault(
         int(
             fill_exemplars(
@@ -297,11 +288,10 @@ def _read_exemplars(
                 exemplars.values,
                 exemplars.trace_ids,
                 exemplars.span_ids,
-                wrong,
+                refused,
             )
         )
     )
-    raise_wrong(wrong)
     series = wanted[:, 0]
     rows = state.series[series, 3]
     if (rows < 0).any():
@@ -316,7 +306,11 @@ def _read_exemplars(
         for i in np.flatnonzero(rows < 0).tolist():
             s = int(series[i])
             rows[i] = known.get((int(state.series_hi[s]), int(state.series_lo[s])), -1)
-    kept = np.flatnonzero(rows >= 0)
+    kept = np.flatnonzero((rows >= 0) & (refused == 0))
+    if malformed := int(np.count_nonzero(refused)):
+        EXEMPLARS_REJECTED.labels("malformed").inc(malformed)
+    if lost := count - malformed - len(kept):
+        EXEMPLARS_REJECTED.labels("no_sample").inc(lost)
     if not len(kept):
         return None
     own_times = exemplars.times_ms[kept]

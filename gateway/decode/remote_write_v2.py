@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.decode.remote_write import DecodeState, as_bytes_array, assemble, raise_fault, raise_wrong, shown
+from gateway.decode.remote_write import DecodeState, as_bytes_array, assemble, raise_fault, shown
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.errors import DecodeError
 from gateway.telemetry.columns import PointColumns
@@ -30,8 +30,8 @@ class RemoteWriteV2Decoder:
     def decode(self, body: bytes | bytearray | memoryview | NDArray[np.uint8], now_ms: int) -> PointColumns:
         """The points of a decompressed request. The columns' label source refers to `body`, which must not change.
 
-        Raises DecodeError with the byte offset when the bytes are not a Request, when its first symbol is not the empty
-        string, or when a label reference names no symbol.
+        Raises DecodeError with the byte offset when the bytes are not a Request or its first symbol is not the empty
+        string.
         """
         data = as_bytes_array(body)
         if len(data) and data[0] == _FIRST_OF_V1:
@@ -47,7 +47,8 @@ class RemoteWriteV2Decoder:
         fill_symbols(
             data, self._secrets, symbol_at, symbol_length, symbol_hi, symbol_lo, symbol_prefix, symbol_flags, wrong
         )
-        raise_wrong(wrong)
+        if wrong[0]:
+            raise DecodeError("the first symbol is not the empty string", offset=int(wrong[1]))
         state = DecodeState.of(data, counts, settings, now_ms)
         starts = np.empty(len(state.times), np.int64)
         fault = fill_v2(
@@ -78,10 +79,8 @@ class RemoteWriteV2Decoder:
             state.rejections,
             state.noted,
             state.out,
-            wrong,
         )
         raise_fault(int(fault))
-        raise_wrong(wrong)
         return assemble(
             state,
             settings,

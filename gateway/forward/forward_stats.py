@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.frame import Place
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardStats:
     """What the status says about forwarding. Counts are log rows; target_info and scores are counted apart."""
 
-    acked_position: LogPosition
+    acked_position: Place
     acked_rows: int
     """Log rows accounted for: forwarded + dropped. Pending is the log's row count minus this."""
     forwarded: int

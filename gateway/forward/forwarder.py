@@ -35,6 +35,7 @@ from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.forward.victoria_metrics import Answer, Outcome, Silence, TargetIdentity, VictoriaMetrics
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.feed import FrameFeed
+from gateway.telemetry.frame import Place, not_beyond
 from gateway.telemetry.lag import LagWindow
 from gateway.telemetry.resolved import ResolvedFrame, SeriesView
 
@@ -47,6 +48,8 @@ REPLAYS = counter("forward_replays", "Times the position went back because the t
 
 _ROW_BYTES: Final = 20
 """About what a row takes in a frame."""
+_START_SECOND: Final = 1.05
+"""Longer than the unit in which a target tells its start."""
 _CHECKPOINT_SECONDS: Final = 1.0
 _CHECKPOINT_BYTES_PER_SECOND: Final = 1_000_000
 """Checkpoints of very many totals are taken less often, so that copying and writing them stays in the background."""
@@ -97,9 +100,9 @@ class Forwarder:
         self._confirmed = asyncio.Event()
         """Set while nothing speaks against the target being the process it was."""
         self._probe_now = asyncio.Event()
-        self._send_from = Record().position
+        self._send_from: Place = Record().position
         self._next_row = 0
-        self._folded_to = Record().position
+        self._folded_to: Place = Record().position
         """End of the last frame whose deltas are in the running totals."""
         self._last_checkpoint = float("-inf")
 
@@ -203,16 +206,28 @@ class Forwarder:
             last_error=self._last_error,
         )
 
+    def lag_counts(self) -> list[int]:
+        """Rows by lag, see LagWindow.counts."""
+        counts: list[int] = self._lag.counts(self._clock.monotonic()).tolist()
+        return counts
+
     # ---- one flow ---------------------------------------------------------------------------------------------------
 
     async def _meet_target(self) -> None:
         """Wait for the target; go back to safe unless it is the process that acked what we hold as acked."""
         backoff = self._backoff()
+        seen: float | None = None
         while True:
             identity = await self._client.identity()
             encoding = await self._client.encoding() if isinstance(identity, TargetIdentity) else None
             if isinstance(identity, TargetIdentity) and encoding is not None:
-                break
+                if identity.distinct or (identity.told_at is None and identity.start_time == seen):
+                    break
+                # Nothing is sent in the second in which it started: killed and started again within it, it would
+                # tell the same start time and nobody would know that what it had taken is gone.
+                seen = identity.start_time
+                await self._sleep(_START_SECOND)
+                continue
             words = "it does not answer on its write address"
             if isinstance(identity, Silence):
                 words = identity.words
@@ -241,7 +256,7 @@ class Forwarder:
         self._progress.forget_steps()
         safe, acked = self._progress.safe, self._progress.acked
         await self._in_work(lambda: self._preparation.totals.restore(safe.totals))
-        self._feed.seek(safe.record.position)
+        self._feed.seek(safe.record.position, until=acked.position)
         self._send_from = acked.position
         self._folded_to = safe.record.position
         self._next_row = acked.rows
@@ -276,10 +291,10 @@ class Forwarder:
             began = self._clock.monotonic()
             self._reading = True
             arrays = SeriesArrays.of(self._series)
-            folded = [f for f in frames if f.frame.end <= self._send_from]
+            folded = [f for f in frames if not_beyond(f.end, self._send_from)]
             if folded:
                 await self._in_work(partial(self._preparation.fold_only, folded, arrays))
-                self._folded_to = folded[-1].frame.end
+                self._folded_to = folded[-1].end
             fresh = frames[len(folded) :]
             if fresh:
                 rows = await self._take_step(fresh, arrays)
@@ -425,7 +440,7 @@ class Forwarder:
     def _suspect(self, words: str, refused: bool) -> None:
         """A connection broke: nobody sends until the watch knows whether the target is still the same process.
 
-        Where nobody listened it is not, whatever start time it tells: that counts whole seconds only.
+        Where nobody listened it is not, whatever start time it tells.
         """
         self._memory_lost = self._memory_lost or refused
         if self._confirmed.is_set():

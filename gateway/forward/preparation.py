@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from gateway.forward.progress import Step
 from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, PackedRows, RemoteWriteEncoder
 from gateway.forward.running_totals import RunningTotals
+from gateway.selfmetrics import counter
 from gateway.telemetry.resolved import ResolvedFrame, SeriesView
 from kernels.cumulative import (
+    COUNTS,
+    DELTA_NEGATIVE,
     DELTA_NOT_FINITE,
     DELTA_OVERLAP,
     KEPT,
     NOT_A_NUMBER,
     OUT_OF_RETENTION,
+    RESTARTS,
     SERIES_GONE,
     TOO_FAR_AHEAD,
     VERDICTS,
@@ -31,10 +35,15 @@ REASONS: Final = {
     OUT_OF_RETENTION: "retention",
     DELTA_OVERLAP: "delta_overlap",
     DELTA_NOT_FINITE: "delta_not_finite",
+    DELTA_NEGATIVE: "delta_negative",
     SERIES_GONE: "series_gone",
 }
 """Names under which dropped rows are counted. Further ones: `unreadable` and `not_retained` (rows the log no longer
 has), `rejected_by_target` (dead-letter file)."""
+
+RESTARTED = counter(
+    "forward_delta_histogram_restarts", "Delta histograms whose running totals began anew because their bounds changed."
+)
 
 FUTURE_MS: Final = 2 * 86_400_000
 """How far ahead of its clock VictoriaMetrics takes samples; later ones it silently ignores."""
@@ -68,7 +77,7 @@ class Preparation:
 
     def fold_only(self, frames: Sequence[ResolvedFrame], series: SeriesArrays) -> None:
         """Bring the running totals past frames that were acked before we restarted."""
-        counts = np.zeros(2 * VERDICTS, np.int64)
+        counts = np.zeros(COUNTS, np.int64)
         for resolved in frames:
             self._fold(resolved, series, _EARLIEST, _scratch(len(resolved.sids)), 0, counts)
 
@@ -89,9 +98,9 @@ class Preparation:
         known. checkpoint_forgetting_before_ms: take a checkpoint behind these frames; None for none.
         Raises StateError where labels lie outside the arena.
         """
-        step = Step(end=frames[-1].frame.end)
+        step = Step(end=frames[-1].end)
         columns = _scratch(sum(len(resolved.sids) for resolved in frames))
-        counts = np.zeros(2 * VERDICTS, np.int64)
+        counts = np.zeros(COUNTS, np.int64)
         at = 0
         for resolved in frames:
             frame = resolved.frame
@@ -103,6 +112,8 @@ class Preparation:
             at += self._fold(resolved, series, _EARLIEST if oldest_ms is None else oldest_ms, columns, at, counts)
         step.forwarded = int(counts[KEPT])
         step.target_info_forwarded = int(counts[VERDICTS + KEPT])
+        if counts[RESTARTS]:
+            RESTARTED.inc(int(counts[RESTARTS]))
         for verdict, reason in REASONS.items():
             step.drop(reason, int(counts[verdict]))
             step.target_info_dropped += int(counts[VERDICTS + verdict])

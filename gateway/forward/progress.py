@@ -25,9 +25,9 @@ import structlog
 
 from gateway.errors import StateError, UnknownVersion
 from gateway.forward.running_totals import TotalsCheckpoint
-from gateway.forward.state_file import read_checked, write_atomic
 from gateway.telemetry.feed import LOG_START
-from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.frame import Place, not_beyond
+from gateway.telemetry.state_file import read_checked, write_checked
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Record(msgspec.Struct, kw_only=True):
     target_info are counted apart.
     """
 
-    position: LogPosition = LOG_START
+    position: Place = LOG_START
     rows: int = 0
     forwarded: int = 0
     dropped: dict[str, int] = {}
@@ -70,7 +70,7 @@ class Record(msgspec.Struct, kw_only=True):
 class Step:
     """Frames that were taken together. Finished when `open_blocks` is 0."""
 
-    end: LogPosition
+    end: Place
     rows: int = 0
     forwarded: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
@@ -130,11 +130,11 @@ class Progress:
 
     def offer(self, acked_at: float, point: SafePoint) -> None:
         """A point that was acked at `acked_at`; passed over if a newer one is known."""
-        if point.record.position > self.newest_checkpoint:
+        if not not_beyond(point.record.position, self.newest_checkpoint):
             self._candidates.append((acked_at, point))
 
     @property
-    def newest_checkpoint(self) -> LogPosition:
+    def newest_checkpoint(self) -> Place:
         """Where the newest checkpoint stands that is safe or may become so."""
         return self._newest.record.position
 
@@ -188,13 +188,13 @@ class ProgressFiles:
     def write_progress(self, acked: Record, safe: Record, target_start: float | None) -> None:
         """Raises OSError."""
         payload = msgspec.json.encode(_ProgressFile(acked=acked, safe=safe, target_start=target_start))
-        write_atomic(self._progress, _PROGRESS_MAGIC, FORMAT_VERSION, [payload])
+        write_checked(self._progress, _PROGRESS_MAGIC, FORMAT_VERSION, [payload])
 
     def write_safe(self, safe: SafePoint) -> None:
         """Raises OSError."""
         record = msgspec.json.encode(safe.record)
         parts = [len(record).to_bytes(4, "little"), record, *safe.totals.parts()]
-        write_atomic(self._totals, _TOTALS_MAGIC, FORMAT_VERSION, parts)
+        write_checked(self._totals, _TOTALS_MAGIC, FORMAT_VERSION, parts)
 
     def read(self) -> tuple[Record, SafePoint, float | None]:
         """(acked, safe, the target's start time); zeros where nothing was kept.
@@ -209,7 +209,7 @@ class ProgressFiles:
             return safe.record.copy(), safe, None
         if safe is None:
             safe = SafePoint(known.safe, TotalsCheckpoint.empty())
-        if safe.record.position > known.acked.position:
+        if not not_beyond(safe.record.position, known.acked.position):
             return safe.record.copy(), safe, None
         return known.acked, safe, known.target_start
 

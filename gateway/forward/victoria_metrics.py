@@ -13,7 +13,9 @@ from __future__ import annotations
 import base64
 import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
@@ -77,6 +79,16 @@ class TargetIdentity:
 
     start_time: float | None
     retention: float | None
+    told_at: float | None = None
+    """The target's own time of this answer (its Date header, whole seconds)."""
+
+    @property
+    def distinct(self) -> bool:
+        """Whether every later process of this target will tell another start time.
+
+        Start times count whole seconds: as long as the second of the start is not over, a restart cannot be told.
+        """
+        return self.start_time is None or (self.told_at is not None and self.told_at > self.start_time)
 
 
 def tls_context(settings: VictoriaMetricsSettings) -> ssl.SSLContext | None:
@@ -174,13 +186,13 @@ class VictoriaMetrics:
         try:
             timeout = aiohttp.ClientTimeout(total=self._settings.connect_timeout + 10.0)
             async with session.get(self._metrics_url, timeout=timeout, allow_redirects=False) as response:
-                text = b""
+                text, told_at = b"", _date(response.headers)
                 if response.status == 200:
                     while len(text) < _LONGEST_METRICS and (chunk := await response.content.read(2**16)):
                         text += chunk
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Silence(_words_of(error), _refused(error))
-        return parse_identity(text)
+        return replace(parse_identity(text), told_at=told_at)
 
     def _open_session(self) -> aiohttp.ClientSession:
         assert self._session is not None, "used outside of its context"
@@ -213,11 +225,19 @@ def parse_identity(metrics: bytes) -> TargetIdentity:
     return TargetIdentity(start, retention)
 
 
-def _retry_after(headers: object) -> float | None:
-    text = headers.get("Retry-After") if hasattr(headers, "get") else None
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("Retry-After")
     try:
         return float(text) if text is not None else None
     except ValueError:
+        return None
+
+
+def _date(headers: Mapping[str, str]) -> float | None:
+    """The Date header in Unix seconds (RFC 9110, 6.6.1)."""
+    try:
+        return parsedate_to_datetime(headers["Date"]).timestamp()
+    except (KeyError, ValueError):
         return None
 
 

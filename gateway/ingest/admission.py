@@ -12,6 +12,8 @@ from typing import Final
 
 from gateway import selfmetrics
 from gateway.errors import Overloaded
+from gateway.ingest.tenants import Tenant, Tenants
+from gateway.telemetry.columns import PointColumns
 
 _IN_FLIGHT = selfmetrics.gauge("ingest_in_flight_bytes", "Bytes of requests received and not yet answered.")
 _LIMIT = selfmetrics.gauge("ingest_in_flight_limit_bytes", "Limit of gateway_ingest_in_flight_bytes.")
@@ -24,9 +26,11 @@ COLUMN_BYTES: Final = 45
 class Admission:
     """One account of bytes, shared by all receivers of a process and by their threads."""
 
-    def __init__(self, max_bytes: int, *, retry_after: float = 1.0) -> None:
+    def __init__(self, max_bytes: int, *, retry_after: float = 1.0, tenants: Tenants | None = None) -> None:
+        """tenants: who competes for the bytes; None where nobody is told apart."""
         self.max_bytes = max_bytes
         self.in_flight = 0
+        self._tenants = tenants
         self._retry_after = retry_after
         self._lock = threading.Lock()
         _IN_FLIGHT.set_function(lambda: self.in_flight)
@@ -37,22 +41,36 @@ class Admission:
         if self.in_flight + declared > self.max_bytes:
             raise self._overloaded()
 
-    def take(self, amount: int) -> None:
-        """Reserve bytes; raises Overloaded."""
+    def ticket(self, tenant: str) -> Ticket:
+        """For one request of that tenant."""
+        return Ticket(self, None if self._tenants is None else self._tenants.get(tenant))
+
+    def take(self, amount: int, tenant: Tenant | None = None, held: int = 0) -> None:
+        """Reserve bytes for a request of `tenant` that holds `held` already; raises Overloaded."""
         with self._lock:
             if self.in_flight + amount > self.max_bytes:
                 raise self._overloaded()
+            if tenant is not None:
+                others = tenant.in_flight - held
+                share = tenant.weight * (self.max_bytes - self.in_flight)
+                if others > 0 and tenant.in_flight + amount > share and self._tenants and self._tenants.several:
+                    raise tenant.over_share()
+                tenant.in_flight += amount
             self.in_flight += amount
 
-    def add(self, amount: int) -> None:
+    def add(self, amount: int, tenant: Tenant | None = None) -> None:
         """Account for memory that is held already; refuses nothing, but those who come next."""
         with self._lock:
             self.in_flight += amount
+            if tenant is not None:
+                tenant.in_flight += amount
 
-    def give_back(self, amount: int) -> None:
+    def give_back(self, amount: int, tenant: Tenant | None = None) -> None:
         """Free reserved bytes."""
         with self._lock:
             self.in_flight -= amount
+            if tenant is not None:
+                tenant.in_flight -= amount
 
     def _overloaded(self) -> Overloaded:
         return Overloaded(
@@ -65,26 +83,42 @@ class Ticket:
     """What one request holds. Owned by the request's handler, which closes it exactly when the answer is made; its
     `take` may be called by the thread that decompresses for that handler."""
 
-    __slots__ = ("_admission", "_held")
+    __slots__ = ("_admission", "_entered", "_held", "_tenant")
 
-    def __init__(self, admission: Admission) -> None:
-        self._admission = admission
+    def __init__(self, admission: Admission, tenant: Tenant | None = None) -> None:
+        self._admission, self._tenant = admission, tenant
         self._held = 0
+        self._entered = tenant is None
 
     def take(self, amount: int) -> None:
         """Reserve more; raises Overloaded and then holds what it held."""
-        self._admission.take(amount)
+        tenant = self._tenant
+        if tenant is None:
+            self._admission.take(amount)
+        else:
+            if not self._entered:
+                tenant.enter()
+                self._entered = True
+            self._admission.take(amount, tenant, self._held)
+            tenant.spend_bytes(amount)
         self._held += amount
 
     def hold_columns(self, rows: int) -> None:
         """Account for decoded rows, which stay until they are durable. They cannot be refused any more: the work is
         done, and a lone request that expands far would otherwise be refused for ever."""
         amount = rows * COLUMN_BYTES
-        self._admission.add(amount)
+        self._admission.add(amount, self._tenant)
         self._held += amount
+        if self._tenant is not None:
+            self._tenant.spend_rows(rows)
+
+    def hold(self, columns: PointColumns) -> PointColumns:
+        """The same for a decoded request, without the points of series beyond the tenant's limit."""
+        self.hold_columns(len(columns))
+        return columns if self._tenant is None else self._tenant.within_series(columns)
 
     def close(self) -> None:
         """Free everything; harmless when repeated."""
         held, self._held = self._held, 0
         if held:
-            self._admission.give_back(held)
+            self._admission.give_back(held, self._tenant)

@@ -42,7 +42,7 @@ _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
 _local = threading.local()
 
 
-def decompress(body: bytes, encoding: str, limit: int, take: Take) -> Body:
+def decompress(body: Body, encoding: str, limit: int, take: Take) -> Body:
     """Undo one Content-Encoding (already in lower case).
 
     Raises UnsupportedMediaType for an encoding not in DECOMPRESSORS, BodyTooLarge beyond `limit` bytes, RequestError
@@ -62,7 +62,7 @@ def _damaged(encoding: str, problem: object) -> RequestError:
     return RequestError(f"the body is not valid {encoding}: {problem}", reason="compression")
 
 
-def _gzip(body: bytes, limit: int, take: Take) -> Body:
+def _gzip(body: Body, limit: int, take: Take) -> Body:
     if len(body) < 18:
         raise _damaged("gzip", "it is shorter than a header and a footer")
     claimed = int.from_bytes(body[-4:], "little")
@@ -78,17 +78,17 @@ def _gzip(body: bytes, limit: int, take: Take) -> Body:
     return _inflate(body, limit, take, 31, "gzip")
 
 
-def _deflate(body: bytes, limit: int, take: Take) -> Body:
+def _deflate(body: Body, limit: int, take: Take) -> Body:
     # A zlib header is a multiple of 31 with method 8; a bare deflate stream hardly ever is.
     zlib_header = len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
     return _inflate(body, limit, take, 15 if zlib_header else -15, "deflate")
 
 
-def _inflate(body: bytes, limit: int, take: Take, window_bits: int, name: str, held: int = 0) -> bytes:
+def _inflate(body: Body, limit: int, take: Take, window_bits: int, name: str, held: int = 0) -> bytes:
     """`held`: bytes that are already taken for the output."""
     parts: list[bytes] = []
     size = 0
-    rest: bytes = body
+    rest: Body = body
     try:
         while True:
             stream = zlib.decompressobj(window_bits)
@@ -121,7 +121,7 @@ def _zstd_context() -> zstandard.ZstdDecompressor:
     return context
 
 
-def _zstd(body: bytes, limit: int, take: Take) -> Body:
+def _zstd(body: Body, limit: int, take: Take) -> Body:
     context = _zstd_context()
     held = 0
     try:
@@ -151,7 +151,7 @@ def _zstd(body: bytes, limit: int, take: Take) -> Body:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _zstd_complete(body: bytes) -> bool:
+def _zstd_complete(body: Body) -> bool:
     """Whether the last frame is whole, which the stream reader does not tell: walks the block headers."""
     at, end = 0, len(body)
     while at < end:
@@ -176,13 +176,13 @@ def _zstd_complete(body: bytes) -> bool:
     return at == end and end > 0
 
 
-def _snappy(body: bytes, limit: int, take: Take) -> Body:
-    if body.startswith(_SNAPPY_STREAM):
+def _snappy(body: Body, limit: int, take: Take) -> Body:
+    if body[: len(_SNAPPY_STREAM)] == _SNAPPY_STREAM:
         return _snappy_framed(body, limit, take)
     return snappy_block(body, limit, take)
 
 
-def snappy_block(body: bytes, limit: int, take: Take) -> Body:
+def snappy_block(body: Body, limit: int, take: Take) -> Body:
     """The block format, which remote write 1.0 prescribes (snappy/format_description.txt)."""
     size = shift = at = 0
     while True:
@@ -210,7 +210,7 @@ def snappy_block(body: bytes, limit: int, take: Take) -> Body:
     return out
 
 
-def _snappy_framed(body: bytes, limit: int, take: Take) -> Body:
+def _snappy_framed(body: Body, limit: int, take: Take) -> Body:
     out = bytearray()
     at = len(_SNAPPY_STREAM)
     while at < len(body):
@@ -240,7 +240,7 @@ def _snappy_framed(body: bytes, limit: int, take: Take) -> Body:
     return out
 
 
-DECOMPRESSORS: Final[dict[str, Callable[[bytes, int, Take], Body]]] = {
+DECOMPRESSORS: Final[dict[str, Callable[[Body, int, Take], Body]]] = {
     "gzip": _gzip,
     "x-gzip": _gzip,
     "zstd": _zstd,
@@ -250,7 +250,7 @@ DECOMPRESSORS: Final[dict[str, Callable[[bytes, int, Take], Body]]] = {
 }
 """Encodings that OTLP/HTTP takes, beside none and "identity"."""
 
-REMOTE_WRITE_DECOMPRESSORS: Final[dict[str, Callable[[bytes, int, Take], Body]]] = {
+REMOTE_WRITE_DECOMPRESSORS: Final[dict[str, Callable[[Body, int, Take], Body]]] = {
     "snappy": snappy_block,
     "zstd": _zstd,
 }

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from gateway.telemetry.columns import PointColumns
 
-Body: TypeAlias = bytes | bytearray
+Body: TypeAlias = bytes | bytearray | memoryview
 """One request, decompressed; the receiver does not touch it again, so a LabelSource may keep it."""
 
 PointDecoder: TypeAlias = Callable[[Body, int], PointColumns]

@@ -26,8 +26,10 @@ from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import otlp_http, remote_write
 from gateway.ingest.admission import Admission
+from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Decoders
-from gateway.ingest.http_exchange import Exchange
+from gateway.ingest.http_exchange import TENANT, Exchange
+from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.receiver_metrics import ReceiverMetrics
 from gateway.ingest.settings import IngestSettings
 from gateway.telemetry.columns import Sink
@@ -56,6 +58,9 @@ class _Server(web.Server):
         )
         self._settings = settings
         _CONNECTIONS.set_function(lambda: len(self._connections))
+
+    def __call__(self) -> RequestHandler:
+        return LargeBodyHandler(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -88,12 +93,14 @@ class HttpReceiver:
         access: AccessSettings | None = None,
         clock: Clock | None = None,
         reuse_port: bool = False,
+        clients: ClientTable | None = None,
     ) -> None:
         """`ready` gives an empty text, or why requests cannot be accepted now. Raises ConfigError (address, access)."""
         self._settings, self._decoders, self._sink = settings, decoders, sink
         self._host, self._port, self._reuse_port = host, port, reuse_port
         self._ready, self._admission = ready, admission
         self._clock = clock or SystemClock()
+        self._clients = clients
         access = access or AccessSettings()
         require_safe_address(host, access, key="server.otlp_http")
         self._authenticator = Authenticator(access)
@@ -112,7 +119,7 @@ class HttpReceiver:
     async def start(self) -> None:
         """Bind and serve. Raises OSError if the address is taken."""
         self._pool = ThreadPoolExecutor(self._settings.decode_threads, thread_name_prefix="http-decode")
-        exchange = Exchange(self._settings, self._admission, self._pool, self._clock)
+        exchange = Exchange(self._settings, self._admission, self._pool, self._clock, self._clients)
         otlp = otlp_http.OtlpHttp(exchange, self._decoders, self._sink)
         self._remote_write = remote_write.RemoteWrite(exchange, self._decoders, self._sink)
         self._posts = {
@@ -166,6 +173,10 @@ class HttpReceiver:
             selfmetrics.TASK_FAILURES.labels("http_request").inc()
             _log.exception("http request failed", path=path, error=str(error))
             return self._refuse(Unavailable("the request could not be handled; send it again"), request, path)
+        finally:
+            handler = request.protocol
+            if isinstance(handler, LargeBodyHandler) and handler.holds_body:
+                handler.release_body()
 
     async def _authenticate(self, request: web.BaseRequest, path: str) -> web.Response | None:
         authorization = request.headers.get("Authorization")
@@ -177,6 +188,7 @@ class HttpReceiver:
                 loop = asyncio.get_running_loop()
                 identity = await loop.run_in_executor(self._pool, self._authenticator.identify, authorization, name)
             identity.require("ingest")
+            request[TENANT] = identity.tenant
         except GatewayError as error:
             return self._refuse(error, request, path)
         return None

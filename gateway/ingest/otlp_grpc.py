@@ -34,11 +34,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gateway import selfmetrics
 from gateway.access.settings import AccessSettings
 from gateway.access.tls import Certificates
-from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.access.tokens import ANONYMOUS, Authenticator, Identity, require_safe_address
 from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import status_details
 from gateway.ingest.admission import Admission, Ticket
+from gateway.ingest.clients import ClientTable, address_of_peer
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.otlp_http import LOGS, METRICS, NOT_STORED, TRACES, Signal
 from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
@@ -112,12 +113,14 @@ class GrpcReceiver:
         access: AccessSettings | None = None,
         clock: Clock | None = None,
         reuse_port: bool = False,
+        clients: ClientTable | None = None,
     ) -> None:
         """`ready` gives an empty text, or why requests cannot be accepted now. Raises ConfigError (address, access)."""
         self._settings, self._decoders, self._sink = settings, decoders, sink
         self._host, self._given_port, self._reuse_port = host, port, reuse_port
         self._ready, self._admission = ready, admission
         self._clock = clock or SystemClock()
+        self._clients = clients
         access = access or AccessSettings()
         require_safe_address(host, access, key="server.otlp_grpc")
         self._authenticator = Authenticator(access)
@@ -140,7 +143,7 @@ class GrpcReceiver:
         server = grpc.server(
             self._threads,
             options=[
-                ("grpc.max_receive_message_length", int(settings.max_request_bytes)),
+                ("grpc.max_receive_message_length", min(settings.max_request_bytes, settings.grpc_max_message_bytes)),
                 ("grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams),
                 ("grpc.max_allowed_incoming_connections", settings.max_connections),
                 ("grpc.so_reuseport", int(self._reuse_port)),
@@ -222,8 +225,10 @@ class GrpcReceiver:
         mutual = self._certificates.pem()[2] is not None
         return grpc.dynamic_ssl_server_credentials(configuration(), renewed, mutual)
 
-    def _authenticate(self, context: grpc.ServicerContext) -> None:
+    def _authenticate(self, context: grpc.ServicerContext) -> Identity:
         """Raises Unauthenticated or PermissionDenied."""
+        if not self._authenticator.required:
+            return ANONYMOUS
         authorization = None
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
@@ -232,16 +237,30 @@ class GrpcReceiver:
         properties = cast("Mapping[str, Iterable[bytes]]", context.auth_context())
         names = list(properties.get("x509_common_name", ()))
         name = names[0].decode("utf-8", "replace") if names else None
-        self._authenticator.identify(authorization, name).require("ingest")
+        identity = self._authenticator.identify(authorization, name)
+        identity.require("ingest")
+        return identity
+
+    def _count_client(
+        self, context: grpc.ServicerContext, received_ns: int, size: int, points: int, refused: bool = False
+    ) -> None:
+        if self._clients is None:
+            return
+        agent = next((str(v) for k, v in context.invocation_metadata() or () if k == "user-agent"), "")
+        address = address_of_peer(context.peer())
+        self._clients.count(
+            "otlp_grpc", agent, address, received_ns=received_ns, points=points, size=size, refused=refused
+        )
 
     def _export_metrics(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         def handle(received_ns: int, ticket: Ticket) -> bytes:
             columns = self._decoders.otlp_metrics_protobuf(request, received_ns // 1_000_000)
-            ticket.hold_columns(len(columns))
+            columns = ticket.hold(columns)
             receipt = None
             if len(columns):
                 receipt = self._sink.accept_blocking(columns, received_ns=received_ns, body_bytes=len(request))
             rejected = self._metrics[METRICS].accepted(columns, receipt)
+            self._count_client(context, received_ns, len(request), columns.points)
             if not rejected and not columns.rejected_message:
                 return b""
             return status_details.export_response(rejected, rejected_message(columns, receipt))
@@ -276,10 +295,9 @@ class GrpcReceiver:
             self._threads.message_arrived()
         received_ns = self._clock.time_ns()
         metrics = self._metrics[signal]
-        ticket = Ticket(self._admission)
+        ticket: Ticket | None = None
         try:
-            if self._authenticator.required:
-                self._authenticate(context)
+            ticket = self._admission.ticket(self._authenticate(context).tenant)
             ticket.take(len(request))
             answer = handle(received_ns, ticket)
         except GatewayError as error:
@@ -292,7 +310,10 @@ class GrpcReceiver:
             metrics.answered("OK", len(request))
             return answer
         finally:
-            ticket.close()
+            if ticket is not None:
+                ticket.close()
+        if signal is METRICS:
+            self._count_client(context, received_ns, len(request), 0, refused=True)
         code = _CODES[failure.grpc_status]
         metrics.refused(failure)
         metrics.answered(code.name, len(request))

@@ -21,7 +21,6 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, UnsupportedMediaType
 from gateway.ingest import status_details
-from gateway.ingest.admission import Ticket
 from gateway.ingest.content_encoding import DECOMPRESSORS
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_exchange import Exchange, FixedReply, choose_decompressor, send_fixed
@@ -76,7 +75,7 @@ class OtlpHttp:
         exchange = self._exchange
         received_ns = exchange.clock.time_ns()
         metrics = self._metrics[METRICS]
-        ticket = Ticket(exchange.admission)
+        ticket = exchange.ticket(request)
         form, size = JSON, 0
         try:
             form = _format(request.headers.get("Content-Type"))
@@ -89,19 +88,20 @@ class OtlpHttp:
             def decode(plain: Body) -> PointColumns:
                 return decoder(plain, now_ms)
 
-            columns = await exchange.decode(body, decompressor, ticket, decode)
-            ticket.hold_columns(len(columns))
+            columns = ticket.hold(await exchange.decode(body, decompressor, ticket, decode))
             receipt = None
             if len(columns):
                 receipt = await self._sink.accept(columns, received_ns=received_ns, body_bytes=size)
             rejected = metrics.accepted(columns, receipt)
             metrics.answered("200", size)
+            exchange.count_client(request, metrics.protocol, received_ns, size, columns.points)
             if not rejected and not columns.rejected_message:
                 sent = send_fixed(request, self._all_accepted[form], received_ns // 1_000_000_000)
                 if sent is not None:
                     return sent
             return _success(form, METRICS, rejected, rejected_message(columns, receipt))
         except GatewayError as error:
+            exchange.count_client(request, metrics.protocol, received_ns, size, 0, refused=True)
             return refuse(error, form, metrics, size)
         finally:
             ticket.close()
@@ -118,7 +118,7 @@ class OtlpHttp:
         self, request: web.BaseRequest, signal: Signal, counter: Callable[[Body, bool], dict[str, int]]
     ) -> web.StreamResponse:
         exchange, metrics = self._exchange, self._metrics[signal]
-        ticket = Ticket(exchange.admission)
+        ticket = exchange.ticket(request)
         form, size = JSON, 0
         try:
             form = _format(request.headers.get("Content-Type"))

@@ -23,7 +23,6 @@ from aiohttp import web
 
 from gateway.errors import GatewayError, UnsupportedMediaType
 from gateway.ingest import status_details
-from gateway.ingest.admission import Ticket
 from gateway.ingest.content_encoding import REMOTE_WRITE_DECOMPRESSORS
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_exchange import Decompressor, Exchange, FixedReply, choose_decompressor, send_fixed
@@ -101,7 +100,7 @@ class RemoteWrite:
         """POST of the address."""
         exchange = self._exchange
         received_ns = exchange.clock.time_ns()
-        ticket = Ticket(exchange.admission)
+        ticket = exchange.ticket(request)
         version, size = V1, 0
         receipt: Receipt | None = None
         try:
@@ -115,11 +114,11 @@ class RemoteWrite:
             def decode(plain: Body) -> PointColumns:
                 return decoder(plain, now_ms)
 
-            columns = await exchange.decode(body, decompressor, ticket, decode)
-            ticket.hold_columns(len(columns))
+            columns = ticket.hold(await exchange.decode(body, decompressor, ticket, decode))
             if len(columns):
                 receipt = await self._sink.accept(columns, received_ns=received_ns, body_bytes=size)
             rejected = metrics.accepted(columns, receipt)
+            exchange.count_client(request, metrics.protocol, received_ns, size, columns.points)
             headers = written_headers(columns, receipt) if version is V2 else {}
             if rejected:
                 metrics.answered("400", size)
@@ -132,6 +131,7 @@ class RemoteWrite:
                     return sent
             return web.Response(status=204, headers=headers)
         except GatewayError as error:
+            exchange.count_client(request, self._metrics[version].protocol, received_ns, size, 0, refused=True)
             return self.refuse(error, version, size)
         finally:
             ticket.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,23 +25,29 @@ from gateway.log.segment import (
     payload_is_sound,
 )
 from gateway.log.segment_index import SegmentIndex
+from gateway.telemetry.anomaly import TraceReference
+from gateway.telemetry.columns import ExemplarColumns
 from gateway.telemetry.frame import LogPosition
 
 MAX_SAMPLES: Final = 2_000_000
 """Of one scan; what goes beyond is left out and said so."""
+MAX_EXEMPLARS: Final = 200
+"""Of one series in one scan, the newest."""
 
 
 @dataclass(slots=True)
 class SeriesSamples:
     """Samples of one series, ascending in time, a repeated time once (the later row wins).
 
-    times_ms: int64[n]; values: float64[n]. blob: its labels. kind: telemetry.kind.
+    times_ms: int64[n]; values: float64[n]. blob: its labels. kind: telemetry.kind. exemplars: the newest of the span,
+    at most MAX_EXEMPLARS, ascending in time.
     """
 
     blob: bytes
     kind: int
     times_ms: NDArray[np.int64]
     values: NDArray[np.float64]
+    exemplars: list[TraceReference] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -75,6 +81,7 @@ class LogHistory:
         """
         found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
         kinds: dict[bytes, int] = {}
+        traces: dict[bytes, list[TraceReference]] = {}
         budget, truncated = MAX_SAMPLES, False
         segments = list_segments(self._directory, self._edge)
         self._forget_all_but({s.number for s in segments})
@@ -89,14 +96,17 @@ class LogHistory:
                 continue
             try:
                 budget, more = _scan_segment(
-                    segment, index, in_time, matches, (start_ms, end_ms), (max_series, budget), found, kinds
+                    segment, index, in_time, matches, (start_ms, end_ms), (max_series, budget), found, kinds, traces
                 )
             except FileNotFoundError:
                 continue  # removed by retention meanwhile
             except (OSError, ValueError) as error:
                 raise DiskFailed(f"{segment.path} cannot be read: {error}") from error
             truncated |= more
-        return ScanResult([_joined(blob, kinds[blob], parts) for blob, parts in found.items() if parts], truncated)
+        series = [_joined(blob, kinds[blob], parts) for blob, parts in found.items() if parts]
+        for one in series:
+            one.exemplars = sorted(traces.get(one.blob, ()), key=lambda t: t.time)[-MAX_EXEMPLARS:]
+        return ScanResult(series, truncated)
 
     def _index(self, segment: SegmentFile, closed: bool) -> SegmentIndex:
         if not closed:
@@ -123,6 +133,7 @@ def _scan_segment(
     limits: tuple[int, int],
     found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]],
     kinds: dict[bytes, int],
+    traces: dict[bytes, list[TraceReference]],
 ) -> tuple[int, bool]:
     """Add the segment's samples to `found`; returns the samples that may still come, and whether some were left out."""
     max_series, budget = limits
@@ -155,6 +166,8 @@ def _scan_segment(
             data = np.frombuffer(mapped[at : at + header.nbytes], np.uint8)
             frame = frame_view(header, data, 0, LogPosition(segment.number, at))
             places = slot[np.minimum(frame.ids, len(slot) - 1)]
+            if frame.exemplars is not None:
+                _take_exemplars(frame.exemplars, places, span_ms, wanted, traces)
             rows = np.flatnonzero((places >= 0) & (frame.times_ms >= span_ms[0]) & (frame.times_ms <= span_ms[1]))
             if not len(rows):
                 continue  # the frame spans the time, but not with the series that are asked for
@@ -166,6 +179,32 @@ def _scan_segment(
             for number, part in zip(series.tolist(), np.split(order, firsts[1:]), strict=True):
                 found[wanted[number]].append((frame.times_ms[part], frame.values[part]))
     return budget, truncated
+
+
+def _take_exemplars(
+    exemplars: ExemplarColumns,
+    places: NDArray[np.int64],
+    span_ms: tuple[int, int],
+    wanted: list[bytes],
+    traces: dict[bytes, list[TraceReference]],
+) -> None:
+    """Add a frame's exemplars of the wanted series; places: int64[rows], index into `wanted` or -1."""
+    series = places[exemplars.rows]
+    times = exemplars.times_ms
+    wanted_rows = (series >= 0) & (times >= span_ms[0]) & (times <= span_ms[1]) & np.isfinite(exemplars.values)
+    for at in np.flatnonzero(wanted_rows).tolist():
+        kept = traces.setdefault(wanted[int(series[at])], [])
+        kept.append(
+            TraceReference(
+                exemplars.trace_ids[at].tobytes().hex(),
+                exemplars.span_ids[at].tobytes().hex(),
+                float(exemplars.values[at]),
+                int(times[at]) / 1000.0,
+            )
+        )
+        if len(kept) >= 2 * MAX_EXEMPLARS:
+            kept.sort(key=lambda t: t.time)
+            del kept[:MAX_EXEMPLARS]
 
 
 def _joined(blob: bytes, kind: int, parts: list[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> SeriesSamples:

@@ -6,8 +6,6 @@ payload (the reader's own bytes), u32 CRC32C of everything before it; little end
 
 from __future__ import annotations
 
-import contextlib
-import os
 import struct
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,6 +14,7 @@ from crc32c import crc32c
 
 from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.state_file import store_file
 
 _MAGIC: Final = b"GWOFFSET"
 _VERSION: Final = 1
@@ -60,25 +59,4 @@ class OffsetFile:
         """Replace the file; durable on return. Raises DiskFailed, and then the former offset stands."""
         (segment, at), next_row, payload = offset
         body = _HEAD.pack(_MAGIC, _VERSION, len(payload), segment, at, next_row) + payload
-        write_atomically(self._path, body + _CRC.pack(crc32c(body)))
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash leaves the old or the new content, never a mixture. Raises DiskFailed."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise DiskFailed(f"{path} cannot be written: {error.strerror}") from error
+        store_file(self._path, body + _CRC.pack(crc32c(body)))

@@ -1,7 +1,8 @@
 """The reading end of an edge's log: frames from a position on, in order, each exactly once.
 
-A reader that follows a writer in the same process is given the durable end and never reads beyond it. Without an end
-(another process tails the log) it takes whole, sound frames as far as there are any, and waits at an unfinished one.
+A reader that follows a writer in the same process is given the durable end and never reads beyond it; a reader of
+events in another process finds it on the writer's page. Without an end it takes whole, sound frames as far as there
+are any, and waits at an unfinished one.
 
 Damage. A frame whose payload is damaged is stepped over; after a damaged header the next sound frame is searched for.
 Every frame names the first of its rows, so the rows missing before it are known exactly and counted under
@@ -37,6 +38,7 @@ from gateway.log.segment import (
     payload_is_sound,
     scan,
 )
+from gateway.log.sharing import EdgePageReader
 from gateway.selfmetrics import counter
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.frame import Frame, LogPosition
@@ -218,6 +220,8 @@ class SegmentReader:
         assert self._segment is not None
         if end is not None and end.segment == self._segment.number:
             return end.offset
+        if self._successor is None and end is not None:
+            self._find_successor(end)  # the writer has gone on: where this segment ends is settled
         if self._successor is not None:
             return self._segment.end
         return os.fstat(self._fd).st_size
@@ -336,8 +340,21 @@ def _concatenated(parts: list[Definitions]) -> Definitions:
 class EventReader(SegmentReader):
     """Reads events."""
 
+    def __init__(self, directory: Path, edge: int, position: LogPosition | None, expected_row: int | None) -> None:
+        super().__init__(directory, edge, position, expected_row)
+        self._page = EdgePageReader(directory, edge)
+
+    def close(self) -> None:
+        """See SegmentReader."""
+        super().close()
+        self._page.close()
+
     def read(self, max_bytes: int = CHUNK_BYTES, end: LogPosition | None = None) -> list[tuple[LogPosition, bytes]]:
-        """The next events, each with the position after it. Raises DiskFailed."""
+        """The next events, each with the position after it; never beyond `end`, which is by default as far as the
+        writer has told that they are durable. Raises DiskFailed.
+        """
+        if end is None and self._page.exists:
+            end = self._page.read().position
         events = []
         for header, data, at, start in self._walk(max_bytes, end):
             if header.kind == EVENT:

@@ -17,7 +17,11 @@
     payload of a row frame, each column padded to 8 bytes
         times_ms i64[n], values f64[n], starts_ms i64[n] if flagged, ids u32[n],
         definition offsets u32[m + 1] (if m), kinds u8[m], label blobs,
-        exemplar rows u32[k], times_ms i64[k], values f64[k], trace ids u8[k, 16], span ids u8[k, 8]
+        exemplar rows u32[k], times_ms i64[k], values f64[k], trace ids u8[k, 16], span ids u8[k, 8],
+        if flagged (format version 2): i64 received_ns of the last request, then for each shard u32 rows, u32 counted
+
+Version 2 is written where several workers share the log: the rows of a frame are grouped by shard, and the header's
+`shard` is the number of shards. One worker writes version 1, whose `shard` is 0. Both are read.
 
 An event frame's payload is opaque; `rows` is its length in bytes before padding.
 
@@ -44,14 +48,17 @@ from numpy.typing import NDArray
 
 from gateway.errors import UnknownVersion
 from gateway.telemetry.columns import Definitions, ExemplarColumns
-from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.frame import Frame, LogPosition, ShardRows
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""The newest that is read; written where rows are grouped by shard."""
+UNGROUPED_VERSION: Final = 1
 SEGMENT_MAGIC: Final = b"GWSEGMNT"
 FRAME_MAGIC: Final = b"\x89GWframe"
 ROWS: Final = 1
 EVENT: Final = 2
 HAS_STARTS: Final = 1
+GROUPED: Final = 2
 
 _SEGMENT: Final = struct.Struct("<8sIIQQQQQII")
 _FRAME: Final = struct.Struct("<8sBBHIQQQqIIIIIIqqII")
@@ -75,10 +82,10 @@ class SegmentHeader(NamedTuple):
     previous_end: int
     nonce: int
 
-    def pack(self) -> bytes:
+    def pack(self, version: int = UNGROUPED_VERSION) -> bytes:
         """The 64 bytes."""
         edge, segment, *rest = self
-        body = _SEGMENT.pack(SEGMENT_MAGIC, FORMAT_VERSION, edge, segment, *rest, 0)
+        body = _SEGMENT.pack(SEGMENT_MAGIC, version, edge, segment, *rest, 0)
         return body[:-4] + _U4.pack(crc32c(body[:-4]))
 
     @classmethod
@@ -92,7 +99,7 @@ class SegmentHeader(NamedTuple):
         _, version, edge, *rest, crc = _SEGMENT.unpack_from(data)
         if crc != crc32c(data[: SEGMENT_HEADER_BYTES - 4]):
             return None
-        if version != FORMAT_VERSION:
+        if not UNGROUPED_VERSION <= version <= FORMAT_VERSION:
             raise UnknownVersion("a log segment", version, FORMAT_VERSION)
         return cls(edge, *rest)
 
@@ -155,7 +162,7 @@ def _pad(size: int) -> int:
 class RowLayout:
     """Where the columns of a row frame's payload begin, in bytes from the payload's start."""
 
-    __slots__ = ("blobs", "exemplars", "ids", "kinds", "offsets", "starts", "times", "total", "values")
+    __slots__ = ("blobs", "exemplars", "ids", "kinds", "offsets", "shards", "starts", "times", "total", "values")
 
     def __init__(self, header: FrameHeader) -> None:
         n, m = header.rows, header.definitions
@@ -167,7 +174,8 @@ class RowLayout:
         self.kinds = self.offsets + (_pad(4 * (m + 1)) if m else 0)
         self.blobs = self.kinds + _pad(m)
         self.exemplars = self.blobs + _pad(header.blob_bytes)
-        self.total = self.exemplars + _pad(4 * header.exemplars) + _EXEMPLAR_BYTES * header.exemplars
+        self.shards = self.exemplars + _pad(4 * header.exemplars) + _EXEMPLAR_BYTES * header.exemplars
+        self.total = self.shards + (8 + 8 * header.shard if header.flags & GROUPED else 0)
 
 
 def frame_view(header: FrameHeader, data: NDArray[np.uint8], at: int, position: LogPosition) -> Frame:
@@ -188,9 +196,14 @@ def frame_view(header: FrameHeader, data: NDArray[np.uint8], at: int, position: 
             column(begin + 16 * k, 16 * k, np.uint8, 1).reshape(k, 16),  # type: ignore[arg-type]
             column(begin + 32 * k, 8 * k, np.uint8, 1).reshape(k, 8),  # type: ignore[arg-type]
         )
+    shards = None
+    if header.flags & GROUPED:
+        table = column(layout.shards + 8, 2 * header.shard, np.uint32, 4)
+        latest = int(column(layout.shards, 1, np.int64, 8)[0])
+        shards = ShardRows(latest, table[::2], table[1::2])  # type: ignore[arg-type]
     return Frame(
         edge=header.edge,
-        shard=header.shard,
+        shard=0,
         start=position,
         end=LogPosition(position.segment, position.offset + header.nbytes),
         first_row=header.first_row,
@@ -204,6 +217,7 @@ def frame_view(header: FrameHeader, data: NDArray[np.uint8], at: int, position: 
         definitions=definitions_view(header, data, at),
         exemplars=exemplars,
         blobs_at=position.offset + FRAME_HEADER_BYTES + layout.blobs,
+        shards=shards,
     )
 
 
@@ -289,6 +303,12 @@ class SegmentFile(NamedTuple):
 def edge_directory(directory: Path, edge: int) -> Path:
     """Where an edge's segments are."""
     return directory / f"{EDGE_PREFIX}{edge}"
+
+
+def edges_of(directory: Path, workers: int) -> range:
+    """The edges of a log that this many workers write, and those that a larger number wrote once."""
+    former = [p.name.removeprefix(EDGE_PREFIX) for p in directory.glob(f"{EDGE_PREFIX}*")]
+    return range(max([workers, *(int(number) + 1 for number in former if number.isdigit())]))
 
 
 def segment_path(directory: Path, edge: int, number: int) -> Path:

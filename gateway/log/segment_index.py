@@ -24,7 +24,6 @@ from crc32c import crc32c
 from numpy.typing import NDArray
 
 from gateway.errors import DiskFailed
-from gateway.log.offsets import write_atomically
 from gateway.log.retention import INDEX_SUFFIX
 from gateway.log.segment import (
     FRAME_HEADER_BYTES,
@@ -37,6 +36,7 @@ from gateway.log.segment import (
     map_segment,
     scan,
 )
+from gateway.telemetry.state_file import store_file
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +128,7 @@ class SegmentIndex:
             log.warning("a segment's index cannot be read", path=str(path), error=error.strerror)
         index = cls.build(segment)
         try:
-            write_atomically(path, index._pack())
+            store_file(path, index._pack())
         except DiskFailed as error:
             log.warning("a segment's index cannot be written", error=str(error))
         return index

@@ -19,11 +19,11 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """Size of all segments together. Delivered segments are removed early to stay under it; when nothing delivered is
     left, new data is refused and nothing is dropped."""
     segment_bytes: ByteSize = ByteSize(256 * 2**20)
-    """A segment is closed when it reaches this size, or a quarter of max_bytes if that is less."""
+    """A segment is closed when it reaches this size, or ten times what the definitions of its series take if that is
+    more (each segment defines its series anew), but at the latest at a quarter of max_bytes."""
     segment_age: Duration = Duration(3600)
     """A segment is closed at this age."""
 
-    @property
-    def segment_limit(self) -> int:
-        """Bytes at which a segment is closed."""
-        return min(int(self.segment_bytes), int(self.max_bytes) // 4)
+    def segment_limit(self, definition_bytes: int = 0) -> int:
+        """Bytes at which a segment is closed whose definitions take so many."""
+        return min(max(int(self.segment_bytes), 10 * definition_bytes), int(self.max_bytes) // 4)

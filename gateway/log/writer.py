@@ -29,10 +29,13 @@ from gateway.errors import DiskFailed, LogFull, StateError
 from gateway.log.retention import Retention
 from gateway.log.segment import (
     EVENT,
+    FORMAT_VERSION,
     FRAME_HEADER_BYTES,
+    GROUPED,
     HAS_STARTS,
     ROWS,
     SEGMENT_HEADER_BYTES,
+    UNGROUPED_VERSION,
     FrameHeader,
     RowLayout,
     SegmentFile,
@@ -45,9 +48,10 @@ from gateway.log.segment import (
     segment_path,
 )
 from gateway.log.settings import LogSettings
+from gateway.log.sharing import DurableEnd, EdgePage
 from gateway.selfmetrics import counter
 from gateway.telemetry.columns import Definitions, ExemplarColumns
-from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.frame import Frame, LogPosition, ShardRows
 
 log = structlog.get_logger(__name__)
 
@@ -94,11 +98,11 @@ def recover(directory: Path, edge: int) -> Recovered:
                 place = LogPosition(previous, last.header.previous_end) if previous else None
                 return _recovered(place, next_segment, last.header.first_row, torn)
             continue
-        if end < last.end:
-            torn += last.end - end
-            with last.path.open("r+b") as file:
+        with last.path.open("r+b") as file:
+            if end < last.end:
+                torn += last.end - end
                 file.truncate(end)
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())  # whole frames may stand there that were never synced before a kill
         return _recovered(LogPosition(last.number, end), next_segment, next_row, torn)
     return _recovered(None, next_segment, 0, torn)
 
@@ -136,8 +140,12 @@ class SegmentWriter:
         self.retention = retention
         self._fd = -1
         self._pending: list[NDArray[np.uint8]] = []
+        self.format_version = UNGROUPED_VERSION
+        """Of the segments that are opened from now on; FORMAT_VERSION where frames are grouped by shard."""
         self._nonce = 0
         self._opened = 0.0
+        self._definition_bytes = 0
+        """What definitions take in the open segment."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock = _lock_directory(self._directory)
@@ -193,7 +201,7 @@ class SegmentWriter:
         if self.end.offset <= SEGMENT_HEADER_BYTES:
             return False
         aged = self._clock.monotonic() - self._opened >= self._settings.segment_age
-        return aged or self.end.offset + need_bytes > self._settings.segment_limit
+        return aged or self.end.offset + need_bytes > self._settings.segment_limit(self._definition_bytes)
 
     def _make_room(self, need_bytes: int) -> None:
         if self.retention.has_room(need_bytes, self.durable_end):
@@ -218,7 +226,7 @@ class SegmentWriter:
         fd = -1
         try:
             fd = os.open(path, _CREATE, 0o640)
-            _write_all(fd, [np.frombuffer(header.pack(), np.uint8)], 0)
+            _write_all(fd, [np.frombuffer(header.pack(self.format_version), np.uint8)], 0)
             self._fsync(fd)
             self._fsync_directory()
         except OSError as error:
@@ -228,6 +236,7 @@ class SegmentWriter:
                 path.unlink(missing_ok=True)
             raise DiskFailed(f"a log segment cannot be created: {error.strerror}") from error
         self._fd, self._nonce, self._opened = fd, header.nonce, self._clock.monotonic()
+        self._definition_bytes = 0
         self.segment, self._next_segment = number, number + 1
         self.end = self.durable_end = LogPosition(number, SEGMENT_HEADER_BYTES)
         self.retention.opened(number)
@@ -343,15 +352,17 @@ class LogWriter(SegmentWriter):
         received_ns: int,
         exemplars: ExemplarColumns | None = None,
         keep: NDArray[np.bool_] | None = None,
-        shard: int = 0,
+        shards: ShardRows | None = None,
     ) -> Frame:
         """Build a frame and queue it for `sync`. All columns have n entries; `keep` (bool[n]) drops rows.
 
         definitions: of the local ids that begin at first_new_id, in order. counted_rows: kept rows that are not
-        target_info. The frame's columns are views of the one buffer that is written; they stay valid as long as the
-        frame is held.
+        target_info. shards: how the rows are grouped, if they are; not together with `keep`. The frame's columns are
+        views of the one buffer that is written; they stay valid as long as the frame is held.
         """
         assert self._fd >= 0, "append before prepare"
+        assert shards is None or keep is None, "rows are grouped as they are"
+        assert (shards is not None) == (self.format_version == FORMAT_VERSION), "a version holds one kind of frames"
         if keep is not None:
             ids, times_ms, values = ids[keep], times_ms[keep], values[keep]
             starts_ms = starts_ms[keep] if starts_ms is not None else None
@@ -360,8 +371,8 @@ class LogWriter(SegmentWriter):
         k = len(exemplars.rows) if exemplars is not None else 0
         header = FrameHeader(
             kind=ROWS,
-            flags=HAS_STARTS if starts_ms is not None else 0,
-            shard=shard,
+            flags=(HAS_STARTS if starts_ms is not None else 0) | (GROUPED if shards is not None else 0),
+            shard=len(shards.rows) if shards is not None else 0,
             edge=self._edge,
             payload_bytes=0,
             first_row=0,
@@ -381,10 +392,15 @@ class LogWriter(SegmentWriter):
         buffer = np.empty(header.nbytes, np.uint8)
         layout = RowLayout(header)
         # Padding is at most 7 bytes a column; cleared so that a frame's bytes depend on its rows alone.
-        for begin in (layout.offsets, layout.kinds, layout.blobs, layout.exemplars, layout.total):
+        for begin in (layout.offsets, layout.kinds, layout.blobs, layout.exemplars, layout.shards):
             if begin:
                 buffer[FRAME_HEADER_BYTES + begin - 8 : FRAME_HEADER_BYTES + begin] = 0
         start = self.end
+        if shards is not None:
+            begin = FRAME_HEADER_BYTES + layout.shards
+            buffer[begin : begin + 8].view(np.int64)[0] = shards.latest_ns
+            table = buffer[begin + 8 :].view(np.uint32)
+            table[::2], table[1::2] = shards.rows, shards.counted
         frame = frame_view(header, buffer, 0, start)
         frame.ids[:] = ids
         frame.times_ms[:] = times_ms
@@ -396,6 +412,7 @@ class LogWriter(SegmentWriter):
             first, last = int(definitions.offsets[0]), int(definitions.offsets[m])
             np.subtract(definitions.offsets, np.uint32(first), out=frame.definitions.offsets)
             frame.definitions.blobs[:] = definitions.blobs[first:last]
+            self._definition_bytes += 5 * m + last - first
         if exemplars is not None and frame.exemplars is not None:
             _clear_padding(buffer, layout, k)
             frame.exemplars.rows[:] = exemplars.rows
@@ -409,7 +426,34 @@ class LogWriter(SegmentWriter):
 
 
 class EventWriter(SegmentWriter):
-    """Writes frames of opaque bytes; each counts as one row."""
+    """Writes frames of opaque bytes; each counts as one row.
+
+    How far they are durable stands on a page beside the log, so that a reader in another process, which acts on what it
+    reads, never sees an event that a crash of the machine could take back.
+    """
+
+    def __init__(
+        self, directory: Path, edge: int, settings: LogSettings, clock: Clock, retention: Retention, *, minimum_row: int
+    ) -> None:
+        super().__init__(directory, edge, settings, clock, retention, minimum_row=minimum_row)
+        self._page: EdgePage | None = EdgePage(directory, edge)
+        self._page.tell(DurableEnd(self.durable_end, self.next_row))
+
+    def sync(self) -> LogPosition:
+        """See SegmentWriter; readers see the events from then on."""
+        end = super().sync()
+        if self._page is not None:
+            self._page.tell(DurableEnd(end, self.next_row))
+        return end
+
+    def close(self) -> None:
+        """See SegmentWriter."""
+        try:
+            super().close()
+        finally:
+            if self._page is not None:
+                self._page.close()
+                self._page = None
 
     def append(self, payload: bytes, *, received_ns: int = 0) -> LogPosition:
         """Queue one event for `sync`; opens a segment where needed. Returns where the event begins.

@@ -19,10 +19,23 @@ from gateway.baseline.detector import Baseline
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly, TraceReference
 from gateway.telemetry.columns import ExemplarColumns
 from gateway.telemetry.labels import decode_label_blob
+from kernels import series_state as state
 from kernels.series_state import CHANGED, CLOSED
 
 _EXEMPLARS_KEPT: Final = 2048
 _EXEMPLARS_SHOWN: Final = 3
+KINDS: Final = {
+    state.SPIKE: "spike",
+    state.SUSTAINED: "sustained",
+    state.SEASON: "season",
+    state.NOISIER: "noisier",
+    state.CALMER: "calmer",
+    state.ZERO: "zero",
+    state.FLAT: "flat",
+    state.STALE: "stale",
+    state.GROUP: "group",
+}
+"""What an anomaly of each reason is called."""
 _FAMILY_SUFFIXES: Final = ("_bucket", "_count", "_sum", "_total")
 
 
@@ -83,6 +96,7 @@ class AnomalyBook:
                 reasons=[],
                 detected_ns=detected_ns,
             )
+            known.kind = KINDS.get(int(transition["reason"]), "")
             known.exemplars = self._exemplars_of(known.series)
             self._open[identity] = known
         if kind == CLOSED:
@@ -94,6 +108,7 @@ class AnomalyBook:
             return known
         if kind != CHANGED or float(transition["score"]) >= known.score:
             _copy_numbers(known, transition)
+            known.kind = KINDS.get(int(transition["reason"]), known.kind)
             known.reasons = self._baseline.explain(transition)
         return known
 

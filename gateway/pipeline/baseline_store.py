@@ -21,14 +21,16 @@ from gateway.baseline import snapshot
 from gateway.baseline.detector import Baseline
 from gateway.errors import StateError, UnknownVersion
 from gateway.log.offsets import Offset, OffsetFile
-from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.frame import Frontier, LogPosition, Place
 from gateway.telemetry.resolved import SeriesView
+from gateway.telemetry.state_file import put_in_place
 from kernels.cumulative import label_digests
 from kernels.label_hash import derive_secrets
 from kernels.series_state import STATE
 
 log = structlog.get_logger(__name__)
 
+_LOG_START: Final = LogPosition(0, 0)
 _PIECE: Final = 16_384
 """Records copied at a time while a snapshot is written."""
 
@@ -44,9 +46,13 @@ class ScorerCounts(msgspec.Struct):
     next_row: int = 0
 
 
-class _Payload(msgspec.Struct):
+class ScorerState(msgspec.Struct, omit_defaults=True):
+    """The offset file's payload."""
+
     snapshot: str
     counts: ScorerCounts
+    place: Frontier | None = None
+    """Where the snapshot stands, of several edges; of one edge the offset says it."""
 
 
 class UnsyncedSnapshot(NamedTuple):
@@ -71,7 +77,7 @@ class BaselineStore:
         self._rows: NDArray[np.int64] = np.empty(0, np.int64)
         self._unclaimed: NDArray[np.bool_] = np.empty(0, np.bool_)
 
-    def load(self) -> tuple[LogPosition | None, ScorerCounts]:
+    def load(self) -> tuple[Place | None, ScorerCounts]:
         """The committed position and counts; a damaged state is set aside, said aloud, and everything learned anew."""
         self._directory.mkdir(parents=True, exist_ok=True)
         for leftover in self._directory.glob(f"{self._prefix}*.tmp"):
@@ -81,7 +87,7 @@ class BaselineStore:
             committed = self._offset.load()
             if committed is None:
                 return None, ScorerCounts()
-            payload = msgspec.json.decode(committed.payload, type=_Payload)
+            payload = msgspec.json.decode(committed.payload, type=ScorerState)
             path = self._directory / payload.snapshot
             self._wait_for(snapshot.read(path))
         except UnknownVersion:
@@ -91,7 +97,7 @@ class BaselineStore:
             with contextlib.suppress(FileNotFoundError):
                 self._offset_path.replace(self._offset_path.with_suffix(".damaged"))
             return None, ScorerCounts()
-        return committed.position, payload.counts
+        return payload.place or committed.position, payload.counts
 
     def _number_of(self, path: Path) -> int:
         text = path.name.removeprefix(self._prefix).partition(".")[0]
@@ -155,14 +161,15 @@ class BaselineStore:
         temporary = snapshot.write_unsynced(path, keys, deadlines, pieces(), baseline.watermark_ms)
         return UnsyncedSnapshot(temporary, path)
 
-    def finish(self, written: UnsyncedSnapshot, position: LogPosition, counts: ScorerCounts) -> None:
+    def finish(self, written: UnsyncedSnapshot, position: Place, counts: ScorerCounts) -> None:
         """Make a written snapshot durable and commit `position`; any thread, one at a time.
 
         Raises DiskFailed, OSError; then the former state stands.
         """
-        snapshot.make_durable(written.temporary, written.path)
-        payload = msgspec.json.encode(_Payload(written.path.name, counts))
-        self._offset.commit(Offset(position, counts.next_row, payload))
+        put_in_place(written.temporary, written.path)
+        place, at = (position, _LOG_START) if isinstance(position, Frontier) else (None, position)
+        payload = msgspec.json.encode(ScorerState(written.path.name, counts, place))
+        self._offset.commit(Offset(at, counts.next_row, payload))
         for old in self._directory.glob(f"{self._prefix}*.snapshot"):
             if old != written.path:
                 old.unlink(missing_ok=True)

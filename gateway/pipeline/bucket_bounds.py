@@ -7,17 +7,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.pipeline.label_values import distinct_values
 from gateway.series.index import SeriesIndex
-from gateway.telemetry.kind import CLASS_MASK, HISTOGRAM_BUCKET
+from gateway.telemetry.kind import CLASS_MASK, HISTOGRAM_BUCKET, VMRANGE
 
 
-def upper_bound(labels: dict[str, str]) -> float:
-    """The bound of a bucket's labels, +Inf for the last; NaN where it cannot be read."""
-    text = labels.get("le")
-    if text is None:
-        text = labels.get("vmrange", "").rpartition("...")[2]
+def upper_bound(text: str) -> float:
+    """The bound that `le` or `vmrange` names, +Inf for the last; NaN where it cannot be read."""
     try:
-        return float(text)
+        return float(text.rpartition("...")[2])
     except ValueError:
         return math.nan
 
@@ -35,7 +33,11 @@ class BucketBounds:
             larger = np.full(max(self._index.end_sid, 2 * len(self.array)), np.nan)
             larger[: len(self.array)] = self.array
             self.array = larger
-        kinds = self._index.kinds[sids] & CLASS_MASK
         self.array[sids] = math.nan
-        for sid in sids[kinds == HISTOGRAM_BUCKET]:
-            self.array[sid] = upper_bound(self._index.labels(int(sid)))
+        kinds = self._index.kinds[sids]
+        buckets = kinds & CLASS_MASK == HISTOGRAM_BUCKET
+        for label, of_label in (("le", kinds & VMRANGE == 0), ("vmrange", kinds & VMRANGE != 0)):
+            of_kind = sids[buckets & of_label]
+            if len(of_kind):
+                texts, which = distinct_values(self._index, of_kind, label)
+                self.array[of_kind] = np.array([upper_bound(text) for text in texts])[which]

@@ -26,6 +26,7 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError, ShuttingDown, Unavailable
 from gateway.log.writer import LogWriter
 from gateway.pipeline.merge import merge_columns
+from gateway.pipeline.shard_rows import RowGrouping
 from gateway.selfmetrics import TASK_FAILURES, counter, histogram
 from gateway.series.edge_table import EdgeTable, Resolution
 from gateway.telemetry import kind
@@ -58,7 +59,8 @@ class _Probe:
 class Committer:
     """Takes decoded requests from any thread; see the module's text. Implements Sink and BlockingSink.
 
-    publish: called on the writer thread with each durable frame, in order.
+    publish: called on the writer thread with each durable frame, in order. grouping: where several
+    workers share the log.
     """
 
     def __init__(
@@ -67,11 +69,13 @@ class Committer:
         edge: EdgeTable,
         clock: Clock,
         publish: Callable[[Frame], None],
+        grouping: RowGrouping | None = None,
     ) -> None:
         self._writer = writer
         self._edge = edge
         self._clock = clock
         self._publish = publish
+        self._grouping = grouping
         self._queue: queue.SimpleQueue[_Request | _Probe | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._stopping = False
@@ -194,7 +198,8 @@ class Committer:
         began = self._clock.monotonic()
         try:
             merged, ends = merge_columns([r.columns for r in batch])
-            resolution = self._write(merged, min(r.received_ns for r in batch))
+            received = [r.received_ns for r in batch]
+            resolution = self._write(merged, min(received), max(received))
             self.last_error = None
         except GatewayError as error:
             self._fail(batch, error)
@@ -218,7 +223,7 @@ class Committer:
         for request in batch:
             request.done(Receipt(rows=len(request.columns)))
 
-    def _write(self, columns: PointColumns, received_ns: int) -> Resolution:
+    def _write(self, columns: PointColumns, received_ns: int, latest_ns: int) -> Resolution:
         """Resolve, append, sync, publish."""
         segment = self._writer.prepare(len(columns) * _MOST_ROW_BYTES + _FRAME_BYTES)
         if segment != self._edge.segment:
@@ -233,17 +238,21 @@ class Committer:
             if not keep.any() and not len(resolution.definitions):
                 return resolution
         try:
+            grouped = self._grouping.group(columns, resolution, latest_ns) if self._grouping is not None else None
+            rows = resolution if grouped is None else grouped
+            source = columns if grouped is None else grouped
             frame = self._writer.append(
-                ids=resolution.ids,
-                times_ms=columns.times_ms,
-                values=columns.values,
-                starts_ms=columns.starts_ms,
+                ids=rows.ids,
+                times_ms=source.times_ms,
+                values=source.values,
+                starts_ms=source.starts_ms,
                 definitions=resolution.definitions,
                 first_new_id=resolution.first_new_id,
                 counted_rows=int(np.count_nonzero(counts)),
                 received_ns=received_ns,
-                exemplars=columns.exemplars,
-                keep=keep,
+                exemplars=source.exemplars,
+                keep=keep if grouped is None else None,
+                shards=None if grouped is None else grouped.shards,
             )
             self._edge.appended(frame)
             self._writer.sync()

@@ -18,6 +18,8 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
+from gateway.baseline.group_detector import BUDGETS, GroupDetector
+from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.clock import Clock
 from gateway.errors import DiskFailed, StateError, UnknownVersion
@@ -27,33 +29,46 @@ from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.log.history import LogHistory
 from gateway.log.offsets import OffsetFile
 from gateway.log.retention import Retention
+from gateway.log.segment import FORMAT_VERSION
 from gateway.log.settings import LogSettings
+from gateway.log.sharing import DurableEnd
 from gateway.log.writer import EventWriter, LogWriter
 from gateway.pipeline.baseline_store import BaselineStore
+from gateway.pipeline.call_edges import CallEdges
+from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
-from gateway.pipeline.feed import AsyncFeed, DurableFeed
+from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
+from gateway.pipeline.group_watch import GroupWatch
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.score_writer import ScoreWriter
 from gateway.pipeline.scorer import Scorer
+from gateway.pipeline.shard_rows import RowGrouping
+from gateway.pipeline.sharding import Sharding
+from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
 from gateway.series.local_ids import LocalIds
 from gateway.series.settings import SeriesSettings
-from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.call_edge import CallEdge
+from gateway.telemetry.frame import Frame, edge_positions
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.labels import decode_label_blob
 from gateway.telemetry.selector import LabelMatcher
 
 log = structlog.get_logger(__name__)
 
-PENDING = gauge("pending_forward_points", "Points in the log that VictoriaMetrics has not acknowledged.")
+PENDING = gauge(
+    "pending_forward_points", "Points in the log that VictoriaMetrics has not acknowledged; add up several workers'."
+)
 
-_EDGE: Final = 0
 _STALLED_SECONDS: Final = 15.0
 _SWEEP_SECONDS: Final = 10.0
 _PROBE_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 3.0
+_KIT: Final = ("name", "version", "language")
+"""What target_info says of the SDK: resource attributes telemetry.sdk.*"""
+_MOST_TARGETS: Final = 5000
 _ANOMALIES_LOG: Final = LogSettings()
 
 
@@ -70,14 +85,21 @@ class DataPlane:
         detection: DetectionSettings,
         victoriametrics: VictoriaMetricsSettings,
         max_series: int,
+        sharding: Sharding | None = None,
+        limits: LimitSettings | None = None,
     ) -> None:
+        """sharding: where several workers share the data directory, or did."""
         self._clock = clock
+        self._sharding = sharding
+        self._number = sharding.worker if sharding is not None else 0
+        """Of this worker, its edge and its shard."""
         self._data_dir = data_dir
         self._log_dir = data_dir / "log"
         self._state_dir = data_dir / "state"
-        self._log_settings = log_settings
+        self._log_settings = sharding.settings_of_edge(log_settings) if sharding is not None else log_settings
         self._series_settings = series_settings
         self._detection = detection
+        self._limits = limits or LimitSettings()
         self._target = victoriametrics
         self._max_series = max_series
         self._started = clock.monotonic()
@@ -85,9 +107,14 @@ class DataPlane:
         self._stack = contextlib.AsyncExitStack()
         self._forwarder: Forwarder | None = None
         self._forward_feed: AsyncFeed | None = None
+        self._feeds: list[DurableFeed] = []
+        self._accepted_elsewhere = 0
+        """Rows of edges that no worker writes any more and that are counted here."""
         self._stopped = False
         self._state_dir.mkdir(parents=True, exist_ok=True)
         self.hash_key = load_or_make_hash_key(data_dir)
+        self.call_edges = CallEdges(clock)
+        """Who calls whom, from the spans that pass."""
 
     async def start(self) -> None:
         """Recover and begin to accept. Raises StateError, DiskFailed, ConfigError."""
@@ -97,10 +124,12 @@ class DataPlane:
             self._forward_feed = AsyncFeed(self._forward_durable, loop)
             self._stack.push_async_callback(self._forward_feed.close)
             self._forwarder = Forwarder(
-                self._target, self._forward_feed, self._index, self._state_dir, clock=self._clock, edge=_EDGE
+                self._target, self._forward_feed, self._index, self._state_dir, clock=self._clock, edge=self._number
             )
             await self._forwarder.load()
-            self._retention.commit("forwarder", self._forwarder.stats().acked_position)
+            if self._sharding is None:
+                acked = self._forwarder.stats().acked_position
+                self._retention.commit("forwarder", edge_positions(acked)[0])
         self._score_writer = ScoreWriter(
             self._target.scores if self._forwarder is not None else "none",
             self._index.blob,
@@ -112,12 +141,13 @@ class DataPlane:
             self._score_feed,
             self._index,
             self.baseline,
-            BaselineStore(self._state_dir, _EDGE, self.hash_key),
+            BaselineStore(self._state_dir, self._number, self.hash_key),
             self._anomalies,
             self._clock,
             on_scores=self._score_writer,
             expiry_seconds=float(self._series_settings.expiry),
             log_is_pressed=self._log_is_pressed,
+            watches=self._watches() if self._detection.enabled else (),
         )
         self._stack.push_async_callback(asyncio.to_thread, self._scorer.stop)
         await asyncio.to_thread(self._scorer.start)
@@ -130,48 +160,85 @@ class DataPlane:
         self.committer.start()
 
     def _open(self) -> None:
-        _make_directories(self._data_dir, self._log_dir, self._data_dir / "anomalies")
-        self._retention = Retention(self._log_dir, _EDGE, self._log_settings, self._clock)
-        self._retention.register("scorer")
-        if self._target.url:
-            self._retention.register("forwarder")
+        _make_directories(
+            self._data_dir, self._number, self._log_dir, self._data_dir / "anomalies", self._data_dir / DIRECTORY
+        )
+        readers = ("scorer", "forwarder") if self._target.url else ("scorer",)
+        self._retention = Retention(self._log_dir, self._number, self._log_settings, self._clock)
         self._writer = LogWriter.open(
-            self._log_dir, _EDGE, self._log_settings, self._clock, self._retention, minimum_row=self._committed_row()
+            self._log_dir,
+            self._number,
+            self._log_settings,
+            self._clock,
+            self._retention,
+            minimum_row=self._committed_row(),
         )
         self._stack.callback(self._writer.close)
-        self._anomalies = EventWriter.open(self._data_dir / "anomalies", _EDGE, _ANOMALIES_LOG, self._clock)
+        self._anomalies = EventWriter.open(self._data_dir / "anomalies", self._number, _ANOMALIES_LOG, self._clock)
         self._stack.callback(self._anomalies.close)
+        self.changes = ChangeLog(self._data_dir, self._number, self._clock)
+        """Deploys that OTLP events told of; any thread may put some in."""
+        self._stack.callback(self.changes.close)
         self._index = SeriesIndex(self._max_series)
-        durable_end = self._writer.durable_end
-        self._score_feed = self._feed("scorer", durable_end)
-        self._feeds = [self._score_feed]
-        if self._target.url:
-            self._forward_durable = self._feed("forwarder", durable_end)
-            self._feeds.append(self._forward_durable)
-        self._history = LogHistory(self._log_dir, _EDGE)
-        self.committer = Committer(self._writer, EdgeTable(self._max_series), self._clock, self._publish)
+        self._history = LogHistory(self._log_dir, self._number)
+        grouping: RowGrouping | None = None
+        publish = self._publish
+        if self._sharding is None:
+            for reader in readers:
+                self._retention.register(reader)
+            self._score_feed: Feed = self._own_feed("scorer")
+            if self._target.url:
+                self._forward_durable: Feed = self._own_feed("forwarder")
+        else:
+            sharding = self._sharding
+            self._stack.callback(sharding.close)
+            end = DurableEnd(self._writer.durable_end, self._writer.next_row)
+            sharding.open(self._retention, end, readers, self._log_settings, self._clock)
+            self._score_feed = sharding.feed("scorer", self._index, end.position, touch=True)
+            self._stack.callback(self._score_feed.close)
+            if self._target.url:
+                self._forward_durable = sharding.feed("forwarder", self._index, end.position, touch=False)
+            self._accepted_elsewhere = sharding.accepted_elsewhere()
+            if sharding.shard.count > 1:
+                grouping = RowGrouping(sharding.shard)
+                self._writer.format_version = FORMAT_VERSION
+            publish = sharding.publish
+            sharding.start()
+        self.committer = Committer(self._writer, EdgeTable(self._max_series), self._clock, publish, grouping)
+
+    def _watches(self) -> list[Watch]:
+        groups = GroupDetector(BUDGETS[self._detection.sensitivity])
+        return [
+            GroupWatch(
+                groups, self._index, self._index.blob, self._state_dir / f"groups-{self._number}.state", self._clock
+            )
+        ]
 
     def _committed_row(self) -> int:
         """The highest row any reader has committed: where the log's own end is lost, numbers go on behind it."""
+        if self._sharding is not None:
+            return self._sharding.committed_row(bool(self._target.url))
         try:
-            offset = OffsetFile(self._state_dir / f"scorer-{_EDGE}.offset").load()
+            offset = OffsetFile(self._state_dir / "scorer-0.offset").load()
             rows = 0 if offset is None else offset.next_row
         except UnknownVersion:
             raise
         except StateError:
             rows = 0  # the scorer sets the file aside and says so
         if self._target.url:
-            rows = max(rows, ProgressFiles(self._state_dir, _EDGE).read()[0].rows)
+            rows = max(rows, ProgressFiles(self._state_dir, 0).read()[0].rows)
         return rows
 
     def _log_is_pressed(self) -> bool:
         used, limit = self._retention.room
         return used > 0.75 * limit
 
-    def _feed(self, name: str, durable_end: LogPosition) -> DurableFeed:
+    def _own_feed(self, name: str) -> DurableFeed:
         local_ids = LocalIds(self._index, name, touch=name == "scorer")
-        feed = DurableFeed(name, self._log_dir, _EDGE, local_ids, self._retention, durable_end)
+        durable_end = self._writer.durable_end
+        feed = DurableFeed(name, self._log_dir, self._number, local_ids, self._retention, durable_end)
         self._stack.callback(feed.close)
+        self._feeds.append(feed)
         return feed
 
     def _publish(self, frame: Frame) -> None:
@@ -193,11 +260,15 @@ class DataPlane:
         while True:
             await asyncio.sleep(_PROBE_SECONDS)
             self.committer.probe()
+            if self._sharding is not None:
+                await asyncio.to_thread(self._sharding.refresh_retention)
             if self._clock.monotonic() < next_sweep:
                 continue
             next_sweep = self._clock.monotonic() + _SWEEP_SECONDS
             try:
                 await asyncio.to_thread(self._retention.sweep)
+                if self._sharding is not None:
+                    await asyncio.to_thread(self._sharding.sweep_orphans)
             except Exception:  # the task's outermost edge: the disk probe and later sweeps must go on
                 TASK_FAILURES.labels("log-retention").inc()
                 log.exception("old log segments could not be removed")
@@ -224,9 +295,13 @@ class DataPlane:
         error = self.committer.last_error
         return f"the log refuses: {error}" if error is not None else ""
 
+    def accepted(self) -> int:
+        """Counted rows in the log since the data directory was made."""
+        return self.committer.accepted_rows + self._accepted_elsewhere
+
     def status(self) -> dict[str, Any]:
         """The contract's status."""
-        accepted = self.committer.accepted_rows
+        accepted = self.accepted()
         counts = self._scorer.counts
         dropped: dict[str, int] = {}
         forwarded = pending = 0
@@ -237,11 +312,20 @@ class DataPlane:
             "forward_p99": 0.0,
         }
         status: dict[str, Any] = {}
+        if self._sharding is not None:
+            # What the control plane needs to put the workers' statuses together; see web.merged_status.
+            status["shard"] = {
+                "settled_rows": 0,
+                "scored_rows": counts.next_row,
+                "score_lag": self._scorer.lag_counts(),
+            }
         if self._forwarder is not None:
             stats = self._forwarder.stats()
             forwarded, pending = stats.forwarded, max(0, accepted - stats.acked_rows)
             dropped.update(stats.dropped)
             lag["forward_p50"], lag["forward_p99"] = stats.lag_p50 or 0.0, stats.lag_p99 or 0.0
+            if self._sharding is not None:
+                status["shard"] |= {"settled_rows": stats.acked_rows, "forward_lag": self._forwarder.lag_counts()}
             status["forwarding"] = {
                 "connected": stats.connected,
                 "encoding": stats.encoding,
@@ -253,7 +337,9 @@ class DataPlane:
                 "replays": stats.replays,
                 "last_error": stats.last_error,
             }
-        PENDING.set(pending)
+        # Of several workers each one's gauge may be below 0: rows of its shard came over the others' edges.
+        several = self._sharding is not None and self._forwarder is not None
+        PENDING.set(accepted - status["shard"]["settled_rows"] if several else pending)
         used, limit = self._retention.room
         return {
             "accepted_points": accepted,
@@ -275,6 +361,24 @@ class DataPlane:
             **status,
         }
 
+    def senders(self) -> list[dict[str, Any]]:
+        """Senders over the last look: rate, delay, live series, and the SDK that its target_info tells."""
+        kits: dict[str, dict[str, str]] = {}
+        for sid in self._index.find([("__name__", "=", "target_info")], _MOST_TARGETS):
+            labels = self._index.labels(sid)
+            if "telemetry_sdk_name" in labels:
+                kits[labels.get("job", "")] = {key: labels.get(f"telemetry_sdk_{key}", "") for key in _KIT}
+        return [
+            {
+                "sender": s.sender,
+                "points_per_second": s.points_per_second,
+                "delay_seconds": s.delay_seconds,
+                "live_series": s.live_series,
+                "sdk": kits.get(s.sender),
+            }
+            for s in self._scorer.quality.senders
+        ]
+
     def _lost(self) -> dict[str, int]:
         lost = dict(self._scorer.counts.lost)
         for reason, rows in self._score_feed.lost.items():
@@ -285,6 +389,10 @@ class DataPlane:
         """Active series with id and labels."""
         tests = [(m.name, m.operator, m.value) for m in matchers]
         return [{"id": sid, "labels": self._index.labels(sid)} for sid in self._index.find(tests, limit)]
+
+    def calls(self) -> list[CallEdge]:
+        """Call edges between services, as counted since the start."""
+        return self.call_edges.edges()
 
     def history(
         self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int
@@ -298,7 +406,9 @@ class DataPlane:
             durable_end=self._writer.durable_end,
         )
         return [
-            HistorySamples(decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values))
+            HistorySamples(
+                decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values), s.exemplars
+            )
             for s in found.series
         ]
 
@@ -308,10 +418,10 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-def _make_directories(data_dir: Path, *inner: Path) -> None:
+def _make_directories(data_dir: Path, edge: int, *inner: Path) -> None:
     """Make the directories and their names durable: a file's fsync promises nothing for the directories above it."""
     for directory in inner:
-        (directory / f"edge-{_EDGE}").mkdir(parents=True, exist_ok=True)
+        (directory / f"edge-{edge}").mkdir(parents=True, exist_ok=True)
     try:
         for directory in (*inner, data_dir, data_dir.parent):
             descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -59,14 +59,26 @@ class Problem:
     """Unix seconds."""
 
 
-class DataQuality:
-    """The scorer's thread owns it; `problems` is replaced as a whole and may be read from other threads.
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """One sender over the last look."""
 
-    sender_of: the value of `job` for a series id.
+    sender: str
+    points_per_second: float
+    """From the rows that are looked at, scaled to all."""
+    delay_seconds: float | None
+    """Least age of a point on arrival; below 0: its clock is ahead. None where nothing came."""
+    live_series: int
+
+
+class DataQuality:
+    """The scorer's thread owns it; `problems` and `senders` are replaced as a whole and may be read from other threads.
+
+    senders_of: for series ids, uint32[n], the distinct values of `job` and, int64[n], which of them each has.
     """
 
-    def __init__(self, sender_of: Callable[[int], str]) -> None:
-        self._sender_of = sender_of
+    def __init__(self, senders_of: Callable[[NDArray[np.uint32]], tuple[list[str], NDArray[np.int64]]]) -> None:
+        self._senders_of = senders_of
         self._names: list[str] = [_OTHER]
         self._numbers: dict[str, int] = {_OTHER: 0}
         self._sender: NDArray[np.int16] = np.zeros(1024, np.int16)
@@ -78,15 +90,18 @@ class DataQuality:
         self._rows = self._repeated = 0
         self._since: dict[tuple[str, str], float] = {}
         self.problems: tuple[Problem, ...] = ()
+        self._rows_of = np.zeros(MAX_SENDERS + 1, np.int64)
+        self._last_look = 0.0
+        self.senders: tuple[Sender, ...] = ()
 
     def learn(self, sids: NDArray[np.uint32]) -> None:
         """Series that were met for the first time, or again under a reused id."""
         if len(sids) == 0:
             return
         self._grow(int(sids.max()) + 1)
-        for sid in sids.tolist():
-            self._sender[sid] = self._number(self._sender_of(sid))
-            self._seen[sid] = 0
+        names, which = self._senders_of(sids)
+        self._sender[sids] = np.array([self._number(name) for name in names], np.int16)[which]
+        self._seen[sids] = 0
 
     def observe(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64], received_ns: int, repeated: int) -> None:
         """One frame, sids: uint32[n] and times_ms: int64[n]; every sid has been learned."""
@@ -96,12 +111,15 @@ class DataQuality:
         self._seen[sids[times_ms > (received - _BEHIND_SECONDS) * 1000.0]] = int(received)
         step = -(-len(sids) // _LOOKED_AT)
         some = slice(None, None, step)
-        np.minimum.at(self._least, self._sender[sids[some]], received - times_ms[some] / 1000.0)
+        senders = self._sender[sids[some]]
+        np.minimum.at(self._least, senders, received - times_ms[some] / 1000.0)
+        self._rows_of += np.bincount(senders, minlength=MAX_SENDERS + 1) * step
         self._rows += len(sids)
         self._repeated += repeated
         if received >= self._next_look:
             if self._next_look:
                 self._look(received)
+            self._last_look = received
             self._next_look = received + _LOOK_SECONDS
 
     def _number(self, name: str) -> int:
@@ -141,6 +159,17 @@ class DataQuality:
                 found.append((name, "lost_series", float(before[number] - live[number])))
         if self._rows >= _LEAST_ROWS and self._repeated > _REPEATED_SHARE * self._rows:
             found.append((_OTHER if len(self._names) > 2 else self._names[-1], "repeated", self._repeated / self._rows))
+        self.senders = tuple(
+            Sender(
+                name,
+                round(float(self._rows_of[number]) / max(now - self._last_look, 1e-9), 3),
+                round(float(self._least[number]), 3) if np.isfinite(self._least[number]) else None,
+                int(live[number]),
+            )
+            for number, name in enumerate(self._names)
+            if live[number] or before[number] or self._rows_of[number]
+        )
+        self._rows_of[:] = 0
         self._history = [*self._history, live][-_REMEMBERED_LOOKS:]
         self._former, self._least = self._least, np.full(MAX_SENDERS + 1, np.inf)
         self._rows = self._repeated = 0

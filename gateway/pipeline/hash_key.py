@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 
 from gateway.errors import StateError
-from gateway.log.offsets import write_atomically
+from gateway.telemetry.state_file import store_file
 
 _SIZE = 16
 
@@ -22,7 +22,7 @@ def load_or_make_hash_key(data_dir: Path) -> tuple[int, int]:
         text = path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
         text = secrets.token_hex(_SIZE)
-        write_atomically(path, text.encode())
+        store_file(path, text.encode())
         path.chmod(0o600)
     except (OSError, UnicodeDecodeError) as error:
         raise StateError(f"{path} cannot be read: {error}") from error

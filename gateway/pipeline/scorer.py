@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -26,10 +26,13 @@ from gateway.pipeline.anomaly_book import AnomalyBook
 from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, UnsyncedSnapshot
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.data_quality import DataQuality
-from gateway.pipeline.feed import DurableFeed, ThreadFeed
+from gateway.pipeline.feed import Feed, ThreadFeed
+from gateway.pipeline.label_values import distinct_values
+from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 from gateway.series.index import SeriesIndex
-from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.frame import Place
 from gateway.telemetry.lag import LagWindow
 from gateway.telemetry.resolved import ResolvedFrame
 from kernels.first_seen import first_seen
@@ -58,12 +61,13 @@ class Scorer:
     """Owns the baselines; see the module's text. Numbers for the status are read from other threads.
 
     on_scores: called on the scorer's thread with every scored frame; writes scores back as series.
+    watches: what looks at the scored rows beside the baselines.
     log_is_pressed: whether the log is so full that segments should be let go soon.
     """
 
     def __init__(
         self,
-        feed: DurableFeed,
+        feed: Feed,
         index: SeriesIndex,
         baseline: Baseline,
         store: BaselineStore,
@@ -73,6 +77,7 @@ class Scorer:
         on_scores: ScoreSink,
         expiry_seconds: float,
         log_is_pressed: Callable[[], bool],
+        watches: Sequence[Watch] = (),
     ) -> None:
         self._durable_feed = feed
         self._feed = ThreadFeed(feed)
@@ -84,9 +89,10 @@ class Scorer:
         self._on_scores = on_scores
         self._expiry_ms = int(expiry_seconds * 1000)
         self._log_is_pressed = log_is_pressed
+        self._watches = watches
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
-        self.quality = DataQuality(lambda sid: index.labels(sid).get("job", ""))
+        self.quality = DataQuality(lambda sids: distinct_values(index, sids, "job"))
         self._known = np.full(1024, _NEVER_MET, np.uint32)
         self._unwritten: list[bytes] = []
         """Anomaly records that are not on disk yet."""
@@ -95,7 +101,7 @@ class Scorer:
         self._lag_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
         self._stopping = False
-        self._position: LogPosition | None = None
+        self._position: Place | None = None
         self._commit_unwritten = False
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="baseline-snapshot")
         self._saving: Future[None] | None = None
@@ -126,6 +132,12 @@ class Scorer:
         with self._lag_lock:
             return self._lag.percentile(self._clock.monotonic(), share) or 0.0
 
+    def lag_counts(self) -> list[int]:
+        """Rows by lag, see LagWindow.counts."""
+        with self._lag_lock:
+            counts: list[int] = self._lag.counts(self._clock.monotonic()).tolist()
+        return counts
+
     def _run(self) -> None:
         now = self._clock.monotonic()
         next_advance, next_snapshot, next_expiry = now, now + _SNAPSHOT_SECONDS, now + _EXPIRY_SECONDS
@@ -138,6 +150,8 @@ class Scorer:
                 if now >= next_advance:
                     next_advance = now + _ADVANCE_SECONDS
                     self._write(self._baseline.advance(self._clock.time_ns() // 1_000_000))
+                    for watch in self._watches:
+                        self._keep(watch.advance(self._baseline.watermark_ms))
                 if now >= next_expiry:
                     next_expiry = now + _EXPIRY_SECONDS
                     self._expire()
@@ -175,18 +189,21 @@ class Scorer:
         for resolved in self._feed.next_frames(_FRAMES_BYTES, _WAIT_SECONDS):
             frame = resolved.frame
             try:
-                self._score(resolved)
+                if len(frame):
+                    self._score(resolved)
             except Exception:  # the thread's outermost edge: a frame that fails must not end detection
                 TASK_FAILURES.labels("scorer").inc()
                 log.exception("a frame could not be scored", rows=len(frame))
                 self.counts.lost["failed"] = self.counts.lost.get("failed", 0) + frame.counted_rows
             self.counts.next_row = frame.first_row + frame.counted_rows
-            self._position = frame.end
+            self._position = resolved.end
             self._commit_unwritten = True
 
     def _score(self, resolved: ResolvedFrame) -> None:
         frame, sids = resolved.frame, resolved.sids
-        self._meet(sids)
+        fresh = self._meet(sids)
+        for watch in self._watches:
+            watch.learn(fresh, frame)
         observation = self._baseline.observe(
             sids,
             frame.times_ms,
@@ -206,31 +223,36 @@ class Scorer:
             self._book.remember(sids, frame.exemplars)
         if len(observation.transitions):
             self._write(observation.transitions)
+        for watch in self._watches:
+            self._keep(watch.observe(sids, frame, observation))
         self.quality.observe(sids, frame.times_ms, frame.received_ns, observation.repeated)
         self._on_scores(resolved, observation)
         now_ns = self._clock.time_ns()
         with self._lag_lock:
             self._lag.add(self._clock.monotonic(), (now_ns - frame.received_ns) / 1e9, len(sids))
 
-    def _meet(self, sids: NDArray[np.uint32]) -> None:
-        """Prepare for series that appear for the first time, or again under a reused id."""
+    def _meet(self, sids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Prepare for series that appear for the first time, or again under a reused id; gives their ids."""
         if len(self._known) < self._index.end_sid:
             larger = np.full(max(self._index.end_sid, 2 * len(self._known)), _NEVER_MET, np.uint32)
             larger[: len(self._known)] = self._known
             self._known = larger
         found = np.empty(len(sids), np.uint32)
         count = first_seen(sids, self._index.generations, self._known, found)
+        fresh = found[:count]
         if count:
-            fresh = found[:count]
             self._bounds.learn(fresh)
             self.quality.learn(fresh)
             RESTORED.inc(self._store.restore(self._baseline, fresh, self._index))
+        return fresh
 
     def _write(self, transitions: NDArray[Any]) -> None:
         if len(transitions) == 0:
             return
-        now_ns = self._clock.time_ns()
-        for anomaly in self._book.take(transitions, now_ns):
+        self._keep(self._book.take(transitions, self._clock.time_ns()))
+
+    def _keep(self, anomalies: Iterable[Anomaly]) -> None:
+        for anomaly in anomalies:
             ANOMALIES.labels(anomaly.severity, anomaly.state).inc()
             self._unwritten.append(self._encoder.encode(anomaly))
 
@@ -251,6 +273,8 @@ class Scorer:
         expired = self._index.expire(watermark - self._expiry_ms)
         if len(expired):
             self._write(self._baseline.forget(expired))
+            for watch in self._watches:
+                self._keep(watch.forget(expired))
             log.info("forgot idle series", series=len(expired))
 
     def _snapshot(self, *, wait: bool = False) -> None:
@@ -266,6 +290,8 @@ class Scorer:
         live = np.flatnonzero(lengths).astype(np.uint32)
         forget_before_ms = self._baseline.watermark_ms - self._expiry_ms
         began = self._clock.monotonic()
+        for watch in self._watches:
+            watch.save()
         written = self._store.begin(self._baseline, live, self._index, forget_before_ms)
         COPY_SECONDS.observe(self._clock.monotonic() - began)
         self._commit_unwritten = False
@@ -280,7 +306,7 @@ class Scorer:
             self._commit_unwritten = True
             saving.result()
 
-    def _save(self, written: UnsyncedSnapshot, position: LogPosition, counts: ScorerCounts, began: float) -> None:
+    def _save(self, written: UnsyncedSnapshot, position: Place, counts: ScorerCounts, began: float) -> None:
         self._store.finish(written, position, counts)
         self._durable_feed.committed(position)
         SNAPSHOT_SECONDS.observe(self._clock.monotonic() - began)

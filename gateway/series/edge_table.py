@@ -88,6 +88,7 @@ class EdgeTable:
         self._state[table.E_LIMIT] = max_series
         self._places, self._previous_places = _Places(), _Places()
         self._file: NDArray[np.uint8] = _NO_BLOBS
+        self._mapping: mmap.mmap | None = None
         self._path: Path | None = None
         self.segment = 0
         """Number of the segment the ids are for; 0 before the first."""
@@ -108,7 +109,8 @@ class EdgeTable:
         The segment before becomes the one that definitions are copied from.
         """
         self._previous, self._previous_places = self._slots, self._places
-        self._file = _map(self._path)
+        self._mapping = _map(self._path)
+        self._file = _NO_BLOBS if self._mapping is None else np.frombuffer(self._mapping, np.uint8)
         self._restart(segment, path)
 
     def restarted(self, segment: int, path: Path) -> None:
@@ -181,6 +183,10 @@ class EdgeTable:
         if m == 0:
             return Definitions(np.empty(0, np.uint8), np.zeros(1, np.uint32), _NO_BLOBS)
         known = previous >= 0
+        if self._mapping is not None and self._mapping.size() < len(self._file):
+            # Reading a mapped page that the file no longer has would end the process (SIGBUS).
+            log.error("another program has cut the previous log segment; labels are read from requests")
+            self._mapping, self._file = None, _NO_BLOBS
         if len(self._file) == 0:
             known[:] = False
         if not known.any():
@@ -210,16 +216,16 @@ class EdgeTable:
         return Definitions(kinds, offsets.astype(np.uint32), blobs)
 
 
-def _map(path: Path | None) -> NDArray[np.uint8]:
-    """A closed segment's bytes, mapped; empty where it is gone. The mapping ends with the last array over it."""
+def _map(path: Path | None) -> mmap.mmap | None:
+    """A closed segment, mapped; None where it is gone. The mapping ends with the last array over it."""
     if path is None:
-        return _NO_BLOBS
+        return None
     try:
         with path.open("rb") as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         log.warning("the previous log segment cannot be mapped; labels are read from requests", error=str(error))
-        return _NO_BLOBS
+        return None
 
 
 def _without_refused(

@@ -204,10 +204,12 @@ class SeriesIndex:
             arena[:end] = self._arena[:end]
             self._arena = arena
 
-    def release(self, sids: NDArray[np.uint32], pin: int) -> None:
-        """A reader no longer maps local ids to these series."""
+    def release(self, sids: NDArray[np.uint32], pin: int, still: Sequence[NDArray[np.uint32]] = ()) -> None:
+        """A reader no longer maps local ids to these series, except for those it `still` does (in other edges)."""
         with self._lock:
             table.release_pins(sids, pin, self._pins)
+            for kept in still:
+                self._pins[kept[kept != UNRESOLVED]] |= np.uint8(pin)
 
     def touch(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> None:
         """Note point times of series, as `LocalIds.resolve` does for rows."""

@@ -46,11 +46,17 @@ class LocalIds:
 
     def resolve(self, frame: Frame) -> ResolvedFrame:
         """The frame with sids. Rows that cannot be named are taken out and counted (`unresolved_rows`)."""
+        self._enter(frame)
+        if len(frame.definitions):
+            self._define(frame)
+        return self._named(frame)
+
+    def _enter(self, frame: Frame) -> None:
         if (frame.edge, frame.start.segment) != self._segment:
             self.clear()
             self._segment = (frame.edge, frame.start.segment)
-        if len(frame.definitions):
-            self._define(frame)
+
+    def _named(self, frame: Frame) -> ResolvedFrame:
         sids = np.empty(len(frame), np.uint32)
         missing = table.resolve_rows(
             frame.ids,
@@ -69,6 +75,13 @@ class LocalIds:
 
     def _define(self, frame: Frame) -> None:
         first, end = frame.first_new_id, frame.first_new_id + len(frame.definitions)
+        self._reserve(end)
+        self._mapping[first:end] = self._index.define(
+            frame.definitions, pin=self._pin, seen_ms=frame.received_ns // 1_000_000
+        )
+        self._known = max(self._known, end)
+
+    def _reserve(self, end: int) -> None:
         if end > len(self._mapping):
             size = len(self._mapping)
             while size < end:
@@ -76,15 +89,16 @@ class LocalIds:
             larger = np.full(size, table.UNRESOLVED, np.uint32)
             larger[: self._known] = self._mapping[: self._known]
             self._mapping = larger
-        self._mapping[first:end] = self._index.define(
-            frame.definitions, pin=self._pin, seen_ms=frame.received_ns // 1_000_000
-        )
-        self._known = max(self._known, end)
+
+    @property
+    def mapped(self) -> NDArray[np.uint32]:
+        """uint32: the sids of the open segment by local id, UNRESOLVED among them."""
+        return self._mapping[: self._known]
 
     def clear(self) -> None:
         """Forget the segment and let its series expire."""
         if self._known:
-            self._index.release(self._mapping[: self._known], self._pin)
+            self._index.release(self.mapped, self._pin)
             self._mapping[: self._known] = table.UNRESOLVED
             self._known = 0
         self._segment = (-1, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.frame import LogPosition, Place
 from gateway.telemetry.resolved import ResolvedFrame
 
 LOG_START = LogPosition(0, 0)
@@ -12,7 +12,10 @@ LOG_START = LogPosition(0, 0)
 
 
 class FrameFeed(Protocol):
-    """One reader's way through one edge's log. All methods are called from the reader's event loop."""
+    """One reader's way through the log, of one edge or of several. All methods are called from the reader's event loop.
+
+    A reader takes places from `ResolvedFrame.end` and hands them back; what they are made of is the feed's affair.
+    """
 
     async def next_frames(self, max_bytes: int) -> list[ResolvedFrame]:
         """The next durable frames in order of the log; waits until there is at least one.
@@ -24,10 +27,13 @@ class FrameFeed(Protocol):
         """
         ...
 
-    def seek(self, position: LogPosition) -> None:
-        """Make `next_frames` continue with the frame that starts at `position`, or with the first one kept after it."""
+    def seek(self, position: Place, until: Place | None = None) -> None:
+        """Make `next_frames` continue with the frame that starts at `position`, or with the first one kept after it.
+
+        until: frames before this place come before all others, which matters where there are several edges.
+        """
         ...
 
-    def committed(self, position: LogPosition) -> None:
+    def committed(self, position: Place) -> None:
         """This reader will never seek before `position` again, not even after a restart; the log may forget it."""
         ...

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from gateway.telemetry.anomaly import TraceReference
+
 
 class HistorySamples(msgspec.Struct, frozen=True):
     """Parallel lists in order of time; times are Unix seconds, a value is None where the series was marked stale."""
@@ -12,3 +14,4 @@ class HistorySamples(msgspec.Struct, frozen=True):
     kind: int
     times: list[float]
     values: list[float | None]
+    exemplars: list[TraceReference] = []

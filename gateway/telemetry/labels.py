@@ -37,7 +37,8 @@ def encode_label_blob(labels: Mapping[str, str] | Iterable[tuple[str, str]]) -> 
     return bytes(out)
 
 
-def _read_varint(blob: bytes, at: int) -> tuple[int, int]:
+def read_varint(blob: bytes, at: int) -> tuple[int, int]:
+    """(value, next position) of a varint in bytes known to be sound; IndexError where they end inside it."""
     value = shift = 0
     while True:
         byte = blob[at]
@@ -56,10 +57,10 @@ def decode_label_blob(blob: bytes) -> dict[str, str]:
         while at < len(blob):
             if blob[at] != 0x0A:
                 raise ValueError("not a label blob")
-            _, at = _read_varint(blob, at + 1)
-            length, at = _read_varint(blob, at + 1)
+            _, at = read_varint(blob, at + 1)
+            length, at = read_varint(blob, at + 1)
             name = blob[at : at + length]
-            length, at = _read_varint(blob, at + length + 1)
+            length, at = read_varint(blob, at + length + 1)
             labels[name.decode()] = blob[at : at + length].decode()
             at += length
     except IndexError:

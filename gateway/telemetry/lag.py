@@ -10,6 +10,7 @@ import math
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 WINDOW_SECONDS: Final = 300
 """What the percentiles look back over."""
@@ -40,11 +41,21 @@ class LagWindow:
 
     def percentile(self, now: float, share: float) -> float | None:
         """Seconds that `share` of the rows did not exceed; None without rows in the window."""
+        return percentile_of(self.counts(now), share)
+
+    def counts(self, now: float) -> NDArray[np.int64]:
+        """int64: rows by bucket. Those of several windows may be added before `percentile_of`."""
         number = int(now) // _SLOT_SECONDS
         kept = (self._slot_numbers >= 0) & (self._slot_numbers > number - _SLOTS)
-        cumulative = self._counts[kept].sum(axis=0).cumsum()
-        total = int(cumulative[-1]) if len(cumulative) else 0
-        if total == 0:
-            return None
-        bucket = int(np.searchsorted(cumulative, math.ceil(share * total)))
-        return float(_LEAST * _FACTOR**bucket)
+        found: NDArray[np.int64] = self._counts[kept].sum(axis=0)
+        return found
+
+
+def percentile_of(counts: NDArray[np.int64], share: float) -> float | None:
+    """Seconds that `share` of the rows did not exceed; None without rows. counts: see LagWindow.counts."""
+    cumulative = counts.cumsum()
+    total = int(cumulative[-1]) if len(cumulative) else 0
+    if total == 0:
+        return None
+    bucket = int(np.searchsorted(cumulative, math.ceil(share * total)))
+    return float(_LEAST * _FACTOR**bucket)

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.telemetry.frame import Frame
+from gateway.telemetry.frame import Frame, Place
 
 
 class SeriesView(Protocol):
@@ -46,7 +46,16 @@ class SeriesView(Protocol):
 
 @dataclass(slots=True)
 class ResolvedFrame:
-    """A frame and, for each of its rows, the sid: uint32[n]."""
+    """A frame and, for each of its rows, the sid: uint32[n].
+
+    place: where a reader of several edges stands behind this frame; None where there is one edge.
+    """
 
     frame: Frame
     sids: NDArray[np.uint32]
+    place: Place | None = None
+
+    @property
+    def end(self) -> Place:
+        """Where the reader stands behind this frame."""
+        return self.frame.end if self.place is None else self.place

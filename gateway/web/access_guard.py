@@ -31,6 +31,8 @@ from gateway.selfmetrics import counter
 
 DENIED = counter("http_access_denied", "Requests to the control plane that were refused for who sent them.", ["reason"])
 
+IDENTITY: Final = web.RequestKey("identity", Identity)
+"""Who sent a request that passed the guard."""
 _OPEN: Final = frozenset({"/-/healthy", "/-/ready"})
 _OWN_CREDENTIALS: Final = "/v2/"
 """PagerDuty's and Opsgenie's interfaces, whose handlers check their senders' own kind of credential."""
@@ -66,7 +68,7 @@ def access_guard(authenticator: Authenticator, *, names: frozenset[str] = frozen
                 else:
                     identity = await _identify(authenticator, request)
                 identity.require("read" if request.method in ("GET", "HEAD") else "operate")
-                request["identity"] = identity
+                request[IDENTITY] = identity
         except GatewayError as error:
             DENIED.labels(error.reason).inc()
             headers = _HEADERS | (_CHALLENGE if isinstance(error, Unauthenticated) else {})

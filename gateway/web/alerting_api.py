@@ -1,9 +1,11 @@
 """Our own interface to the alert router: why an alert was told or not, what people say about it, what is on its way.
 
     GET  /api/v1/alerts/{fingerprint}/explain
+    GET  /api/v1/alerts/{fingerprint}/context
     POST /api/v1/alerts/{fingerprint}/acknowledge     {"by", "note"?}
     POST /api/v1/alerts/{fingerprint}/unacknowledge   {"by"}
     POST /api/v1/alerts/{fingerprint}/snooze          {"by", "duration": "30m", "note"?}
+    POST /api/v1/alerts/{fingerprint}/unsnooze        {"by"}
     POST /api/v1/alerts/{fingerprint}/resolve         {"by", "note"?}
     POST /api/v1/alerts/{fingerprint}/comments        {"by", "text"}
     GET  /api/v1/oncall
@@ -42,7 +44,8 @@ def register_routes(app: web.Application, router: AlertRouter, prefix: str = "")
     api = AlertingApi(router)
     one = f"{prefix}/api/v1/alerts/{{fingerprint}}"
     app.router.add_get(f"{one}/explain", api.explain)
-    for name in ("acknowledge", "unacknowledge", "snooze", "resolve", "comments"):
+    app.router.add_get(f"{one}/context", api.context)
+    for name in ("acknowledge", "unacknowledge", "snooze", "unsnooze", "resolve", "comments"):
         app.router.add_post(f"{one}/{name}", getattr(api, name))
     app.router.add_get(f"{prefix}/api/v1/notifications", api.notifications)
     app.router.add_get(f"{prefix}/api/v1/oncall", api.oncall)
@@ -57,6 +60,10 @@ class AlertingApi:
     async def explain(self, request: web.Request) -> web.Response:
         """GET …/explain"""
         return _json(await self._router.explain(request.match_info["fingerprint"]))
+
+    async def context(self, request: web.Request) -> web.Response:
+        """What helps with an alert: runbooks, similar alerts, deploys, related series, suggested actions."""
+        return _json(await self._router.alert_context(request.match_info["fingerprint"]))
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """POST …/acknowledge"""
@@ -79,6 +86,12 @@ class AlertingApi:
             raise RequestError(str(error)) from error
         await self._router.snooze(request.match_info["fingerprint"], said.by, seconds, said.note)
         return _json({"snoozedFor": float(seconds)})
+
+    async def unsnooze(self, request: web.Request) -> web.Response:
+        """POST …/unsnooze"""
+        said = await _said(request)
+        await self._router.unsnooze(request.match_info["fingerprint"], said.by)
+        return _json({"snoozedFor": 0.0})
 
     async def resolve(self, request: web.Request) -> web.Response:
         """POST …/resolve"""

@@ -7,6 +7,8 @@ error is a JSON string. A 2xx to a POST or DELETE is given only when the change 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +16,7 @@ from aiohttp import web
 from prometheus_client import Gauge
 
 from gateway.alerting.alert import Alert, fingerprint, problem_of
-from gateway.alerting.listing import Listing, Selection
+from gateway.alerting.listing import Selection
 from gateway.alerting.matcher import Matcher, make, parse_matchers, pattern
 from gateway.alerting.moments import ABSENT, format_moment, parse_moment
 from gateway.alerting.router import AlertRouter
@@ -26,6 +28,10 @@ from gateway.telemetry.regular_expression import RegularExpression
 API_VERSION: Final = "0.25.0"
 """The Alertmanager whose interface this is; Karma and Grafana choose their dialect by it."""
 MAX_BODY: Final = 64 * 2**20
+WRITE_BYTES: Final = 256 * 1024
+"""Lists are sent in writes of about this size."""
+BATCH: Final = 64
+"""Silences or alerts handled before the loop has its turn."""
 _TRUE: Final = frozenset({"true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"})
 _FALSE: Final = frozenset({"", "false", "0", "no", "n", "off", "unselected", "unchecked", "f", "disabled"})
 _STATE_ORDER: Final = {"active": 0, "pending": 1, "expired": 2}
@@ -95,7 +101,7 @@ class AlertmanagerApi:
 
     def __init__(self, router: AlertRouter) -> None:
         self._router = router
-        self._listing = Listing()
+        self._silences: dict[str, tuple[Silence, bytes]] = {}
 
     async def status(self, _request: web.Request) -> web.Response:
         """GET /status"""
@@ -119,17 +125,13 @@ class AlertmanagerApi:
         """GET /receivers"""
         return _json([{"name": name} for name in self._router.configuration.receivers])
 
-    async def alerts(self, request: web.Request) -> web.Response:
+    async def alerts(self, request: web.Request) -> web.StreamResponse:
         """GET /alerts"""
-        selection = _selection(request)
-        view = self._listing.view(self._router.engine, self._router.clock.time_ns())
-        return _bytes(await asyncio.to_thread(view.alerts, selection))
+        return await _in_pieces(request, self._router.listing.alerts(_selection(request), self._router.clock.time_ns()))
 
-    async def groups(self, request: web.Request) -> web.Response:
+    async def groups(self, request: web.Request) -> web.StreamResponse:
         """GET /alerts/groups"""
-        selection = _selection(request)
-        view = self._listing.view(self._router.engine, self._router.clock.time_ns())
-        return _bytes(await asyncio.to_thread(view.groups, selection))
+        return await _in_pieces(request, self._router.listing.groups(_selection(request), self._router.clock.time_ns()))
 
     async def post_alerts(self, request: web.Request) -> web.Response:
         """POST /alerts: valid items are kept even if others are refused."""
@@ -138,7 +140,7 @@ class AlertmanagerApi:
         valid: list[Alert] = []
         problems: list[str] = []
         for number, item in enumerate(_read_items(await _body(request))):
-            if number % 64 == 63:
+            if number % BATCH == BATCH - 1:
                 await asyncio.sleep(0)
             if isinstance(item, str):
                 problems.append(item)
@@ -157,18 +159,34 @@ class AlertmanagerApi:
             return _error(400, "; ".join(dict.fromkeys(problems)))
         return web.Response(status=200)
 
-    async def silences(self, request: web.Request) -> web.Response:
+    async def silences(self, request: web.Request) -> web.StreamResponse:
         """GET /silences"""
-        matchers = _filter(request)
-        now = self._router.clock.time_ns()
-        chosen = [s for s in self._router.engine.silences if _fits(s, matchers)]
+        return await _in_pieces(request, self._silence_pieces(_filter(request), self._router.clock.time_ns()))
 
-        def order(silence: Silence) -> tuple[int, int]:
-            state = silence.state(now)
-            moment = {"active": silence.ends, "pending": silence.starts, "expired": -silence.ends}[state]
-            return _STATE_ORDER[state], moment
-
-        return _json([_shown_silence(silence, now) for silence in sorted(chosen, key=order)])
+    def _silence_pieces(self, matchers: tuple[Matcher, ...], now: int) -> Iterator[bytes]:
+        """The silences in pieces of at most `BATCH`; what does not depend on the moment is kept encoded."""
+        if len(self._silences) > 2 * len(self._router.engine.silences) + 1000:
+            self._silences = {}
+        chosen: list[tuple[int, int, str, Silence]] = []
+        for number, silence in enumerate(list(self._router.engine.silences)):
+            if number % BATCH == BATCH - 1:
+                yield b""
+            if _fits(silence, matchers):
+                state = silence.state(now)
+                moment = {"active": silence.ends, "pending": silence.starts, "expired": -silence.ends}[state]
+                chosen.append((_STATE_ORDER[state], moment, state, silence))
+        chosen.sort(key=itemgetter(0, 1))
+        separator = b"["
+        for start in range(0, len(chosen), BATCH):
+            pieces = []
+            for _, _, state, silence in chosen[start : start + BATCH]:
+                known = self._silences.get(silence.id)
+                if known is None or known[0] is not silence:
+                    known = self._silences[silence.id] = silence, msgspec.json.encode(_shown_silence(silence))[:-1]
+                pieces.append(known[1] + b',"status":{"state":"' + state.encode() + b'"}}')
+            yield separator + b",".join(pieces)
+            separator = b","
+        yield b"]" if chosen else b"[]"
 
     async def silence(self, request: web.Request) -> web.Response:
         """GET /silence/{id}"""
@@ -176,7 +194,8 @@ class AlertmanagerApi:
             silence = self._router.engine.silences.get(request.match_info["id"])
         except NotFound:
             return web.Response(status=404)
-        return _json(_shown_silence(silence, self._router.clock.time_ns()))
+        state = silence.state(self._router.clock.time_ns())
+        return _json({**_shown_silence(silence), "status": {"state": state}})
 
     async def post_silence(self, request: web.Request) -> web.Response:
         """POST /silences"""
@@ -311,10 +330,9 @@ def _fits(silence: Silence, matchers: tuple[Matcher, ...]) -> bool:
     return all(matcher.matches(labels) for matcher in matchers)
 
 
-def _shown_silence(silence: Silence, now: int) -> dict[str, Any]:
+def _shown_silence(silence: Silence) -> dict[str, Any]:
     return {
         "id": silence.id,
-        "status": {"state": silence.state(now)},
         "updatedAt": format_moment(silence.updated),
         "comment": silence.comment,
         "createdBy": silence.created_by,
@@ -332,6 +350,30 @@ def _json(body: object) -> web.Response:
 
 def _bytes(body: bytes) -> web.Response:
     return web.Response(body=body, content_type="application/json")
+
+
+async def _in_pieces(request: web.Request, pieces: Iterator[bytes]) -> web.StreamResponse:
+    """Sends what is made piece by piece; the loop has its turn after each. A short answer is sent as a whole."""
+    response: web.StreamResponse | None = None
+    waiting: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if piece:
+            waiting.append(piece)
+            size += len(piece)
+        if size >= WRITE_BYTES:
+            if response is None:
+                response = web.StreamResponse()
+                response.content_type = "application/json"
+                await response.prepare(request)
+            await response.write(b"".join(waiting))
+            waiting, size = [], 0
+        await asyncio.sleep(0)
+    if response is None:
+        return _bytes(b"".join(waiting))
+    await response.write(b"".join(waiting))
+    await response.write_eof()
+    return response
 
 
 def _error(status: int, text: str) -> web.Response:

@@ -20,7 +20,8 @@ from gateway.alerting.analytics_report import markdown, page
 from gateway.alerting.moments import SECOND
 from gateway.alerting.router import AlertRouter
 from gateway.errors import RequestError
-from gateway.web.json_api import json_response, parse_time
+from gateway.web.json_api import json_response
+from gateway.web.query_parameters import parse_time
 
 DEFAULT_DAYS: Final = 7
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"

@@ -8,7 +8,6 @@ tells by the id that it knows it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ import structlog
 from gateway.errors import GatewayError
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.log.reader import EventReader
+from gateway.log.segment import edges_of
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.frame import LogPosition
@@ -35,29 +35,36 @@ _READ_BYTES = 2**20
 
 
 class AnomalyFeed:
-    """Tails `<data_dir>/anomalies`. on_record is awaited for every record not seen before the last stop."""
+    """Tails `<data_dir>/anomalies`. on_record is awaited for every record not seen before the last stop.
 
-    def __init__(self, directory: Path, offsets: Path, on_record: Callable[[Anomaly], Awaitable[None]]) -> None:
+    workers: how many write anomalies, each its own log; logs of former ones are read to their end too.
+    """
+
+    def __init__(
+        self, directory: Path, offsets: Path, on_record: Callable[[Anomaly], Awaitable[None]], workers: int = 1
+    ) -> None:
         self._directory = directory
-        self._offset = OffsetFile(offsets)
+        self._offsets = offsets
         self._on_record = on_record
+        self._edges = edges_of(directory, workers)
         self._known: OrderedDict[str, Anomaly] = OrderedDict()
-        self._task: asyncio.Task[None] | None = None
+        self._ordered: list[Anomaly] | None = None
+        self._firing: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._decoder = msgspec.msgpack.Decoder(Anomaly)
         self.changed = asyncio.Event()
         """Set after every batch; a waiter clears it."""
 
     def start(self) -> None:
         """Begin to read."""
-        self._task = asyncio.create_task(self._run(), name="anomaly-feed")
+        self._tasks = [asyncio.create_task(self._run(edge), name=f"anomaly-feed-{edge}") for edge in self._edges]
 
     async def stop(self) -> None:
         """Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
 
     def newest(
         self, *, since: float = 0.0, limit: int = 100, severity: str | None = None, state: str | None = None
@@ -65,12 +72,22 @@ class AnomalyFeed:
         """Newest first; `severity` is the least severe wanted."""
         floor = SEVERITIES.index(severity) if severity else 0
         found: list[Anomaly] = []
-        for anomaly in sorted(self._known.values(), key=lambda a: a.time, reverse=True):
+        for anomaly in self._newest_first():
             if len(found) >= limit or anomaly.time < since:
                 break
-            if SEVERITIES.index(anomaly.severity) >= floor and state in (None, anomaly.state):
+            if state in (None, anomaly.state) and (not floor or SEVERITIES.index(anomaly.severity) >= floor):
                 found.append(anomaly)
         return found
+
+    def _newest_first(self) -> list[Anomaly]:
+        if self._ordered is None:
+            self._ordered = sorted(self._known.values(), key=lambda a: a.time, reverse=True)
+        return self._ordered
+
+    @property
+    def open_count(self) -> int:
+        """How many are firing."""
+        return len(self._firing)
 
     def get(self, anomaly_id: str) -> Anomaly | None:
         """One anomaly, if it is among those kept."""
@@ -79,10 +96,10 @@ class AnomalyFeed:
     def __len__(self) -> int:
         return len(self._known)
 
-    async def _run(self) -> None:
+    async def _run(self, edge: int) -> None:
         while True:
             try:
-                await self._follow()
+                await self._follow(edge)
             except GatewayError as error:
                 log.error("anomalies log cannot be read, trying again", error=str(error))
             except Exception:  # the task's outermost edge: alerts must go on after any surprise
@@ -90,10 +107,13 @@ class AnomalyFeed:
                 log.exception("anomaly feed failed, starting it again")
             await asyncio.sleep(1.0)
 
-    async def _follow(self) -> None:
-        committed = await asyncio.to_thread(self._offset.load)
+    async def _follow(self, edge: int) -> None:
+        # The first has the name it had when it was the only one.
+        path = self._offsets if edge == 0 else self._offsets.with_name(f"{self._offsets.stem}-{edge}.offset")
+        offset = OffsetFile(path)
+        committed = await asyncio.to_thread(offset.load)
         seen_until = committed.position if committed is not None else LogPosition(0, 0)
-        reader = EventReader.open(self._directory, 0)
+        reader = EventReader.open(self._directory, edge)
         try:
             while True:
                 records = await asyncio.to_thread(reader.read, _READ_BYTES)
@@ -114,7 +134,7 @@ class AnomalyFeed:
                         newest = end
                 if newest > seen_until:
                     seen_until = newest
-                    await asyncio.to_thread(self._offset.commit, Offset(newest, 0))
+                    await asyncio.to_thread(offset.commit, Offset(newest, 0))
                 self.changed.set()
         finally:
             reader.close()
@@ -122,5 +142,11 @@ class AnomalyFeed:
     def _remember(self, anomaly: Anomaly) -> None:
         self._known[anomaly.id] = anomaly
         self._known.move_to_end(anomaly.id)
+        self._ordered = None
+        if anomaly.state == "firing":
+            self._firing.add(anomaly.id)
+        else:
+            self._firing.discard(anomaly.id)
         while len(self._known) > KEEP:
-            self._known.popitem(last=False)
+            gone, _ = self._known.popitem(last=False)
+            self._firing.discard(gone)

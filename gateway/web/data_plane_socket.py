@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from gateway import selfmetrics
 from gateway.errors import GatewayError
+from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.selector import LabelMatcher, parse_selector
 
@@ -30,6 +32,10 @@ class DataPlaneView(Protocol):
         """The contract's /api/v1/status."""
         ...
 
+    def accepted(self) -> int:
+        """The status' accepted points alone."""
+        ...
+
     def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
         """Active series with id and labels; runs in a thread."""
         ...
@@ -40,17 +46,28 @@ class DataPlaneView(Protocol):
         """Samples from the embedded log; runs in a thread."""
         ...
 
+    def calls(self) -> list[CallEdge]:
+        """Call edges between services; runs in a thread."""
+        ...
+
+    def senders(self) -> list[dict[str, Any]]:
+        """Who sends: rate, delay, series, SDK; runs in a thread."""
+        ...
+
     def ready(self) -> str:
         """Empty when ready, else what is not."""
         ...
 
 
-def build_data_plane_app(view: DataPlaneView) -> web.Application:
-    """The application behind the socket."""
+def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[str, Any]]] = list) -> web.Application:
+    """The application behind the socket. clients: the receivers' table of clients."""
     app = web.Application()
 
     async def status(_: web.Request) -> web.Response:
         return _json(view.status())
+
+    async def accepted(_: web.Request) -> web.Response:
+        return _json(view.accepted())
 
     async def ready(_: web.Request) -> web.Response:
         problem = view.ready()
@@ -62,7 +79,15 @@ def build_data_plane_app(view: DataPlaneView) -> web.Application:
     async def series(request: web.Request) -> web.Response:
         matchers = parse_selector(request.query.get("match", ""))
         limit = int(request.query.get("limit", "1000"))
-        return _json(await asyncio.to_thread(view.series, matchers, limit))
+
+        def lines() -> bytes:
+            return b"\n".join([msgspec.json.encode(one) for one in view.series(matchers, limit)])
+
+        return web.Response(body=await asyncio.to_thread(lines), content_type="application/x-ndjson")
+
+    async def calls(_: web.Request) -> web.Response:
+        found = await asyncio.to_thread(view.calls)
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def history(request: web.Request) -> web.Response:
         query = request.query
@@ -75,12 +100,18 @@ def build_data_plane_app(view: DataPlaneView) -> web.Application:
         )
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
+    async def senders(_: web.Request) -> web.Response:
+        return _json({"senders": await asyncio.to_thread(view.senders), "clients": clients()})
+
     for path, handler in {
+        "/senders": senders,
         "/status": status,
+        "/accepted": accepted,
         "/ready": ready,
         "/metrics": metrics,
         "/series": series,
         "/history": history,
+        "/calls": calls,
     }.items():
         app.router.add_get(path, _declared(handler))
     return app
@@ -106,9 +137,9 @@ def _json(value: Any, status: int = 200) -> web.Response:
 class DataPlaneSocket:
     """Serves `build_data_plane_app` on a Unix socket; start, then stop (idempotent)."""
 
-    def __init__(self, view: DataPlaneView, path: Path) -> None:
+    def __init__(self, view: DataPlaneView, path: Path, clients: Callable[[], list[dict[str, Any]]] = list) -> None:
         self._path = path
-        self._runner = web.AppRunner(build_data_plane_app(view), access_log=None)
+        self._runner = web.AppRunner(build_data_plane_app(view, clients), access_log=None)
         self._started = False
 
     async def start(self) -> None:

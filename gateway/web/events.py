@@ -59,6 +59,11 @@ class AnomalySource(Protocol):
 
     changed: asyncio.Event
 
+    @property
+    def open_count(self) -> int:
+        """How many are firing."""
+        ...
+
     def newest(
         self, *, since: float = 0.0, limit: int = 100, severity: str | None = None, state: str | None = None
     ) -> list[Anomaly]:
@@ -215,7 +220,7 @@ class Events:
         while True:
             self._anomalies.changed.clear()
             newest = self._anomalies.newest(limit=_NEWEST)
-            self._open = len(self._anomalies.newest(limit=10_000, state="firing"))
+            self._open = self._anomalies.open_count
             self._send("anomalies", {"open": self._open, "newest": newest})
             self._send("alerts", self._alert_counts())
             with contextlib.suppress(TimeoutError):

@@ -22,6 +22,7 @@ from gateway.baseline.offline import run_series
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import Unavailable
 from gateway.telemetry import kind
+from gateway.telemetry.history_samples import HistorySamples
 from gateway.web.data_plane_client import DataPlaneClient
 
 WARM_UP_MS = 24 * 3600 * 1000
@@ -48,6 +49,13 @@ _exported = msgspec.json.Decoder(_Exported)
 
 class HistorySource(Protocol):
     """Answers /api/v1/history."""
+
+    name: str
+    """log or victoriametrics."""
+
+    async def samples(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySamples]:
+        """Samples alone, without bands; the kind is 0 where it is not known."""
+        ...
 
     async def history(
         self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
@@ -92,9 +100,15 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
 class LogHistory:
     """The embedded log, through the data plane."""
 
+    name = "log"
+
     def __init__(self, data_plane: DataPlaneClient, settings: DetectionSettings) -> None:
         self._data_plane = data_plane
         self._settings = settings
+
+    async def samples(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySamples]:
+        """See HistorySource."""
+        return await self._data_plane.history(match, start_ms, end_ms, limit)
 
     async def history(
         self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
@@ -144,6 +158,8 @@ def with_band(
 class VictoriaMetricsHistory:
     """VictoriaMetrics' export API (`/api/v1/export`, one JSON object a series)."""
 
+    name = "victoriametrics"
+
     def __init__(
         self,
         url: str,
@@ -154,6 +170,11 @@ class VictoriaMetricsHistory:
         self._settings = settings or DetectionSettings()
         self._url = url.rstrip("/")
         self._session = session
+
+    async def samples(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySamples]:
+        """See HistorySource."""
+        found = await self._export(match, start_ms, end_ms, limit)
+        return [HistorySamples(labels, 0, [t / 1000.0 for t in times], values) for labels, times, values in found]
 
     async def history(
         self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False

@@ -35,11 +35,13 @@ from gateway.alerting.inbound import (
     webhook_alerts,
 )
 from gateway.alerting.inbound_desk import InboundDesk
+from gateway.alerting.markers import stored_markers
 from gateway.alerting.moments import SECOND, format_moment
 from gateway.alerting.router import AlertRouter
 from gateway.errors import BodyTooLarge, GatewayError, PermissionDenied, RequestError, RetryLater, Unauthenticated
 from gateway.selfmetrics import counter
-from gateway.web.json_api import json_response, parse_time
+from gateway.web.json_api import json_response
+from gateway.web.query_parameters import parse_time
 
 MAX_EVENT: Final = 512 * 1024
 """Bytes of one PagerDuty or Opsgenie event and of a marker."""
@@ -92,7 +94,7 @@ class InboundApi:
             if self._authenticator.required:
                 self._identify(pagerduty_key(body))
             _, marker = pagerduty_change(body, self._now())
-            await self._desk.mark(marker)
+            await self._router.mark(marker)
         except GatewayError as error:
             return _counted("pagerduty", _pagerduty_refusal(error))
         return _counted("pagerduty", json_response({"status": "success", "message": "Change event processed"}, 202))
@@ -160,7 +162,7 @@ class InboundApi:
     async def mark(self, request: web.Request) -> web.Response:
         """Keeps a deploy marker."""
         marker = marker_of(_decode(await _body(request, MAX_EVENT)), self._now())
-        await self._desk.mark(marker)
+        await self._router.mark(marker)
         return _counted("marker", json_response(_shown(marker), 201))
 
     async def markers(self, request: web.Request) -> web.Response:
@@ -171,7 +173,9 @@ class InboundApi:
         limit = query.get("limit") or "100"
         if not (limit.isascii() and limit.isdigit()) or not 1 <= int(limit[:9]) <= MAX_MARKERS:
             raise RequestError(f"limit={limit[:20]!r}: expected 1 to {MAX_MARKERS}", reason="parameter")
-        found = await asyncio.to_thread(self._desk.markers, since, until, int(limit), query.get("service", ""))
+        found = await asyncio.to_thread(
+            stored_markers, self._router.store, since, until, int(limit), query.get("service", "")
+        )
         return json_response([_shown(marker) for marker in found])
 
     def _now(self) -> int:

@@ -16,6 +16,8 @@ from aiohttp import web
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.web.alerting_api import Said
 from gateway.web.alertmanager_api import PostedAlert, PostedSilence
+from gateway.web.incident_api import GroupMerge, GroupSplit, GroupUndo
+from gateway.web.maintenance_api import PostedWindow, Release
 
 _PATH_PARAMETER = re.compile(r"\{(\w+)(?::[^}]*)?\}")
 _HIDDEN: Final = re.compile(r"^/($|assets/|[^/]+\.[a-z0-9]+$)")
@@ -63,7 +65,32 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
     "GET /api/v1/series": [_MATCH, _limit(100_000)],
     "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(1000)],
     "GET /api/v1/history": [_MATCH, _START, _END, _limit(100)],
+    "GET /api/v1/incident-groups": [
+        _query("state", "Open by default.", {"enum": ["open", "closed", "all"]}),
+        _limit(1000),
+    ],
+    "GET /api/v1/anomalies/page": [
+        _query("since", "Not older than this time."),
+        _query("until", "Not younger than this time."),
+        _SEVERITY,
+        _query("state", "Of this state alone.", {"enum": ["firing", "resolved"]}),
+        _query("q", "Words that must all occur."),
+        _query("offset", "How many to leave out.", {"type": "integer", "minimum": 0, "maximum": 20_000}),
+        _limit(1000),
+    ],
+    "GET /api/v1/exemplars": [_MATCH, _START, _END, _limit(200)],
+    "GET /api/v1/services": [_query("since", "Of the time strip, as the beginning.")],
+    "GET /api/v1/alerts/groups": [
+        _query("q", "Words that must all occur."),
+        _query("state", "Of the alerts.", {"enum": ["active", "suppressed", "acknowledged", "unacknowledged"]}),
+        _query("group", "Id of one group, whose members are paged then."),
+        _query("offset", "How many to leave out.", {"type": "integer", "minimum": 0, "maximum": 1_000_000}),
+        _query("limit", "Groups at most.", {"type": "integer", "minimum": 1, "maximum": 100}),
+        _query("each", "Members of each at most.", {"type": "integer", "minimum": 1, "maximum": 200}),
+    ],
+    "GET /api/v1/oncall/calendar": [_FROM, _TO],
     "GET /api/v1/notifications": [_query("integration", "Key of an integration."), _limit(1000)],
+    "GET /api/v1/suppressions": [_limit(10_000)],
     "GET /api/v1/alerting/analytics": [_FROM, _TO, _query("timezone", "IANA name of a time zone.")],
     "GET /api/v1/alerting/report": [
         _FROM,
@@ -85,9 +112,15 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
 BODIES: Final[Mapping[str, Any]] = {
     "POST /api/v2/alerts": list[PostedAlert],
     "POST /api/v2/silences": PostedSilence,
+    "POST /api/v1/maintenance": PostedWindow,
+    "PUT /api/v1/maintenance/{id}": PostedWindow,
+    "POST /api/v1/suppressions/{id}/release": Release,
+    "POST /api/v1/incident-groups/{id}/merge": GroupMerge,
+    "POST /api/v1/incident-groups/{id}/split": GroupSplit,
+    "POST /api/v1/incident-groups/{id}/undo": GroupUndo,
     **{
         f"POST /api/v1/alerts/{{fingerprint}}/{name}": Said
-        for name in ("acknowledge", "unacknowledge", "snooze", "resolve", "comments")
+        for name in ("acknowledge", "unacknowledge", "snooze", "unsnooze", "resolve", "comments")
     },
 }
 """JSON bodies of `METHOD path`."""

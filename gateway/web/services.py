@@ -25,11 +25,14 @@ from aiohttp import web
 from gateway.errors import NotFound
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.web.events import AnomalySource
+from gateway.web.query_parameters import parse_time
 from gateway.web.series_search import SeriesCatalog
 
 SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
 HOST_LABELS: Final = ("host_name", "host.name", "instance", "service_instance_id")
 RECENT_SECONDS: Final = 6 * 3600.0
+STRIP_LENGTH: Final = 100
+"""Anomalies of a service that its time strip shows, the newest."""
 _SIGNALS: Final = (
     ("errors", re.compile(r"error|fail|exception|reject|timeouts?_total|dropped", re.IGNORECASE)),
     ("latency", re.compile(r"(duration|latency|response_time|lag)\b|duration_|latency_|_lag_", re.IGNORECASE)),
@@ -79,11 +82,16 @@ class Services:
             web.get("/api/v1/services/{name}", self.one),
         ]
 
-    async def overview(self, _: web.Request) -> web.Response:
-        """Every service: counts of series and anomalies, the worst open severity, metrics by signal."""
+    async def overview(self, request: web.Request) -> web.Response:
+        """Every service: counts of series and anomalies, the worst open severity, metrics by signal, a time strip."""
+        text = request.query.get("since", "")
+        since = parse_time(text, "since") if text else time.time() - RECENT_SECONDS
         services = await self._services()
-        by_service = self._anomalies_by_service()
-        found = [_summary(name, service, by_service.get(name, [])) for name, service in services.items()]
+        by_service = self._anomalies_by_service(since)
+        found = []
+        for name, service in services.items():
+            anomalies = by_service.get(name, [])
+            found.append(_summary(name, service, anomalies) | {"strip": _strip(anomalies)})
         found.sort(key=lambda s: (-s["open"], s["name"]))
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
@@ -93,7 +101,7 @@ class Services:
         service = (await self._services()).get(name)
         if service is None:
             raise NotFound(f"no service {name!r} sends series now")
-        anomalies = self._anomalies_by_service().get(name, [])
+        anomalies = self._anomalies_by_service(time.time() - RECENT_SECONDS).get(name, [])
         body = _summary(name, service, anomalies) | {
             "metric_list": [
                 {"metric": metric, "series": count, "signal": signal_of(metric)}
@@ -110,9 +118,9 @@ class Services:
             self._version = self._catalog.version
         return self._known
 
-    def _anomalies_by_service(self) -> dict[str, list[Anomaly]]:
+    def _anomalies_by_service(self, since: float) -> dict[str, list[Anomaly]]:
         found: dict[str, list[Anomaly]] = defaultdict(list)
-        for anomaly in self._anomalies.newest(since=time.time() - RECENT_SECONDS, limit=10_000):
+        for anomaly in self._anomalies.newest(since=since, limit=10_000):
             found[service_of(anomaly.series)].append(anomaly)
         return found
 
@@ -131,6 +139,18 @@ def collect(series: Iterable[Mapping[str, str]]) -> dict[str, _Service]:
         if host:
             service.hosts.add(host)
     return services
+
+
+def _strip(anomalies: list[Anomaly]) -> list[tuple[float, float | None, str]]:
+    """(begin, end, severity) of the newest, begin and end in Unix seconds, end None while open."""
+    return [
+        (
+            a.time if a.ended is None else min(a.time, a.ended),
+            None if a.ended is None else max(a.time, a.ended),
+            a.severity,
+        )
+        for a in anomalies[:STRIP_LENGTH]
+    ]
 
 
 def _summary(name: str, service: _Service, anomalies: list[Anomaly]) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import cramjam
 import grpc
 import zstandard
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from loadtest.generator.work import Encoding, Work
@@ -174,13 +177,25 @@ class GrpcExchange:
             if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
                 raise ConnectionResetError(f"{code.name} {error.details()}") from error
             again = code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.ABORTED)
-            return Answer(False, again, 0.0, f"{code.name} {error.details()}")
+            return Answer(False, again, _retry_info(error), f"{code.name} {error.details()}")
         rejected = _rejected(content)
         return Answer(taken=not rejected, detail=rejected)
 
     async def close(self) -> None:
         """See Exchange."""
         await self._channel.close(None)
+
+
+def _retry_info(error: grpc.aio.AioRpcError) -> float:
+    """Seconds that the refusal asks to wait; 0 where it names none (google.rpc.RetryInfo)."""
+    metadata = cast(Iterable[tuple[str, str | bytes]], error.trailing_metadata() or ())
+    for key, value in metadata:
+        if key == "grpc-status-details-bin":
+            for detail in Status.FromString(cast(bytes, value)).details:
+                info = RetryInfo()
+                if detail.Unpack(info):
+                    return float(info.retry_delay.ToNanoseconds() / 1e9)
+    return 0.0
 
 
 def _rejected(content: bytes) -> str:

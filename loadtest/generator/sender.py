@@ -30,7 +30,7 @@ _OLDEST_MS: Final = 47 * 3_600_000
 """Times older than two days are refused by default."""
 _FIRST_WAIT: Final = 0.02
 _LONGEST_WAIT: Final = 1.0
-ACKNOWLEDGED_COUNT, REFUSED_COUNT, GIVEN_UP_COUNT, RETRIES, READY, WARM = range(6)
+ACKNOWLEDGED_COUNT, REFUSED_COUNT, GIVEN_UP_COUNT, RETRIES, READY, WARM, ASKED_TO_WAIT = range(7)
 """Places in the shared counters."""
 
 
@@ -78,7 +78,7 @@ class _Sender:
     def _reset(self) -> None:
         if self.counters[REFUSED_COUNT] or self.counters[GIVEN_UP_COUNT]:
             raise RuntimeError(f"the warm-up was refused: {self.first_refusal}")
-        for place in (ACKNOWLEDGED_COUNT, RETRIES):
+        for place in (ACKNOWLEDGED_COUNT, RETRIES, ASKED_TO_WAIT):
             self.counters[place] = 0
         self.latencies, self.body_bytes = [], 0
 
@@ -120,6 +120,8 @@ class _Sender:
         self.body_bytes += len(body)
         self._note(number, time_ms, template.number, SENT)
         wait, deadline = _FIRST_WAIT, time.perf_counter() + work.patience
+        if work.latency_from_sending:
+            due = time.perf_counter()
         while True:
             asked_to_wait = 0.0
             try:
@@ -138,6 +140,7 @@ class _Sender:
                     self.counters[REFUSED_COUNT] += 1
                     return
                 asked_to_wait = answer.wait
+                self.counters[ASKED_TO_WAIT] += answer.wait > 0
             if time.perf_counter() > deadline or self.stop.value:
                 self._note(number, time_ms, template.number, GIVEN_UP)
                 self.counters[GIVEN_UP_COUNT] += 1
@@ -184,7 +187,7 @@ class Senders:
         self.work = work
         context = multiprocessing.get_context("spawn")
         self._directory = TemporaryDirectory(prefix="loadtest-")
-        self._counters = [context.Array("q", 6, lock=False) for _ in range(work.senders)]
+        self._counters = [context.Array("q", 7, lock=False) for _ in range(work.senders)]
         self._phases = {READY: context.Event(), WARM: context.Event()}
         self._stop = context.Value("b", 0, lock=False)
         self._processes = [
@@ -279,6 +282,7 @@ class Senders:
             latencies=np.concatenate([np.load(directory / f"latencies-{part}.npy") for part in parts]),
             body_bytes=sum(int(text[1]) for text in texts),
             first_refusal=next((text[2] for text in texts if text[2]), ""),
+            asked_to_wait=self._sum(ASKED_TO_WAIT),
         )
         self._directory.cleanup()
         return outcome

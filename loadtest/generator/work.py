@@ -53,6 +53,9 @@ class Work:
     """Seconds that one request is tried again after refusals that invite it and broken connections."""
     ledger_dir: Path | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    latency_from_sending: bool = False
+    """Count latencies from when a request leaves instead of when it was due: what an accepted request met, where the
+    generator cannot keep up on purpose."""
 
     def __post_init__(self) -> None:
         """Raises ValueError."""
@@ -102,6 +105,8 @@ class Outcome:
     body_bytes: int
     """Of all first attempts, as sent."""
     first_refusal: str = ""
+    asked_to_wait: int = 0
+    """Refusals that named a wait."""
 
     @property
     def points(self) -> int:

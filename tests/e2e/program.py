@@ -82,13 +82,13 @@ class Gateway:
             return False
 
     def children(self) -> dict[str, psutil.Process]:
-        """The roles' processes by name."""
+        """The roles' processes by name; a spare is younger than the process it stands behind."""
         assert self._process is not None
         found = {}
-        for child in psutil.Process(self._process.pid).children():
+        for child in sorted(psutil.Process(self._process.pid).children(), key=psutil.Process.create_time):
             words = child.cmdline()
             if "role" in words:
-                found[words[words.index("role") + 1]] = child
+                found.setdefault(words[words.index("role") + 1], child)
         return found
 
     def kill_role(self, name: str) -> int:
@@ -100,7 +100,7 @@ class Gateway:
     def kill_all(self) -> None:
         """kill -9 of the supervisor; its children must end with it."""
         assert self._process is not None
-        children = list(self.children().values())
+        children = psutil.Process(self._process.pid).children()
         self._process.kill()
         self._process.wait()
         _, alive = psutil.wait_procs(children, timeout=10)
@@ -134,6 +134,17 @@ class Gateway:
     def json(self, path: str) -> Any:
         """JSON of a GET on the control plane."""
         return json.loads(self.get(path))
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        """A request with a JSON body to the control plane: the JSON of its answer. Raises HTTPError."""
+        request = urllib.request.Request(
+            f"http://{self.http}{path}",
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+            method=method,
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return json.loads(response.read() or b"null")
 
     def post(self, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
         """POST to the data plane's HTTP address: status and body."""

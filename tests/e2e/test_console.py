@@ -5,51 +5,34 @@ Screenshots (light, dark, phone width) go to .artefacts/console/.
 
 from __future__ import annotations
 
+import importlib.util
 import re
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
-pytest.importorskip("playwright", reason="the Python package playwright is not installed")
-pytest.importorskip("opentelemetry.instrumentation.system_metrics", reason="the extra `host` is not installed")
-
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
-
-from gateway.commands.fleet.live import LiveService
-from gateway.commands.fleet.model import FLEET, ServiceModel
-from gateway.commands.fleet.past import past_requests
+from tests.e2e.console_stage import (
+    AXE,
+    CHROMIUM,
+    CONSOLE,
+    FLAGS,
+    PATIENCE_MS,
+    SCREENSHOTS,
+    Visitor,
+    fleet_with_a_fault,
+    must_have,
+)
 from tests.e2e.program import Gateway
 
-CONSOLE = Path(__file__).resolve().parents[2] / "gateway" / "web" / "console"
-AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
-SCREENSHOTS = Path(__file__).resolve().parents[2] / ".artefacts" / "console"
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-default-apps",
-    "--disable-sync",
-    "--no-first-run",
-]
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
-PATIENCE_MS = 30_000
-FAULT = "http_server_request_duration_seconds_sum"
 
-expect.set_options(timeout=PATIENCE_MS)
-
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.skipif(CHROMIUM is None, reason="Debian package chromium is not installed"),
-    pytest.mark.skipif(not (CONSOLE / "dist" / "index.html").is_file(), reason="not built: make console"),
-]
+pytestmark = pytest.mark.real
 
 MODES: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
@@ -59,73 +42,30 @@ MODES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """Two hours of the fleet's past, the fleet alive, and checkout five times slower than it ever was."""
-    models = {profile.name: ServiceModel(profile) for profile in FLEET}
-    with Gateway(tmp_path_factory.mktemp("console")) as program:
-        for _, body in past_requests(time.time_ns(), 2.0):
-            status, answer = program.post("/v1/metrics", body, Content_Type="application/x-protobuf")
-            assert status == 200, answer
-        models["checkout"].disturbance.latency_factor = 5.0
-        services = [LiveService(model, program.otlp_grpc, program.otlp_http) for model in models.values()]
-        for service in services:
-            service.start()
-        try:
-            program.until(
-                lambda: any(
-                    a["series"].get("job") == "checkout" for a in program.json("/api/v1/anomalies?state=firing")
-                ),
-                90,
-            )
-            program.until(lambda: bool(program.json("/api/v2/alerts")))
-            yield program
-        finally:
-            for service in services:
-                service.stop()
-
-
-@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium without anything that asks the outside."""
-    playwright: Playwright
+    must_have(importlib.util.find_spec("playwright") is not None, "the Python package playwright is not installed")
+    must_have(CHROMIUM is not None, "the Debian package chromium is not installed")
+    must_have((CONSOLE / "dist" / "index.html").is_file(), "the console is not built: make console")
+    from playwright.sync_api import expect as expecting
+    from playwright.sync_api import sync_playwright
+
+    expecting.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield found
         found.close()
 
 
-class Visitor:
-    """A page that collects everything that goes wrong on it."""
-
-    def __init__(self, browser: Browser, gateway: Gateway, **options: Any) -> None:
-        self.base = f"http://{gateway.http}"
-        self._context = browser.new_context(**options)
-        self._context.set_default_timeout(PATIENCE_MS)
-        self.page: Page = self._context.new_page()
-        self.problems: list[str] = []
-        self.page.on("console", lambda m: self.problems.append(m.text) if m.type in ("error", "warning") else None)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.on("request", self._inside_only)
-        self.page.add_init_script(
-            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
-        )
-
-    def _inside_only(self, request: Any) -> None:
-        if not request.url.startswith((self.base, "blob:", "data:")):
-            self.problems.append(f"asked the outside: {request.url}")
-
-    def go(self, address: str) -> Page:
-        """Open an address as if it had been shared: from nothing."""
-        self.page.goto("about:blank")
-        self.page.goto(f"{self.base}/{address}")
-        expect(self.page.get_by_text("live", exact=True)).to_be_visible()
-        expect(self.page.locator(".spin")).to_have_count(0, timeout=PATIENCE_MS)
-        return self.page
-
-    def close(self) -> None:
-        """Fails when something went wrong."""
-        self._context.close()
-        assert not self.problems, self.problems
+@pytest.fixture(scope="module")
+def gateway(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The fleet with its fault. After the browser, so that nothing is started where there is none."""
+    del browser
+    must_have(
+        importlib.util.find_spec("opentelemetry.instrumentation") is not None, "the extra `host` is not installed"
+    )
+    with fleet_with_a_fault(tmp_path_factory.mktemp("console")) as program:
+        yield program
 
 
 @pytest.fixture
@@ -136,22 +76,51 @@ def visitor(browser: Browser, gateway: Gateway) -> Iterator[Visitor]:
     found.close()
 
 
+def expect(what: Any) -> Any:
+    """Playwright's, imported when a browser runs."""
+    from playwright.sync_api import expect as expecting
+
+    return expecting(what)
+
+
 def addresses(gateway: Gateway) -> dict[str, tuple[str, str]]:
     """Each page: its address, and something that only real data puts on it."""
     anomaly = next(a for a in gateway.json("/api/v1/anomalies") if a["series"].get("job") == "checkout")
-    alert = gateway.json("/api/v2/alerts")[0]["fingerprint"]
+    alert = next(a for a in gateway.json("/api/v2/alerts") if a["labels"]["alertname"] == "AnomalyDetected")
+    host = gateway.json("/api/v1/hosts")[0]
     match = quote('http_server_request_duration_seconds_count{job="checkout"}')
     return {
         "overview": ("#/", "away from normal"),
         "services": ("#/services", "checkout"),
         "service": ("#/services/checkout", "http_server_request_duration_seconds"),
+        "hosts": ("#/hosts", "Connection refused"),
+        "host": (f"#/hosts/{host['kind']}/{quote(host['name'])}", "Memory"),
         "explore": (f"#/explore?m={match}", "job=checkout"),
         "anomalies": ("#/anomalies?from=-3h", anomaly["series"]["__name__"]),
         "anomaly": (f"#/anomalies/{anomaly['id']}", anomaly["reasons"][0].split(" ")[-1]),
         "alerts": ("#/alerts", "checkout"),
-        "alert": (f"#/alerts/{alert}", "Who is told, and why"),
-        "status": ("#/status", "server.data_dir"),
+        "alert": (f"#/alerts/{alert['fingerprint']}", "What happened"),
+        "incidents": ("#/incidents", "Likely cause"),
+        "suppressed": ("#/suppressed", "told"),
+        "maintenance": ("#/maintenance", "upgrade of the database"),
+        "oncall": ("#/oncall", "rotates by the clock of Europe/Rome"),
+        "analytics": ("#/analytics", "Busiest hours"),
+        "status": ("#/status", "Data plane up for"),
+        "senders": ("#/senders", "opentelemetry"),
+        "configuration": ("#/configuration", "server.data_dir"),
     }
+
+
+def prepare(gateway: Gateway) -> None:
+    """A maintenance window, a deploy, and a notification, so that no page is empty."""
+    if not gateway.json("/api/v1/maintenance"):
+        body = {"name": "upgrade of the database", "by": "ada", "matchers": ['service="inventory"']}
+        body["end"] = "2100-01-01T00:00:00Z"
+        gateway.send("POST", "/api/v1/maintenance", body)
+        gateway.send("POST", "/api/v1/markers", {"title": "checkout 2.1 rolled out", "service": "checkout"})
+    gateway.until(lambda: bool(gateway.json("/api/v1/notifications")["recent"]))
+    gateway.until(lambda: any(s["sdk"] for s in gateway.json("/api/v1/senders")["senders"]), 40)
+    gateway.until(lambda: gateway.json("/api/v1/probes")[0]["state"] == "failing")
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -160,6 +129,7 @@ def test_every_page_shows_real_data_accessibly(browser: Browser, gateway: Gatewa
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     visitor = Visitor(browser, gateway, **MODES[mode])
     found: dict[str, list[str]] = {}
+    prepare(gateway)
     for name, (address, text) in addresses(gateway).items():
         page = visitor.go(address)
         expect(page.get_by_text(text).first).to_be_visible()

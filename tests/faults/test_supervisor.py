@@ -65,7 +65,12 @@ async def test_a_role_that_sleeps_is_stuck_and_one_that_computes_is_not() -> Non
     await until(lambda: sleeps.pid != first)
     supervisor.stop()
     await task
-    computes = role(BEAT.split("while")[0] + "e = time.time() + 3\nwhile time.time() < e: pass\n" + BEAT)
+    busy = "e = time.time() + 3\nwhile time.time() < e: hash(bytes(100_000))\n"
+    computes = role(
+        BEAT.split("while")[0]
+        + f"import threading\nt = threading.Thread(target=exec, args=({busy!r}, globals()))\nt.start(); t.join()\n"
+        + BEAT
+    )
     supervisor, task = await running(computes, stuck_after=0.4)
     first = computes.pid
     await asyncio.sleep(2.0)
@@ -73,6 +78,54 @@ async def test_a_role_that_sleeps_is_stuck_and_one_that_computes_is_not() -> Non
     assert computes.restarts == 0
     supervisor.stop()
     await task
+
+
+async def test_a_main_thread_that_only_computes_is_stuck_by_its_own_processor_time() -> None:
+    spins = role(BEAT.split("while")[0] + "while True: pass")
+    spins.stall_after = 0.3
+    supervisor, task = await running(spins, stuck_after=0.1, busy_after=600.0)
+    first = spins.pid
+    await until(lambda: spins.pid != first)
+    supervisor.stop()
+    await task
+
+
+async def test_a_loaded_spare_takes_over_and_ends_with_the_program(tmp_path: Path) -> None:
+    loaded = f"import os, pathlib, sys\npathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
+    supervised = Role(
+        "test", [sys.executable, "-c", loaded + "sys.stdin.read()\n" + BEAT.replace("LINE", 'b"alive\\n"')], b""
+    )
+    supervisor, task = await running(supervised, spares=True)
+    for turn in (1, 2):
+        await until(lambda: len(list(tmp_path.iterdir())) == turn + 1)  # noqa: B023  # awaited within the turn
+        spare = next(
+            int(p.name) for p in tmp_path.iterdir() if psutil.pid_exists(int(p.name)) and int(p.name) != supervised.pid
+        )
+        os.kill(supervised.pid, signal.SIGKILL)
+        await until(lambda: supervised.pid == spare and supervised.restarts == turn)  # noqa: B023
+    await until(lambda: len(list(tmp_path.iterdir())) == 4)
+    os.kill(supervised.pid, signal.SIGSTOP)
+    await until(lambda: supervised.restarts == 3)
+    supervisor.stop()
+    assert await asyncio.wait_for(task, 10) == 0
+    assert not [p.name for p in tmp_path.iterdir() if psutil.pid_exists(int(p.name))]
+
+
+async def test_a_spare_that_died_while_it_waited_is_not_used(tmp_path: Path) -> None:
+    mark = tmp_path / "spare"
+    code = f"import os, pathlib, sys\nmark = pathlib.Path({str(mark)!r})\n"
+    code += "if os.environ['GATEWAY_RESTARTS'] == '1' and not mark.exists():\n    mark.touch(); sys.exit(1)\n"
+    supervised = Role(
+        "test", [sys.executable, "-c", code + "sys.stdin.read()\n" + BEAT.replace("LINE", 'b"alive\\n"')], b""
+    )
+    supervisor, task = await running(supervised, spares=True)
+    await until(mark.exists)
+    await asyncio.sleep(0.2)
+    first = supervised.pid
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: supervised.restarts == 1 and supervised.pid != first)
+    supervisor.stop()
+    assert await asyncio.wait_for(task, 10) == 0
 
 
 async def test_a_restart_is_given_as_long_to_become_ready_as_the_first_start(tmp_path: Path) -> None:

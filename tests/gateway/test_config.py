@@ -146,6 +146,8 @@ REFUSED = [
     ("[detection]\nenabled = 'yes'", "detection.enabled", "bool", "true or false"),
     ("[detection]\nsensitivity = 'loud'", "detection.sensitivity", "loud", '"quiet", "balanced", "keen"'),
     ("[server]\nworkers = 0", "server.workers", "", "at least 1"),
+    ("[server]\nworkers = 65", "server.workers", "", "at most 64"),
+    ("[server]\nworkers = 2\notlp_http = '127.0.0.1:0'", "server.otlp_http", "share a port", "host:port"),
     ("[server]\nhttp = 4319", "server.http", "str", "a string"),
     ("[server]\nhttp = '4319'", "server.http", "is not an address", "host:port"),
     ("[server]\nhttp = 'h:99999'", "server.http", "is not an address", "host:port"),

@@ -112,3 +112,34 @@ async def test_a_role_that_does_not_stop_is_killed_within_the_grace() -> None:
     supervisor.stop()
     assert await asyncio.wait_for(running, 10) == 0
     assert not psutil.pid_exists(role.pid)
+
+
+async def test_a_rolling_restart_takes_one_role_after_another(tmp_path: Path) -> None:
+    """The second ends only when the first is ready again; a role that does not roll stays."""
+    events = tmp_path / "events"
+
+    def body(name: str) -> str:
+        return f"""
+            def note(word):
+                with open({str(events)!r}, "a") as file: file.write("{name} " + word + "\\n")
+            def end(*_):
+                note("ends"); sys.exit(0)
+            signal.signal(signal.SIGTERM, end)
+            note("ready"); say(b"ready\\n"); beat()
+        """
+
+    steady, first, second = (_role(name, body(name)) for name in ("steady", "first", "second"))
+    first.rolls = second.rolls = True
+    supervisor = Supervisor([steady, first, second], backoff_seconds=(60.0,))
+    running = asyncio.create_task(supervisor.run())
+    await _until(lambda: all(role.ready.is_set() for role in (steady, first, second)))
+    pids = steady.pid, first.pid, second.pid
+    events.write_text("")
+    supervisor.roll()
+    supervisor.roll()  # changes nothing
+    await _until(lambda: second.pid != pids[2] and second.ready.is_set())
+    assert steady.pid == pids[0]
+    assert first.pid != pids[1]
+    assert events.read_text().splitlines() == ["first ends", "first ready", "second ends", "second ready"]
+    supervisor.stop()
+    assert await running == 0

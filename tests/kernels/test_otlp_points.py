@@ -24,9 +24,17 @@ from tests.reference import otlp_twin as twin
 NOW = 1_700_000_000_000
 SETTINGS = DecodeSettings(naming="otlp")
 DECODER = OtlpMetricsDecoder((7, 9), SETTINGS)
+PROMETHEUS = OtlpMetricsDecoder((7, 9), DecodeSettings())
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
-keys = st.sampled_from(["a", "b", "http.method", "http.route", "a-key-of-more-than-eight-bytes", "ключ"])
+keys = st.sampled_from(
+    [
+        "a", "b", "http.method", "http.route", "a-key-of-more-than-eight-bytes", "ключ", "", "_", "__", "..", ".a",
+        "_a", "__a", "1a", "a b", "a.b", "a_b", "job", "instance", "__name__", "le", "vmrange", "quantile",
+        "otel_scope_name", "scope.name", "service.name", "service.namespace", "service.instance.id", "é", "éa",
+        "k" * 300,
+    ]
+)  # fmt: skip
 plain = st.one_of(
     texts.map(lambda s: AnyValue(string_value=s)),
     st.booleans().map(lambda b: AnyValue(bool_value=b)),
@@ -170,6 +178,22 @@ def test_rows_are_those_of_the_twin(body: bytes) -> None:
     assert (0, 0) not in hashes
     assert len(set(hashes)) == len({row.identity for row in expected})
     assert len(set(zip(hashes, (row.identity for row in expected), strict=True))) == len(set(hashes))
+
+
+@settings(max_examples=120, deadline=None, phases=[Phase.explicit, Phase.generate])
+@given(requests())
+def test_prometheus_labels_are_those_of_the_twin(body: bytes) -> None:
+    expected, _, _ = twin.decode(body, NOW, SETTINGS.max_age, SETTINGS.max_future, prometheus=True)
+    columns = PROMETHEUS.decode_protobuf(body, NOW)
+    of_points = np.flatnonzero(columns.kinds != kind.TARGET_INFO)
+    definitions = columns.source.definitions(of_points)
+    assert [decode_label_blob(definitions.blob(i)) for i in range(len(of_points))] == [
+        dict(sorted(row.labels.items(), key=lambda item: item[0].encode())) for row in expected
+    ]
+    # In any order and number, target_info among them: each row has its own blob.
+    rows = np.arange(len(columns))[::-2].copy()
+    some, whole = columns.source.definitions(rows), columns.source.definitions(np.arange(len(columns)))
+    assert [some.blob(i) for i in range(len(rows))] == [whole.blob(int(row)) for row in rows]
 
 
 def test_every_prefix_gives_a_result_or_the_declared_error() -> None:

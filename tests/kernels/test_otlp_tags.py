@@ -9,6 +9,7 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as serv
 from opentelemetry.proto.common.v1 import common_pb2 as common
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as m
 from opentelemetry.proto.resource.v1 import resource_pb2 as resource
+from opentelemetry.proto.trace.v1 import trace_pb2 as trace
 
 from proto import otlp
 
@@ -38,6 +39,11 @@ TABLE: list[tuple[Any, str, list[int]]] = [
     (common.AnyValue, "bytes_value", [otlp.ANY_BYTES]),
     (common.ArrayValue, "values", [otlp.LIST_VALUES]),
     (common.KeyValueList, "values", [otlp.LIST_VALUES]),
+    (trace.Span, "trace_id", [otlp.SPAN_TRACE_ID]),
+    (trace.Span, "span_id", [otlp.SPAN_ID]),
+    (trace.Span, "parent_span_id", [otlp.SPAN_PARENT_ID]),
+    (trace.Span, "kind", [otlp.SPAN_KIND]),
+    (trace.Span, "attributes", [otlp.SPAN_ATTRIBUTES]),
     (m.Metric, "name", [otlp.METRIC_NAME]),
     (m.Metric, "unit", [otlp.METRIC_UNIT]),
     (m.Metric, "gauge", [otlp.METRIC_GAUGE]),

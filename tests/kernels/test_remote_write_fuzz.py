@@ -7,11 +7,11 @@ import struct
 
 import numpy as np
 
-from bench.fuzz_remote_write import NOW_MS, mutate, run, seeds
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.errors import DecodeError
 from gateway.telemetry.labels import decode_label_blob
+from tests.fuzz.remote_write_mutations import NOW_MS, mutate, run, seeds
 from tests.reference.remote_write_twin import Series, encode_v1, samples_v1
 
 

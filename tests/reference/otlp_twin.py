@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from gateway.decode.metric_names import prometheus_label_name, prometheus_metric_name
+
 STALE = 0x7FF0000000000002
 GAUGE, COUNTER, H_COUNT, H_SUM, H_BUCKET, QUANTILE = 1, 2, 3, 4, 5, 6
 DELTA, NON_MONOTONIC, VMRANGE = 0x10, 0x20, 0x40
@@ -65,13 +67,17 @@ def number(value: float) -> str:
     if math.isnan(value):
         return "NaN"
     if value == int(value):
-        return str(int(value)) if abs(value) < 2**53 else f"{int(float(repr(value)))}"
-    digits = next(p for p in range(1, 1100) if float(f"{value:.{p}f}") == value)
-    return f"{value:.{digits}f}"
+        digits, _, exponent = repr(value).removesuffix(".0").partition("e+")  # the shortest digits, then zeros
+        whole, _, fraction = digits.partition(".")
+        return whole + fraction.ljust(int(exponent), "0") if exponent else whole
+    places = next(p for p in range(1, 1100) if float(f"{value:.{p}f}") == value)
+    return f"{value:.{places}f}"
 
 
-def decode(body: bytes, now_ms: int, max_age: float, max_future: float) -> tuple[list[Row], int, Counter[str]]:
-    """(rows, accepted points, refused points by reason) in naming mode `otlp`."""
+def decode(
+    body: bytes, now_ms: int, max_age: float, max_future: float, prometheus: bool = False
+) -> tuple[list[Row], int, Counter[str]]:
+    """(rows, accepted points, refused points by reason); rows of target_info left out."""
     request = ExportMetricsServiceRequest.FromString(body)
     rows: list[Row] = []
     refused: Counter[str] = Counter()
@@ -97,7 +103,8 @@ def decode(body: bytes, now_ms: int, max_age: float, max_future: float) -> tuple
                     continue
                 data = getattr(metric, which)
                 for point in data.data_points:
-                    found = point_rows(metric, which, data, point, base, shared)
+                    naming = prometheus_naming(resource, scope_metrics) if prometheus else None
+                    found = point_rows(metric, which, data, point, base, shared, naming)
                     if isinstance(found, list) or found in ("nan", "no_value", "scale", "buckets"):
                         found = time_reason(point, now_ms, max_age, max_future) or found
                     if isinstance(found, str):
@@ -106,6 +113,29 @@ def decode(body: bytes, now_ms: int, max_age: float, max_future: float) -> tuple
                         rows += found
                         accepted += 1
     return rows, accepted, refused
+
+
+def prometheus_naming(resource: dict[str, Any], scope_metrics: Any) -> dict[str, str]:
+    """Labels that a resource and a scope give to their series in Prometheus naming."""
+    scope = scope_metrics.scope
+    labels = {prometheus_label_name(f"otel_scope_{a.key}"): text_of(a.value) for a in scope.attributes}
+    labels |= {"otel_scope_name": scope.name, "otel_scope_version": scope.version}
+    labels |= {"otel_scope_schema_url": scope_metrics.schema_url}
+    text = {key: text_of(value) for key, value in resource.items()}
+    name = text.get("service.name", "")
+    if name:
+        labels["job"] = "/".join(part for part in (text.get("service.namespace", ""), name) if part)
+    if text.get("service.instance.id"):
+        labels["instance"] = text["service.instance.id"]
+    return {key: value for key, value in labels.items() if value}
+
+
+def prometheus_labels(attributes: dict[str, Any]) -> dict[str, str]:
+    """Labels of a point's attributes in Prometheus naming: values of keys that become one are joined."""
+    joined: dict[str, list[str]] = {}
+    for key in sorted(attributes):
+        joined.setdefault(prometheus_label_name(key), []).append(text_of(attributes[key]))
+    return {name: ";".join(texts) for name, texts in joined.items() if name}
 
 
 def time_reason(point: Any, now_ms: int, max_age: float, max_future: float) -> str:
@@ -117,9 +147,10 @@ def time_reason(point: Any, now_ms: int, max_age: float, max_future: float) -> s
 
 
 def point_rows(
-    metric: Any, which: str, data: Any, point: Any, base: tuple[Any, ...], shared: dict[str, str]
-) -> list[Row] | str:
-    """The rows of a point, time aside, or why it is refused."""
+    metric: Any, which: str, data: Any, point: Any, base: tuple[Any, ...], shared: dict[str, str],
+    naming: dict[str, str] | None = None,
+) -> list[Row] | str:  # fmt: skip
+    """The rows of a point, time aside, or why it is refused. naming: of resource and scope, in Prometheus naming."""
     if not metric.name:
         return "invalid_name"
     delta = 0
@@ -128,8 +159,11 @@ def point_rows(
             return "temporality"
         delta = DELTA if data.aggregation_temporality == 1 else 0
     attributes = {a.key: a.value for a in point.attributes}
-    labels = shared | {key: text_of(value) for key, value in attributes.items()}
     monotonic = which == "sum" and data.is_monotonic
+    labels, name = shared | {key: text_of(value) for key, value in attributes.items()}, metric.name
+    if naming is not None:
+        labels = prometheus_labels(attributes) | naming
+        name = prometheus_metric_name(name, metric.unit, monotonic_sum=monotonic, gauge=which == "gauge")
     identity = (
         *base, metric.name, metric.unit, which, delta, monotonic,
         frozenset((key, value.SerializeToString()) for key, value in attributes.items()),
@@ -138,7 +172,7 @@ def point_rows(
     stale = bool(point.flags & 1)
 
     def row(part: Any, kind: int, value: float | int, suffix: str = "", **extra: str) -> Row:
-        text = {key: value for key, value in (labels | {"__name__": metric.name + suffix} | extra).items() if value}
+        text = {key: value for key, value in (labels | {"__name__": name + suffix} | extra).items() if value}
         text.pop("", None)
         return Row((*identity, part), kind, time, start, STALE if stale else bits(float(value)), text)
 

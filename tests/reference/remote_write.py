@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from typing import NamedTuple
 
 from kernels import cumulative
 
@@ -31,31 +32,78 @@ def write_request(rows: list[tuple[bytes, int, float]]) -> bytes:
     return b"".join(b"\x0a" + varint(len(body)) + body for body in bodies)
 
 
+class Row(NamedTuple):
+    """One log row. part: "" for a series of its own, else "count", "sum", "bucket" or "range" of a histogram."""
+
+    sid: int
+    start: int
+    time: int
+    value: float
+    delta: bool = False
+    stale: bool = False
+    monotonic: bool = False
+    part: str = ""
+
+
 class Folding:
-    """Running totals as dictionaries, one row at a time."""
+    """Running totals as dictionaries, one point at a time."""
 
     def __init__(self) -> None:
         self.totals: dict[int, float] = {}
         self.ends: dict[int, int] = {}
+        self.restarts = 0
 
-    def row(
-        self, sid: int, start: int, time: int, value: float, *, delta: bool, stale: bool, oldest: int, latest: int
-    ) -> tuple[int, float]:
-        """(verdict, value that goes out)."""
-        if math.isnan(value) and not stale:
+    def fold(self, rows: list[Row], *, oldest: int, latest: int) -> list[tuple[int, float]]:
+        """(verdict, value that goes out) of each row."""
+        results = []
+        for point in points_of(rows):
+            late = None
+            head = point[0]
+            if head.part == "count" and not head.stale and math.isfinite(head.value) and head.time <= latest:
+                late = self.overlap(head)
+                known = self.ends.get(head.sid)
+                if not late and any(self.ends.get(r.sid) != known for r in point if r.part == "bucket"):
+                    self.restarts += 1
+                    for row in point:
+                        self.totals.pop(row.sid, None)
+            results += [self.row(row, late, oldest, latest) for row in point]
+        return results
+
+    def overlap(self, row: Row) -> bool:
+        """Whether the row's interval reaches into what was added."""
+        end = self.ends.get(row.sid)
+        return end is not None and (row.time <= end or 0 < row.start < min(end, row.time + 1))
+
+    def row(self, row: Row, late: bool | None, oldest: int, latest: int) -> tuple[int, float]:
+        """(verdict, value that goes out); late: what was decided for the whole point."""
+        value = row.value
+        if math.isnan(value) and not row.stale:
             return cumulative.NOT_A_NUMBER, value
-        if time > latest:
+        if row.time > latest:
             return cumulative.TOO_FAR_AHEAD, value
-        if delta and not stale:
+        if row.delta and not row.stale:
             if math.isinf(value):
                 return cumulative.DELTA_NOT_FINITE, value
-            if sid in self.ends:
-                known_start = 0 < start <= time
-                if time <= self.ends[sid] or (known_start and start < self.ends[sid]):
-                    return cumulative.DELTA_OVERLAP, value
-            self.totals[sid] = self.totals.get(sid, 0.0) + value
-            self.ends[sid] = time
-            value = self.totals[sid]
-        if time < oldest:
+            if row.monotonic and value < 0:
+                return cumulative.DELTA_NEGATIVE, value
+            if late or (late is None and self.overlap(row)):
+                return cumulative.DELTA_OVERLAP, value
+            self.totals[row.sid] = self.totals.get(row.sid, 0.0) + value
+            self.ends[row.sid] = row.time
+            value = self.totals[row.sid]
+        if row.time < oldest:
             return cumulative.OUT_OF_RETENTION, value
         return cumulative.KEPT, value
+
+
+def points_of(rows: list[Row]) -> list[list[Row]]:
+    """Rows that belong together: the count of a delta histogram and its sum and buckets behind it, of one interval."""
+    points: list[list[Row]] = []
+    for row in rows:
+        if points and row.delta and row.part in ("sum", "bucket", "range"):
+            head = points[-1][0]
+            if head.part == "count" and head.delta and (head.start, head.time) == (row.start, row.time):
+                points[-1].append(row)
+                continue
+        points.append([row])
+    return points

@@ -165,7 +165,7 @@ class EmailChannel:
         if first:
             message["In-Reply-To"] = first
             message["References"] = first
-        note = f"{notification.note}\n\n" if notification.note else ""
+        note = f"{notification.remarks}\n\n" if notification.remarks else ""
         message.set_content(note + self._texts.render(options.text, data))
         if options.html:
             message.add_alternative(self._texts.render(options.html, data, escape=True), subtype="html")

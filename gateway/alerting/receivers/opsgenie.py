@@ -122,7 +122,7 @@ class OpsgenieChannel:
             "message": text(options.message)[:MAX_MESSAGE] or "alert",
             "description": text(options.description)[:MAX_DESCRIPTION],
             "source": text(options.source)[:MAX_SOURCE],
-            "details": dict(common) | {name: text(template) for name, template in options.details.items()},
+            "details": dict(common) | notification.context | {n: text(t) for n, t in options.details.items()},
         }
         for name, template in (("note", options.note), ("entity", options.entity), ("priority", options.priority)):
             if text(template):

@@ -35,6 +35,8 @@ SEVERITIES: Final = {"critical": "critical", "page": "critical", "high": "error"
     "info": "info",
     "none": "info",
 }
+LOWER: Final = {"critical": "error", "error": "warning", "warning": "info", "info": "info"}
+"""The severity of alerts that nobody acts on."""
 _DETAILS: Final = {
     "firing": '{{ template "pagerduty.default.instances" .Alerts.Firing }}',
     "resolved": '{{ template "pagerduty.default.instances" .Alerts.Resolved }}',
@@ -132,11 +134,13 @@ class PagerDutyChannel:
         if notification.status != "firing":
             return event
         summary = text(options.description).strip() or "alert"
+        severity = SEVERITIES.get(text(options.severity).strip().lower(), "error")
         payload = {
             "summary": summary if len(summary) <= MAX_SUMMARY else summary[: MAX_SUMMARY - 1] + "…",
             "source": text(options.source) or "gateway",
-            "severity": SEVERITIES.get(text(options.severity).strip().lower(), "error"),
-            "custom_details": {name: text(template) for name, template in options.details.items()},
+            "severity": LOWER[severity] if notification.lowered else severity,
+            "custom_details": {name: text(template) for name, template in options.details.items()}
+            | notification.context,
         }
         for name, template in (("component", options.component), ("group", options.group), ("class", options.class_)):
             if template:

@@ -179,8 +179,9 @@ class SlackChannel:
             "color": text(options.color),
             "mrkdwn_in": list(options.mrkdwn_in),
         }
-        if notification.note:
-            attachment["text"] = shorten(f"{attachment['text']}\n_{notification.note}_", MAX_SECTION)
+        if notification.remarks:
+            lines = "\n".join(f"_{line}_" for line in notification.remarks.splitlines())
+            attachment["text"] = shorten(f"{attachment['text']}\n{lines}", MAX_SECTION)
         if options.fields:
             attachment["fields"] = [
                 {"title": text(t), "value": text(v), "short": options.short_fields if short is None else short}

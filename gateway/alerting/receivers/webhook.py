@@ -6,8 +6,10 @@ With a signing secret set, `X-Gateway-Timestamp` carries the Unix time of sendin
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
+from typing import Final
 
 import msgspec
 
@@ -25,6 +27,9 @@ from gateway.alerting.notification import Notification, Outcome
 from gateway.alerting.receivers.global_options import GlobalOptions
 from gateway.clock import Clock
 from gateway.settings_types import Secret
+
+LARGE: Final = 100
+"""Notifications with more alerts than this are written in a thread."""
 
 
 class WebhookOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +68,10 @@ class WebhookChannel:
 
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
-        body = msgspec.json.encode(notification.webhook_body(self._options.max_alerts))
+        if len(notification.alerts) > LARGE:
+            body = await asyncio.to_thread(self._body, notification)
+        else:
+            body = self._body(notification)
         headers = {"Content-Type": "application/json", "X-Gateway-Notification": notification.id}
         if self._secret:
             timestamp = str(self._clock.time_ns() // 1_000_000_000)
@@ -76,6 +84,9 @@ class WebhookChannel:
         except FAILURES as error:
             return failure_of(error)
         return outcome_of(answer)
+
+    def _body(self, notification: Notification) -> bytes:
+        return msgspec.json.encode(notification.webhook_body(self._options.max_alerts))
 
 
 def sign(secret: Secret, timestamp: str, body: bytes) -> str:

@@ -50,7 +50,7 @@ class LiveService:
         reader = PeriodicExportingMetricReader(
             _Silenceable(exporter, self.model), export_interval_millis=STEP_SECONDS * 1000
         )
-        resource = Resource({"service.name": profile.name, "service.instance.id": f"{profile.name}-1"})
+        resource = Resource.create({"service.name": profile.name, "service.instance.id": f"{profile.name}-1"})
         provider = MeterProvider([reader], resource, shutdown_on_exit=False)
         meter = provider.get_meter(SCOPE)
         self._duration = meter.create_histogram(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gateway.alerting.fatigue import Flapping, SilenceWarnings
+from gateway.alerting.flapping import Flapping
 from gateway.alerting.moments import SECOND
+from gateway.alerting.silence_warning import SilenceWarnings
 from tests.gateway.alerting.test_properties import ONE
 from tests.gateway.alerting.virtual import World
 

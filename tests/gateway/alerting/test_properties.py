@@ -317,3 +317,30 @@ def check_told(world: World) -> None:
             if same and not freed:
                 assert told.at - before >= 1200, "told again without a change"
         last[key] = told.at, told.firing, told.resolved
+
+
+def test_a_large_group_is_flushed_in_steps_and_none_of_it_is_lost_in_between() -> None:
+    world = World(ONE)
+    names = {world.fire(alertname="x", n=str(n)) for n in range(500)}
+    world.now += 60 * SECOND
+    assert world.engine.tick(world.now, limit=1) == 1
+    assert world.engine.next_due() == 0, "there is more to do at once"
+    late = world.fire(alertname="x", n="late")
+    world.crash()
+    world.advance(1)
+    assert world.told[0].firing == {*names, late}, "the flush was not over, so it is still owed after a crash"
+    world = World(ONE)
+    names = {world.fire(alertname="x", n=str(n)) for n in range(500)}
+    world.now += 60 * SECOND
+    steps = 1
+    world.engine.tick(world.now, limit=1)
+    late = world.fire(alertname="x", n="late")
+    while world.engine.tick(world.now, limit=1):
+        steps += 1
+    assert steps > 10
+    world.advance(0)
+    assert world.told[0].firing == names
+    order = [alert.labels["n"] for alert in world.told[0].notification.alerts]
+    assert order == sorted(order)
+    world.advance(600)
+    assert world.told[1].firing == {*names, late}

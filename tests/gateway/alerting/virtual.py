@@ -103,7 +103,7 @@ class World:
         return alert.fingerprint
 
     def silence(self, matchers: str, starts: float, ends: float, silence_id: str = "") -> str:
-        made = self.engine.set_silence(
+        made = self.engine.silencing.set(
             Silence(
                 id=silence_id,
                 matchers=parse_matchers(matchers),
@@ -119,7 +119,7 @@ class World:
         return made
 
     def expire(self, silence_id: str) -> None:
-        self.engine.expire_silence(silence_id, self.now)
+        self.engine.silencing.expire(silence_id, self.now)
         self.commit()
 
     def advance(self, seconds: float) -> None:
@@ -155,7 +155,7 @@ class World:
     def settle(self, slot: Slot, outcome: Outcome) -> None:
         if isinstance(outcome, Delivered):
             self.take_down(slot)
-        self.engine.finish(slot, outcome, self.now)
+        self.engine.dispatcher.finish(slot, outcome, self.now)
         self.commit()
 
     def take_down(self, slot: Slot) -> None:

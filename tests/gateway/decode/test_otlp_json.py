@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from gateway.decode.left_out import EXEMPLARS_REJECTED
 from gateway.decode.otlp_json import request_from_json
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
@@ -95,13 +96,51 @@ def test_a_lone_surrogate_is_not_utf8_or_refused() -> None:
         as_json({"timeUnixNano": 1.5}),
         as_json({"timeUnixNano": AT, "asInt": str(2**63)}),
         as_json({"timeUnixNano": AT, "asDouble": "1_0"}),
-        as_json({"timeUnixNano": AT, "exemplars": [{"traceId": "xyz"}]}),
         as_json({"timeUnixNano": AT}, "sum", aggregationTemporality="NO"),
     ],
 )
 def test_what_cannot_be_read_is_the_declared_error(body: bytes) -> None:
     with pytest.raises(DecodeError):
         DECODER.decode_json(body, NOW)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "JSON: Input data was truncated at byte 0"),
+        (b'{"resourceMetrics": [{"scopeMetrics"', "truncated at byte 36"),
+        (b'{"resourceMetrics": x}', "invalid character at byte 20"),
+        (b'{"resourceMetrics": [{}, 7]}', "- at `$.resourceMetrics[1]`"),
+        (as_json({"timeUnixNano": "soon"}), "resourceMetrics[0].scopeMetrics[0].metrics[0].gauge.dataPoints[0]`"),
+        (as_json({"timeUnixNano": AT}, "sum", aggregationTemporality="NO"), "scopeMetrics[0].metrics[0]`"),
+    ],
+)  # fmt: skip
+def test_faults_say_where(body: bytes, message: str) -> None:
+    with pytest.raises(DecodeError) as error:
+        DECODER.decode_json(body, NOW)
+    assert str(error.value).endswith(message)
+
+
+def test_faults_name_the_point_among_good_ones() -> None:
+    good = {"name": "g", "gauge": {"dataPoints": [{"timeUnixNano": AT, "asInt": 1}]}}
+    bad = {"name": "h", "histogram": {"dataPoints": [{"count": "1"}, {"count": "x"}]}}
+    scopes = [{"metrics": [good]}, {"metrics": [good, bad]}]
+    body = json.dumps({"resourceMetrics": [{}, {"scopeMetrics": scopes}]}).encode()
+    place = r"resourceMetrics\[1\]\.scopeMetrics\[1\]\.metrics\[1\]\.histogram\.dataPoints\[1\]"
+    with pytest.raises(DecodeError, match=place):
+        DECODER.decode_json(body, NOW)
+
+
+@pytest.mark.parametrize("bad", [{"traceId": "xyz"}, {"spanId": "0"}, {"asDouble": "much"}, {"timeUnixNano": -1}])
+def test_an_exemplar_that_cannot_be_read_is_left_out_alone(bad: dict[str, object]) -> None:
+    before = EXEMPLARS_REJECTED.labels("malformed")._value.get()
+    good = {"timeUnixNano": AT, "asDouble": 2, "traceId": "0af7651916cd43dd8448eb211c80319c"}
+    point = {"timeUnixNano": AT, "asInt": 1, "exemplars": [bad, good]}
+    columns = DECODER.decode_json(as_json(point), NOW)
+    assert columns.values.tolist() == [1.0]
+    assert columns.exemplars is not None
+    assert columns.exemplars.values.tolist() == [2.0]
+    assert EXEMPLARS_REJECTED.labels("malformed")._value.get() == before + 1
 
 
 def test_an_empty_object_is_an_empty_request() -> None:

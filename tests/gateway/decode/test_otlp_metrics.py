@@ -10,6 +10,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.metrics.v1 import metrics_pb2 as m
 
+from gateway.decode.left_out import NAN_SUMS
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import BodyTooLarge, DecodeError
@@ -188,3 +189,19 @@ def test_a_key_hashes_alike_in_every_decoder_and_another_key_does_not() -> None:
     other = OtlpMetricsDecoder((3, 5), DecodeSettings()).decode_protobuf(body, NOW)
     mine = PROMETHEUS.decode_protobuf(bytearray(body), NOW)
     assert mine.hash_hi.tolist() == same.hash_hi.tolist() != other.hash_hi.tolist()
+
+
+def test_sums_that_are_no_number_are_left_out_and_counted() -> None:
+    before = NAN_SUMS._value.get()
+    histogram = m.HistogramDataPoint(time_unix_nano=AT, count=1, sum=math.nan, bucket_counts=[1])
+    stale = m.HistogramDataPoint(time_unix_nano=AT, flags=1, sum=math.nan)
+    summary = m.SummaryDataPoint(time_unix_nano=AT, count=1, sum=math.nan)
+    request = ExportMetricsServiceRequest()
+    metrics = request.resource_metrics.add().scope_metrics.add().metrics
+    metrics.add(name="h").histogram.data_points.extend([histogram, stale])
+    metrics[0].histogram.aggregation_temporality = m.AGGREGATION_TEMPORALITY_CUMULATIVE
+    metrics.add(name="s").summary.data_points.append(summary)
+    columns = PROMETHEUS.decode_protobuf(request.SerializeToString(), NOW)
+    assert [k & kind.CLASS_MASK for k in columns.kinds.tolist()].count(kind.HISTOGRAM_SUM) == 1
+    assert columns.points == 3
+    assert NAN_SUMS._value.get() == before + 2

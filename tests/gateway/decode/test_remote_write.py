@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
@@ -23,6 +24,7 @@ from tests.reference.remote_write_twin import (
     STALE,
     Histogram,
     Series,
+    double_field,
     encode_v1,
     encode_v2,
     message,
@@ -197,6 +199,15 @@ def test_kind_by_name(decode) -> None:
     assert columns.source.definitions(np.array([3, 0])).kinds.tolist() == [kind.HISTOGRAM_BUCKET, kind.COUNTER]
 
 
+def test_metadata_of_1_0_is_taken_and_the_name_decides_the_kind() -> None:
+    """It comes in requests of its own, by family, without the series; Prometheus sends it once a minute."""
+    metadata = message(3, number_field(1, 2) + message(2, b"x_total") + message(4, b"help") + message(5, b"seconds"))
+    alone = V1.decode(metadata * 3, NOW)
+    assert (len(alone), alone.points, alone.rejected, alone.rejected_message) == (0, 0, {}, "")
+    beside = V1.decode(metadata + encode_v1([Series(named("x_total"), [(NOW, 1.0)])]), NOW)
+    assert beside.kinds.tolist() == [kind.COUNTER]
+
+
 def test_metadata_of_2_0_decides_the_kind_and_starts_are_read() -> None:
     types = [
         (1, "up", kind.COUNTER),
@@ -328,23 +339,73 @@ def test_exemplars_find_their_row(decode) -> None:
     assert not exemplars.trace_ids[1].any()
 
 
-def test_references_and_first_symbol_are_checked() -> None:
-    good = message(4, b"") + message(4, b"__name__") + message(4, b"up")
-    with pytest.raises(DecodeError, match="names no symbol at byte 21") as error:
-        V2.decode(good + message(5, message(1, b"\x01\x03")), NOW)
-    assert error.value.offset == 21
-    with pytest.raises(DecodeError, match="odd number"):
-        V2.decode(good + message(5, message(1, b"\x01")), NOW)
-    with pytest.raises(DecodeError, match="first symbol"):
+SYMBOLS = b"".join(message(4, text) for text in (b"", b"__name__", b"up", b"down", b"trace_id", b"ab"))
+UP = message(5, message(1, b"\x01\x02") + message(2, double_field(1, 1.0) + number_field(2, NOW)))
+
+
+@pytest.mark.parametrize(
+    "references",
+    [b"\x01\x06", b"\x06\x02", b"\x01", b"\x01\x02\x03", b"\x01\x02" + varint(2**64 - 1) * 2],
+    ids=["value", "name", "one", "three", "huge"],
+)
+def test_a_series_with_wrong_references_is_refused_alone(references) -> None:
+    sample = message(2, double_field(1, 2.0) + number_field(2, NOW))
+    bad = message(5, message(1, references) + sample * 2 + message(4, double_field(2, 1.0)))
+    down = message(5, message(1, b"\x01\x03") + sample)
+    columns = V2.decode(SYMBOLS + UP + bad + down, NOW)
+    assert columns.values.tolist() == [1.0, 2.0]
+    assert columns.rejected == {"label_reference": 2}
+    assert "series 1 {" in columns.rejected_message
+    assert "names no symbol, or an odd number" in columns.rejected_message
+    assert labels_of(columns) == [{"__name__": "up"}, {"__name__": "down"}]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 8), max_size=6), max_size=6), st.booleans())
+def test_references_are_judged_as_by_the_twin(references_of, packed) -> None:
+    texts = ["", "__name__", "a", "b", "c", "d"]
+    body, expected, refused = SYMBOLS[:0], [], 0
+    for references in references_of:
+        packs = message(1, bytes(references)) if packed else b"".join(number_field(1, r) for r in references)
+        body += message(5, packs + message(2, double_field(1, 1.0) + number_field(2, NOW)))
+        good = len(references) % 2 == 0 and all(r < len(texts) for r in references)
+        pairs = list(zip(references[::2], references[1::2], strict=False)) if good else []
+        names = [texts[n] for n, _ in pairs]
+        labels = {texts[n]: texts[v] for n, v in pairs if texts[v]}
+        if good and "" not in names and len(set(names)) == len(names) and "__name__" in labels:
+            expected.append(labels)
+        else:
+            refused += 1
+    columns = V2.decode(b"".join(message(4, text.encode()) for text in texts) + body, NOW)
+    assert labels_of(columns) == expected
+    assert sum(columns.rejected.values()) == refused
+
+
+def test_the_first_symbol_must_be_empty() -> None:
+    with pytest.raises(DecodeError, match="first symbol") as error:
         V2.decode(message(4, b"x"), NOW)
-    with pytest.raises(DecodeError, match="names no symbol"):
-        V2.decode(
-            good
-            + message(
-                5, message(1, b"\x01\x02") + message(2, number_field(2, NOW)) + message(4, message(1, b"\x63\x63"))
-            ),
-            NOW,
-        )
+    assert error.value.offset == 2
+
+
+@pytest.mark.parametrize("references", [b"\x63\x63", b"\x04\x63", b"\x04"])
+def test_an_exemplar_with_wrong_references_is_left_out_alone(references) -> None:
+    before = EXEMPLARS_REJECTED.labels("malformed")._value.get()
+    sample = message(2, double_field(1, 1.0) + number_field(2, NOW))
+    exemplars = [message(4, message(1, r) + double_field(2, 0.5)) for r in (references, b"\x04\x05")]
+    columns = V2.decode(SYMBOLS + message(5, message(1, b"\x01\x02") + sample + b"".join(exemplars)), NOW)
+    assert columns.values.tolist() == [1.0]
+    assert columns.exemplars is not None
+    assert columns.exemplars_written == 1
+    assert columns.exemplars.trace_ids[0].tobytes().hex() == "ab".rjust(32, "0")
+    assert EXEMPLARS_REJECTED.labels("malformed")._value.get() == before + 1
+
+
+@every_version
+def test_a_sum_that_is_no_number_is_left_out_and_counted(decode) -> None:
+    before = NAN_SUMS._value.get()
+    columns = decode([Series(named("h"), histograms=[Histogram(NOW, 1, math.nan), Histogram(NOW, 1, 2.0)])])
+    assert NAN_SUMS._value.get() == before + 1
+    assert [k & 15 == kind.HISTOGRAM_SUM & 15 for k in columns.kinds].count(True) == 1
 
 
 def test_malformed_bytes_name_their_offset() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
-from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.frame import Frame, LogPosition, Place
 from gateway.telemetry.labels import encode_label_blob
 from gateway.telemetry.resolved import ResolvedFrame
 
@@ -85,11 +85,13 @@ class FeedInMemory:
         self._at += len(taken)
         return taken
 
-    def seek(self, position: LogPosition) -> None:
+    def seek(self, position: Place, until: Place | None = None) -> None:
+        assert isinstance(position, LogPosition)
         assert position >= self.committed_to, "before what was released"
         self.seeks.append(position)
         self._at = sum(f.frame.start < position for f in self.frames)
 
-    def committed(self, position: LogPosition) -> None:
+    def committed(self, position: Place) -> None:
+        assert isinstance(position, LogPosition)
         assert position >= self.committed_to
         self.committed_to = position

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from email.utils import formatdate
 
 from aiohttp import web
 
@@ -23,6 +24,8 @@ class Target:
         self.samples: dict[str, list[tuple[int, float]]] = {}
         self.in_flight = self.most_in_flight = 0
         self.start_time: float | None = 1_700_000_000.0
+        self.told_at: float | None = None
+        """What its Date header says on /metrics; None: the true time."""
         self.port = 0
         self._runner: web.AppRunner | None = None
 
@@ -61,7 +64,8 @@ class Target:
     async def _metrics(self, request: web.Request) -> web.Response:
         if self.start_time is None:
             return web.Response(status=404)
-        return web.Response(text=f"vm_app_start_timestamp {self.start_time:.0f}\n")
+        headers = {} if self.told_at is None else {"Date": formatdate(self.told_at, usegmt=True)}
+        return web.Response(text=f"vm_app_start_timestamp {self.start_time:.0f}\n", headers=headers)
 
     async def _protocol(self, request: web.Request) -> web.Response:
         if self.zstd and request.query.get("get_vm_proto_version") == "1":

@@ -99,11 +99,15 @@ async def test_rows_arrive_and_are_counted_by_what_became_of_them(target, series
     now_ns = CLOCK.time_ns()
     now = now_ns // 1_000_000
     feed.append([0, 1, 2, 6], [now, now + 3 * 86_400_000, now, now], [math.nan, 1.0, 2.0, 1.0], received_ns=now_ns)
-    feed.append([5, 5], [totals[-1][0], now], [5.0, math.inf], starts_ms=[0, 0], received_ns=now_ns, lose_rows=7)
+    feed.append(
+        [5, 5, 5], [totals[-1][0], now, now], [5.0, math.inf, -1.0], starts_ms=[0] * 3, received_ns=now_ns, lose_rows=7
+    )
     async with running(Forwarder(settings_for(target), feed, series, tmp_path, clock=CLOCK)) as forwarder:
         await until(lambda: accounted(forwarder, feed))
         stats = forwarder.stats()
-    assert stats.dropped == {"nan": 1, "future": 1, "unreadable": 7, "delta_overlap": 1, "delta_not_finite": 1}
+    assert stats.dropped == {
+        "nan": 1, "future": 1, "unreadable": 7, "delta_overlap": 1, "delta_not_finite": 1, "delta_negative": 1,
+    }  # fmt: skip
     assert stats.forwarded == 40 * 6 + 1
     assert (stats.target_info_forwarded, stats.target_info_dropped) == (1, 0)
     assert counter_of(target) == set(totals)
@@ -192,6 +196,27 @@ async def test_after_a_restart_of_the_target_the_last_seconds_are_sent_again_ali
     assert stats.forwarded == 40 * 6, "a row that was sent again counts once"
     assert counter_of(target) == set(totals)
     assert all(len(set(samples)) == 40 for samples in target.samples.values())
+
+
+async def test_nothing_is_sent_in_the_second_in_which_the_target_started(target, series, tmp_path):
+    """A process that is killed and started again within that second could not be told from the one before."""
+    assert target.start_time is not None
+    target.told_at = target.start_time
+    feed = FeedInMemory(series)
+    fill(feed, 5)
+    writes_when_asked = []
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 1.0:
+            writes_when_asked.append(target.writes)
+            target.told_at += seconds
+            return
+        await asyncio.sleep(seconds)
+
+    forwarder = Forwarder(settings_for(target), feed, series, tmp_path, clock=CLOCK, sleep=sleep)
+    async with running(forwarder):
+        await until(lambda: accounted(forwarder, feed))
+    assert writes_when_asked == [0]
 
 
 async def test_the_safe_position_moves_and_the_log_may_forget_what_lies_before(target, series, tmp_path):

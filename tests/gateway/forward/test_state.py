@@ -12,12 +12,12 @@ from gateway.forward.retry import Backoff
 from gateway.forward.running_totals import RunningTotals, TotalsCheckpoint
 from gateway.forward.score_queue import ScoreQueue
 from gateway.forward.settings import VictoriaMetricsSettings
-from gateway.forward.state_file import read_checked, write_atomic
 from gateway.settings_types import Secret
 from gateway.telemetry import kind
 from gateway.telemetry.frame import LogPosition
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
 from gateway.telemetry.lag import LagWindow
+from gateway.telemetry.state_file import read_checked, write_checked
 from tests.gateway.forward.feeds import SeriesInMemory
 
 
@@ -75,7 +75,7 @@ def test_damaged_totals_are_refused():
 def test_a_state_file_is_whole_or_an_error(tmp_path):
     path = tmp_path / "file"
     assert read_checked(path, b"MAGIC123", 1) is None
-    write_atomic(path, b"MAGIC123", 1, [b"abc", b"def"])
+    write_checked(path, b"MAGIC123", 1, [b"abc", b"def"])
     assert read_checked(path, b"MAGIC123", 2) == (1, b"abcdef")
     whole = path.read_bytes()
     for at in range(len(whole)):

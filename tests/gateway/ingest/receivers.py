@@ -14,12 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateway.access.settings import AccessSettings
+from gateway.clock import SystemClock
 from gateway.errors import DecodeError, GatewayError
 from gateway.ingest.admission import Admission
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
 from gateway.ingest.settings import IngestSettings
+from gateway.ingest.tenants import Tenants
 from gateway.telemetry.columns import Definitions, PointColumns, Receipt
 
 
@@ -127,7 +129,8 @@ async def running(
     """Start on free ports, stop at the end."""
     settings = settings or IngestSettings()
     sink = MemorySink()
-    admission = Admission(settings.max_in_flight_bytes)
+    tenants = Tenants(settings, SystemClock(), series_memory=60.0)
+    admission = Admission(settings.max_in_flight_bytes, tenants=tenants)
     holder: list[Receivers] = []
 
     def ready() -> str:

@@ -156,10 +156,10 @@ def test_a_newer_format_is_refused_not_misread(small_log: tuple[Path, list[LogPo
 
     directory, _, data = small_log
     header = bytearray(data[:SEGMENT_HEADER_BYTES])
-    header[8] = 2
+    header[8] = 3
     header[60:64] = crc32c(bytes(header[:60])).to_bytes(4, "little")
     segment_path(directory, 0, 1).write_bytes(bytes(header) + data[SEGMENT_HEADER_BYTES:])
-    with pytest.raises(StateError, match="version 2"):
+    with pytest.raises(StateError, match="version 3"):
         list_segments(directory, 0)
 
 

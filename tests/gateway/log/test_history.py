@@ -11,7 +11,7 @@ from gateway.log.history import LogHistory
 from gateway.log.segment import list_segments
 from gateway.log.segment_index import SegmentIndex
 from gateway.log.writer import LogWriter
-from gateway.telemetry.columns import Definitions
+from gateway.telemetry.columns import Definitions, ExemplarColumns
 from tests.gateway.log.rows import NOTHING, open_writer
 
 SERIES = 40
@@ -82,3 +82,30 @@ def test_limits_are_told(tmp_path: Path) -> None:
     assert len(result.series) <= 5
     assert result.truncated
     assert LogHistory(tmp_path / "empty", 0).scan(lambda _: True, 0, 10**6).series == []
+
+
+def test_exemplars_come_with_their_series(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    writer.prepare()
+    exemplars = ExemplarColumns(
+        rows=np.array([1, 0, 1, 1], np.uint32),
+        times_ms=np.array([300, 100, 200, 9_000], np.int64),
+        values=np.array([0.3, 0.1, np.inf, 0.9]),
+        trace_ids=np.arange(64, dtype=np.uint8).reshape(4, 16),
+        span_ids=np.arange(32, dtype=np.uint8).reshape(4, 8),
+    )
+    writer.append(
+        ids=np.array([0, 1], np.uint32),
+        times_ms=np.array([100, 300], np.int64),
+        values=np.array([1.0, 2.0]),
+        starts_ms=None,
+        definitions=Definitions.from_blobs([b"a", b"b"], np.ones(2, np.uint8)),
+        first_new_id=0,
+        counted_rows=2,
+        received_ns=0,
+        exemplars=exemplars,
+    )
+    writer.sync()
+    (found,) = LogHistory(tmp_path, 0).scan(lambda blob: blob == b"b", 0, 1000).series
+    assert [(t.time, t.value) for t in found.exemplars] == [(0.3, 0.3)], "of this series, in the span, finite"
+    assert found.exemplars[0].trace_id == bytes(range(16)).hex()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gateway.clock import ManualClock
-from gateway.errors import LogFull, StateError
+from gateway.errors import DiskFailed, LogFull, StateError
 from gateway.log.reader import EventReader, LogReader
 from gateway.log.segment import SEGMENT_HEADER_BYTES, list_segments
 from gateway.log.settings import LogSettings
+from gateway.log.sharing import edge_page_path
 from gateway.log.writer import EventWriter
 from gateway.settings_types import ByteSize, Duration
 from gateway.telemetry.columns import ExemplarColumns
@@ -22,7 +24,6 @@ from tests.gateway.log.rows import NOTHING, OS, append, definitions, open_writer
 def same(left: Frame, right: Frame) -> None:
     for name in (
         "edge",
-        "shard",
         "start",
         "end",
         "first_row",
@@ -69,7 +70,6 @@ def test_a_frame_reads_as_it_was_written(tmp_path: Path, rows: int, marks: list[
         counted_rows=rows,
         received_ns=123,
         exemplars=exemplars(marks) if marks and rows else None,
-        shard=3,
     )
     end = writer.sync()
     assert written.end == end == writer.end
@@ -148,6 +148,31 @@ def test_a_reader_that_begins_in_the_middle_gets_the_definitions_before(tmp_path
     assert [before.definitions.blob(i) for i in range(3)] == [b"zero", b"one", b"two"]
     assert values(reader.read(1000)) == [3]
     assert LogReader.open(tmp_path, 0).definitions_before() == []
+
+
+def test_a_segment_holds_ten_times_its_definitions_before_it_rotates(tmp_path: Path) -> None:
+    """Each segment defines its series anew: with very many series that must stay a small part of what is written."""
+    settings = LogSettings(durability="os", segment_bytes=ByteSize(4000), max_bytes=ByteSize(200_000))
+    writer = open_writer(tmp_path, settings)
+    writer.prepare()
+    append(writer, 1, definitions(b"a" * 3000), 0)
+    writer.sync()
+    writer.prepare(5_000)
+    assert writer.segment == 1
+    while writer.segment == 1:
+        size = writer.end.offset
+        append(writer, 20)
+        writer.sync()
+        writer.prepare(1000)
+    assert 28_000 < size < 32_000
+    append(writer, 1, definitions(b"b" * 10_000), 0)
+    writer.sync()
+    while writer.segment == 2:
+        size = writer.end.offset
+        append(writer, 20)
+        writer.sync()
+        writer.prepare(1000)
+    assert 47_000 < size < 50_000, "never more than a quarter of the log"
 
 
 def test_segments_rotate_by_size_and_age(tmp_path: Path) -> None:
@@ -246,3 +271,82 @@ def test_events_pass_between_writer_and_reader(tmp_path: Path) -> None:
     writer.close()
     assert [payload for _, payload in EventReader.open(tmp_path, 0, got[1][0]).read()] == [*events[2:], b"later"]
     assert reader.position > LogPosition(1, SEGMENT_HEADER_BYTES)
+
+
+class Watched(EventWriter):
+    """Lets a reader look at the moment between the write and its fsync."""
+
+    look = None
+
+    def _fsync(self, fd: int) -> None:
+        if self.look is not None:
+            self.look()
+        super()._fsync(fd)
+
+
+def test_events_are_seen_when_they_are_durable_and_not_before(tmp_path: Path) -> None:
+    writer = Watched.open(tmp_path, 0, LogSettings(), ManualClock())
+    reader = EventReader.open(tmp_path, 0)
+    early: list[bytes] = []
+    for segment in range(3):
+        writer.look = lambda: early.extend(payload for _, payload in reader.read())
+        writer.append(b"first %d" % segment)
+        writer.append(b"second %d" % segment)
+        writer.sync()
+        writer.look = None
+        assert early == []
+        assert [payload for _, payload in reader.read()] == [b"first %d" % segment, b"second %d" % segment]
+        writer.rotate()
+
+
+def test_events_of_a_failed_sync_are_never_seen(tmp_path: Path) -> None:
+    class Failing(EventWriter):
+        broken = False
+
+        def _fsync(self, fd: int) -> None:
+            if self.broken:
+                raise OSError(5, "Input/output error")
+            super()._fsync(fd)
+
+    writer = Failing.open(tmp_path, 0, LogSettings(), ManualClock())
+    reader = EventReader.open(tmp_path, 0)
+    writer.append(b"kept")
+    writer.sync()
+    writer.append(b"lost")
+    writer.broken = True
+    with pytest.raises(DiskFailed):
+        writer.sync()
+    writer.broken = False
+    assert [payload for _, payload in reader.read()] == [b"kept"]
+    writer.append(b"later")
+    writer.sync()
+    assert [payload for _, payload in reader.read()] == [b"later"]
+
+
+def test_events_of_a_killed_writer_are_seen_once_the_next_one_has_made_them_durable(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    class Dying(EventWriter):
+        def _fsync(self, fd: int) -> None:
+            if self._pending:
+                raise Killed
+            super()._fsync(fd)
+
+    writer = Dying.open(tmp_path, 0, LogSettings(), ManualClock())
+    writer.append(b"written, not synced")
+    with pytest.raises(Killed):
+        writer.sync()
+    os.close(writer._lock)
+    reader = EventReader.open(tmp_path, 0)
+    assert reader.read() == []
+    EventWriter.open(tmp_path, 0, LogSettings(), ManualClock())
+    assert [payload for _, payload in reader.read()] == [b"written, not synced"]
+
+
+def test_events_written_before_there_were_pages_are_read(tmp_path: Path) -> None:
+    writer = EventWriter.open(tmp_path, 0, OS, ManualClock())
+    writer.append(b"old")
+    writer.close()
+    edge_page_path(tmp_path, 0).unlink()
+    assert [payload for _, payload in EventReader.open(tmp_path, 0).read()] == [b"old"]

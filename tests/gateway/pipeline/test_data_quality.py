@@ -9,11 +9,21 @@ from gateway.pipeline.data_quality import MAX_SENDERS, DataQuality
 START = 1_790_000_000
 
 
+def jobs_of(series: int):
+    """Senders of so many series each."""
+
+    def senders(sids):
+        numbers, which = np.unique(sids // series, return_inverse=True)
+        return [f"job-{number}" for number in numbers], which
+
+    return senders
+
+
 class Stream:
     """Three senders of 20 series each; a round is 10 s."""
 
     def __init__(self) -> None:
-        self.quality = DataQuality(lambda sid: f"job-{sid // 20}")
+        self.quality = DataQuality(jobs_of(20))
         self.now = START
         self.quality.learn(np.arange(60, dtype=np.uint32))
 
@@ -70,7 +80,7 @@ def test_repeated_points() -> None:
 
 
 def test_senders_are_bounded() -> None:
-    quality = DataQuality(lambda sid: f"job-{sid}")
+    quality = DataQuality(jobs_of(1))
     quality.learn(np.arange(10_000, dtype=np.uint32))
     assert len(quality._names) == MAX_SENDERS + 1
     for second in (0, 40):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 
 from gateway.clock import SystemClock
+from gateway.errors import DiskFailed
 from gateway.log.settings import LogSettings
 from gateway.log.writer import LogWriter
-from gateway.pipeline.feed import DurableFeed, ThreadFeed
+from gateway.pipeline.feed import AsyncFeed, DurableFeed, ThreadFeed
 from gateway.series.index import SeriesIndex
 from gateway.series.local_ids import LocalIds
 from gateway.telemetry.columns import Definitions
@@ -84,4 +86,24 @@ def test_seek_goes_back_and_resolves_the_same_series(tmp_path: Path) -> None:
     assert again[0].sids.tolist() == first[2].sids.tolist()
     feed.seek(LogPosition(0, 0))
     assert len(feed.poll(10**6)) == 4
+    writer.close()
+
+
+async def test_a_poll_that_failed_is_made_again(tmp_path: Path) -> None:
+    writer = _open(tmp_path)
+    _append(writer, None, 1)
+    feed = _feed(tmp_path, writer, 10**9)
+    reader = AsyncFeed(feed, asyncio.get_running_loop())
+    reader.seek(LogPosition(0, 0))
+    path = writer.path_of(1)
+    hidden = path.with_suffix(".hidden")
+    path.rename(hidden)
+    path.mkdir()  # opens, and cannot be read
+    with pytest.raises((DiskFailed, IsADirectoryError)):
+        await asyncio.wait_for(reader.next_frames(1000), 10.0)
+    path.rmdir()
+    hidden.rename(path)
+    (frame,) = await asyncio.wait_for(reader.next_frames(1000), 10.0)
+    assert frame.frame.values[0] == 1.0
+    await reader.close()
     writer.close()

@@ -23,7 +23,7 @@ from gateway.errors import ConfigError, RequestError, Unavailable
 from gateway.logging_setup import configure_logging
 from gateway.web import alertmanager_api
 from gateway.web.history import VictoriaMetricsHistory
-from gateway.web.json_api import _whole, parse_time
+from gateway.web.query_parameters import parse_time, whole_number
 
 EXPORT = (
     b'{"metric":{"__name__":"m","le":"+Inf","x":"\\"values\\":[+Inf]"},"values":[1,+Inf,-Inf,NaN,null,"Infinity"],'
@@ -77,10 +77,10 @@ def test_times() -> None:
 
 
 def test_limits() -> None:
-    assert _whole(make_mocked_request("GET", "/?limit=70"), "limit", 1, 50) == 50
+    assert whole_number(make_mocked_request("GET", "/?limit=70"), "limit", 1, 50) == 50
     for text in ("²", "0", "-1", "1" * 5000):
         with pytest.raises(RequestError):
-            _whole(make_mocked_request("GET", f"/?limit={text}"), "limit", 1, 50)
+            whole_number(make_mocked_request("GET", f"/?limit={text}"), "limit", 1, 50)
 
 
 async def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:

@@ -53,6 +53,11 @@ class Feed:
         """As the real one, without order."""
         return [a for a in self.all if state in (None, a.state)][:limit]
 
+    @property
+    def open_count(self) -> int:
+        """As the real one."""
+        return sum(a.state == "firing" for a in self.all)
+
     def open(self, name: str) -> None:
         """One more."""
         self.all.append(

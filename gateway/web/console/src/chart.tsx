@@ -1,4 +1,5 @@
-// uPlot under Preact: lines on one time axis, an expected band, shaded exceedances, zoom by dragging, a shared cursor.
+// uPlot under Preact: lines on one time axis, an expected band, shaded exceedances, exemplars, a shared cursor; dragging
+// zooms, dragging with Shift moves along, and so do the arrow keys on a focused plot.
 
 import { useEffect, useMemo, useRef } from "preact/hooks";
 import uPlot from "uplot";
@@ -16,6 +17,8 @@ export interface Line {
   dashed?: boolean;
   color: number;
 }
+
+export interface Point { time: number; value: number; text: string }
 
 const style = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const COLORS = 8;
@@ -61,14 +64,24 @@ function build(lines: Line[], format: (v: number) => string): Built {
   return { data, series, bands, shades };
 }
 
-export function Chart({ lines, start, end, zone, format, height = 260, label, onZoom, sync, marks = [] }: {
+/** Steps of an axis of bytes. */
+const BINARY = Array.from({ length: 60 }, (_, i) => 2 ** i);
+const NO_POINTS: Point[] = [];
+const NO_TIMES: number[] = [];
+const NO_MARKS: [number, number][] = [];
+
+export function Chart({ lines, start, end, zone, format, height = 260, label, onZoom, sync, marks = NO_MARKS, points = NO_POINTS, deploys = NO_TIMES }: {
   lines: Line[]; start: number; end: number; zone: Zone; format: (v: number) => string; height?: number; label: string;
   onZoom?: (start: number, end: number) => void; sync?: string; marks?: [number, number][];
+  points?: Point[];
+  /** Moments at which something was changed. */
+  deploys?: number[];
 }) {
   const box = useRef<HTMLDivElement>(null);
   const built = useMemo(() => build(lines, format), [lines, format]);
   const zoomed = useRef(onZoom);
   zoomed.current = onZoom;
+  const plotted = useRef<uPlot | null>(null);
 
   useEffect(() => {
     const element = box.current!;
@@ -78,9 +91,10 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
       return new uPlot({
         width: element.clientWidth, height, series: built.series, bands: built.bands,
         tzDate: (t) => (zone === "utc" ? uPlot.tzDate(new Date(t * 1000), "Etc/UTC") : new Date(t * 1000)),
-        scales: { x: { time: true, range: () => [start, end] }, y: { range: (_, low, high) => {
+        scales: { x: { time: true, auto: false, range: (_, low, high) => (low === null || high === null ? [start, end] : [low, high]) }, y: { range: (_, low, high) => {
           if (low === null || high === null) return [0, 1];
           if (low === 0 && high === 0) return [0, 1];
+          if (format(1) === "100 %" && low >= 0 && high <= 1) return [low > 0.5 ? Math.max(0, low - (1 - low) * 0.2 - 0.02) : 0, Math.min(1, Math.max(high * 1.1, 0.02))];
           const room = (high - low || Math.abs(high) || 1) * 0.08;
           return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
         } } },
@@ -88,13 +102,29 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
           const text = clockTime(t, zone);
           return step >= 86400 ? new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000)
             : step >= 60 ? text.slice(0, 5) : text;
-        }) }, { ...axis, size: 74, values: (_, at) => at.map((v) => format(v)) }],
+        }) }, { ...axis, size: 80, incrs: format(1024).includes("KiB") ? BINARY : undefined, values: (_, at) => at.map((v) => format(v)) }],
         legend: { show: false },
         cursor: { sync: sync ? { key: sync, setSeries: false } : undefined, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
         hooks: {
           setSelect: [(u) => {
             if (u.select.width > 4) zoomed.current?.(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
             u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+          }],
+          draw: [(u) => {
+            if (!points.length) return;
+            const { ctx, bbox } = u;
+            ctx.save();
+            ctx.fillStyle = style("--c3");
+            const size = 4 * devicePixelRatio;
+            for (const p of points) {
+              const x = u.valToPos(p.time, "x", true);
+              const y = Math.min(bbox.top + bbox.height - size, Math.max(bbox.top + size, u.valToPos(p.value, "y", true)));
+              if (x < bbox.left || x > bbox.left + bbox.width) continue;
+              ctx.beginPath();
+              ctx.moveTo(x, y - size); ctx.lineTo(x + size, y); ctx.lineTo(x, y + size); ctx.lineTo(x - size, y);
+              ctx.fill();
+            }
+            ctx.restore();
           }],
           drawClear: [(u) => {
             const { ctx, bbox } = u;
@@ -107,6 +137,7 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
             };
             for (const [from, to] of marks) shade(`${style("--critical")}22`, from, to);
             for (const [from, to] of built.shades) shade(`${style("--critical")}30`, from, to);
+            for (const t of deploys) shade(style("--link"), t, t);
             ctx.restore();
           }],
           setCursor: [(u) => {
@@ -131,8 +162,10 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
               rows.push("");
               tip.append(row);
             });
+            const near = points.find((p) => Math.abs(u.valToPos(p.time, "x") - u.cursor.left!) < 5);
+            if (near) { const row = document.createElement("div"); row.textContent = `◆ ${near.text}`; tip.append(row); }
             tip.hidden = false;
-            const left = u.cursor.left! + 74 + 16;
+            const left = u.cursor.left! + 80 + 16;
             const over = left + tip.offsetWidth > element.clientWidth;
             tip.style.left = `${Math.max(0, over ? left - tip.offsetWidth - 32 : left)}px`;
           }],
@@ -140,13 +173,45 @@ export function Chart({ lines, start, end, zone, format, height = 260, label, on
       }, built.data, element);
     };
     let plot = make();
-    const remake = () => { plot.destroy(); plot = make(); };
+    const show = () => { plot.setScale("x", { min: start, max: end }); plotted.current = plot; plot.over.addEventListener("mousedown", pan, { capture: true }); };
+    // With Shift the plot moves under the pointer; what it stands at in the end is asked for.
+    const pan = (event: MouseEvent) => {
+      if (!event.shiftKey || event.button !== 0) return;
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      const from = event.clientX, min = plot.scales.x!.min!, max = plot.scales.x!.max!, width = plot.over.clientWidth;
+      let by = 0, asked = 0;
+      const move = (e: MouseEvent) => {
+        by = ((from - e.clientX) / width) * (max - min);
+        asked ||= requestAnimationFrame(() => { asked = 0; plot.setScale("x", { min: min + by, max: max + by }); });
+      };
+      const up = () => {
+        removeEventListener("mousemove", move);
+        removeEventListener("mouseup", up);
+        if (by) zoomed.current?.(min + by, max + by);
+      };
+      addEventListener("mousemove", move);
+      addEventListener("mouseup", up);
+    };
+    show();
+    const remake = () => { plot.destroy(); plot = make(); show(); };
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     scheme.addEventListener("change", remake);
     const resize = new ResizeObserver(() => { if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height }); });
     resize.observe(element);
     return () => { scheme.removeEventListener("change", remake); resize.disconnect(); plot.destroy(); };
-  }, [built, start, end, zone, height, sync, JSON.stringify(marks)]);
+  }, [built, start, end, zone, height, sync, JSON.stringify(marks), points, deploys]);
 
-  return <div class="chart" ref={box} role="img" aria-label={label} style={{ minHeight: `${height}px` }}><div class="tip" hidden /></div>;
+  const keys = (e: KeyboardEvent) => {
+    const plot = plotted.current;
+    if (!plot || !zoomed.current || e.ctrlKey || e.metaKey || e.altKey) return;
+    const min = plot.scales.x!.min!, max = plot.scales.x!.max!, d = max - min;
+    const to = e.key === "ArrowLeft" ? [min - d / 4, max - d / 4] : e.key === "ArrowRight" ? [min + d / 4, max + d / 4]
+      : e.key === "+" || e.key === "=" ? [min + d / 4, max - d / 4] : e.key === "-" ? [min - d / 2, max + d / 2] : null;
+    if (!to) return;
+    e.preventDefault();
+    e.stopPropagation();
+    zoomed.current(to[0]!, Math.min(to[1]!, Date.now() / 1000));
+  };
+  return <div class="chart" ref={box} role="img" aria-label={label} tabIndex={onZoom ? 0 : undefined} onKeyDown={keys} style={{ minHeight: `${height}px` }}><div class="tip" hidden /></div>;
 }

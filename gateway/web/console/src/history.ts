@@ -27,6 +27,30 @@ export function meanOf(sums: HistorySeries, counts: HistorySeries): HistorySerie
   return { ...sums, values, expected: none, lower: none, upper: none, score: none };
 }
 
+/**
+ * Of a histogram's buckets, each as rates: the 95 % quantile of each interval, linear within a bucket, which is what the
+ * gateway scores (the last bucket has no upper bound: its lower one counts).
+ */
+export function quantileOf(buckets: HistorySeries[], q = 0.95): HistorySeries | null {
+  const bounds = buckets.map((b) => ({ le: Number((b.labels.le ?? "").replace("+Inf", "Infinity")), at: new Map(b.times.map((t, i) => [t, b.values[i] ?? null])) }))
+    .filter((b) => !Number.isNaN(b.le)).sort((a, b) => a.le - b.le);
+  const all = buckets.find((b) => /^\+?Inf$/.test(b.labels.le ?? ""));
+  if (!all) return null;
+  const values = all.times.map((t) => {
+    const counts = bounds.map((b) => b.at.get(t) ?? null);
+    const total = counts[counts.length - 1] ?? 0;
+    if (!total || counts.some((c) => c === null)) return null;
+    const rank = q * total;
+    const i = counts.findIndex((c) => c! >= rank);
+    const low = i > 0 ? bounds[i - 1]!.le : 0, high = bounds[i]!.le;
+    if (!Number.isFinite(high)) return low;
+    const below = i > 0 ? counts[i - 1]! : 0;
+    return low + (high - low) * ((rank - below) / Math.max(counts[i]! - below, 1e-12));
+  });
+  const none = values.map(() => null);
+  return { ...all, values, expected: none, lower: none, upper: none, score: none };
+}
+
 /** At most `most` points, the extremes of each stretch kept, so that a spike never disappears. */
 export function thinned(series: HistorySeries, most: number): HistorySeries {
   const n = series.times.length;

@@ -2,13 +2,13 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { href, update, useAddress } from "./address";
+import { href } from "./address";
 import { selector, serviceOf, type Anomaly, type HistorySeries, type Labels, type Severity } from "./api";
 import { ago, clockTime, title } from "./format";
-import { carried, DEFAULT_RANGE, RANGES, setZone, useZone } from "./time";
+import { carried, useZone } from "./time";
 
 export function Loading({ what }: { what: string }) {
-  return <p class="state" role="status"><span class="spin" aria-hidden="true" /> Loading {what}…</p>;
+  return <p class="state loading" role="status"><span class="spin" aria-hidden="true" /> Loading {what}…</p>;
 }
 
 export function Failed({ error, again }: { error: string; again?: () => void }) {
@@ -52,10 +52,10 @@ export function When({ time }: { time: number }) {
   return <time dateTime={new Date(time * 1000).toISOString()} title={clockTime(time, zone, true)}>{ago(time)}</time>;
 }
 
-export function Link({ to, search, class: className, children, label }: {
-  to: string[]; search?: Record<string, string | undefined>; class?: string; children: ComponentChildren; label?: string;
+export function Link({ to, search, class: className, children, label, current }: {
+  to: string[]; search?: Record<string, string | undefined>; class?: string; children: ComponentChildren; label?: string; current?: boolean;
 }) {
-  return <a href={href(to, { ...carried(), ...search })} class={className} aria-label={label}>{children}</a>;
+  return <a href={href(to, { ...carried(), ...search })} class={className} aria-label={label} aria-current={current ? "page" : undefined}>{children}</a>;
 }
 
 export const exploreSearch = (labels: Labels): Record<string, string> => ({ m: selector(labels) });
@@ -66,30 +66,21 @@ export function Tile({ name, value, note, tone = "" }: {
   return <div class={`tile ${tone}`}><dt>{name}</dt><dd>{value}{note && <small>{note}</small>}</dd></div>;
 }
 
-export function RangePicker() {
-  const { search } = useAddress();
-  const zone = useZone();
-  const from = search.get("from") ?? DEFAULT_RANGE;
-  const fixed = !from.startsWith("-");
-  return (
-    <div class="range">
-      <label>
-        <span class="hidden">Time range</span>
-        <select value={fixed ? "fixed" : from}
-          onChange={(e) => { const v = e.currentTarget.value; if (v !== "fixed") update({ from: v === DEFAULT_RANGE ? undefined : v, to: undefined }, false); }}>
-          {fixed && (
-            <option value="fixed">
-              {clockTime(Number(from), zone)} – {clockTime(Number(search.get("to")), zone)}
-            </option>
-          )}
-          {RANGES.map(([value, text]) => <option key={value} value={value}>Last {text}</option>)}
-        </select>
-      </label>
-      {fixed && <button type="button" onClick={() => update({ from: undefined, to: undefined }, false)}>Back to now</button>}
-      <button type="button" aria-pressed={zone === "utc"} onClick={() => setZone(zone === "utc" ? "local" : "utc")}
-        title="Show times in UTC or in this browser's time zone">{zone === "utc" ? "UTC" : "Local time"}</button>
-    </div>
-  );
+/** Under the heading of a section of the console: its pages side by side. */
+export function Tabs({ label, pages, here }: { label: string; pages: [string, string][]; here: string }) {
+  return <nav class="tabs" aria-label={label}><ul>{pages.map(([path, name]) => (
+    <li key={path}><Link to={[path]} class={path === here ? "here" : ""} current={path === here}>{name}</Link></li>))}</ul></nav>;
+}
+
+/** Who acts; kept in this browser, as there are no accounts. */
+export function useName(): [string, (name: string) => void] {
+  const [name, set] = useState(() => localStorage.getItem("name") ?? "");
+  return [name, (text) => { localStorage.setItem("name", text); set(text); }];
+}
+
+/** "Show more" under a list that the gateway cuts into pages. */
+export function More({ shown, total, more }: { shown: number; total: number; more: () => void }) {
+  return shown < total ? <p class="more"><button type="button" onClick={more}>Show more</button> <small>{shown} of {total.toLocaleString()}</small></p> : null;
 }
 
 /** Calls back when the element first comes near the screen. */

@@ -1,14 +1,18 @@
 import { useState } from "preact/hooks";
-import { ApiError, request, type Explanation } from "../api";
-import { clockTime } from "../format";
+import { ApiError, send, type EscalationShown, type Explanation } from "../api";
+import { clockTime, seconds } from "../format";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Empty, Link, State } from "../parts";
+import { Badge, Empty, Link, State, useName } from "../parts";
 import { useZone } from "../time";
 
-const HIDDEN = new Set(["time", "event", "labels", "annotations", "generator_url", "group"]);
+const HIDDEN = new Set(["time", "event", "labels", "annotations", "generator_url", "group", "id", "firing_count", "resolved_count"]);
 
 const at = (text: string | null, zone: "utc" | "local"): string => (text ? clockTime(Date.parse(text) / 1000, zone, true) : "never");
+
+/** A detail of an event for people: moments by the clock, lags with their unit. */
+const told = (key: string, v: unknown, zone: "utc" | "local"): string =>
+  typeof v === "string" && /^\d{4}-\d\d-\d\dT/.test(v) ? clockTime(Date.parse(v) / 1000, zone) : key === "lag" && typeof v === "number" ? seconds(v) : typeof v === "object" ? JSON.stringify(v) : String(v);
 
 /** One alert: what people do about it, and why it was told or not. */
 export function AlertPage({ fingerprint }: { fingerprint: string }) {
@@ -16,6 +20,7 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
   const zone = useZone();
   const path = `/api/v1/alerts/${encodeURIComponent(fingerprint)}`;
   const found = useLoad<Explanation>(`${path}/explain`, live.alerts.version);
+  const escalations = useLoad<EscalationShown[]>(`${path}/escalation`, live.alerts.version);
   return (
     <State of={found} what="the alert">{({ now, history }) => {
       const labels = now?.labels ?? (history.find((e) => e.labels)?.labels as Record<string, string> | undefined) ?? {};
@@ -32,12 +37,13 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
             {now?.snoozedUntil && <div><dt>Snoozed until</dt><dd>{at(now.snoozedUntil, zone)}</dd></div>}
           </dl>
           <div class="alert-labels">{Object.entries(labels).map(([k, v]) => <span key={k}>{k}={v}</span>)}</div>
-          {now && <Actions path={path} acknowledged={!!now.acknowledgedBy} done={found.again} />}
+          {now && <Actions path={path} acknowledged={!!now.acknowledgedBy} snoozed={!!now.snoozedUntil} done={() => { found.again(); escalations.again(); }} />}
           <p class="actions">
             {notes.anomaly_id && <Link to={["anomalies", notes.anomaly_id]}>Show the anomaly</Link>}
             <Link to={["alerts"]} search={{ silence: JSON.stringify(Object.fromEntries(Object.entries(labels).filter(([k]) => ["alertname", "service", "metric"].includes(k)))) }}>Silence alerts like this</Link>
           </p>
         </section>
+        {escalations.data?.map((e) => <Escalation key={e.policy + e.receiver} escalation={e} zone={zone} />)}
         {now && <section class="card" aria-labelledby="why"><h2 id="why">Who is told, and why</h2>
           {now.routes.length === 0 ? <Empty><p>No route takes this alert.</p></Empty> : <ul class="timeline">{now.routes.map((r) => (
             <li key={r.route + r.receiver}><b>{r.receiver}</b><span>{r.members} in its group</span>
@@ -46,22 +52,34 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
         <section class="card" aria-labelledby="time"><h2 id="time">What happened</h2>
           {history.length === 0 ? <Empty><p>Nothing is recorded yet.</p></Empty> : <ol class="timeline">{history.map((e, i) => (
             <li key={i}><time dateTime={e.time}>{at(e.time, zone)}</time><b>{e.event.replaceAll("_", " ")}</b>
-              <span>{Object.entries(e).filter(([k, v]) => !HIDDEN.has(k) && v !== "" && v !== null).map(([k, v]) => `${k.replaceAll("_", " ")}: ${typeof v === "object" ? JSON.stringify(v) : String(v)}`).join("; ")}</span></li>))}</ol>}
+              <span>{Object.entries(e).filter(([k, v]) => !HIDDEN.has(k) && v !== "" && v !== null).map(([k, v]) => `${k.replaceAll("_", " ")}: ${told(k, v, zone)}`).join("; ")}</span></li>))}</ol>}
         </section>
       </>;
     }}</State>
   );
 }
 
-function Actions({ path, acknowledged, done }: { path: string; acknowledged: boolean; done: () => void }) {
-  const [by, name] = useState(() => localStorage.getItem("name") ?? "");
+const STEP = { told: "told", next: "comes next", later: "after that", dropped: "not needed" };
+
+/** Who is told when, as long as nobody acknowledges. */
+function Escalation({ escalation: e, zone }: { escalation: EscalationShown; zone: "utc" | "local" }) {
+  return (
+    <section class="card" aria-label={`Escalation ${e.policy}`}>
+      <h2>Escalation “{e.policy}” <small>began {at(e.began, zone)}{e.stopped ? `, stopped: ${e.stopped}` : ""}</small></h2>
+      <ol class="timeline steps">{e.steps.map((s) => (
+        <li key={`${s.round}.${s.step}`} class={s.state}><time dateTime={s.due}>{at(s.due, zone)}</time><b>{STEP[s.state]}</b><span>{s.targets.join(", ")}{s.round > 1 ? `, round ${s.round}` : ""}</span></li>))}</ol>
+    </section>
+  );
+}
+
+function Actions({ path, acknowledged, snoozed, done }: { path: string; acknowledged: boolean; snoozed: boolean; done: () => void }) {
+  const [by, name] = useName();
   const [note, write] = useState("");
   const [length, long] = useState("1h");
   const [said, say] = useState("");
   const act = (verb: string, body: Record<string, string>, words: string) => {
     if (!by.trim()) { say("Say who you are first."); return; }
-    localStorage.setItem("name", by);
-    request(`${path}/${verb}`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ by, ...body }) }).then(
+    send("POST", `${path}/${verb}`, { by, ...body }).then(
       () => { say(words); write(""); done(); }, (e: ApiError) => say(e.message));
   };
   return (
@@ -75,6 +93,7 @@ function Actions({ path, acknowledged, done }: { path: string; acknowledged: boo
           : <button type="button" class="primary" onClick={() => act("acknowledge", { note }, "Acknowledged.")}>Acknowledge</button>}
         <label>Snooze for <select value={length} onChange={(e) => long(e.currentTarget.value)}>{["15m", "1h", "4h", "24h"].map((l) => <option key={l}>{l}</option>)}</select></label>
         <button type="button" onClick={() => act("snooze", { duration: length, note }, `Snoozed for ${length}.`)}>Snooze</button>
+        {snoozed && <button type="button" onClick={() => act("unsnooze", {}, "The snooze has ended.")}>End the snooze</button>}
         <button type="button" disabled={!note} onClick={() => act("comments", { text: note }, "Noted.")}>Add the note</button>
         <button type="button" onClick={() => act("resolve", { note }, "Resolved.")}>Resolve</button>
         <span role="status">{said}</span>

@@ -1,13 +1,14 @@
-import { useMemo } from "preact/hooks";
-import { update, useAddress } from "../address";
-import { query, selector, serviceOf, SEVERITIES, type Anomaly, type History, type HistorySeries } from "../api";
+import { useMemo, useState } from "preact/hooks";
+import { href, update, useAddress } from "../address";
+import { ApiError, query, selector, send, serviceOf, SEVERITIES, type Anomaly, type AnomalyPage as Page, type History, type HistorySeries } from "../api";
 import { Chart, type Line } from "../chart";
-import { clockTime, seconds, unitOf } from "../format";
-import { isCounter, meanOf, scored, thinned } from "../history";
+import { clockTime, plural, seconds, unitOf } from "../format";
+import { isCounter, meanOf, quantileOf, scored, thinned } from "../history";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Empty, exploreSearch, Link, Name, RangePicker, sinceOf, Spark, State, useSeen, When } from "../parts";
-import { rangeOf, useZone } from "../time";
+import { Badge, Empty, exploreSearch, Link, More, Name, sinceOf, Spark, State, useName, useSeen, When } from "../parts";
+import { RangePicker } from "../range";
+import { useZone } from "../time";
 
 const around = (a: Anomaly, before: number, after: number): { start: number; end: number } => {
   const from = sinceOf(a);
@@ -20,11 +21,14 @@ function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boole
   const span = a ? around(a, before, after) : { start: 0, end: 0 };
   // The end of an open anomaly moves; a minute's steps keep the answer.
   const end = a && a.ended === null ? Math.ceil(span.end / 30) * 30 : span.end;
-  const found = useLoad<History>(a && on ? query("/api/v1/history", { match: selector(a.series), start: span.start, end, limit: 1, bands: band ? "recomputed" : undefined }) : "");
+  const buckets = isBucket(a?.series ?? {});
+  const { le: _, ...whole } = a?.series ?? {};
+  const found = useLoad<History>(a && on ? query("/api/v1/history", { match: selector(buckets ? whole : a.series), start: span.start, end, limit: buckets ? 100 : 1, bands: band && !buckets ? "recomputed" : undefined }) : "");
   // A histogram's sum is scored as the mean of what was observed, which needs its count beside it.
   const sum = isSum(a?.series ?? {});
   const counts = useLoad<History>(a && on && sum ? query("/api/v1/history", { match: selector({ ...a.series, __name__: a.series.__name__!.replace(/_sum$/, "_count") }), start: span.start, end, limit: 1 }) : "");
   const series = useMemo(() => {
+    if (a && buckets) { const p95 = found.data && quantileOf(found.data.series.map(scored)); return p95 ? thinned(withRange(p95, a), 1500) : null; }
     const own = found.data?.series[0], count = counts.data?.series[0];
     if (!own || (sum && !counts.data && !counts.error)) return null;
     const one = scored(own);
@@ -33,6 +37,7 @@ function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boole
   return { ...found, series, span: { start: span.start, end } };
 }
 
+const isBucket = (labels: Record<string, string>): boolean => (labels.__name__ ?? "").endsWith("_bucket");
 const isSum = (labels: Record<string, string>): boolean => (labels.__name__ ?? "").endsWith("_sum");
 
 /** The range that the anomaly itself tells, over the time that it lasts. */
@@ -57,30 +62,33 @@ function Row({ anomaly: a }: { anomaly: Anomaly }) {
   );
 }
 
+const PAGE = 50;
+
 export function Anomalies() {
   const { search } = useAddress();
   const live = useLive();
-  const range = rangeOf(search);
+  const [pages, turn] = useState(1);
   const severity = search.get("severity") ?? "";
   const state = search.get("state") ?? "";
-  const words = (search.get("q") ?? "").toLowerCase();
+  const words = search.get("q") ?? "";
   const grouped = search.get("by") !== "none";
   const since = search.get("from") ?? "-6h";
-  const found = useLoad<Anomaly[]>(query("/api/v1/anomalies", { severity, state, since, limit: 500 }), live.anomalies.version);
+  const until = search.get("to") ?? "";
+  const found = useLoad<Page>(query("/api/v1/anomalies/page", { severity, state, since, until, q: words, limit: Math.min(1000, PAGE * pages) }), live.anomalies.version);
   return (
     <>
       <div class="head"><h1>Anomalies</h1><RangePicker /></div>
       <div class="tools">
-        <label>Containing <input type="search" value={search.get("q") ?? ""} placeholder="name, label or reason" onInput={(e) => update({ q: e.currentTarget.value || undefined })} /></label>
+        <label>Containing <input type="search" value={search.get("q") ?? ""} placeholder="name, label or reason" onInput={(e) => { turn(1); update({ q: e.currentTarget.value || undefined }); }} /></label>
         <label>From severity <select value={severity} onChange={(e) => update({ severity: e.currentTarget.value || undefined })}>
           <option value="">any</option>{SEVERITIES.slice(1).map((s) => <option key={s} value={s}>{s}</option>)}</select></label>
         <label>State <select value={state} onChange={(e) => update({ state: e.currentTarget.value || undefined })}>
           <option value="">open and ended</option><option value="firing">open</option><option value="resolved">ended</option></select></label>
         <label><input type="checkbox" checked={grouped} onChange={(e) => update({ by: e.currentTarget.checked ? undefined : "none" })} /> Group by service</label>
+        {found.data && <span class="rest" role="status">{found.data.open} open of {plural(found.data.total, "anomaly", "anomalies")}</span>}
       </div>
-      <State of={found} what="anomalies">{(all) => {
-        const list = all.filter((a) => a.time <= range.end + 60 && (!words || `${Object.values(a.series).join(" ")} ${a.reasons.join(" ")}`.toLowerCase().includes(words)));
-        if (!list.length) return <Empty><p>{all.length ? "None of them contains these words." : "No anomaly in this time range. A longer range, or a lower severity, may show some."}</p></Empty>;
+      <State of={found} what="anomalies">{({ anomalies: list, total }) => {
+        if (!list.length) return <Empty><p>{words ? "None of them contains these words." : "No anomaly in this time range. A longer range, or a lower severity, may show some."}</p></Empty>;
         const groups = new Map<string, Anomaly[]>();
         for (const a of list) {
           const key = grouped ? serviceOf(a.series) || "without a service" : "";
@@ -90,7 +98,7 @@ export function Anomalies() {
           <section key={name} class="card" aria-label={name || "All"}>
             {name && <h2><Link to={["services", name]}>{name}</Link> <small>{members.filter((a) => a.state === "firing").length} open of {members.length}</small></h2>}
             <ul class="anomalies">{members.map((a) => <Row key={a.id} anomaly={a} />)}</ul>
-          </section>))}</>;
+          </section>))}<More shown={list.length} total={Math.min(total, 1000)} more={() => turn(pages + 1)} /></>;
       }}</State>
     </>
   );
@@ -111,6 +119,7 @@ export function AnomalyPage({ id }: { id: string }) {
     <State of={found} what="the anomaly">{(anomaly) => <>
       <div class="head"><h1><Badge severity={anomaly.severity} /> {anomaly.series.__name__}</h1></div>
       <Detail anomaly={anomaly} />
+      <Feedback anomaly={anomaly} />
       <section class="card" aria-labelledby="sib">
         <h2 id="sib">What moved with it, in order of onset</h2>
         <State of={others} what="other anomalies">{(all) => {
@@ -128,13 +137,37 @@ export function AnomalyPage({ id }: { id: string }) {
 
 const offset = (d: number): string => (Math.abs(d) < 0.5 ? "same time" : d < 0 ? `${seconds(-d)} before` : `${seconds(d)} after`);
 
+/** What a person thinks of it: the detector and the report on its worth take it up. */
+function Feedback({ anomaly: a }: { anomaly: Anomaly }) {
+  const [by, name] = useName();
+  const [comment, note] = useState("");
+  const [said, say] = useState("");
+  const judge = (verdict: "useful" | "noise") => {
+    if (!by.trim()) { say("Say who you are first."); return; }
+    send("POST", `/api/v1/anomalies/${encodeURIComponent(a.id)}/feedback`, { verdict, by, comment })
+      .then(() => { say(verdict === "useful" ? "Thank you: useful." : "Thank you: noise."); note(""); }, (e: ApiError) => say(e.status === 404 || e.status === 405 ? "This gateway takes no feedback." : e.message));
+  };
+  return (
+    <section class="card" aria-labelledby="fb"><h2 id="fb">Was this worth telling?</h2>
+      <div class="tools">
+        <label>Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" /></label>
+        <label>Comment <input value={comment} onInput={(e) => note(e.currentTarget.value)} /></label>
+        <button type="button" onClick={() => judge("useful")}>Useful</button>
+        <button type="button" onClick={() => judge("noise")}>Noise</button>
+        <span role="status">{said}</span>
+      </div>
+    </section>
+  );
+}
+
 function Detail({ anomaly: a }: { anomaly: Anomaly }) {
   const zone = useZone();
   const plot = useSeriesOf(a, 1800, 600, true, true);
-  const counter = isCounter(a.series) && !isSum(a.series);
+  const counter = isCounter(a.series) && !isSum(a.series) && !isBucket(a.series);
   const metric = a.series.__name__ ?? "";
-  const unit = useMemo(() => { const u = unitOf(metric); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
+  const unit = useMemo(() => { const u = unitOf(metric.replace(/_bucket$/, "")); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
   const show = (v: number | null) => (v === null ? "no value" : unit(v));
+  const points = useMemo(() => a.exemplars.map((e) => ({ time: e.time, value: e.value, text: `trace ${e.trace_id}` })), [a.exemplars]);
   const lines: Line[] = useMemo(() => (plot.series ? [toLine(plot.series)] : []), [plot.series]);
   const service = serviceOf(a.series);
   const from = sinceOf(a);
@@ -143,13 +176,14 @@ function Detail({ anomaly: a }: { anomaly: Anomaly }) {
       <section class="card" aria-label="What happened">
         <p class="reasons">{a.reasons.join("; ")}.</p>
         <dl class="facts">
+          {(isBucket(a.series) || isSum(a.series)) && <div><dt>Scored</dt><dd>{isBucket(a.series) ? "95 % quantile" : "mean"}</dd></div>}
           <div><dt>Value</dt><dd>{show(a.value)}</dd></div>
           <div><dt>Expected</dt><dd>{show(a.expected)}{a.lower !== null && a.upper !== null && <small> {show(a.lower)} to {show(a.upper)}</small>}</dd></div>
           <div><dt>Score</dt><dd>{a.score.toFixed(2)}</dd></div>
           <div><dt>Since</dt><dd>{clockTime(from, zone, true)}</dd></div>
           <div><dt>State</dt><dd>{a.state === "firing" ? "open" : `ended ${a.ended ? clockTime(a.ended, zone, true) : ""}`}</dd></div>
         </dl>
-        {plot.series ? <Chart lines={lines} start={plot.span.start} end={plot.span.end} zone={zone} format={unit} height={280} label={`${metric} around the anomaly`} marks={[[Math.min(from, a.ended ?? from), a.ended !== null ? Math.max(a.ended, a.time) : Date.now() / 1000]]} />
+        {plot.series ? <Chart lines={lines} start={plot.span.start} end={plot.span.end} zone={zone} format={unit} height={280} label={`${metric} around the anomaly`} points={points} onZoom={(s, e) => { location.hash = href(["explore"], { ...exploreSearch(a.series), from: s.toFixed(0), to: e.toFixed(0) }); }} marks={[[Math.min(from, a.ended ?? from), a.ended !== null ? Math.max(a.ended, a.time) : Date.now() / 1000]]} />
           : <State of={plot} what="the series">{() => <Empty><p>Its samples are no longer kept.</p></Empty>}</State>}
         <p class="actions">
           <Link to={["explore"]} search={{ ...exploreSearch(a.series), from: String(plot.span.start), to: String(plot.span.end) }}>Explore this series</Link>
@@ -163,7 +197,7 @@ function Detail({ anomaly: a }: { anomaly: Anomaly }) {
   );
 }
 
-const toLine = (s: HistorySeries): Line => ({ name: isSum(s.labels) ? "mean" : "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
+const toLine = (s: HistorySeries): Line => ({ name: isSum(s.labels) ? "mean" : isBucket(s.labels) ? "95 % quantile" : "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
 
 export function silenceFor(a: Anomaly): Record<string, string> {
   const service = serviceOf(a.series);

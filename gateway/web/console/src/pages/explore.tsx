@@ -1,11 +1,12 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { update, useAddress } from "../address";
-import { query, request, selector, serviceOf, type History, type HistorySeries, type Labels } from "../api";
-import { Chart, COLORS, type Line } from "../chart";
-import { count, title, unitOf } from "../format";
+import { query, request, selector, serviceOf, type History, type HistorySeries, type Labels, type Traces } from "../api";
+import { Chart, COLORS, type Line, type Point } from "../chart";
+import { clockTime, count, title, unitOf } from "../format";
 import { isCounter, scored, thinned } from "../history";
 import { useBeat, useLoad } from "../load";
-import { CopyButton, Empty, Failed, Loading, Name, RangePicker } from "../parts";
+import { CopyButton, Empty, Failed, Loading, Name } from "../parts";
+import { RangePicker } from "../range";
 import { rangeOf, useZone, zoom } from "../time";
 
 const COMPARE: [string, string, number][] = [["", "Nothing", 0], ["day", "Yesterday", 86400], ["week", "Last week", 7 * 86400]];
@@ -112,6 +113,8 @@ export function Explore() {
   const frame = useMemo(() => rangeOf(search), [search.get("from"), search.get("to"), live]);
   const histories = useHistories(matches, frame.start, frame.end, band, 0);
   const before = useHistories(compare[2] ? matches : [], frame.start - compare[2], frame.end - compare[2], false, 0);
+  const exemplars = search.get("ex") !== "off";
+  const traced = useMany<Traces[]>(exemplars ? matches.map((m) => query("/api/v1/exemplars", { match: ofHistogram(m), start: frame.start.toFixed(0), end: frame.end.toFixed(0) })).join("\n") : "", 0);
   const shown = useMemo(() => histories.data.flatMap((h) => h?.series ?? []).map(scored), [histories.data]);
   const groups = useMemo(() => {
     const by = new Map<string, { series: HistorySeries; color: number; dashed: boolean; name: string }[]>();
@@ -139,6 +142,7 @@ export function Explore() {
             <label>Compare with <select value={compare[0]} onChange={(e) => update({ vs: e.currentTarget.value || undefined })}>
               {COMPARE.map(([key, text]) => <option key={key} value={key}>{text}</option>)}</select></label>
             <label><input type="checkbox" checked={band} onChange={(e) => update({ band: e.currentTarget.checked ? undefined : "off" })} /> Expected range</label>
+            <label><input type="checkbox" checked={exemplars} onChange={(e) => update({ ex: e.currentTarget.checked ? undefined : "off" })} /> Traces</label>
             <CopyButton text={matches.map(promql).join("\n")}>Copy as PromQL</CopyButton>
             <button type="button" disabled={!shown.length} onClick={() => download(csv(shown))}>Download CSV</button>
             <button type="button" onClick={() => update({ m: [] })}>Clear</button>
@@ -147,14 +151,22 @@ export function Explore() {
       {histories.loading && <Loading what="samples" />}
       {!histories.loading && !histories.error && matches.length > 0 && histories.data.length > 0 && shown.length === 0 &&
         <Empty><p>No samples in this time range. Choose a longer one, or another series.</p></Empty>}
-      {groups.map(([metric, entries]) => <Plot key={metric} metric={metric} entries={entries} start={frame.start} end={frame.end} zone={zone} matches={matches} />)}
+      {groups.map(([metric, entries]) => <Plot key={metric} metric={metric} entries={entries} start={frame.start} end={frame.end} zone={zone} matches={matches} traces={exemplars ? traced.data.flatMap((t) => t ?? []) : []} />)}
     </>
   );
 }
 
-function Plot({ metric, entries, start, end, zone, matches }: {
+const FAMILY = /_(bucket|count|sum|total)$/;
+
+/** A histogram's exemplars stand at its buckets: its other series ask for those too. */
+function ofHistogram(match: string): string {
+  const found = /^([a-zA-Z_:][a-zA-Z0-9_:]*)_(count|sum)(\{(.*)\})?$/.exec(match);
+  return found ? `{__name__=~"${found[1]}_(bucket|count|sum)"${found[4] ? `,${found[4]}` : ""}}` : match;
+}
+
+function Plot({ metric, entries, start, end, zone, matches, traces }: {
   metric: string; entries: { series: HistorySeries; color: number; dashed: boolean; name: string }[];
-  start: number; end: number; zone: "utc" | "local"; matches: string[];
+  start: number; end: number; zone: "utc" | "local"; matches: string[]; traces: Traces[];
 }) {
   // Deltas in the embedded log are shown as they came: what was counted in each interval.
   const rateOf = entries.some((e) => e.series.scored_as === "rate");
@@ -163,10 +175,13 @@ function Plot({ metric, entries, start, end, zone, matches }: {
   const lines: Line[] = useMemo(() => entries.map(({ series, color, dashed, name }) => ({
     name, color, dashed, times: series.times, values: series.values, lower: series.lower, upper: series.upper, expected: series.expected, score: series.score,
   })), [entries]);
+  const family = metric.replace(FAMILY, "");
+  const points: Point[] = useMemo(() => traces.filter((t) => (t.labels.__name__ ?? "").replace(FAMILY, "") === family).flatMap((t) => t.exemplars)
+    .map((e) => ({ time: e.time, value: e.value, text: `${unitOf(`${family}_`.replace(/_$/, ""))(e.value)}, trace ${e.trace_id}` })).sort((a, b) => a.time - b.time), [traces.length, family, traces[0]?.exemplars.length]);
   return (
     <section class="card" aria-label={metric}>
       <h2>{metric} {rateOf && <small>as rate a second</small>}{counted && <small>in each interval</small>}</h2>
-      <Chart lines={lines} start={start} end={end} zone={zone} format={unit} label={`${metric}, ${entries.length} series`} sync="explore" onZoom={zoom} />
+      <Chart lines={lines} start={start} end={end} zone={zone} format={unit} label={`${metric}, ${entries.length} series`} sync="explore" onZoom={zoom} points={points} />
       <ul class="legend full">{entries.map(({ series, color, dashed, name }) => {
         const match = selector(series.labels);
         const last = series.values.findLast((v) => v !== null);
@@ -175,6 +190,8 @@ function Plot({ metric, entries, start, end, zone, matches }: {
           {!dashed && serviceOf(series.labels) && <a href={`#/services/${encodeURIComponent(serviceOf(series.labels))}`}>service</a>}
           {!dashed && matches.includes(match) && <button type="button" class="quiet" aria-label={`Remove ${name}`} onClick={() => update({ m: matches.filter((m) => m !== match) })}>×</button>}</li>;
       })}</ul>
+      {points.length > 0 && <details><summary>{points.length} {points.length === 1 ? "trace" : "traces"} (◆ in the plot)</summary>
+        <ul class="rows">{points.slice(-40).reverse().map((p, i) => <li key={i} class="plain"><code>{p.text}</code> <time>{clockTime(p.time, zone)}</time></li>)}</ul></details>}
     </section>
   );
 }

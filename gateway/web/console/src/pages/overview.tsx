@@ -1,9 +1,10 @@
-import { query, SEVERITIES, serviceOf, type Anomaly, type ServiceSummary, type StatusSample } from "../api";
+import { query, SEVERITIES, serviceOf, type Anomaly, type ProbeShown, type ServiceSummary, type StatusSample } from "../api";
 import { Chart, type Line } from "../chart";
 import { count, plural, seconds } from "../format";
 import { useLive, type Live } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Empty, Link, Name, RangePicker, State, Tile, When } from "../parts";
+import { Badge, Empty, Link, Name, State, Tile, When } from "../parts";
+import { RangePicker } from "../range";
 import { rangeOf, useZone, zoom } from "../time";
 import { useAddress } from "../address";
 import { useMemo } from "preact/hooks";
@@ -59,10 +60,15 @@ export function Overview() {
   const { search } = useAddress();
   const range = rangeOf(search);
   const recent = useLoad<StatusSample[]>("/api/v1/status/recent", beat);
-  const firing = useLoad<Anomaly[]>(query("/api/v1/anomalies", { state: "firing", limit: 200 }), live.anomalies.version);
+  const firing = useLoad<Anomaly[]>(query("/api/v1/anomalies", { state: "firing", limit: 50 }), live.anomalies.version);
   const services = useLoad<ServiceSummary[]>("/api/v1/services", beat);
   const { status, rates } = live;
+  const probes = useLoad<ProbeShown[]>("/api/v1/probes", beat);
   const parts = partsOf(live);
+  if (probes.data?.length) {
+    const failing = probes.data.filter((p) => p.state === "failing");
+    parts.push({ name: "Probes", state: failing.length ? "warn" : "good", text: failing.length ? `${failing.map((p) => p.name).slice(0, 3).join(", ")} ${failing.length > 3 ? `and ${failing.length - 3} more ` : ""}failing` : `${plural(probes.data.length, "probe")}, all succeed` });
+  }
   const bad = parts.some((p) => p.state === "bad");
   const shown = useMemo(() => (recent.data ?? []).filter((s) => s.time >= range.start && s.time <= range.end), [recent.data, search.get("from"), search.get("to")]);
   // The record is as old as the process: a plot begins where it does.
@@ -87,14 +93,14 @@ export function Overview() {
       <p class={`verdict ${bad ? "bad" : open.length ? "warn" : "good"}`} role="status">
         {!live.connected ? "Connecting to the gateway…"
           : bad ? parts.find((p) => p.state === "bad")!.text
-          : open.length ? <>{open.length} {open.length === 1 ? "series is" : "series are"} away from normal{worst && <>; first <Link to={["anomalies", worst.id]}>{worst.series.__name__} of {serviceOf(worst.series) || "a host"}</Link></>}.</>
+          : open.length ? <>{live.anomalies.open} {live.anomalies.open === 1 ? "series is" : "series are"} away from normal{worst && <>; first <Link to={["anomalies", worst.id]}>{worst.series.__name__} of {serviceOf(worst.series) || "a host"}</Link></>}.</>
           : "All is well: every part makes progress and no series is away from its normal range."}
       </p>
       <dl class="tiles">
         <Tile name="Ingest" value={perSecond(rates.accepted)} note={status ? `${count(status.accepted_points)} points in all` : " "} />
         <Tile name="Active series" value={status ? count(status.active_series) : "–"} note={services.data ? plural(services.data.length, "service") : " "} />
         <Tile name="Lag to score" value={status ? seconds(status.lag_seconds.score_p99) : "–"} note="p99 of 5 minutes" />
-        <Tile name="Open anomalies" value={String(open.length)} tone={open.length ? "warn" : ""} note={<Link to={["anomalies"]}>All anomalies</Link>} />
+        <Tile name="Open anomalies" value={String(live.anomalies.open)} tone={open.length ? "warn" : ""} note={<Link to={["anomalies"]}>All anomalies</Link>} />
         <Tile name="Active alerts" value={String(live.alerts.alerts)} tone={live.alerts.alerts ? "warn" : ""} note={<Link to={["alerts"]}>{plural(live.alerts.groups, "group")}</Link>} />
       </dl>
       <div class="columns">

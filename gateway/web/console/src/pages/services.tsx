@@ -1,12 +1,14 @@
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { update, useAddress } from "../address";
-import { query, type Anomaly, type History, type ServiceSummary } from "../api";
+import { query, type AlertList, type Anomaly, type History, type Marker, type ServiceSummary } from "../api";
 import { Chart, COLORS, type Line } from "../chart";
 import { count, title, unitOf } from "../format";
 import { isCounter, meanOf, scored, thinned } from "../history";
 import { useBeat, useLoad } from "../load";
 import { useLive } from "../live";
-import { Badge, Empty, Link, RangePicker, sinceOf, State, useSeen, When } from "../parts";
+import { Badge, Empty, Link, More, State, useSeen, When } from "../parts";
+import { RangePicker } from "../range";
+import { Table } from "../table";
 import { rangeOf, useZone, zoom } from "../time";
 
 type Metric = { metric: string; series: number; signal: string };
@@ -14,17 +16,17 @@ type Service = ServiceSummary & { metric_list: Metric[]; anomalies: Anomaly[] };
 
 const SIGNALS = ["traffic", "errors", "latency", "saturation"] as const;
 
-function Strip({ anomalies, start, end }: { anomalies: Anomaly[]; start: number; end: number }) {
+function Strip({ spans, start, end }: { spans: NonNullable<ServiceSummary["strip"]>; start: number; end: number }) {
   const x = (t: number) => Math.max(0, Math.min(100, ((t - start) / (end - start)) * 100));
   return (
     <svg class="strip" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
-      {anomalies.filter((a) => (a.ended ?? end) >= start && sinceOf(a) <= end).map((a) => {
-        const from = x(sinceOf(a)), to = x(a.ended !== null ? Math.max(a.ended, a.time) : end);
-        return <rect key={a.id} class={a.severity} x={from} y={0} width={Math.max(0.7, to - from)} height={10} />;
-      })}
+      {spans.filter(([from, to]) => (to ?? end) >= start && from <= end).map(([from, to, severity], i) => (
+        <rect key={i} class={severity} x={x(from)} y={0} width={Math.max(0.7, x(to ?? end) - x(from))} height={10} />))}
     </svg>
   );
 }
+
+const PAGE = 100;
 
 export function Services() {
   const beat = useBeat(10);
@@ -33,16 +35,8 @@ export function Services() {
   const words = (search.get("q") ?? "").toLowerCase();
   const order = search.get("sort") ?? "health";
   const range = rangeOf(search);
-  const found = useLoad<ServiceSummary[]>("/api/v1/services", beat);
-  const anomalies = useLoad<Anomaly[]>(query("/api/v1/anomalies", { since: search.get("from") ?? "-6h", limit: 5000 }), live.anomalies.version);
-  const by = useMemo(() => {
-    const map = new Map<string, Anomaly[]>();
-    for (const a of anomalies.data ?? []) for (const key of ["service", "service_name", "service.name", "job"]) {
-      const value = a.series[key];
-      if (value) { const name = value.slice(value.lastIndexOf("/") + 1); map.set(name, [...(map.get(name) ?? []), a]); break; }
-    }
-    return map;
-  }, [anomalies.data]);
+  const found = useLoad<ServiceSummary[]>(query("/api/v1/services", { since: search.get("from") ?? "-6h" }), `${beat} ${live.anomalies.version}`);
+  const [pages, turn] = useState(1);
   return (
     <>
       <div class="head"><h1>Services</h1><RangePicker /></div>
@@ -55,14 +49,14 @@ export function Services() {
         const list = all.filter((s) => s.name.toLowerCase().includes(words)).sort((a, b) =>
           order === "name" ? a.name.localeCompare(b.name) : order === "series" ? b.series - a.series : b.open - a.open || a.name.localeCompare(b.name));
         if (!list.length) return <Empty><p>{all.length ? "No service has this in its name." : "No service yet. A service is what a series names as service.name or job; send metrics to port 4317 or 4318."}</p></Empty>;
-        return <section class="card"><ul class="services">{list.map((s) => (
+        return <section class="card"><ul class="services">{list.slice(0, PAGE * pages).map((s) => (
           <li key={s.name}><Link to={["services", s.name]}>
             <span class={`dot ${s.open ? (s.worst === "critical" || s.worst === "high" ? "bad" : "warn") : "good"}`} role="img" aria-label={s.open ? `${s.open} open anomalies` : "healthy"} />
             <b>{s.name}</b>
             <span class="rest">{count(s.series)} series, {s.metrics} metrics</span>
-            <Strip anomalies={by.get(s.name) ?? []} start={range.relative && !search.get("from") ? range.end - 6 * 3600 : range.start} end={range.end} />
+            <Strip spans={s.strip ?? []} start={range.relative && !search.get("from") ? range.end - 6 * 3600 : range.start} end={range.end} />
             <span>{s.open ? <><Badge severity={s.worst} /> {s.open} open</> : s.recent ? `${s.recent} ended` : "quiet"}</span>
-          </Link></li>))}</ul></section>;
+          </Link></li>))}</ul><More shown={Math.min(list.length, PAGE * pages)} total={list.length} more={() => turn(pages + 1)} /></section>;
       }}</State>
     </>
   );
@@ -72,6 +66,10 @@ export function ServicePage({ name }: { name: string }) {
   const live = useLive();
   const beat = useBeat(30);
   const found = useLoad<Service>(`/api/v1/services/${encodeURIComponent(name)}`, `${live.anomalies.version} ${beat}`);
+  const alerts = useLoad<AlertList>(query("/api/v1/alerts/groups", { q: `service=${name}`, limit: 6, each: 6 }), `${live.alerts.version} ${beat}`);
+  const { search } = useAddress();
+  const markers = useLoad<Marker[]>(query("/api/v1/markers", { service: name, from: search.get("from") ?? "-24h", limit: 100 }), beat);
+  const deploys = useMemo(() => (markers.data ?? []).map((m) => Date.parse(m.time) / 1000), [markers.data]);
   return (
     <>
       <div class="head"><h1>{name}</h1><RangePicker /></div>
@@ -83,14 +81,27 @@ export function ServicePage({ name }: { name: string }) {
             {s.anomalies.length === 0 ? <Empty><p>None.</p></Empty> : <ul class="rows">{s.anomalies.slice(0, 12).map((a) => (
               <li key={a.id}><Link to={["anomalies", a.id]}><Badge severity={a.severity} state={a.state} /><b>{a.series.__name__}</b><span class="why">{a.reasons[0]}</span><span>{a.state === "firing" ? "open" : "ended"} <When time={a.time} /></span></Link></li>))}</ul>}
           </section>
+          <div class="columns">
+            <section class="card" aria-labelledby="sa"><h2 id="sa">Alerts</h2>
+              <State of={alerts} what="alerts">{(found) => found.alerts === 0 ? <Empty><p>None is active.</p></Empty> : <ul class="rows">{found.groups.flatMap((g) => g.alerts).slice(0, 6).map((a) => (
+                <li key={a.fingerprint}><Link to={["alerts", a.fingerprint]}><Badge severity={a.labels.severity ?? "none"} /><b>{a.labels.metric ?? a.labels.alertname}</b><span class="why">{a.acknowledgedBy ? `acknowledged by ${a.acknowledgedBy}` : a.state === "suppressed" ? "not told" : ""}</span><When time={Date.parse(a.startsAt) / 1000} /></Link></li>))}</ul>}</State>
+            </section>
+            <section class="card" aria-labelledby="sd"><h2 id="sd">Deploys</h2>
+              <State of={markers} what="deploys">{(list) => list.length === 0 ? <Empty><p>None is known in this time range. Deploy tools tell of them with a POST to /api/v1/markers.</p></Empty> : <ul class="rows">{list.slice(0, 6).map((m) => (
+                <li key={m.id} class="plain"><b>{m.title}</b><span class="why">{[m.version, m.environment, m.source].filter(Boolean).join(", ")}</span><When time={Date.parse(m.time) / 1000} /></li>))}</ul>}</State>
+            </section>
+          </div>
           <div class="signals">{SIGNALS.map((signal) => {
             const metrics = choose(signal, s.metric_list);
             return metrics.length > 0 && <section key={signal} aria-label={signal}><h2>{signal[0]!.toUpperCase() + signal.slice(1)}</h2>
-              {metrics.slice(0, 3).map((m) => <Signal key={m} metric={m} service={s} mean={signal === "latency" && m.endsWith("_sum")} beat={beat} />)}</section>;
+              {metrics.slice(0, 3).map((m) => <Signal key={m} metric={m} service={s} deploys={deploys} mean={signal === "latency" && m.endsWith("_sum")} beat={beat} />)}</section>;
           })}</div>
           <section class="card" aria-labelledby="me"><h2 id="me">All metrics</h2>
-            <table><thead><tr><th scope="col">Metric</th><th scope="col">Signal</th><th scope="col" class="number">Series</th></tr></thead>
-              <tbody>{s.metric_list.map((m) => <tr key={m.metric}><td class="breaks"><Link to={["explore"]} search={{ m: matchOf(m.metric, name) }}>{m.metric}</Link></td><td>{m.signal}</td><td class="number">{m.series}</td></tr>)}</tbody></table>
+            <Table<Metric> id="m" label="Metrics" rows={s.metric_list} filter="metric or signal" rowKey={(m) => m.metric} empty={<p>None.</p>} columns={[
+              { key: "metric", name: "Metric", value: (m) => m.metric, show: (m) => <Link to={["explore"]} search={{ m: matchOf(m.metric, name) }}>{m.metric}</Link>, breaks: true },
+              { key: "signal", name: "Signal", value: (m) => m.signal },
+              { key: "series", name: "Series", value: (m) => m.series, number: true },
+            ]} />
           </section>
         </>;
       }}</State>
@@ -112,7 +123,7 @@ const matchOf = (metric: string, service: string): string => {
   return `${metric}{job=~${JSON.stringify(value)}}`;
 };
 
-function Signal({ metric, service, mean, beat }: { metric: string; service: Service; mean: boolean; beat: number }) {
+function Signal({ metric, service, deploys, mean, beat }: { metric: string; service: Service; deploys: number[]; mean: boolean; beat: number }) {
   const [ref, seen] = useSeen<HTMLDivElement>();
   const zone = useZone();
   const { search } = useAddress();
@@ -139,7 +150,7 @@ function Signal({ metric, service, mean, beat }: { metric: string; service: Serv
     <div ref={ref} class="card">
       <h3><Link to={["explore"]} search={{ m: matchOf(metric, service.name) }}>{mean ? metric.replace(/_sum$/, "") : metric}</Link> {mean ? <small>mean</small> : first && !rate && isCounter({ __name__: metric }) ? <small>in each interval</small> : null}</h3>
       {!seen ? <div class="later" /> : <State of={found} what="samples">{() => lines.length === 0 ? <Empty><p>No samples in this time range.</p></Empty>
-        : <Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={unit} height={150} label={`${metric} of ${service.name}`} sync="service" onZoom={zoom} />}</State>}
+        : <Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={unit} height={150} label={`${metric} of ${service.name}`} sync="service" onZoom={zoom} deploys={deploys} />}</State>}
     </div>
   );
 }

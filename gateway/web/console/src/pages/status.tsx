@@ -1,10 +1,8 @@
-import { useState } from "preact/hooks";
-import { ApiError, request, type Setting } from "../api";
 import { bytes, count, plural, seconds } from "../format";
 import { useLive } from "../live";
-import { useLoad } from "../load";
-import { Empty, Loading, State } from "../parts";
+import { Empty, Loading, Tabs } from "../parts";
 
+export const STATUS_TABS: [string, string][] = [["status", "Pipeline"], ["senders", "Senders"], ["configuration", "Configuration"]];
 const WHY: Record<string, string> = {
   late: "older than the newest point of their series", repeated: "same time as the newest point of their series",
   skipped: "kinds that have no baseline", series_limit: "new series over the limit ingest.max_series",
@@ -17,23 +15,13 @@ function Stage({ name, rate, lines, tone = "" }: { name: string; rate?: string; 
 export function StatusPage() {
   const live = useLive();
   const { status, rates } = live;
-  const settings = useLoad<Record<string, Record<string, Setting>>>("/api/v1/configuration");
-  const [changed, only] = useState(false);
-  const [said, say] = useState("");
-  const [find, look] = useState("");
-  const reload = () => {
-    say("Reading the configuration…");
-    request<{ reloaded: string[] }>("/-/reload", { method: "POST" }).then(
-      (done) => say(`Read again: ${done.reloaded.join(", ")}. Other sections change with a restart.`),
-      (error: ApiError) => say(`Nothing was changed: ${error.message}`),
-    );
-  };
   const f = status?.forwarding;
   const lost = Object.entries(status?.dropped_points ?? {});
   const unscored = Object.entries(status?.not_scored_points ?? {});
   return (
     <>
-      <div class="head"><h1>Status and settings</h1></div>
+      <div class="head"><h1>Status</h1></div>
+      <Tabs label="Status" pages={STATUS_TABS} here="status" />
       <section class="card" aria-labelledby="pipe">
         <h2 id="pipe">Pipeline</h2>
         {!status ? (live.connected ? <p class="state failed" role="alert">{live.problem || "The data plane has not answered yet."}</p> : <Loading what="status" />) : <>
@@ -63,23 +51,6 @@ export function StatusPage() {
             {unscored.filter(([, n]) => n > 0).map(([k, n]) => <tr key={`n${k}`}><td>forwarded, not scored</td><td>{k}{WHY[k] && <small> {WHY[k]}</small>}</td><td class="number">{n.toLocaleString()}</td></tr>)}
           </tbody></table>}
       </section>}
-      <section class="card" aria-labelledby="conf">
-        <h2 id="conf">Active configuration</h2>
-        <div class="tools">
-          <label>Containing <input type="search" value={find} onInput={(e) => look(e.currentTarget.value)} placeholder="key, value or source" /></label>
-          <label><input type="checkbox" checked={changed} onChange={(e) => only(e.currentTarget.checked)} /> Only what is not default</label>
-          <button type="button" onClick={reload}>Read the configuration again</button>
-          <span role="status">{said}</span>
-        </div>
-        <State of={settings} what="the configuration">{(sections) => {
-          const rows = Object.entries(sections).flatMap(([section, keys]) => Object.entries(keys).map(([key, { value, source }]) =>
-            ({ key: `${section}.${key}`, value: Array.isArray(value) || (value && typeof value === "object") ? JSON.stringify(value) : String(value), source })))
-            .filter((r) => (!changed || r.source !== "default") && `${r.key} ${r.value} ${r.source}`.toLowerCase().includes(find.toLowerCase()));
-          return rows.length === 0 ? <Empty><p>No setting fits.</p></Empty>
-            : <div class="scroll" tabIndex={0} role="region" aria-label="Settings"><table><thead><tr><th scope="col">Key</th><th scope="col">Value</th><th scope="col">From</th></tr></thead>
-              <tbody>{rows.map((r) => <tr key={r.key}><th scope="row"><code>{r.key}</code></th><td class="breaks">{r.value === "" ? <span class="rest">empty</span> : r.value.startsWith("Secret(") ? <span class="rest">secret, not shown</span> : r.value}</td><td>{r.source}</td></tr>)}</tbody></table></div>;
-        }}</State>
-      </section>
     </>
   );
 }

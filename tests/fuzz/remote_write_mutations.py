@@ -1,8 +1,8 @@
 """Mutates remote write requests and decodes them: every input gives columns or DecodeError, never anything else.
 
-`python -m bench.fuzz_remote_write [--cases N] [--seed N]` prints one JSON line. Each case decodes 1.0 and 2.0 in turn,
-inside a buffer that ends at the last byte of a memory page followed by a page that may not be read, so a read behind
-the request ends the process; label blobs of all rows are made and read back.
+`python -m tests.fuzz.remote_write_mutations [--cases N] [--seed N]` prints one JSON line. Each case decodes 1.0 and 2.0
+in turn, inside a buffer that ends at the last byte of a memory page followed by a page that may not be read, so a read
+behind the request ends the process; label blobs of all rows are made and read back.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def run(cases: int, seed: int) -> dict[str, int]:
         try:
             columns = decoder.decode(buffer.put(data), NOW_MS)
         except DecodeError as error:
-            if not 0 <= error.offset <= len(data):
+            if error.offset is None or not 0 <= error.offset <= len(data):
                 raise AssertionError(f"offset {error.offset} of {len(data)}: {data.hex()}") from error
             results["errors"] += 1
             continue

@@ -1,0 +1,325 @@
+"""What each integration is to be told about a group at its flush, and what became of telling it.
+
+The decision is a function of the members, the stages and the notification log; it goes into the outbox. `finish` takes
+the outcome of an attempt. Nothing here waits or sends.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from gateway.alerting.alert import Alert, sort_key
+from gateway.alerting.configuration import Configuration, Integration
+from gateway.alerting.group import Group
+from gateway.alerting.grouping import Grouping
+from gateway.alerting.hooks import Hooks, Telling
+from gateway.alerting.inhibition import Inhibitor
+from gateway.alerting.journal import Journal
+from gateway.alerting.moments import SECOND
+from gateway.alerting.notification import Again, Delivered, Notification, Outcome
+from gateway.alerting.notification_log import LogEntry, NotificationLog, log_key, reason_to_tell
+from gateway.alerting.outbox import Outbox, Slot, SlotRecord, backoff
+from gateway.alerting.silence import Silences
+from gateway.alerting.stages import Stage, inhibition_stage, interval_stage, judge, kind_of, silence_stage
+from gateway.alerting.store import OUTBOX
+
+STEP: Final = 64
+"""Members of a group that a flush handles before the loop has its turn."""
+MAX_ANNOTATED: Final = 50
+"""Alerts of one notification that get more annotations than their own."""
+
+
+class Dispatcher:
+    """Decisions and their outcomes. `gone` is told of a resolved alert that no group holds any more."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        grouping: Grouping,
+        silences: Silences,
+        hooks: Hooks,
+        *,
+        external_url: str,
+        seed: int | None,
+        new_id: Callable[[], str],
+        gone: Callable[[Alert], None],
+    ) -> None:
+        self.log = NotificationLog(journal)
+        self.outbox = Outbox(journal)
+        self._journal, self._grouping, self._silences, self._hooks = journal, grouping, silences, hooks
+        self._external_url, self._new_id, self._gone = external_url, new_id, gone
+        self._random = random.Random(seed)  # noqa: S311 - jitter
+        self._inherited: dict[str, SlotRecord] = {}
+        """Slots of an earlier run or configuration, whose groups were not looked at since."""
+        self._stages: tuple[Stage, ...] = ()
+
+    def configure(self, configuration: Configuration, inhibitor: Inhibitor) -> None:
+        """Another configuration, or the first."""
+        self._configuration = configuration
+        self._by_key: dict[str, Integration] = {i.key: i for i in configuration.integrations}
+        self._stages = (
+            inhibition_stage(inhibitor),
+            interval_stage(configuration.intervals),
+            silence_stage(self._silences),
+        )
+
+    def inherit(self, records: dict[str, SlotRecord], now: int) -> None:
+        """What was on its way when the gateway stopped; it is decided anew when its groups are flushed."""
+        self._inherited = dict(records)
+        for record in records.values():
+            if record.firing:
+                self.log.doubt(record.group_key, record.integration, record.firing, now)
+
+    def recall(self, pending: Iterable[Slot], now: int) -> None:
+        """After a reload: what waits is decided anew, what is being sent is looked at afterwards."""
+        for slot in pending:
+            if slot.sending:
+                slot.stale = True
+                continue
+            self.outbox.drop(slot)
+            self._inherited[slot.key] = SlotRecord(
+                group_id=slot.group_id,
+                integration=slot.integration,
+                created=slot.created,
+                attempts=slot.attempts,
+                due=slot.due,
+            )
+            group = self._grouping.groups.get(slot.group_id)
+            if group is not None:
+                self._grouping.schedule(group, now)
+
+    # Deciding
+
+    def flush(self, group: Group, members: list[Alert], now: int) -> Iterator[bool]:
+        """The group's moment has come; `members` in notification order, not empty. Gives False between two steps."""
+        stages = (*self._stages, *self._hooks.stages)
+        passing: list[Alert] = []
+        muted: dict[str, str] = {}
+        for start in range(0, len(members), STEP):
+            if start:
+                yield False
+            verdict = judge(stages, group.route, members[start : start + STEP], now)
+            passing += verdict.passing
+            muted.update(verdict.muted)
+            self._note_muted(group, verdict.muted, now)
+        for fingerprint in group.muted:
+            if fingerprint not in muted and fingerprint in group.members:
+                self._journal.event(now, "unmuted", fingerprint=fingerprint, group=group.id)
+        group.muted = muted
+        integrations = self.integrations_of(group)
+        told_firing: set[str] = set()
+        for integration in integrations:
+            entry = self.log.get(group.key, integration.key)
+            if entry is not None:
+                told_firing.update(entry.firing, entry.doubtful)
+        # One that is muted while a receiver still believes it fires stays, so that its end is told after the muting.
+        group.leaving = {
+            alert.fingerprint: alert
+            for alert in members
+            if not alert.active(now) and not (alert.fingerprint in muted and alert.fingerprint in told_firing)
+        }
+        for integration in integrations:
+            if len(members) > STEP:
+                yield False
+            self.decide(group, integration, passing, now)
+        if len(members) > STEP:
+            yield False
+        self.settle(group)
+        self._hooks.flushed(group, passing, now)
+
+    def integrations_of(self, group: Group) -> list[Integration]:
+        """Ways out of the group's receiver, and of those that an escalation told."""
+        names = dict.fromkeys((group.route.receiver, *self._hooks.informed(group)))
+        return [integration for name in names for integration in self._configuration.receivers[name]]
+
+    def unmuted_firing(self, group: Group, now: int) -> list[Alert]:
+        """Members that fire and that no stage mutes now."""
+        firing = [alert for alert in sorted(group.members.values(), key=sort_key) if alert.active(now)]
+        return judge((*self._stages, *self._hooks.stages), group.route, firing, now).passing
+
+    def tell_now(self, group: Group, receivers: list[str], now: int) -> None:
+        """Tells these receivers of what fires in the group, even if they were told before."""
+        firing = self.unmuted_firing(group, now)
+        for name in receivers:
+            for integration in self._configuration.receivers.get(name, ()):
+                entry = self.log.get(group.key, integration.key)
+                if entry is not None:
+                    self.log.forget_firing(entry, {alert.fingerprint for alert in firing})
+                self.decide(group, integration, firing, now, held=False)
+
+    def forget_told(self, group: Group, fingerprints: set[str]) -> None:
+        """Lets these alerts count as not told, so that the next decision about the group tells them."""
+        for integration in self.integrations_of(group):
+            entry = self.log.get(group.key, integration.key)
+            if entry is not None and fingerprints & set(entry.firing):
+                self.log.forget_firing(entry, fingerprints)
+
+    def _note_muted(self, group: Group, muted: dict[str, str], now: int) -> None:
+        for fingerprint, reason in muted.items():
+            if group.muted.get(fingerprint) != reason:
+                self._journal.event(now, "muted", fingerprint=fingerprint, group=group.id, reason=reason)
+                self._hooks.suppressed(kind_of(reason))
+
+    def decide(
+        self, group: Group, integration: Integration, passing: list[Alert], now: int, *, held: bool = True
+    ) -> None:
+        """What one integration is to be told of the unmuted members; `held` False tells it although a hook holds it."""
+        slot = self.outbox.get(group.key, integration.key)
+        if slot is not None and slot.sending:
+            slot.stale = True
+            return
+        key = log_key(group.key, integration.key)
+        inherited = self._inherited.pop(key, None)
+        entry = self.log.get(group.key, integration.key)
+        firing = [alert for alert in passing if alert.active(now)]
+        firing_names = {alert.fingerprint for alert in firing}
+        resolved_names = {alert.fingerprint for alert in passing} - firing_names
+        why = ""
+        if passing:
+            why = reason_to_tell(
+                entry,
+                firing_names,
+                resolved_names,
+                send_resolved=integration.send_resolved,
+                repeat=group.route.repeat_interval,
+                now=now,
+            )
+            if why == "repeat" and self._hooks.quiet(firing, now):
+                why = ""
+            if why and held and slot is None and inherited is None:
+                telling = Telling(group, integration.key, entry, firing, resolved_names, why)
+                if self._hooks.hold(telling, now):
+                    why = ""
+        if not why:
+            if slot is not None:
+                self._journal.event(now, "withdrawn", group=group.id, integration=integration.key)
+                self.outbox.drop(slot)
+            elif inherited is not None:
+                self._journal.drop(OUTBOX, key)  # of an earlier run; nothing is left of it
+            return
+        if not integration.send_resolved and not firing:
+            self.log.put(LogEntry(group_key=group.key, integration=integration.key, at=now, firing=[], resolved=[]))
+            if slot is not None:
+                self.outbox.drop(slot)
+            return
+        told = passing if integration.send_resolved else firing
+        listed = told[: group.most] if group.most else told
+        notification = Notification(
+            id=self._new_id(),
+            group_key=group.key,
+            receiver=integration.receiver,
+            group_labels=group.labels,
+            alerts=self._annotated(listed, now),
+            left_out=len(told) - len(listed),
+            lowered=self._hooks.lowered(firing),
+            at=now,
+            external_url=self._external_url,
+            memory=entry.memory if entry is not None else {},
+            note=self._hooks.note(group, firing, now),
+            context=self._hooks.describe(group, firing, now),
+        )
+        older = slot or inherited
+        self.outbox.put(
+            Slot(
+                key=key,
+                group_id=group.id,
+                integration=integration.key,
+                notification=notification,
+                why=why,
+                created=older.created if older else now,
+                due=older.due if older else now,
+                attempts=older.attempts if older else 0,
+                firing=frozenset(firing_names),
+                resolved=frozenset(resolved_names),
+            )
+        )
+        self._journal.event(
+            now,
+            "notifying",
+            group=group.id,
+            id=notification.id,
+            integration=integration.key,
+            why=why,
+            firing=sorted(firing_names),
+            resolved=sorted(resolved_names),
+        )
+
+    def _annotated(self, alerts: list[Alert], now: int) -> tuple[Alert, ...]:
+        """The first of those that fire get what hooks know of them, as far as they have no annotation of that name."""
+        annotated = list(alerts)
+        for number, alert in enumerate(alerts[:MAX_ANNOTATED] if self._hooks.annotators else ()):
+            added = self._hooks.annotate(alert, now) if alert.active(now) else {}
+            if added:
+                annotated[number] = msgspec.structs.replace(alert, annotations={**added, **alert.annotations})
+        return tuple(annotated)
+
+    def settle(self, group: Group) -> None:
+        """Lets resolved members go once nobody has to hear of them any more."""
+        if group.failed or not group.leaving:
+            return
+        for integration in self.integrations_of(group):
+            if self.outbox.get(group.key, integration.key) is not None:
+                return
+        kept = self._hooks.kept(group)
+        for fingerprint, alert in group.leaving.items():
+            if fingerprint in kept:
+                continue
+            if group.members.get(fingerprint) is alert and self._grouping.remove(group, alert):
+                self._gone(alert)
+        group.leaving = {name: alert for name, alert in group.leaving.items() if name in kept}
+
+    # Delivery
+
+    def finish(self, slot: Slot, outcome: Outcome, now: int) -> None:
+        """What became of an attempt."""
+        slot.sending = False
+        slot.attempts += 1
+        stale, slot.stale = slot.stale, False
+        group = self._grouping.groups.get(slot.group_id)
+        detail: dict[str, Any] = {
+            "id": slot.notification.id,
+            "integration": slot.integration,
+            "attempts": slot.attempts,
+        }
+        if isinstance(outcome, Delivered):
+            self.outbox.drop(slot)
+            self.log.put(
+                LogEntry(
+                    group_key=slot.notification.group_key,
+                    integration=slot.integration,
+                    at=now,
+                    firing=sorted(slot.firing),
+                    resolved=sorted(slot.resolved),
+                    memory=outcome.memory,
+                )
+            )
+            lag = (now - slot.created) / SECOND
+            self._journal.event(now, "delivered", group=slot.group_id, lag=lag, **detail)
+        elif isinstance(outcome, Again) and slot.integration in self._by_key:
+            slot.last_error = outcome.reason
+            if outcome.uncertain:
+                self.log.doubt(slot.notification.group_key, slot.integration, slot.firing, now)
+            asked = round((outcome.after or 0.0) * SECOND)
+            slot.due = now + max(backoff(slot.attempts, self._random.random()), asked)
+            self.outbox.put(slot)
+            self._journal.event(now, "retry", group=slot.group_id, reason=outcome.reason, due=slot.due, **detail)
+        else:
+            self.outbox.drop(slot)
+            self._journal.event(now, "refused", group=slot.group_id, reason=outcome.reason, **detail)
+            if group is not None:
+                group.failed = True
+        if group is not None:
+            if stale:
+                self._grouping.schedule(group, now)
+            else:
+                self.settle(group)
+        self._hooks.attempted(slot, outcome, stale, now)
+
+    def interrupted(self, slot: Slot, now: int) -> None:
+        """An attempt was cut off by a stop or a reload."""
+        slot.sending = False
+        self.log.doubt(slot.notification.group_key, slot.integration, slot.firing, now)

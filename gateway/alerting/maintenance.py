@@ -1,0 +1,181 @@
+"""Maintenance windows: planned spans in which alerts of something are not told.
+
+Rules of the subject:
+  * A window has matchers and holds in [starts, ends). With `recurring`, which is written as the parts of a time
+    interval in alertmanager.yml, it holds within that span whenever the wall clock of the part's place is inside of a
+    part; its end may then be left open.
+  * It mutes notifications, nothing else: alerts are taken, shown and recorded as ever, with the window beside them.
+  * It is asked when a notification is due. When it ends, what it muted and still fires is told.
+  * Ending a window early, by a person, sets its end to now; windows that are over are kept for RETENTION.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from gateway.alerting.alert import Alert
+from gateway.alerting.engine import Engine
+from gateway.alerting.matcher import Matcher, all_match
+from gateway.alerting.moments import NEVER, SECOND
+from gateway.alerting.mute_interval import IntervalPart, any_holds
+from gateway.alerting.route import Route
+from gateway.alerting.store import MAINTENANCE
+from gateway.errors import NotFound, RequestError
+
+RETENTION: Final = 120 * 3600 * SECOND
+_MINUTE: Final = 60 * SECOND
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """One maintenance window. Moments in nanoseconds; `ends` is NEVER for one without an end."""
+
+    id: str
+    name: str
+    matchers: tuple[Matcher, ...]
+    starts: int
+    ends: int = NEVER
+    recurring: tuple[IntervalPart, ...] = ()
+    created_by: str = ""
+    comment: str = ""
+    updated: int = 0
+
+    def holds(self, now: int) -> bool:
+        """Whether it mutes at a moment."""
+        return self.starts <= now < self.ends and (not self.recurring or any_holds(self.recurring, now))
+
+    def state(self, now: int) -> str:
+        """pending, active, idle (between two recurrences) or expired."""
+        if now < self.starts:
+            return "pending"
+        if now >= self.ends:
+            return "expired"
+        return "active" if self.holds(now) else "idle"
+
+
+class Maintenance:
+    """All windows, wired into an engine."""
+
+    def __init__(self, engine: Engine, new_id: Callable[[], str] = lambda: str(uuid.uuid4())) -> None:
+        self._engine, self._new_id = engine, new_id
+        self._all: dict[str, Window] = {}
+        self._holding: dict[str, Window] = {}
+        self._next_look: int = NEVER
+        engine.hooks.stages.append(self.stage)
+        engine.hooks.timers.append(self)
+
+    def load(self, window: Window, now: int) -> None:
+        """At start."""
+        self._all[window.id] = window
+        if window.holds(now):
+            self._holding[window.id] = window
+        self._next_look = now
+
+    def __iter__(self) -> Iterator[Window]:
+        return iter(self._all.values())
+
+    def get(self, window_id: str) -> Window:
+        """Raises NotFound."""
+        window = self._all.get(window_id)
+        if window is None:
+            raise NotFound(f"no maintenance window {window_id}")
+        return window
+
+    def put(self, wanted: Window, now: int) -> str:
+        """Creates (empty id) or replaces a window; gives its id. Raises NotFound, RequestError."""
+        if wanted.id:
+            self.get(wanted.id)
+        if not wanted.name.strip():
+            raise RequestError("a maintenance window needs a name")
+        if not wanted.matchers or all(matcher.matches({}) for matcher in wanted.matchers):
+            raise RequestError("at least one matcher must not match the empty string")
+        if wanted.ends == NEVER and not wanted.recurring:
+            raise RequestError("a window that does not recur needs an end")
+        if wanted.ends <= max(wanted.starts, now):
+            raise RequestError("the end must be after the start and in the future")
+        window = msgspec.structs.replace(wanted, id=wanted.id or self._new_id(), updated=now)
+        self._store(window)
+        self._event(now, "maintenance set", window)
+        self.tick(now)
+        return window.id
+
+    def expire(self, window_id: str, now: int) -> None:
+        """Ends it now; idempotent. Raises NotFound."""
+        window = self.get(window_id)
+        if now < window.ends:
+            self._store(msgspec.structs.replace(window, starts=min(window.starts, now), ends=now, updated=now))
+            self._event(now, "maintenance expired", window)
+            self.tick(now)
+
+    def _store(self, window: Window) -> None:
+        self._all[window.id] = window
+        self._engine.journal.put(MAINTENANCE, window.id, window)
+
+    def _event(self, now: int, kind: str, window: Window) -> None:
+        matchers = [str(matcher) for matcher in window.matchers]
+        self._engine.journal.event(now, kind, id=window.id, name=window.name, by=window.created_by, matchers=matchers)
+
+    def active(self, now: int) -> list[Window]:
+        """Those that hold now."""
+        return [window for window in self._all.values() if window.holds(now)]
+
+    def muting(self, labels: Mapping[str, str], now: int) -> list[Window]:
+        """Those that mute a label set now, in order of their ids."""
+        found = [window for window in self._all.values() if all_match(window.matchers, labels) and window.holds(now)]
+        return sorted(found, key=lambda window: window.id)
+
+    def stage(self, _route: Route, alert: Alert, now: int) -> str:
+        """See stages."""
+        if not self._all:
+            return ""
+        found = self.muting(alert.labels, now)
+        return f"maintenance {found[0].id}" if found else ""
+
+    def next_due(self) -> int:
+        """See Timer."""
+        return self._next_look
+
+    def tick(self, now: int) -> None:
+        """Windows begin and end; asked again at the next moment at which one may."""
+        for window in [w for w in self._all.values() if w.ends + RETENTION < now]:
+            del self._all[window.id]
+            self._engine.journal.drop(MAINTENANCE, window.id)
+        holding = {window.id: window for window in self.active(now)}
+        for window_id, window in holding.items():
+            if window_id not in self._holding:
+                self._event(now, "maintenance began", window)
+        ended = [window for window_id, window in self._holding.items() if window_id not in holding]
+        changed = [w for w in holding.values() if w.id in self._holding and self._holding[w.id].matchers != w.matchers]
+        self._holding = holding
+        for window in ended:
+            self._event(now, "maintenance ended", window)
+        self._free({f"maintenance {window.id}" for window in (*ended, *changed)}, now)
+        self._next_look = min((self._next_change(window, now) for window in self._all.values()), default=NEVER)
+
+    def _free(self, reasons: set[str], now: int) -> None:
+        """What they muted and still fires counts as not told, so the next flush tells it."""
+        if not reasons:
+            return
+        for group in self._engine.groups.values():
+            freed = {
+                fingerprint
+                for fingerprint, reason in group.muted.items()
+                if reason in reasons
+                and (alert := group.members.get(fingerprint)) is not None
+                and alert.active(now)
+                and not self.muting(alert.labels, now)
+            }
+            if freed:
+                self._engine.dispatcher.forget_told(group, freed)
+
+    def _next_change(self, window: Window, now: int) -> int:
+        if now < window.starts:
+            return window.starts
+        if now >= window.ends:
+            return NEVER if window.ends == NEVER else window.ends + RETENTION + 1
+        if window.recurring:
+            return min(window.ends, (now // _MINUTE + 1) * _MINUTE)
+        return window.ends

@@ -1,0 +1,220 @@
+"""Large bodies of HTTP requests, received straight into the memory they are decoded from.
+
+aiohttp's parser hands a body on in pieces that are copied three times before they are one: out of the socket, out of
+the parser, into the whole. Where a request announces a large body, only its headers go through the parser here; the
+body is read by a BufferedProtocol into one array, and the connection then gets a fresh parser for the next request.
+
+    head seen, large body announced    →  holding: what comes in is kept aside until somebody asks for the body
+    `receive_body`                     →  receiving: the transport fills the array, never a byte beyond the body
+    body complete                      →  a fresh parser; what was pipelined behind the body goes into it
+    the request ends without asking    →  `release_body`: what was kept goes through the parser like any other body
+
+Chunked bodies, upgrades, `Expect: 100-continue` and TLS connections take aiohttp's usual way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from aiohttp import web
+from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.errors import GatewayError
+
+LARGE_BODY: Final = 64 * 1024
+"""Content-Length from which a body takes this way."""
+_LONGEST_HEAD: Final = 16 * 1024
+"""How far the end of the headers is looked for."""
+_HELD_ASIDE: Final = 2**20
+"""Bytes kept aside at which the connection is not read any further until the body is asked for."""
+_WINDOW: Final = 2**20
+"""Bytes of a body that are reserved at a time."""
+
+
+class LargeBodyHandler(RequestHandler):
+    """aiohttp's connection handler, with a way for large bodies of its own."""
+
+    __slots__ = ("_aside", "_aside_bytes", "_parser_options")
+
+    def __init__(self, manager: web.Server, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._parser_options = options
+        self._aside: list[bytes] | None = None
+        self._aside_bytes = 0
+
+    @property
+    def holds_body(self) -> bool:
+        """Whether the present request's body waits for `receive_body`."""
+        return self._aside is not None
+
+    def data_received(self, data: bytes) -> None:
+        """What the transport read: the head of a large request is told from its body, the rest is aiohttp's."""
+        if self._aside is not None:
+            self._aside.append(data)
+            self._aside_bytes += len(data)
+            if self._aside_bytes > _HELD_ASIDE and self.transport is not None:
+                self.transport.pause_reading()
+            return
+        waits = self._waiter is not None and not self._waiter.done() and not self._messages
+        end = data.find(b"\r\n\r\n", 0, _LONGEST_HEAD) + 4 if waits else 3
+        if 3 < end < len(data):
+            super().data_received(data[:end])
+            data = data[end:]
+            if self._announces_large_body():
+                self._aside, self._aside_bytes = [data], len(data)
+                return
+        super().data_received(data)
+
+    def _announces_large_body(self) -> bool:
+        if len(self._messages) != 1 or self._upgraded or self._close or self._force_close:
+            return False
+        message, payload = self._messages[0]
+        if not isinstance(message, RawRequestMessage) or message.chunked or message.upgrade:
+            return False
+        if self.transport is None or self.transport.get_extra_info("sslcontext") is not None:
+            return False
+        length = message.headers.get("Content-Length", "")
+        return (
+            "Expect" not in message.headers
+            and length.isdecimal()
+            and int(length) >= LARGE_BODY
+            and payload.total_bytes == 0
+        )
+
+    async def receive_body(
+        self, request: web.BaseRequest, size: int, reserved: int, take: Callable[[int], None]
+    ) -> memoryview:
+        """The body of `size` bytes, of which `reserved` are taken already; `take` is told of every growth before the
+        memory is used, and may raise.
+
+        Raises what `take` raises, and ConnectionResetError when the client goes away. After an error, or when the
+        waiting is cancelled, what still comes of the body is read and forgotten, so that the client sees the answer.
+        """
+        aside, self._aside = self._aside, None
+        if aside is None or self.transport is None:
+            raise ConnectionResetError("the connection is gone")
+        receiver = _Receiver(self, self.transport, request, size, reserved, take)
+        receiver.begin(aside)
+        return await receiver.done
+
+    def body_ended(self, behind: bytes) -> None:
+        """The present body is complete and never went through the parser; `behind` follows it."""
+        self._parser = self._fresh_parser()
+        if behind:
+            self.data_received(behind)
+
+    def release_body(self) -> None:
+        """The request was answered without its body: it goes aiohttp's way, which reads on for a while or closes."""
+        aside, self._aside = self._aside, None
+        if aside is None or self.transport is None:
+            return
+        if self._aside_bytes > _HELD_ASIDE:
+            self.transport.resume_reading()
+        super().data_received(b"".join(aside))
+
+    def _fresh_parser(self) -> HttpRequestParser:
+        return HttpRequestParser(
+            self,
+            self._loop,
+            self._read_bufsize,
+            max_line_size=self.max_line_size,
+            max_field_size=self.max_field_size,
+            max_headers=self.max_headers,
+            payload_exception=web.RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=self._max_msg_queue_size,
+        )
+
+
+class _Receiver(asyncio.BufferedProtocol):
+    """Has one body filled by the transport; everything else is told to the connection's handler."""
+
+    def __init__(
+        self,
+        handler: LargeBodyHandler,
+        transport: asyncio.Transport,
+        request: web.BaseRequest,
+        size: int,
+        reserved: int,
+        take: Callable[[int], None],
+    ) -> None:
+        self._handler, self._transport, self._request, self._take = handler, transport, request, take
+        self._size, self._reserved = size, reserved
+        self._at = 0
+        self._body = memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type]  # pages are untouched until filled
+        self.done: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
+
+    def begin(self, parts: list[bytes]) -> None:
+        """Take what came with the headers, then all else from the transport."""
+        came = b"".join(parts)
+        here = min(len(came), self._size)
+        while self._reserved < here and not self.done.done():
+            self._reserve_more()
+        if not self.done.done():
+            self._body[:here] = came[:here]
+        self._at = here
+        if self._transport.is_closing():
+            self.connection_lost(None)
+        elif here == self._size:
+            self._transport.resume_reading()
+            self._finish(came[here:])
+        else:
+            self._switch_to(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The part of the body to be filled next; anything, once nobody waits for it."""
+        if self.done.done():
+            return self._body[: min(self._size - self._at, _WINDOW)]
+        return self._body[self._at : self._reserved]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` were filled in."""
+        self._at += nbytes
+        if self._at == self._size:
+            self._switch_to(self._handler)
+            self._finish(b"")
+        elif self._at == self._reserved and not self.done.done():
+            self._reserve_more()
+
+    def eof_received(self) -> None:
+        """The client sends no more: the transport closes."""
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client went away."""
+        if not self.done.done():
+            self.done.set_exception(ConnectionResetError("the connection broke"))
+        if self._transport.get_protocol() is self:
+            self._handler.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        self._handler.resume_writing()
+
+    def _reserve_more(self) -> None:
+        more = min(self._size - self._reserved, _WINDOW)
+        try:
+            self._take(more)
+        except GatewayError as error:
+            self.done.set_exception(error)
+            return
+        self._reserved += more
+
+    def _switch_to(self, protocol: asyncio.BaseProtocol) -> None:
+        # Reading is stopped and started because the transport chooses how it reads when it starts to.
+        self._transport.pause_reading()
+        self._transport.set_protocol(protocol)
+        self._transport.resume_reading()
+
+    def _finish(self, behind: bytes) -> None:
+        self._request.content.feed_eof()
+        if not self.done.done():
+            self.done.set_result(self._body)
+        self._handler.body_ended(behind)

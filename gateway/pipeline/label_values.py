@@ -1,0 +1,32 @@
+"""Values of one label over many series, each distinct value once: what is learned of series that are new."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.telemetry.resolved import SeriesView
+from kernels.label_hash import derive_secrets
+from kernels.label_values import label_values
+
+_SECRETS: Final = derive_secrets((secrets.randbits(64), secrets.randbits(64)))
+
+
+def distinct_values(series: SeriesView, sids: NDArray[np.uint32], name: str) -> tuple[list[str], NDArray[np.int64]]:
+    """(the values of the label `name`, each once; int64[n]: which of them each of sids, uint32[n], has).
+
+    A series without the label has the value "". Values are told apart by a keyed hash of 63 bits.
+    """
+    n = len(sids)
+    begins, lengths, digests = np.empty(n, np.int64), np.empty(n, np.uint32), np.empty(n, np.uint64)
+    arena = series.label_arena
+    label_values(
+        arena, series.label_offsets, series.label_lengths, sids, np.frombuffer(name.encode(), np.uint8), _SECRETS,
+        begins, lengths, digests,
+    )  # fmt: skip
+    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+    places = zip(begins[first].tolist(), lengths[first].tolist(), strict=True)
+    return [arena[at : at + size].tobytes().decode() if at >= 0 else "" for at, size in places], which

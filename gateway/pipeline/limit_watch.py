@@ -1,0 +1,269 @@
+"""Which series run into a limit, found by their names, and what the detector says of them as anomaly records.
+
+    rule of [limits]                      the limit it gives
+    …_free…, …_avail…, …_available… bytes, inodes, connections, …    0, from above
+    …_utilization, …_usage_ratio, …_used_percent of something that fills up    1 or 100
+    the same words and labels with limit, capacity or max in place of used, usage, open, in use …    that series' value
+
+Companions: `jvm_memory_used_bytes` and `jvm_memory_max_bytes`, `process_open_fds` and `process_max_fds`, `queue_size`
+and `queue_capacity`. The label `state` of the used one may be missing from its limit. Counters have no limit. Processor
+time is left out: full use of it is no end of anything.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.baseline.detector import Observation
+from gateway.baseline.limit_settings import LimitSettings
+from gateway.baseline.limits import LimitChange, LimitDetector
+from gateway.baseline.reasons import duration_words
+from gateway.clock import Clock
+from gateway.pipeline.group_watch import severity_of
+from gateway.pipeline.label_values import distinct_values
+from gateway.selfmetrics import gauge
+from gateway.series.index import SeriesIndex
+from gateway.telemetry import kind
+from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.frame import Frame
+from gateway.telemetry.labels import decode_label_blob
+from gateway.telemetry.selector import LabelMatcher, parse_selector
+from kernels.series_state import CLOSED
+
+WATCHED: Final = gauge("limit_series", "Series that are watched for the time to their limit.")
+
+_LIMIT_WORDS: Final = frozenset({"limit", "capacity", "max", "maximum", "quota"})
+_USED_WORDS: Final = frozenset({"used", "usage", "open", "size", "current", "working", "set", "in", "use", "active"})
+_FREE_WORDS: Final = frozenset({"free", "avail", "available"})
+_RATIO_WORDS: Final = frozenset({"utilization", "utilisation", "saturation", "full"})
+_FILLS: Final = frozenset(
+    {
+        *("memory", "mem", "heap", "swap", "disk", "filesystem", "fs", "volume", "storage", "inodes", "files", "fds"),
+        *("pool", "queue", "buffer", "connections", "threads", "space", "bytes", "quota", "tablespace"),
+    }
+)
+"""What can be full."""
+_COUNTING: Final = (kind.COUNTER, kind.HISTOGRAM_COUNT, kind.HISTOGRAM_SUM, kind.HISTOGRAM_BUCKET)
+_STATE_LABEL: Final = "state"
+
+Stem = tuple[str, ...]
+
+
+def stem_of(name: str) -> tuple[str, Stem]:
+    """What a name says: ("limit" or "used" or "", its other words)."""
+    words = tuple(word for word in re.split(r"[_.]", name) if word)
+    if _LIMIT_WORDS & set(words):
+        return "limit", tuple(word for word in words if word not in _LIMIT_WORDS)
+    if _USED_WORDS & set(words):
+        return "used", tuple(word for word in words if word not in _USED_WORDS)
+    return "", words
+
+
+def natural_limit(name: str) -> tuple[float, bool] | None:
+    """(limit, whether the value falls to it) that a name tells by itself."""
+    words = set(re.split(r"[_.]", name))
+    if "cpu" in words or not words & _FILLS:
+        return None
+    if words & _FREE_WORDS:
+        return 0.0, True
+    if "percent" in words and words & (_USED_WORDS | _RATIO_WORDS):
+        return 100.0, False
+    if words & _RATIO_WORDS or ("ratio" in words and words & _USED_WORDS):
+        return 1.0, False
+    return None
+
+
+class LimitWatch:
+    """See Watch."""
+
+    def __init__(self, settings: LimitSettings, index: SeriesIndex, clock: Clock) -> None:
+        """Raises RequestError for a rule whose selector cannot be read."""
+        self._settings, self._index, self._clock = settings, index, clock
+        self._detector = LimitDetector(settings.horizon)
+        self._rules: list[tuple[tuple[LabelMatcher, ...], float, bool]] = [
+            (parse_selector(rule.match), rule.limit, rule.falling) for rule in settings.rules
+        ]
+        self._slot = np.full(1024, -1, np.int64)
+        self._is_limit = np.zeros(1024, np.bool_)
+        self._sid_of_slot: dict[int, int] = {}
+        self._key_of: dict[int, tuple[str, Stem, frozenset[tuple[str, str]]]] = {}
+        """Of series that are a limit or wait for one."""
+        self._waiting: dict[tuple[Stem, frozenset[tuple[str, str]]], set[int]] = {}
+        self._limits: dict[tuple[Stem, frozenset[tuple[str, str]]], float] = {}
+        self._open: dict[int, Anomaly] = {}
+
+    # Series
+
+    def learn(self, sids: NDArray[np.uint32], frame: Frame) -> None:
+        """See Watch."""
+        if len(sids) == 0:
+            return
+        self._reserve(int(sids.max()) + 1)
+        self.forget(sids)
+        names, which = distinct_values(self._index, sids, "__name__")
+        told = [self._meaning(name) for name in names]
+        wanted = np.array([meaning != "" for meaning in told], np.bool_)[which]
+        for row in np.flatnonzero(wanted).tolist():
+            if len(self._key_of) + len(self._detector) >= 2 * self._settings.max_series:
+                break
+            self._take(int(sids[row]), names[which[row]], told[which[row]])
+        WATCHED.set(len(self._detector))
+
+    def _meaning(self, name: str) -> str:
+        """rule, natural, limit, used, or "" for none."""
+        if any(_may_be(matchers, name) for matchers, _, _ in self._rules):
+            return "rule"
+        if natural_limit(name) is not None:
+            return "natural"
+        return stem_of(name)[0] if "cpu" not in name else ""
+
+    def _take(self, sid: int, name: str, meaning: str) -> None:
+        kinds = int(self._index.kinds[sid])
+        if kinds & kind.CLASS_MASK in _COUNTING and not kinds & kind.NON_MONOTONIC:
+            return
+        labels = self._index.labels(sid)
+        if meaning == "rule":
+            for matchers, limit, falling in self._rules:
+                if all(m.matches(labels.get(m.name, "")) for m in matchers):
+                    self._watch(sid, limit, falling=falling)
+                    return
+            return
+        if meaning == "natural":
+            found = natural_limit(name)
+            if found is not None:
+                self._watch(sid, found[0], falling=found[1])
+            return
+        role, stem = stem_of(name)
+        others = frozenset((k, v) for k, v in labels.items() if k != "__name__")
+        self._key_of[sid] = (role, stem, others)
+        if role == "limit":
+            self._is_limit[sid] = True
+            return
+        for key in _keys(stem, others):
+            if key in self._limits:
+                self._watch(sid, self._limits[key])
+                return
+            self._waiting.setdefault(key, set()).add(sid)
+
+    def _watch(self, sid: int, limit: float, *, falling: bool = False) -> None:
+        if len(self._detector) < self._settings.max_series and self._slot[sid] < 0:
+            slot = self._detector.add(limit, falling=falling)
+            self._slot[sid] = slot
+            self._sid_of_slot[slot] = sid
+
+    def _reserve(self, count: int) -> None:
+        more = max(count, 2 * len(self._slot)) - len(self._slot) if count > len(self._slot) else 0
+        if more:
+            self._slot = np.concatenate([self._slot, np.full(more, -1, np.int64)])
+            self._is_limit = np.concatenate([self._is_limit, np.zeros(more, np.bool_)])
+
+    def forget(self, sids: NDArray[np.uint32]) -> list[Anomaly]:
+        """See Watch."""
+        ended: list[Anomaly] = []
+        known = sids[sids < len(self._slot)]
+        for sid in known[(self._slot[known] >= 0) | self._is_limit[known]].tolist():
+            slot = int(self._slot[sid])
+            if slot >= 0:
+                change = self._detector.drop(slot)
+                if change is not None:
+                    ended += self._records([change])
+                del self._sid_of_slot[slot]
+        for sid in known.tolist() if self._key_of else ():
+            found = self._key_of.pop(sid, None)
+            for key in _keys(*found[1:]) if found is not None else ():
+                self._waiting.get(key, set()).discard(sid)
+        self._slot[known] = -1
+        self._is_limit[known] = False
+        return ended
+
+    # Rows
+
+    def observe(self, sids: NDArray[np.uint32], frame: Frame, observation: Observation) -> list[Anomaly]:
+        """See Watch."""
+        for row in np.flatnonzero(self._is_limit[sids]).tolist():
+            self._new_limit(int(sids[row]), float(frame.values[row]))
+        slots = self._slot[sids]
+        rows = np.flatnonzero(slots >= 0)
+        if len(rows) == 0:
+            return []
+        return self._records(self._detector.observe(slots[rows], frame.times_ms[rows], frame.values[rows]))
+
+    def _new_limit(self, sid: int, value: float) -> None:
+        _, stem, others = self._key_of[sid]
+        key = (stem, others)
+        if not math.isfinite(value) or value <= 0.0 or value >= 2.0**62 or self._limits.get(key) == value:
+            return  # not a limit: "none" is written as 0, -1 or the largest number
+        self._limits[key] = value
+        for used in self._waiting.get(key, ()):
+            if self._slot[used] < 0:
+                self._watch(used, value)
+            else:
+                self._detector.limit(int(self._slot[used]), value)
+
+    def advance(self, now_ms: int) -> list[Anomaly]:
+        """See Watch."""
+        return []
+
+    def save(self) -> None:
+        """See Watch. The rings are short; after a restart they fill again."""
+
+    # Records
+
+    def _records(self, changes: Iterable[LimitChange]) -> list[Anomaly]:
+        found: list[Anomaly] = []
+        for change in changes:
+            sid = self._sid_of_slot[change.slot]
+            blob = self._index.blob(sid)
+            if change.kind == CLOSED:
+                known = self._open.pop(sid, None)
+                if known is not None:
+                    ended = max(change.time_ms / 1000.0, known.time)
+                    reasons = [*known.reasons, "no longer on the way to its limit"]
+                    found.append(msgspec.structs.replace(known, state="resolved", ended=ended, reasons=reasons))
+                continue
+            if not blob:
+                continue
+            found.append(self._record(change, sid, blob))
+        return found
+
+    def _record(self, change: LimitChange, sid: int, blob: bytes) -> Anomaly:
+        text = b"limit\0" + blob + change.opened_ms.to_bytes(8, "little")
+        known = self._open.get(sid)
+        self._open[sid] = anomaly = Anomaly(
+            id=blake2b(text, digest_size=8).hexdigest(),
+            time=change.opened_ms / 1000.0,
+            series=decode_label_blob(blob),
+            value=change.value if math.isfinite(change.value) else None,
+            expected=None,
+            lower=None,
+            upper=change.limit if change.per_hour > 0 else None,
+            score=change.score,
+            severity=severity_of(change.score),
+            reasons=[
+                f"reaches its limit of {change.limit:.4g} in about {duration_words(change.likely_s)}, "
+                f"at the earliest in {duration_words(change.earliest_s)}",
+                f"{change.per_hour:+.4g} an hour",
+            ],
+            detected_ns=known.detected_ns if known is not None else self._clock.time_ns(),
+            kind="exhaustion",
+        )
+        return anomaly
+
+
+def _keys(stem: Stem, others: frozenset[tuple[str, str]]) -> Sequence[tuple[Stem, frozenset[tuple[str, str]]]]:
+    """Under which a limit for these labels may stand: with all labels, and without `state`."""
+    fewer = frozenset(pair for pair in others if pair[0] != _STATE_LABEL)
+    return [(stem, others)] if fewer == others else [(stem, others), (stem, fewer)]
+
+
+def _may_be(matchers: Sequence[LabelMatcher], name: str) -> bool:
+    """Whether a series of this name may be meant."""
+    return all(m.matches(name) for m in matchers if m.name == "__name__")

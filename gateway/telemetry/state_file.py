@@ -1,0 +1,88 @@
+"""Files of state that are replaced as a whole, and the form of those that have none of their own.
+
+`write_checked` and `read_checked`: 8 bytes magic, uint32 format version, uint32 CRC32C of the payload, uint64 payload
+length, payload; little endian. A reader takes every version up to its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import crc32c
+
+from gateway.errors import DiskFailed, StateError, UnknownVersion
+
+_HEADER: Final = struct.Struct("<8sIIQ")
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Make a written file durable and give it the name `path`: after a crash the old or the new one stands there.
+
+    Raises OSError.
+    """
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def replace_file(path: Path, parts: Sequence[bytes]) -> None:
+    """Replace `path` by the parts, one behind the other, whole or not at all. Raises OSError."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            for part in parts:
+                file.write(part)
+        put_in_place(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def store_file(path: Path, content: bytes) -> None:
+    """`replace_file`, in a directory that is made if need be. Raises DiskFailed, and then the former file stands."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, [content])
+    except OSError as error:
+        raise DiskFailed(f"{path} cannot be written: {error.strerror}") from error
+
+
+def write_checked(path: Path, magic: bytes, version: int, parts: Sequence[bytes]) -> None:
+    """Replace `path` by a file with header and checksum. Raises OSError."""
+    checksum = 0
+    for part in parts:
+        checksum = crc32c.crc32c(part, checksum)
+    replace_file(path, [_HEADER.pack(magic, version, checksum, sum(map(len, parts))), *parts])
+
+
+def read_checked(path: Path, magic: bytes, newest_version: int) -> tuple[int, bytes] | None:
+    """(format version, payload), None if there is no such file. Raises StateError for a damaged or unknown one."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    if len(content) < _HEADER.size:
+        raise StateError(f"{path}: shorter than its header")
+    found, version, checksum, length = _HEADER.unpack_from(content)
+    payload = content[_HEADER.size :]
+    if found != magic:
+        raise StateError(f"{path}: not a file of this kind")
+    if length != len(payload) or crc32c.crc32c(payload) != checksum:
+        raise StateError(f"{path}: damaged (wrong length or checksum)")
+    if version > newest_version:
+        raise UnknownVersion(path, version, newest_version)
+    return version, payload

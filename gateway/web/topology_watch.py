@@ -1,0 +1,92 @@
+"""Keeps the correlation's topology fresh: call edges and places, asked from the data plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+import structlog
+
+from gateway.alerting.moments import SECOND
+from gateway.alerting.topology import Place, place_of
+from gateway.clock import Clock
+from gateway.errors import GatewayError
+from gateway.selfmetrics import TASK_FAILURES
+from gateway.telemetry.call_edge import CallEdge
+
+PERIOD: Final = 30.0
+MAX_SERIES: Final = 100_000
+RENEWAL: Final = 600 * SECOND
+"""A call edge that is seen all the time is passed on this often."""
+_log = structlog.get_logger(__name__)
+
+Listener = Callable[[list[CallEdge], Iterable[Place], int], None]
+
+
+class CallSource(Protocol):
+    """The data plane, asked from the control plane."""
+
+    async def calls(self) -> list[CallEdge]:
+        """Call edges; raises Unavailable."""
+        ...
+
+
+class LabelSource(Protocol):
+    """The catalogue of active series."""
+
+    async def entries(self) -> Any:
+        """Entries with `labels`; raises Unavailable."""
+        ...
+
+
+class TopologyWatch:
+    """Asks every PERIOD seconds; start, then stop (idempotent)."""
+
+    def __init__(self, calls: CallSource, catalog: LabelSource, listener: Listener, clock: Clock) -> None:
+        self._calls, self._catalog, self._listener, self._clock = calls, catalog, listener, clock
+        self._passed: dict[tuple[str, str], int] = {}
+        self._places: set[Place] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to ask."""
+        self._task = asyncio.create_task(self._run(), name="topology")
+
+    async def stop(self) -> None:
+        """See the class."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    async def ask(self) -> None:
+        """Once. Raises Unavailable."""
+        edges = await self._calls.calls()
+        entries = await self._catalog.entries()
+        labels = [entry.labels for entry in entries[:MAX_SERIES]]
+        fresh, places = await asyncio.to_thread(self._news, edges, labels)
+        if fresh or places:
+            self._listener(fresh, places, self._clock.time_ns())
+
+    def _news(self, edges: list[CallEdge], labels: list[dict[str, str]]) -> tuple[list[CallEdge], list[Place]]:
+        """What was not passed on yet, or long ago: most rounds bring nothing."""
+        fresh = [e for e in edges if e.last_seen - self._passed.get((e.caller, e.callee), 0) > RENEWAL]
+        self._passed.update({(e.caller, e.callee): e.last_seen for e in fresh})
+        found = {place_of(one) for one in labels}
+        places = [place for place in found - self._places if place.service and place.host]
+        self._places = found
+        return fresh, places
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.ask()
+            except GatewayError as error:
+                _log.debug("the topology was not renewed", error=str(error))
+            except Exception:  # noqa: BLE001 - outermost edge of the task: the next round may work
+                TASK_FAILURES.labels("topology").inc()
+                _log.exception("the topology could not be renewed")
+            await asyncio.sleep(PERIOD)

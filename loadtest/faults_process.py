@@ -1,0 +1,244 @@
+"""Faults of the gateway's own processes, clock, disk and descriptors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from loadtest.clock_shift import ShiftedClock
+from loadtest.processes import LoadTestError, await_true
+from loadtest.scene import RECOVERY_SECONDS, Fault, Scene
+
+_GRACEFUL_SECONDS: Final = 10.0
+_LOADING_SECONDS: Final = 5.0
+"""That a spare is given to load itself."""
+
+
+def _log_full(scene: Scene) -> None:
+    scene.store.stop()
+    await_true(lambda: not _ready(scene), 600.0, "the log is full")
+    scene.injected += 1
+    scene.store.start()
+    scene.recover_accepting()
+    scene.recover_forwarding()
+
+
+def _ready(scene: Scene) -> bool:
+    try:
+        scene.gateway.json("/api/v1/status")
+        with socket.create_connection(("127.0.0.1", scene.gateway.http_port), 5.0) as connection:
+            connection.sendall(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            return b" 200 " in connection.recv(64)
+    except OSError:
+        return False
+
+
+def _disk_full(scene: Scene) -> None:
+    filler = scene.gateway.data_dir / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for block in (2**20, 2**12):
+            with contextlib.suppress(OSError):  # no space left: what was asked for
+                while file.write(bytes(block)):
+                    pass
+    scene.injected += 1
+    time.sleep(scene.seconds)
+    filler.unlink()
+    scene.recover_accepting()
+    scene.recover_forwarding()
+
+
+def _all_killed(scene: Scene) -> None:
+    for _ in range(3):
+        scene.gateway.kill()
+        scene.injected += 1
+        scene.gateway.launch()
+        scene.recover_accepting()
+        time.sleep(scene.seconds / 10)
+    scene.recover_forwarding()
+
+
+def _signalled(role: str, number: signal.Signals, times: int) -> Callable[[Scene], None]:
+    """A role is told so; another process of it must take its place, and samples be taken."""
+
+    def inject(scene: Scene) -> None:
+        for _ in range(times):
+            # As in a gateway that has run for some seconds; faults right after a start are what kill9 is for.
+            await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+            time.sleep(_LOADING_SECONDS)
+            pid = scene.gateway.role_pids()[role]
+            began = time.monotonic()
+            os.kill(pid, number)
+            scene.injected += 1
+            await_true(lambda pid=pid: _replaced(scene, role, pid), RECOVERY_SECONDS, f"{role} replaced", 0.01)  # type: ignore[misc]
+            if role == "data":
+                scene.recover_accepting()
+            else:
+                await_true(scene.gateway.status, RECOVERY_SECONDS, "the control plane answers", 0.01)  # type: ignore[arg-type]
+            scene.recoveries.append(time.monotonic() - began)
+            time.sleep(scene.seconds / 2)
+        scene.recover_forwarding()
+
+    return inject
+
+
+def _replaced(scene: Scene, role: str, pid: int) -> bool:
+    return scene.gateway.role_pids().get(role, pid) != pid
+
+
+def _graceful(scene: Scene) -> None:
+    """SIGTERM under load: it must end by itself, and in time."""
+    took = []
+    for _ in range(2):
+        began = time.monotonic()
+        scene.gateway.stop()
+        took.append(round(time.monotonic() - began, 2))
+        scene.injected += 1
+        scene.gateway.launch()
+        scene.recover_accepting()
+        scene.gateway.await_ready()
+    scene.detail["stop_seconds"] = took
+    scene.expect(max(took) <= _GRACEFUL_SECONDS, f"stopping took {max(took)} s")
+    scene.recover_forwarding()
+
+
+def _clock_stepped(seconds: float) -> Callable[[Scene], None]:
+    def inject(scene: Scene) -> None:
+        clock = ShiftedClock(scene.directory)
+        clock.step(seconds)
+        scene.injected += 1
+        scene.recover_accepting()
+        time.sleep(scene.seconds)
+        clock.step(-seconds)
+        scene.injected += 1
+        scene.recover_accepting()
+        time.sleep(scene.seconds)
+        scene.recover_forwarding()
+
+    return inject
+
+
+def _no_descriptors(scene: Scene) -> None:
+    """As few as are in use, so that neither a connection nor a file can be opened; later as many as before."""
+    pid = scene.gateway.role_pids()["data"]
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    in_use = len(os.listdir(f"/proc/{pid}/fd"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (in_use, before[1]))
+    scene.injected += 1
+    clients = []
+    for _ in range(20):
+        with contextlib.suppress(OSError):
+            clients.append(socket.create_connection(("127.0.0.1", scene.gateway.http_port), 1.0))
+    time.sleep(scene.seconds)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+    for client in clients:
+        client.close()
+    scene.recover_accepting()
+    scene.expect(scene.gateway.role_pids().get("data") == pid, "the data plane did not outlive it")
+    scene.recover_forwarding()
+
+
+_STALL: Final = """
+import ctypes, os, sys, time
+libc, pid, seconds = ctypes.CDLL(None, use_errno=True), int(sys.argv[1]), float(sys.argv[2])
+def trace(request):
+    if libc.ptrace(request, pid, None, None):
+        sys.exit(os.strerror(ctypes.get_errno()))
+trace(0x4206)  # PTRACE_SEIZE
+trace(0x4207)  # PTRACE_INTERRUPT: this thread alone
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    try:
+        _, status = os.waitpid(pid, 0x40000000 | os.WNOHANG)  # __WALL; its parent hears of its death after us
+    except ChildProcessError:
+        break
+    if os.WIFSIGNALED(status):
+        break
+    time.sleep(0.005)
+"""
+"""Keeps the main thread of a process from running, all other threads run on (Linux, ptrace(2))."""
+
+
+def _loop_stalled(scene: Scene) -> None:
+    """Half a second passes; a stall without end is a restart."""
+    pid = scene.gateway.role_pids()["data"]
+    _stall(pid, 0.5)
+    scene.injected += 1
+    scene.recover_accepting()
+    scene.expect(scene.gateway.role_pids().get("data") == pid, "half a second of stall cost a restart")
+    await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+    time.sleep(_LOADING_SECONDS)
+    began = time.monotonic()
+    tracer = subprocess.Popen([sys.executable, "-c", _STALL, str(pid), "60"])
+    try:
+        scene.injected += 1
+        await_true(lambda: _replaced(scene, "data", pid), RECOVERY_SECONDS, "data replaced", 0.01)
+        scene.recover_accepting()
+        scene.recoveries.append(time.monotonic() - began)
+    finally:
+        tracer.kill()
+        tracer.wait()
+    scene.recover_forwarding()
+
+
+def _stall(pid: int, seconds: float) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _STALL, str(pid), str(seconds)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise LoadTestError(f"a thread cannot be held (needs ptrace): {done.stderr.strip()}")
+
+
+def _truncated_under_a_mapping(scene: Scene) -> None:
+    """Another program cuts the closed segment to nothing while the data plane has it mapped and copies labels out of
+    it. VictoriaMetrics is caught up with before, so that what was cut is what was delivered."""
+    ended = time.monotonic() + RECOVERY_SECONDS
+    cut = 0
+    while cut < 2 and time.monotonic() < ended:
+        mapped = _mapped(scene)
+        segments = sorted(scene.gateway.data_dir.glob("log/edge-0/*.seg"))[:-1]
+        for segment in segments:
+            if str(segment.resolve()) in mapped and segment.stat().st_size:
+                await_true(lambda: scene.gateway.pending() <= scene.load.rate, RECOVERY_SECONDS, "caught up")
+                time.sleep(1.5)
+                os.truncate(segment, 0)
+                scene.injected += 1
+                cut += 1
+        time.sleep(0.05)
+    scene.detail["mapped_segments_cut"] = cut
+    time.sleep(scene.seconds)
+    scene.recover_accepting()
+    scene.recover_forwarding()
+    scene.detail["restarts"] = scene.gateway.metric("gateway_role_restarts")
+
+
+def _mapped(scene: Scene) -> set[str]:
+    pid = scene.gateway.role_pids()["data"]
+    return {line.split(None, 5)[-1] for line in Path(f"/proc/{pid}/maps").read_text().splitlines() if ".seg" in line}
+
+
+FAULTS: Final[dict[str, Fault]] = {
+    "log-full": Fault("log full while VictoriaMetrics is down", _log_full, ("log.max_bytes=8MiB",)),
+    "disk-full": Fault("no space left on the disk, under load", _disk_full, small_disk=256 * 2**20),
+    "all-killed": Fault("gateway: kill -9 of every process", _all_killed),
+    "data-killed": Fault("data plane: kill -9, under load", _signalled("data", signal.SIGKILL, 3)),
+    "data-stopped": Fault("data plane stands still (SIGSTOP), under load", _signalled("data", signal.SIGSTOP, 2)),
+    "control-killed": Fault("control plane: kill -9, under load", _signalled("control", signal.SIGKILL, 2)),
+    "restart": Fault("graceful stop and start, under load", _graceful),
+    "clock-ahead": Fault("clock steps an hour ahead and back", _clock_stepped(3600.0),
+                         environment=ShiftedClock.prepare),
+    "clock-behind": Fault("clock steps an hour back and ahead", _clock_stepped(-3600.0), ("ingest.max_future=2h",),
+                          environment=ShiftedClock.prepare),
+    "descriptors": Fault("no file descriptor left", _no_descriptors),
+    "loop-stall": Fault("event loop stalls (its thread is held)", _loop_stalled),
+    "log-cut": Fault("closed segments cut to nothing under their mapping", _truncated_under_a_mapping,
+                     ("log.segment_bytes=128KiB",)),
+}  # fmt: skip

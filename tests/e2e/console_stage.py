@@ -1,0 +1,172 @@
+"""What the browser tests stand on: Chromium, a visitor who notices everything that goes wrong, and the sample fleet
+with a fault, somebody on call, an escalation and probes."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.program import Gateway
+
+CONSOLE = Path(__file__).resolve().parents[2] / "gateway" / "web" / "console"
+AXE = CONSOLE / "node_modules" / "axe-core" / "axe.min.js"
+SCREENSHOTS = Path(__file__).resolve().parents[2] / ".artefacts" / "console"
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--no-first-run",
+]
+PATIENCE_MS = 30_000
+
+ALERTMANAGER = """
+route:
+  receiver: ops
+  group_by: [alertname, service]
+  group_wait: 1s
+  group_interval: 5s
+receivers:
+  - name: ops
+    webhook_configs: [{{url: "{sink}/ops"}}]
+  - name: ana-phone
+    webhook_configs: [{{url: "{sink}/ana"}}]
+  - name: bob-phone
+    webhook_configs: [{{url: "{sink}/bob"}}]
+"""
+ON_CALL = """
+people:
+  - {name: ana, receiver: ana-phone}
+  - {name: bob, receiver: bob-phone}
+schedules:
+  - name: primary
+    location: Europe/Rome
+    rotations:
+      - {people: [ana, bob], start: '2026-01-05T09:00', shift: 1d}
+escalation_policies:
+  - name: pages
+    matchers: ['alertname="AnomalyDetected"']
+    steps:
+      - {wait: 3s, notify: ['schedule:primary']}
+      - {wait: 1h, notify: ['person:bob', 'receiver:ops']}
+"""
+
+
+def must_have(condition: bool, reason: str) -> None:
+    """Skips with the reason; in CI (CI=true) its absence is a failure, so that no page goes unlooked at."""
+    if condition:
+        return
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(f"in CI the browser tests must run: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+class _Sink(http.server.BaseHTTPRequestHandler):
+    """Takes every webhook."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def fleet_with_a_fault(directory: Path) -> Iterator[Gateway]:
+    """Two hours of the fleet's past, the fleet alive, checkout five times slower than ever, this host watched."""
+    from gateway.commands.fleet.live import LiveService
+    from gateway.commands.fleet.model import FLEET, ServiceModel
+    from gateway.commands.fleet.past import past_requests
+
+    directory.mkdir(parents=True, exist_ok=True)
+    sink = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
+    threading.Thread(target=sink.serve_forever, daemon=True).start()
+    (directory / "alertmanager.yml").write_text(ALERTMANAGER.format(sink=f"http://127.0.0.1:{sink.server_port}"))
+    (directory / "oncall.yml").write_text(ON_CALL)
+    models = {profile.name: ServiceModel(profile) for profile in FLEET}
+    program = Gateway(
+        directory,
+        f"alerting.config_file={directory / 'alertmanager.yml'}",
+        f"alerting.oncall_file={directory / 'oncall.yml'}",
+        command="run",
+    )
+    probes = (
+        f'{{name = "console", target = "http://{program.http}/-/healthy", interval = "2s", timeout = "1s"}}, '
+        f'{{name = "gone", target = "127.0.0.1:1", interval = "2s", timeout = "1s", alert_after = 0}}'
+    )
+    program.assignments.append(f"probes.probe=[{probes}]")
+    with program:
+        for _, body in past_requests(time.time_ns(), 2.0):
+            status, answer = program.post("/v1/metrics", body, Content_Type="application/x-protobuf")
+            assert status == 200, answer
+        models["checkout"].disturbance.latency_factor = 5.0
+        services = [LiveService(model, program.otlp_grpc, program.otlp_http) for model in models.values()]
+        for service in services:
+            service.start()
+        try:
+            program.until(
+                lambda: any(
+                    a["series"].get("job") == "checkout" for a in program.json("/api/v1/anomalies?state=firing")
+                ),
+                90,
+            )
+            program.until(lambda: bool(program.json("/api/v2/alerts")))
+            program.until(lambda: bool(program.json("/api/v1/hosts")))
+            yield program
+        finally:
+            for service in services:
+                service.stop()
+            sink.shutdown()
+            sink.server_close()
+
+
+class Visitor:
+    """A page that collects everything that goes wrong on it. browser: Playwright's."""
+
+    def __init__(self, browser: Any, gateway: Gateway, **options: Any) -> None:
+        self.base = f"http://{gateway.http}"
+        self._context = browser.new_context(**options)
+        self._context.set_default_timeout(PATIENCE_MS)
+        self.page: Any = self._context.new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda m: self.problems.append(m.text) if m.type in ("error", "warning") else None)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", self._inside_only)
+        self.page.add_init_script(
+            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
+        )
+
+    def _inside_only(self, request: Any) -> None:
+        if not request.url.startswith((self.base, "blob:", "data:")):
+            self.problems.append(f"asked the outside: {request.url}")
+
+    def go(self, address: str) -> Any:
+        """Open an address as if it had been shared: from nothing."""
+        from playwright.sync_api import expect
+
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.base}/{address}")
+        expect(self.page.get_by_text("live", exact=True)).to_be_visible()
+        expect(self.page.locator(".spin")).to_have_count(0, timeout=PATIENCE_MS)
+        return self.page
+
+    def close(self) -> None:
+        """Fails when something went wrong."""
+        self._context.close()
+        assert not self.problems, self.problems

@@ -1,0 +1,131 @@
+"""Time to a limit: the slope against its slow twin, leaks found in time, and what is no leak."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from statistics import median
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.baseline.limits import LimitChange, LimitDetector, slopes
+from kernels.series_state import CLOSED, OPENED
+
+START = 1_700_006_400_000  # midnight
+HOUR = 60
+
+
+def slow_slope(values: list[float]) -> float:
+    known = [(step, value) for step, value in enumerate(values) if not math.isnan(value)]
+    pairs = sorted((b - a) / (j - i) for (i, a), (j, b) in combinations(known, 2))
+    return pairs[round((len(pairs) - 1) / 2)] if len(known) >= 3 else math.nan
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.one_of(st.floats(-1e6, 1e6), st.just(math.nan)), min_size=8, max_size=8), min_size=1, max_size=4
+    )
+)
+def test_the_slope_is_the_median_of_all_pairs(rows: list[list[float]]) -> None:
+    found = slopes(np.array(rows))
+    for row, values in enumerate(rows):
+        expected = slow_slope(values)
+        assert found.middle[row] == pytest.approx(expected, nan_ok=True)
+        if not math.isnan(expected):
+            assert found.surely[row] <= found.at_least[row] <= found.middle[row] <= found.at_most[row]
+            steps = [(v - expected * step) for step, v in enumerate(values) if not math.isnan(v)]
+            assert found.level[row] == pytest.approx(median(steps) + expected * 7, rel=1e-6, abs=1e-3)
+
+
+def test_bounds_hold_as_often_as_they_say() -> None:
+    draw = np.random.default_rng(3)
+    rows = 0.1 * np.arange(30) + draw.normal(0.0, 2.0, (600, 30))
+    found = slopes(rows)
+    assert 0.85 <= np.mean(found.at_most > 0.1) <= 0.96
+    assert 0.85 <= np.mean(found.at_least < 0.1) <= 0.96
+    flat = slopes(rows - 0.1 * np.arange(30))
+    assert np.mean(flat.surely > 0.0) <= 0.004
+
+
+def run(values: np.ndarray, limit: float = 100.0, *, falling: bool = False, step_s: int = 15) -> list[LimitChange]:
+    detector = LimitDetector()
+    slot = np.array([detector.add(limit, falling=falling)])
+    found: list[LimitChange] = []
+    for row, value in enumerate(values.tolist()):
+        found += detector.observe(slot, np.array([START + row * step_s * 1000]), np.array([value]))
+    return found
+
+
+def tides(days: float, seed: int = 5) -> np.ndarray:
+    """Between 30 and 60 over the day, in steps of a minute."""
+    minutes = np.arange(round(days * 24 * HOUR))
+    return (
+        45.0
+        - 15.0 * np.cos(2 * np.pi * minutes / (24 * HOUR))
+        + np.random.default_rng(seed).normal(0, 1.0, len(minutes))
+    )
+
+
+@pytest.mark.parametrize("hours", [1, 6])
+def test_a_leak_is_found_with_half_of_its_time_left(hours: int) -> None:
+    values = tides(1.75)
+    begin = len(values) - hours * HOUR
+    level = values[begin]
+    values[begin:] += np.linspace(0.0, 100.0 - level, hours * HOUR)
+    found = [c for c in run(values, step_s=60) if c.kind == OPENED]
+    (opened,) = found
+    after = (opened.opened_ms - START) / 60_000 - begin
+    assert 0 < after <= hours * HOUR / 2
+    assert opened.earliest_s <= opened.likely_s
+    assert opened.earliest_s < 6 * 3600
+    left = hours * HOUR - after
+    assert opened.earliest_s / 60 <= left * 1.6, "the minutes before the leak still hold the slope down"
+
+
+def test_tides_are_silent_and_so_is_noise() -> None:
+    assert run(tides(2.5), limit=65.0, step_s=60) == []
+    draw = np.random.default_rng(1)
+    assert run(draw.normal(90.0, 2.0, 10 * HOUR), step_s=60) == []
+    assert run(np.full(10 * HOUR, 99.9), step_s=60) == []
+
+
+def test_what_runs_down_and_what_is_given_back() -> None:
+    minutes = np.arange(30 * HOUR)
+    draw = np.random.default_rng(2)
+    free = 500.0 + draw.normal(0.0, 1.0, len(minutes))
+    free[26 * HOUR : 28 * HOUR] -= np.linspace(0.0, 300.0, 2 * HOUR)
+    found = run(free, 0.0, falling=True, step_s=60)
+    assert [c.kind for c in found if c.kind in (OPENED, CLOSED)] == [OPENED, CLOSED]
+    opened = found[0]
+    assert opened.per_hour == pytest.approx(-150.0, rel=0.2)
+    assert 26 * HOUR < (opened.opened_ms - START) / 60_000 <= 27 * HOUR
+    assert (found[-1].time_ms - START) / 60_000 <= 28.8 * HOUR
+
+
+def test_slots_are_used_again_and_a_dropped_one_ends_its_alert() -> None:
+    detector = LimitDetector(capacity=1)
+    one, two = detector.add(math.nan), detector.add(100.0)
+    rows = np.array([one, two])
+    changes: list[LimitChange] = []
+    for minute in range(26 * HOUR):
+        used = 50.0 + max(0, minute - 25 * HOUR) * 1.0
+        changes += detector.observe(rows, np.full(2, START + minute * 60_000), np.array([used, used]))
+    assert {c.slot for c in changes} == {two}, "without a limit there is nothing to say"
+    ended = detector.drop(two)
+    assert ended is not None
+    assert ended.kind == CLOSED
+    assert detector.drop(one) is None
+    assert len(detector) == 0
+    assert {detector.add(1.0), detector.add(1.0)} == {one, two}
+
+
+def test_gaps_and_late_rows_are_taken_as_they_come() -> None:
+    detector = LimitDetector()
+    slot = np.array([detector.add(100.0)])
+    for minute in (0, 1, 2, 50, 49, 51, 4000, 3999):
+        assert detector.observe(slot, np.array([START + minute * 60_000]), np.array([math.nan])) == []
+        assert detector.observe(slot, np.array([START + minute * 60_000]), np.array([10.0])) == []
