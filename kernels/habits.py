@@ -109,13 +109,13 @@ def fold_day(s: Any, now_s: int) -> None:
 @step
 def beyond_range(s: Any, x: float, side: float, week: bool) -> float:
     """How far x lies beyond the range of today and yesterday, or of the week too; negative within it."""
-    v = x - s.origin
+    v: float = x - s.origin
     if side > 0.0:
-        high = max(s.today[HIGH], s.yesterday[HIGH])
+        high: float = max(s.today[HIGH], s.yesterday[HIGH])
         if week:
             high = max(high, s.week[HIGH])
         return v - high
-    low = min(s.today[LOW], s.yesterday[LOW])
+    low: float = min(s.today[LOW], s.yesterday[LOW])
     if week:
         low = min(low, s.week[LOW])
     return low - v

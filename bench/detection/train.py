@@ -112,7 +112,8 @@ def candidates(recording: Recording, faults: list[tuple[float, float, float]]) -
 
 
 def _background(recording: Recording) -> Recording:
-    masked = [Opening(e.start - MARGIN_S, e.end + MARGIN_S) for e in [*recording.events, *recording.neutral]]
+    labelled = [*(Opening(e.start, e.end) for e in recording.events), *recording.neutral]
+    masked = [Opening(o.start - MARGIN_S, o.end + MARGIN_S) for o in labelled]
     return replace(recording, events=[], neutral=masked)
 
 
