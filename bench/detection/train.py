@@ -4,8 +4,8 @@ Only recordings whose licence allows it are trained on; wsd and aiops_kpi, on wh
 here. Labelled spans are left out, except for ms_cloud_monitoring, whose labels say of single samples what is wrong. A
 series is scored several times, each time with other faults (injections.Injector, one to seven a week), and what the
 kernels call a candidate is kept: its features, and whether a fault is there. A candidate's weight is such that an
-episode counts about once, however long it lasts. Gradient boosting (bench.detection.boosting) then fits one table for runs and
-one for all other candidates. About five minutes on two cores.
+episode counts about once, however long it lasts. Gradient boosting (bench.detection.boosting) then fits one table for
+runs and one for all other candidates. Some eight minutes on two busy cores.
 """
 
 from __future__ import annotations
