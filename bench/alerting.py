@@ -163,19 +163,21 @@ async def measure(url: str, told: dict[str, float], alerts: int, anomalies: int)
                 for number in range(SILENCES):
                     async with session.post(f"{url}/api/v2/silences", json=silence(number)) as answer:
                         assert answer.status == 200, await answer.text()
-            await usage()
+            before = await usage()
             seconds_each = []
             for _ in range(6):
                 began = time.perf_counter()
                 async with session.get(f"{url}/api/v2/{path}") as answer:
                     size = len(await answer.read())
                 seconds_each.append(time.perf_counter() - began)
+            after = await usage()
             say(
                 f"list_{name}",
                 float(np.median(seconds_each)),
                 "s",
                 first=round(seconds_each[0], 3),
-                loop_held_s=round((await usage())["loop_held"], 4),
+                router_cpu_s_each=round((after["cpu"] - before["cpu"]) / len(seconds_each), 4),
+                loop_held_s=round(after["loop_held"], 4),
                 bytes=size,
                 alerts=alerts,
             )

@@ -35,6 +35,8 @@ from gateway.web import (
     alertmanager_api,
     analytics_api,
     console,
+    feedback_api,
+    heartbeat_api,
     inbound_api,
     incident_api,
     maintenance_api,
@@ -134,6 +136,7 @@ class ControlRole:
         )
         application.add_routes(AnomalyList(feed).routes())  # before /api/v1/anomalies/{id}
         application.add_routes(api.routes())
+        application.add_routes(feedback_api.FeedbackApi(self._router, feed).routes())
         configuration = ConfigurationApi(
             lambda: shown(config, self._loaded.sources), partial(config_check.check, self._loaded), self._reload
         )
@@ -160,6 +163,7 @@ class ControlRole:
         analytics_api.register_routes(application, self._router)
         incident_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)
+        heartbeat_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())
         add_document_route(application, VERSION)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
@@ -219,7 +223,11 @@ class ControlRole:
         return VictoriaMetricsHistory(target.url, session, config.detection)
 
     def _surroundings(self, anomaly: Anomaly) -> dict[str, Any]:
-        return {"context": self._router.context_of(anomaly)}
+        given = self._router.feedback.get(anomaly.id)
+        return {
+            "context": self._router.context_of(anomaly),
+            "feedback": feedback_api.shown(given) if given is not None else None,
+        }
 
     async def _take_change(self, change: Change) -> None:
         """A deploy that an OTLP event told of. Raises DiskFailed, ShuttingDown."""

@@ -1,8 +1,9 @@
 """Which shard a series belongs to, and rows put into order of their shards.
 
 A series belongs to a shard by its labels, not by the hash of its wire form: integer or string, resource or point, one
-label set has one owner. The bounds `le` and `vmrange` and the endings _bucket, _count and _sum do not count, so that
-the series of a histogram, which are folded as one point, have the same owner. The hash is keyed with the data
+label set has one owner. The name and the bounds `le` and `vmrange` do not count: the series of a histogram, which are
+folded as one point, have the same owner, and so have a quantity and its limit, which are judged together. Where there
+is no other label the name counts, without the endings _bucket, _count and _sum. The hash is keyed with the data
 directory's secrets and stands in no file: a shard is always computed anew from labels.
 """
 
@@ -77,6 +78,7 @@ def shard_hashes(
         if end > blobs.size or at > end:
             at = end = np.int64(0)
         high, low = np.uint64(0), np.uint64(0)
+        named_at = named_size = kept = np.int64(0)
         while at < end:
             start = at
             sound = False
@@ -97,6 +99,7 @@ def shard_hashes(
                 h, g, _ = hash_bytes(blobs, start, end - start, _DAMAGED, k)
                 high += h
                 low += g
+                kept += 1
                 break
             at = entry_end
             if _is(blobs, name_at, name_size, (108, 101)):  # le
@@ -104,9 +107,14 @@ def shard_hashes(
             if _is(blobs, name_at, name_size, (118, 109, 114, 97, 110, 103, 101)):  # vmrange
                 continue
             if _is(blobs, name_at, name_size, (95, 95, 110, 97, 109, 101, 95, 95)):  # __name__
-                h, g, _ = hash_bytes(blobs, value_at, _stem(blobs, value_at, value_size), _NAME, k)
-            else:
-                h, g, _ = hash_bytes(blobs, start, entry_end - start, _LABEL, k)
+                named_at, named_size = value_at, value_size
+                continue
+            h, g, _ = hash_bytes(blobs, start, entry_end - start, _LABEL, k)
+            high += h
+            low += g
+            kept += 1
+        if kept == 0 and named_size > 0:
+            h, g, _ = hash_bytes(blobs, named_at, _stem(blobs, named_at, named_size), _NAME, k)
             high += h
             low += g
         h, g = mix(high, low, k)

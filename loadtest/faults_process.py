@@ -240,5 +240,5 @@ FAULTS: Final[dict[str, Fault]] = {
     "descriptors": Fault("no file descriptor left", _no_descriptors),
     "loop-stall": Fault("event loop stalls (its thread is held)", _loop_stalled),
     "log-cut": Fault("closed segments cut to nothing under their mapping", _truncated_under_a_mapping,
-                     ("log.segment_bytes=128KiB",)),
+                     ("log.max_bytes=16MiB",)),
 }  # fmt: skip

@@ -25,8 +25,8 @@ _FNV_PRIME: Final = 1099511628211
 _MASK: Final = 0xFFFFFFFFFFFFFFFF
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One alert. Moments are nanoseconds since the epoch."""
+class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One alert. Moments are nanoseconds since the epoch. It holds texts only, so the cycle collector skips it."""
 
     fingerprint: str
     labels: dict[str, str]

@@ -31,11 +31,13 @@ from gateway.alerting.route import Route
 from gateway.alerting.stages import Reason
 from gateway.errors import ConfigError
 from gateway.selfmetrics import counter
-from gateway.telemetry.anomaly import SEVERITIES, Anomaly
+from gateway.telemetry.anomaly import SEVERITIES, SEVERITY_FLOORS, Anomaly
 
 AFTER_DEPLOY: Final = "after_deploy"
 MUTED_UNTIL: Final = "muted_until"
 MAINTENANCE: Final = "maintenance"
+FEEDBACK: Final = "feedback"
+MUTED_BY_FEEDBACK: Final = "muted_by_feedback"
 BUSINESS_IMPACT: Final = "business_impact"
 SCORED_SEVERITY: Final = "severity_by_score"
 """Annotations that context sets."""
@@ -61,9 +63,10 @@ class AnomalyContext:
         settings: ContextSettings,
         markers: Markers,
         windows: Callable[[Mapping[str, str], int], Sequence[Window]] = lambda _labels, _now: (),
+        shift: Callable[[Anomaly, int], float] = lambda _anomaly, _now: 0.0,
     ) -> None:
-        """windows: the maintenance windows that cover a label set at a moment."""
-        self._settings, self._markers, self._windows = settings, markers, windows
+        """windows: the maintenance windows that cover a label set at a moment. shift: see feedback.Feedback."""
+        self._settings, self._markers, self._windows, self._shift = settings, markers, windows, shift
         self._impact = [(_matchers(rule.match), rule.steps, rule.name) for rule in settings.impact]
 
     def judge(self, anomaly: Anomaly, severity: str, *, first: bool = False) -> Judgement:
@@ -72,6 +75,13 @@ class AnomalyContext:
         labels = labels_of(anomaly.series, severity, anomaly.kind)
         judged = severity
         began = round(anomaly.time * SECOND)
+        moved = self._shift(anomaly, began)
+        if moved:
+            score = min(max(anomaly.score + moved, 0.0), 1.0)
+            judged = SEVERITIES[max(n for n, floor in enumerate(SEVERITY_FLOORS) if score >= floor)]
+            annotations[FEEDBACK] = f"people's verdicts move the score by {moved:+.2f} to {score:.2f}"
+            if score < SEVERITY_FLOORS[2]:
+                annotations[MUTED_BY_FEEDBACK] = "yes"
         marker = self._markers.around(
             labels.get("service", ""),
             began - round(self._settings.deploy_after * SECOND),
@@ -97,7 +107,7 @@ class AnomalyContext:
         if judged != severity:
             annotations[SCORED_SEVERITY] = severity
         if first:
-            for name in (AFTER_DEPLOY, MAINTENANCE, BUSINESS_IMPACT):
+            for name in (AFTER_DEPLOY, MAINTENANCE, FEEDBACK, BUSINESS_IMPACT):
                 if name in annotations:
                     _APPLIED.labels(name).inc()
         return Judgement(judged, annotations)
@@ -141,6 +151,13 @@ def deploy_stage(_route: Route, alert: Alert, now: int) -> Reason:
     if alert.origin != "anomaly" or not until or now >= parse_moment(until):
         return ""
     return f"deploy {alert.annotations.get(AFTER_DEPLOY, '')}"
+
+
+def feedback_stage(_route: Route, alert: Alert, _now: int) -> Reason:
+    """Muted while people's verdicts hold it under the score of an alert."""
+    if alert.origin != "anomaly" or MUTED_BY_FEEDBACK not in alert.annotations:
+        return ""
+    return f"feedback: {alert.annotations.get(FEEDBACK, '')}"
 
 
 def _shifted(severity: str, steps: int) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -34,6 +35,7 @@ from gateway.selfmetrics import counter, gauge
 
 MAX_CANDIDATES: Final = 48
 MAX_HEADS: Final = 12
+AT_ONCE: Final = 60 * SECOND
 BRIDGE: Final = 1.0
 MAX_BRIDGED: Final = 500
 """Members of a group that is merged by itself at most."""
@@ -165,6 +167,9 @@ class Correlator:
 
     def _candidates(self, member: Member, now: int) -> list[tuple[IncidentGroup, Evidence]]:
         """Groups with evidence above zero, strongest first."""
+        at_once = self._at_once(member)
+        if at_once is not None:
+            return [at_once]
         names: dict[str, None] = {}
         for key in self._search_keys(member):
             entries = self._index.get(key)
@@ -183,6 +188,17 @@ class Correlator:
                 found.append((group, evidence))
         found.sort(key=lambda entry: (-entry[1].score, entry[0].state.opened))
         return found
+
+    def _at_once(self, member: Member) -> tuple[IncidentGroup, Evidence] | None:
+        """The group where the same rule fires on the same service for less than AT_ONCE: nothing else is asked then."""
+        homes = self._index.get(f"key:{member.key}")
+        if not homes or not member.place.service:
+            return None
+        group = self.groups[next(reversed(homes))]
+        head = group.head(member.key)
+        if head is None or not head.active or abs(member.starts - head.starts) > AT_ONCE:
+            return None
+        return group, Evidence(self.weights.service, (f"the same rule on the same service, {member.place.service}",))
 
     def _affinity(self, member: Member, group: IncidentGroup, now: int) -> Evidence | None:
         best: Evidence | None = None
@@ -209,7 +225,7 @@ class Correlator:
         for service in self.topology.near(place):
             yield f"service:{service}"
         if place.service:
-            for host in self.topology.hosts(place.service):
+            for host in itertools.islice(reversed(self.topology.hosts(place.service)), _PER_INDEX):
                 yield f"host:{host}"
 
     def _index_keys(self, member: Member) -> list[str]:

@@ -34,6 +34,8 @@ BATCH: Final = 128
 """Members of a group handled before the clock is looked at."""
 _DIGITS: Final = 3
 _FREE: Final = b'"status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"}}'
+_UNMUTED: Final[tuple[list[str], list[str], list[str]]] = ([], [], [])
+"""One for all: a hundred thousand of them would be work for the cycle collector."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -270,11 +272,12 @@ class _Moment:
 
     def muting(self, alert: Alert) -> Muting:
         """What mutes an alert now."""
-        return (
+        found = (
             self._silences.matching(alert.labels),
             self._inhibitor.inhibitors(alert.labels, alert.fingerprint, self.now) if self._inhibitor.rules else [],
             self._windows.matching(alert.labels),
         )
+        return found if any(found) else _UNMUTED
 
     def body(self, entry: Entry) -> bytes:
         """With the end that an alert without one is shown with."""

@@ -19,7 +19,7 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
-from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage
+from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage, feedback_stage
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
 from gateway.alerting.engine import Engine
@@ -27,6 +27,8 @@ from gateway.alerting.enrichment import Enrichment, recorded_alert
 from gateway.alerting.escalation import Escalation, Escalations
 from gateway.alerting.explain import past, present
 from gateway.alerting.fatigue import Fatigue
+from gateway.alerting.feedback import Feedback
+from gateway.alerting.heartbeat import Heartbeat, Heartbeats
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.inbound import Marker
 from gateway.alerting.incident_group import Act
@@ -43,7 +45,7 @@ from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ANOMALY, ESCALATION, MAINTENANCE, PEOPLE, RUNTIME, Store
+from gateway.alerting.store import ANOMALY, ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
 from gateway.errors import GatewayError, NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
@@ -96,16 +98,21 @@ class AlertRouter:
         self.people = People(self.engine)
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
         self.maintenance = Maintenance(self.engine)
-        self.fatigue = Fatigue(self.engine, self.people, settings)
+        self.heartbeats = Heartbeats(self.engine)
         self.listing = Listing(self.engine, self.maintenance)
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())
         self.markers = Markers(self.engine.journal, round(settings.history_retention * SECOND))
-        self.context = AnomalyContext(context or ContextSettings(), self.markers, self.maintenance.muting)
+        self.feedback = Feedback(self.engine.journal)
+        self.context = AnomalyContext(
+            context or ContextSettings(), self.markers, self.maintenance.muting, self.feedback.shift
+        )
         self.service_alerts = ServiceAlerts(self.engine.alerts)
-        self.engine.hooks.stages += [deploy_stage, self.service_alerts.stage]
+        self.engine.hooks.stages += [deploy_stage, feedback_stage, self.service_alerts.stage]
         self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
         """The anomalies that are open now, for a marker that comes after them."""
         self.incidents = Incidents(self.engine, settings, self.markers)
+        # After all others that hold notifications: what they hold takes nothing from a budget.
+        self.fatigue = Fatigue(self.engine, self.people, settings)
         self.enrichment = Enrichment(self.engine, self.incidents, settings)
         self.store: Store = store or SqliteStore(state_dir / STORE_NAME)
         self.started_at = 0
@@ -154,12 +161,16 @@ class AlertRouter:
         for key, body in self.store.records(ANOMALY):
             self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
         self.markers.load(self.store, now)
+        self.feedback.load(self.store, now)
         for _, body in self.store.records(PEOPLE):
             self.people.load(msgspec.json.decode(body, type=Handling))
         for _, body in self.store.records(ESCALATION):
             self.escalations.load(msgspec.json.decode(body, type=Escalation))
         for _, body in self.store.records(MAINTENANCE):
             self.maintenance.load(msgspec.json.decode(body, type=Window), now)
+        grace = round(self.settings.restart_grace * SECOND)
+        for _, body in self.store.records(HEARTBEAT):
+            self.heartbeats.load(msgspec.json.decode(body, type=Heartbeat), now + grace)
         self.fatigue.load(self.store, now)
         self.incidents.load(self.store, now)
         self.enrichment.past.load(self.store, now)
@@ -368,6 +379,11 @@ class AlertRouter:
     async def expire_silence(self, silence_id: str) -> None:
         """Ends a silence; idempotent. Raises NotFound, DiskFailed."""
         self.engine.silencing.expire(silence_id, self.clock.time_ns())
+        await self.commit()
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """What was just changed is on disk, and what follows from it is looked at. Raises DiskFailed, ShuttingDown."""
         await self.commit()
         self._wake.set()
 

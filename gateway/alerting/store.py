@@ -32,6 +32,7 @@ HELD: Final = "held"
 BUDGET: Final = "budget"
 IGNORED: Final = "ignored"
 MAINTENANCE: Final = "maintenance"
+HEARTBEAT: Final = "heartbeat"
 INCIDENT_GROUP: Final = "incident_group"
 INCIDENT_MEMBER: Final = "incident_member"
 INCIDENT_ACT: Final = "incident_act"
@@ -40,7 +41,7 @@ COOCCURRENCE_PAIR: Final = "cooccurrence_pair"
 TOPOLOGY: Final = "topology"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One line of history. `time` is nanoseconds; `detail` is JSON."""
 
     time: int

@@ -159,9 +159,9 @@ class Topology:
         """The services that run on a host."""
         return self._residents.get(host, _NOTHING)
 
-    def hosts(self, service: str) -> Mapping[str, int]:
+    def hosts(self, service: str) -> dict[str, int]:
         """The hosts that a service was seen on."""
-        return self._hosts.get(service, _NOTHING)
+        return self._hosts.get(service, {})
 
     def knows(self, service: str) -> bool:
         """Whether a call from or to this service was seen."""

@@ -6,15 +6,13 @@ VictoriaMetrics is started beside it where it is installed, with de-duplication 
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -22,7 +20,6 @@ from gateway.commands.serve import ConfigOption, SetOption, load_or_exit, superv
 from gateway.config import LoadedConfig
 
 VICTORIA_METRICS_ADDRESS = "127.0.0.1:8428"
-_SERVICE_LABELS = ("service_name", "service.name", "job")
 
 
 def register(app: typer.Typer) -> None:
@@ -116,22 +113,3 @@ async def _demo(loaded: LoadedConfig, minutes: float, hours: float) -> int:
         finish.set()
         if show is not None:
             await asyncio.to_thread(show.join, 10.0)
-
-
-def fetch_json(url: str) -> Any:
-    """The JSON at one of our own addresses, None while it does not answer."""
-    try:
-        with urllib.request.urlopen(url, timeout=3.0) as response:  # noqa: S310  # our own address
-            return json.load(response)
-    except (urllib.error.URLError, OSError, ValueError):
-        return None
-
-
-def service_of(labels: dict[str, str]) -> str:
-    """The service a series belongs to."""
-    return next((labels[name].rsplit("/", 1)[-1] for name in _SERVICE_LABELS if name in labels), "")
-
-
-def now() -> float:
-    """Unix seconds."""
-    return time.time()

@@ -35,7 +35,8 @@ class IngestSettings(Settings, frozen=True):
     """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait.
     At least twice max_request_bytes, so that the largest request can be held compressed and decompressed."""
     tenants: tuple[TenantLimits, ...] = ()
-    """Limits of tenants, as [[ingest.tenants]]. Without any, tenants that compete still get equal shares."""
+    """Limits of tenants, as [[ingest.tenants]]. Without any, tenants that compete still get equal shares. With several
+    workers each limit and share holds for each of them."""
     max_series: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 2_000_000
     """Active series; points of further new ones are refused with partial_success / 400."""
     max_age: Duration = Duration(48 * 3600)

@@ -77,27 +77,27 @@ class InboundApi:
     async def enqueue(self, request: web.Request) -> web.Response:
         """An alert event of PagerDuty's Events API v2."""
         try:
-            body = _decode(await _body(request, MAX_EVENT))
+            body = decode_json(await read_body(request, MAX_EVENT))
             if self._authenticator.required:
-                self._identify(pagerduty_key(body))
+                _identify(pagerduty_key(body), self._authenticator)
             event = pagerduty_event(body, self._now())
             await self._desk.take(event)
         except GatewayError as error:
-            return _counted("pagerduty", _pagerduty_refusal(error))
+            return counted("pagerduty", _pagerduty_refusal(error))
         answer = {"status": "success", "message": "Event processed", "dedup_key": event.key}
-        return _counted("pagerduty", json_response(answer, 202))
+        return counted("pagerduty", json_response(answer, 202))
 
     async def change(self, request: web.Request) -> web.Response:
         """A change event of PagerDuty's Events API v2, kept as a deploy marker."""
         try:
-            body = _decode(await _body(request, MAX_EVENT))
+            body = decode_json(await read_body(request, MAX_EVENT))
             if self._authenticator.required:
-                self._identify(pagerduty_key(body))
+                _identify(pagerduty_key(body), self._authenticator)
             _, marker = pagerduty_change(body, self._now())
             await self._router.mark(marker)
         except GatewayError as error:
-            return _counted("pagerduty", _pagerduty_refusal(error))
-        return _counted("pagerduty", json_response({"status": "success", "message": "Change event processed"}, 202))
+            return counted("pagerduty", _pagerduty_refusal(error))
+        return counted("pagerduty", json_response({"status": "success", "message": "Change event processed"}, 202))
 
     # Opsgenie
 
@@ -117,8 +117,8 @@ class InboundApi:
         began = time.monotonic()
         request_id = str(uuid.uuid4())
         try:
-            credential = self._genie_key(request)
-            text = await _body(request, MAX_EVENT)
+            credential = genie_key(request, self._authenticator)
+            text = await read_body(request, MAX_EVENT)
             event: Event
             if action:
                 if request.query.get("identifierType", "id") != "alias":
@@ -126,44 +126,31 @@ class InboundApi:
                 alias = request.match_info["alias"]
                 if len(alias) > MAX_ALIAS:
                     raise Invalid({"alias": "alias is too long"})
-                event = opsgenie_action(action, alias, _decode(text) if text.strip() else None, credential)
+                event = opsgenie_action(action, alias, decode_json(text) if text.strip() else None, credential)
             else:
-                event = opsgenie_alert(_decode(text), credential, self._now())
+                event = opsgenie_alert(decode_json(text), credential, self._now())
             await self._desk.take(event)
         except GatewayError as error:
-            return _counted("opsgenie", _opsgenie_refusal(error, began, request_id))
-        answer = {"result": "Request will be processed", "took": _took(began), "requestId": request_id}
-        return _counted("opsgenie", json_response(answer, 202, {"X-Request-Id": request_id}))
-
-    def _genie_key(self, request: web.Request) -> str:
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "geniekey" or not key.strip():
-            raise Unauthenticated("Could not authenticate")
-        self._identify(key.strip())
-        return key.strip()
-
-    def _identify(self, token: str) -> None:
-        if self._authenticator.required:
-            identity = self._authenticator.identify_nowait(f"Bearer {token}")
-            assert identity is not None  # tokens are compared at once
-            identity.require("operate")
+            return counted("opsgenie", opsgenie_refusal(error, began, request_id))
+        answer = {"result": "Request will be processed", "took": took(began), "requestId": request_id}
+        return counted("opsgenie", json_response(answer, 202, {"X-Request-Id": request_id}))
 
     # Webhook and markers: our own addresses, our own errors
 
     async def webhook(self, request: web.Request) -> web.Response:
         """The webhook message of Alertmanager (version 4) or Grafana; valid alerts are kept if others are refused."""
-        alerts, problems = webhook_alerts(_decode(await _body(request, MAX_WEBHOOK)), self._now())
+        alerts, problems = webhook_alerts(decode_json(await read_body(request, MAX_WEBHOOK)), self._now())
         if alerts:
             await self._desk.webhook(alerts)
         if problems:
             raise RequestError("; ".join(problems[:10]))
-        return _counted("webhook", json_response({"accepted": len(alerts)}))
+        return counted("webhook", json_response({"accepted": len(alerts)}))
 
     async def mark(self, request: web.Request) -> web.Response:
         """Keeps a deploy marker."""
-        marker = marker_of(_decode(await _body(request, MAX_EVENT)), self._now())
+        marker = marker_of(decode_json(await read_body(request, MAX_EVENT)), self._now())
         await self._router.mark(marker)
-        return _counted("marker", json_response(_shown(marker), 201))
+        return counted("marker", json_response(_shown(marker), 201))
 
     async def markers(self, request: web.Request) -> web.Response:
         """Deploy markers, newest first."""
@@ -182,7 +169,23 @@ class InboundApi:
         return self._router.clock.time_ns()
 
 
-async def _body(request: web.Request, most: int) -> bytes:
+def genie_key(request: web.Request, authenticator: Authenticator) -> str:
+    """The key that Opsgenie's clients send. Raises Unauthenticated, PermissionDenied."""
+    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "geniekey" or not key.strip():
+        raise Unauthenticated("Could not authenticate")
+    if authenticator.required:
+        _identify(key.strip(), authenticator)
+    return key.strip()
+
+
+def _identify(token: str, authenticator: Authenticator) -> None:
+    identity = authenticator.identify_nowait(f"Bearer {token}")
+    assert identity is not None  # tokens are compared at once
+    identity.require("operate")
+
+
+async def read_body(request: web.Request, most: int) -> bytes:
     """Raises BodyTooLarge."""
     try:
         body = await request.read()
@@ -193,7 +196,8 @@ async def _body(request: web.Request, most: int) -> bytes:
     return body
 
 
-def _decode(body: bytes) -> Any:
+def decode_json(body: bytes) -> Any:
+    """Raises RequestError."""
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -211,8 +215,9 @@ def _pagerduty_refusal(error: GatewayError) -> web.Response:
     return json_response({"status": "invalid event", "message": message, "errors": problems}, error.http_status)
 
 
-def _opsgenie_refusal(error: GatewayError, began: float, request_id: str) -> web.Response:
-    answer: dict[str, Any] = {"message": str(error), "took": _took(began), "requestId": request_id}
+def opsgenie_refusal(error: GatewayError, began: float, request_id: str) -> web.Response:
+    """An error in Opsgenie's form."""
+    answer: dict[str, Any] = {"message": str(error), "took": took(began), "requestId": request_id}
     status, headers = error.http_status, {"X-Request-Id": request_id}
     if isinstance(error, Invalid):
         status = 422
@@ -226,7 +231,8 @@ def _opsgenie_refusal(error: GatewayError, began: float, request_id: str) -> web
     return json_response(answer, status, headers)
 
 
-def _took(began: float) -> float:
+def took(began: float) -> float:
+    """Seconds since a reading of the monotonic clock."""
     return round(time.monotonic() - began, 3)
 
 
@@ -245,6 +251,7 @@ def _moment(text: str, name: str, default: int) -> int:
     return round(seconds * SECOND)
 
 
-def _counted(interface: str, answer: web.Response) -> web.Response:
+def counted(interface: str, answer: web.Response) -> web.Response:
+    """The answer, counted."""
     _RECEIVED.labels(interface, str(answer.status)).inc()
     return answer

@@ -16,6 +16,7 @@ from aiohttp import web
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.web.alerting_api import Said
 from gateway.web.alertmanager_api import PostedAlert, PostedSilence
+from gateway.web.feedback_api import PostedFeedback
 from gateway.web.incident_api import GroupMerge, GroupSplit, GroupUndo
 from gateway.web.maintenance_api import PostedWindow, Release
 
@@ -106,12 +107,14 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
     "GET /api/v2/alerts": [*_ALERTS, _query("unprocessed", "Whether unprocessed alerts are listed.", _FLAG)],
     "GET /api/v2/alerts/groups": [*_ALERTS, _query("muted", "Whether muted alerts are listed.", _FLAG)],
     "GET /api/v2/silences": [_FILTER],
+    "DELETE /api/v1/anomalies/{id}/feedback": [_query("by", "Who takes it back.")],
 }
 """Query parameters of `METHOD path`."""
 
 BODIES: Final[Mapping[str, Any]] = {
     "POST /api/v2/alerts": list[PostedAlert],
     "POST /api/v2/silences": PostedSilence,
+    "POST /api/v1/anomalies/{id}/feedback": PostedFeedback,
     "POST /api/v1/maintenance": PostedWindow,
     "PUT /api/v1/maintenance/{id}": PostedWindow,
     "POST /api/v1/suppressions/{id}/release": Release,
@@ -129,6 +132,7 @@ _KINDS: Final = {
     "/-/healthy": "text/plain",
     "/-/ready": "text/plain",
     "/metrics": "application/openmetrics-text",
+    "/api/v1/feedback": "application/x-ndjson",
     "/api/v1/events": "text/event-stream",
     "/api/v1/alerting/report": "text/html, text/markdown",
 }

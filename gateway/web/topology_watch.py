@@ -16,7 +16,7 @@ from gateway.errors import GatewayError
 from gateway.selfmetrics import TASK_FAILURES
 from gateway.telemetry.call_edge import CallEdge
 
-PERIOD: Final = 30.0
+PERIOD: Final = 10.0
 MAX_SERIES: Final = 100_000
 RENEWAL: Final = 600 * SECOND
 """A call edge that is seen all the time is passed on this often."""

@@ -117,7 +117,7 @@ def prepare(gateway: Gateway) -> None:
         body = {"name": "upgrade of the database", "by": "ada", "matchers": ['service="inventory"']}
         body["end"] = "2100-01-01T00:00:00Z"
         gateway.send("POST", "/api/v1/maintenance", body)
-        gateway.send("POST", "/api/v1/markers", {"title": "checkout 2.1 rolled out", "service": "checkout"})
+        gateway.send("POST", "/api/v1/markers", {"title": "inventory 2.1 rolled out", "service": "inventory"})
     gateway.until(lambda: bool(gateway.json("/api/v1/notifications")["recent"]))
     gateway.until(lambda: any(s["sdk"] for s in gateway.json("/api/v1/senders")["senders"]), 40)
     gateway.until(lambda: gateway.json("/api/v1/probes")[0]["state"] == "failing")
@@ -222,3 +222,58 @@ def test_an_unknown_page_says_where_to_go(visitor: Visitor) -> None:
     page = visitor.go("#/nowhere")
     page.get_by_role("link", name="Go to the overview").click()
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def test_a_configuration_is_checked_before_it_is_taken_up(visitor: Visitor) -> None:
+    page = visitor.go("#/configuration")
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.get_by_text("Nothing differs from what is in use.")).to_be_visible()
+    page.get_by_label("A configuration to check").fill('[log]\nretention = "soon"')
+    page.get_by_role("button", name="Check", exact=True).click()
+    expect(page.get_by_role("alert").get_by_text("log.retention")).to_be_visible()
+
+
+def test_a_maintenance_window_is_made_and_ended(visitor: Visitor, gateway: Gateway) -> None:
+    page = visitor.go("#/maintenance")
+    page.get_by_role("button", name="New window").click()
+    page.get_by_label("Name", exact=True).fill("disk swap")
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_label("Value").fill("payment")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_text("disk swap")).to_be_visible()
+    page.get_by_role("button", name="End disk swap now").click()
+    gateway.until(
+        lambda: any(w["name"] == "disk swap" and w["state"] == "expired" for w in gateway.json("/api/v1/maintenance"))
+    )
+
+
+def test_the_keyboard_reaches_pages_ranges_and_plots(visitor: Visitor) -> None:
+    page = visitor.go("#/")
+    page.keyboard.press("?")
+    expect(page.get_by_role("region", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("h")
+    expect(page.get_by_role("heading", name="Hosts and probes")).to_be_visible()
+    visitor.go("#/explore?m=" + quote('process_memory_usage_bytes{job="cart"}'))
+    page.keyboard.press("[")
+    expect(page.get_by_role("button", name="Back to now")).to_be_visible()
+    page.locator(".chart").focus()
+    before = page.evaluate("location.hash")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("before => location.hash !== before", arg=before)
+
+
+def test_dragging_with_shift_moves_the_plot_along(visitor: Visitor) -> None:
+    page = visitor.go("#/explore?m=" + quote('process_memory_usage_bytes{job="cart"}'))
+    plot = page.locator(".chart .u-over")
+    expect(plot).to_be_visible()
+    box = plot.bounding_box()
+    page.keyboard.down("Shift")
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + 40, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    expect(page.get_by_role("button", name="Back to now")).to_be_visible()
+    search = page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]))")
+    assert 0.9 * 3600 < float(search["to"]) - float(search["from"]) < 1.1 * 3600, "moved, not zoomed"

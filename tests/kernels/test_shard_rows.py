@@ -47,6 +47,13 @@ def test_the_series_of_a_histogram_have_one_owner() -> None:
     assert len(set(hashes([encode_label_blob(labels) for labels in series]))) == 1
 
 
+def test_a_quantity_and_its_limit_have_one_owner() -> None:
+    used = encode_label_blob({"__name__": "jvm_memory_used_bytes", "area": "heap", "instance": "a"})
+    limit = encode_label_blob({"__name__": "jvm_memory_max_bytes", "area": "heap", "instance": "a"})
+    elsewhere = encode_label_blob({"__name__": "jvm_memory_used_bytes", "area": "heap", "instance": "b"})
+    assert hashes([used])[0] == hashes([limit])[0] != hashes([elsewhere])[0]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=5))
 def test_bytes_that_are_no_labels_have_an_owner_too(blobs: list[bytes]) -> None:

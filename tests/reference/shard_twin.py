@@ -12,7 +12,10 @@ ENDINGS = ("_bucket", "_count", "_sum")
 def owner_labels(blob: bytes) -> frozenset[tuple[str, str]]:
     """Series with the same owner labels have the same shard, whatever the number of shards."""
     labels = {name: value for name, value in decode_label_blob(blob).items() if name not in BOUNDS}
-    name = labels.get("__name__", "")
+    name = labels.pop("__name__", "")
+    if labels or not name:
+        return frozenset(labels.items())
+    labels["__name__"] = name
     for ending in ENDINGS:
         if name.endswith(ending) and len(name) > len(ending):
             labels["__name__"] = name.removesuffix(ending)

@@ -5,6 +5,7 @@ On a terminal it is a table that changes in place; into a pipe or a file it is o
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import urllib.error
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,7 +21,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from gateway.commands.demo import fetch_json, service_of
 from gateway.commands.fleet.faults import Fault, schedule
 from gateway.commands.fleet.live import LiveService
 from gateway.commands.fleet.model import FLEET, ServiceModel
@@ -218,3 +219,20 @@ def _counts(http: str) -> str:
         f"accepted {status.get('accepted_points', 0):,}  forwarded {status.get('forwarded_points', 0):,}  "
         f"series {status.get('active_series', 0):,}  score lag p99 {lag.get('score_p99', 0):.2f} s"
     )
+
+
+_SERVICE_LABELS = ("service_name", "service.name", "job")
+
+
+def fetch_json(url: str) -> Any:
+    """The JSON at one of our own addresses, None while it does not answer."""
+    try:
+        with urllib.request.urlopen(url, timeout=3.0) as response:  # noqa: S310  # our own address
+            return json.load(response)
+    except (urllib.error.URLError, OSError, ValueError):
+        return None
+
+
+def service_of(labels: dict[str, str]) -> str:
+    """The service a series belongs to."""
+    return next((labels[name].rsplit("/", 1)[-1] for name in _SERVICE_LABELS if name in labels), "")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from gateway.alerting.evidence import weigh
 from gateway.alerting.inbound import Marker
 from gateway.alerting.incident_group import rank_of
 from gateway.alerting.likely_cause import likely_causes
@@ -169,3 +173,18 @@ def test_severities_of_other_tools_have_their_place() -> None:
     ranks = [rank_of(name) for name in ("none", "info", "warning", "error", "Critical")]
     assert ranks == [0, 1, 2, 3, 4]
     assert rank_of("gold") == 2
+
+
+def test_many_targets_of_one_rule_join_without_being_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = IncidentWorld()
+    compared = 0
+
+    def counting(*given: Any, **more: Any) -> Any:
+        nonlocal compared
+        compared += 1
+        return weigh(*given, **more)
+
+    monkeypatch.setattr("gateway.alerting.correlation.weigh", counting)
+    names = [world.fire(alertname=f"r{n % 5}", service="cart", instance=f"i{n}") for n in range(300)]
+    assert world.together(*names)
+    assert compared < 50

@@ -10,8 +10,8 @@ from loadtest.alert_kills import Trial
 
 
 @pytest.mark.real
-async def test_ten_kills_lose_nothing(tmp_path: Path) -> None:
-    verdict = await Trial(tmp_path, seed=7).run(10)
+async def test_twenty_kills_lose_nothing(tmp_path: Path) -> None:
+    verdict = await Trial(tmp_path, seed=7).run(20)
     assert verdict["clean"], verdict
-    assert verdict["kills"] == 10
+    assert verdict["kills"] == 20
     assert verdict["alerts_looked_for"] > 0

@@ -12,7 +12,7 @@ const at = (text: string | null, zone: "utc" | "local"): string => (text ? clock
 
 /** A detail of an event for people: moments by the clock, lags with their unit. */
 const told = (key: string, v: unknown, zone: "utc" | "local"): string =>
-  typeof v === "string" && /^\d{4}-\d\d-\d\dT/.test(v) ? clockTime(Date.parse(v) / 1000, zone) : key === "lag" && typeof v === "number" ? seconds(v) : typeof v === "object" ? JSON.stringify(v) : String(v);
+  typeof v === "string" && /^\d{4}-\d\d-\d\dT/.test(v) ? clockTime(Date.parse(v) / 1000, zone) : key === "lag" && typeof v === "number" ? seconds(v) : Array.isArray(v) ? v.join(", ") : typeof v === "object" ? JSON.stringify(v) : String(v);
 
 /** One alert: what people do about it, and why it was told or not. */
 export function AlertPage({ fingerprint }: { fingerprint: string }) {
