@@ -277,17 +277,18 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     by_slow = p[P_SLOW] > 0.0 and slow > LOOK_SLOW and s.muted != SEASON
     by_wave = p[P_VARIANCE] > 0.0 and waves > LOOK_WAVE and s.muted != NOISIER
     if warm and (by_run or by_slow or by_wave):
-        out[O_CANDIDATE] = (1.0 if by_run else 0.0) + (2.0 if by_slow else 0.0) + (4.0 if by_wave else 0.0)
-        expected = prediction + season
-        weigh_evidence(s, t, x, y, e, z, third, scale, apart, q_new, wave, expected, dense, out, O_FEATURES)
-        if by_run:
-            odds = weigh(out, O_FEATURES, p, P_MODEL, limit - HOPELESS)
-        else:
-            limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
-            odds = weigh(out, O_FEATURES, p, second_table(p, P_MODEL), limit - HOPELESS)
         if not mature:
             # Nothing is known yet of days: only what is large beyond doubt counts.
             odds = limit + 2.0 * math.log(max(third, 0.1) / LARGE)
+        else:
+            out[O_CANDIDATE] = (1.0 if by_run else 0.0) + (2.0 if by_slow else 0.0) + (4.0 if by_wave else 0.0)
+            expected = prediction + season
+            weigh_evidence(s, t, x, y, e, z, third, scale, apart, q_new, wave, expected, dense, out, O_FEATURES)
+            table = P_MODEL
+            if not by_run:
+                limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
+                table = second_table(p, P_MODEL)
+            odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
         # The kind of evidence that is furthest beyond its floor gives the name.
         local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0
         slow_by = slow / 5.0 if by_slow else 0.0
