@@ -152,7 +152,7 @@ class ControlRole:
         application.add_routes(ProbesApi(prober).routes())
         self._stack.push_async_callback(catalog.stop)
         self._router.enrichment.related = RelatedSeries(history, catalog)
-        topology = TopologyWatch(data_plane, catalog, self._router.incidents.see_topology, self._clock)
+        topology = TopologyWatch(data_plane, self._router.incidents.see_topology, self._clock)
         self._stack.push_async_callback(topology.stop)
         topology.start()
         alertmanager_api.register_routes(application, self._router)

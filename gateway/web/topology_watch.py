@@ -17,6 +17,12 @@ from gateway.selfmetrics import TASK_FAILURES
 from gateway.telemetry.call_edge import CallEdge
 
 PERIOD: Final = 10.0
+PLACES_PERIOD: Final = 300.0
+"""Places are looked for less often than call edges: the data plane walks its whole index to answer."""
+PLACES_RETRY: Final = 30.0
+"""The same while there are none, as after a start."""
+PLACES: Final = '{__name__=~"target_info|up"}'
+"""One series of either for each instance: written by OTLP's rules for resources, and by whatever scrapes."""
 MAX_SERIES: Final = 100_000
 RENEWAL: Final = 600 * SECOND
 """A call edge that is seen all the time is passed on this often."""
@@ -25,27 +31,24 @@ _log = structlog.get_logger(__name__)
 Listener = Callable[[list[CallEdge], Iterable[Place], int], None]
 
 
-class CallSource(Protocol):
+class TopologySource(Protocol):
     """The data plane, asked from the control plane."""
 
     async def calls(self) -> list[CallEdge]:
         """Call edges; raises Unavailable."""
         ...
 
-
-class LabelSource(Protocol):
-    """The catalogue of active series."""
-
-    async def entries(self) -> Any:
-        """Entries with `labels`; raises Unavailable."""
+    async def series(self, match: str, limit: int) -> list[dict[str, Any]]:
+        """Series with `labels`; raises Unavailable."""
         ...
 
 
 class TopologyWatch:
     """Asks every PERIOD seconds; start, then stop (idempotent)."""
 
-    def __init__(self, calls: CallSource, catalog: LabelSource, listener: Listener, clock: Clock) -> None:
-        self._calls, self._catalog, self._listener, self._clock = calls, catalog, listener, clock
+    def __init__(self, source: TopologySource, listener: Listener, clock: Clock) -> None:
+        self._source, self._listener, self._clock = source, listener, clock
+        self._places_asked = float("-inf")
         self._passed: dict[tuple[str, str], int] = {}
         self._places: set[Place] = set()
         self._task: asyncio.Task[None] | None = None
@@ -64,9 +67,12 @@ class TopologyWatch:
 
     async def ask(self) -> None:
         """Once. Raises Unavailable."""
-        edges = await self._calls.calls()
-        entries = await self._catalog.entries()
-        labels = [entry.labels for entry in entries[:MAX_SERIES]]
+        edges = await self._source.calls()
+        labels: list[dict[str, str]] = []
+        now = self._clock.monotonic()
+        if now - self._places_asked >= PLACES_PERIOD:
+            labels = [found["labels"] for found in await self._source.series(PLACES, MAX_SERIES)]
+            self._places_asked = now if labels else now - PLACES_PERIOD + PLACES_RETRY
         fresh, places = await asyncio.to_thread(self._news, edges, labels)
         if fresh or places:
             self._listener(fresh, places, self._clock.time_ns())
@@ -77,7 +83,8 @@ class TopologyWatch:
         self._passed.update({(e.caller, e.callee): e.last_seen for e in fresh})
         found = {place_of(one) for one in labels}
         places = [place for place in found - self._places if place.service and place.host]
-        self._places = found
+        if labels:
+            self._places = found
         return fresh, places
 
     async def _run(self) -> None:

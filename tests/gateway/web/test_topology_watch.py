@@ -8,11 +8,10 @@ from typing import Any
 import aiohttp
 
 from gateway.alerting.topology import Place
-from gateway.clock import SystemClock
+from gateway.clock import ManualClock
 from gateway.telemetry.call_edge import CallEdge
 from gateway.web.data_plane_socket import build_data_plane_app
-from gateway.web.series_search import SeriesCatalog
-from gateway.web.topology_watch import RENEWAL, TopologyWatch
+from gateway.web.topology_watch import PLACES, PLACES_PERIOD, RENEWAL, TopologyWatch
 from tests.conformance.alertmanager.peers import served
 
 
@@ -29,6 +28,7 @@ class View:
 async def test_calls_and_places_are_passed_on_once_until_they_are_old(tmp_path: Path) -> None:
     view = View()
     seen: list[tuple[list[CallEdge], set[Place]]] = []
+    asked: list[str] = []
 
     class Source:
         async def calls(self) -> list[CallEdge]:
@@ -36,14 +36,12 @@ async def test_calls_and_places_are_passed_on_once_until_they_are_old(tmp_path: 
                 return [CallEdge(**edge) for edge in await answer.json()]
 
         async def series(self, match: str, limit: int) -> list[dict[str, Any]]:
+            asked.append(match)
             return [{"id": 1, "labels": {"__name__": "up", "job": "shop/cart", "instance": "h1:80"}}]
 
     async with served(build_data_plane_app(view)) as url:  # type: ignore[arg-type]
-        source = Source()
-        catalog = SeriesCatalog(source)  # type: ignore[arg-type]
-        watch = TopologyWatch(
-            source, catalog, lambda edges, places, _: seen.append((edges, set(places))), SystemClock()
-        )
+        clock = ManualClock()
+        watch = TopologyWatch(Source(), lambda edges, places, _: seen.append((edges, set(places))), clock)
         await watch.ask()
         await watch.ask()
         assert seen == [(view.calls_seen, {Place("cart", "h1")})]
@@ -51,4 +49,7 @@ async def test_calls_and_places_are_passed_on_once_until_they_are_old(tmp_path: 
         view.calls_seen = [CallEdge("web", "cart", 9, later)]
         await watch.ask()
         assert seen[1:] == [(view.calls_seen, set())]
-        await catalog.stop()
+        assert asked == [PLACES], "places are not asked for in every round"
+        clock.advance(PLACES_PERIOD)
+        await watch.ask()
+        assert asked == [PLACES, PLACES]
