@@ -13,8 +13,13 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
+import numpy as np
+
+from kernels.evidence import FEATURES, weigh_evidence
 from kernels.ewma import share
+from kernels.habits import begin_habits, fold_block, fold_day, note_peaks, note_range, note_recent, third_of_recent
 from kernels.jit import step
+from kernels.pattern import second_table, weigh
 from kernels.seasonal import CELL_MS, learn_season, season_of
 from kernels.series_state import (
     ADOPTED,
@@ -29,22 +34,19 @@ from kernels.series_state import (
     OPENED,
     P_ADOPT,
     P_BAND,
-    P_BUDGET,
     P_CHOICE,
     P_FLAT,
-    P_PRIOR,
-    P_RUN,
+    P_HABIT,
+    P_LIMIT,
+    P_LIMIT_CALMER,
+    P_LIMIT_SLOW,
+    P_LOCAL,
+    P_MODEL,
     P_SEASON,
     P_SLOW,
-    P_SPIKE,
     P_VARIANCE,
     P_WARM_UP_MS,
     P_ZERO,
-    S_CALMER,
-    S_NOISIER,
-    S_RUN,
-    S_SLOW,
-    S_SPIKE,
     SEASON,
     SPIKE,
     STALE,
@@ -53,7 +55,7 @@ from kernels.series_state import (
     ZERO,
 )
 from kernels.staleness import learn_interval, learn_silence
-from kernels.tail import discount_tails, expected_rate
+from kernels.tail import discount_tails
 
 # Where `observe_value` leaves what it found (float64 scratch vector).
 O_SCORE: Final = 0
@@ -65,25 +67,38 @@ O_REASON: Final = 5
 O_CLOSING: Final = 6
 O_DEVIATION: Final = 7
 O_SEVERITY: Final = 8
-O_STREAM: Final = 9  # statistics, one a stream
-OUTPUTS: Final = 16
+O_CANDIDATE: Final = 9  # 1: the features were worked out
+O_FEATURES: Final = 10
+OUTPUTS: Final = O_FEATURES + FEATURES
 
 ENTER: Final = 2.5
 """Scales at which a run begins."""
-BOOST: Final = 0.3
-"""Exponent of the two ratios to the error of days."""
-BOOST_UNKNOWN: Final = 0.8
-"""Taken for them before there is a day to know them from."""
 DENSE_S: Final = 15.0
 DRIFT_RUN: Final = 2.0
 """Scales a sample of a run must be beyond the reference to add to it."""
 CAP: Final = 9.0
 """Scales at which one sample's addition to a run is capped."""
+HOPELESS: Final = 3.0
+"""Log odds under the limit at which the first trees end the matter."""
+LARGE: Final = 9.0
+"""Scales that three of six samples must reach in a series' first day."""
+QUIET: Final = 4
+"""Samples within one scale, in a row, that end a run."""
+LOOK_SPIKE: Final = 4.0
+"""Floors of candidates: scales of one sample, a run's sum, scales of the third of six, errors of days, of variation."""
+LOOK_RUN: Final = 5.0
+LOOK_THIRD: Final = 3.0
+LOOK_SLOW: Final = 2.5
+LOOK_WAVE: Final = 2.5
+LONGEST: Final = 1.5
+"""Times the samples of an adoption after which also an unsteady level is adopted."""
 SILENT_ADOPT: Final = 10
 """Samples after which a run that brought no alert becomes the new level."""
 
-SLOW_ADOPT: Final = 5400.0
-"""Seconds after which a new level of days is adopted; eight samples where those last longer."""
+FLAT_HELD: Final = 28800.0
+"""Seconds after which an alert on a value that stands still closes; 24 samples where those last longer."""
+SLOW_HELD: Final = 1500.0
+"""Seconds after which an alert on days or variation closes; four samples where those last longer."""
 
 
 @step
@@ -113,6 +128,7 @@ def begin_series(s: Any, t: int, x: float) -> None:
     s.count = 1
     s.chosen = 1
     s.cell_now = (t // CELL_MS) % CELLS
+    begin_habits(s, t, x)
 
 
 @step
@@ -126,7 +142,7 @@ def shift_levels(s: Any, level: float) -> None:
 @step
 def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     """One value of one series at time t (ms, later than the last): score, then learn. Fills `out`."""
-    for k in range(OUTPUTS):
+    for k in range(O_FEATURES):
         out[k] = 0.0
     out[O_EXPECTED] = x
     out[O_LOWER] = x
@@ -144,6 +160,12 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     age_s = (t - s.first_ms) * 0.001
     warm = (t - s.first_ms) >= p[P_WARM_UP_MS] and s.count > 16
     mature = age_s >= 72000.0 and s.count > 200
+
+    now_s = t // 1000
+    if now_s >= s.block_s:
+        fold_block(s, t, tau)
+    if now_s >= s.day_s:
+        fold_day(s, now_s)
 
     # Prediction.
     season = season_of(s, t) * s.season_gain if p[P_SEASON] > 0.0 else 0.0
@@ -183,17 +205,10 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     out[O_UPPER] = prediction + season + p[P_BAND] * scale
     out[O_DEVIATION] = z
 
-    # Streams.
-    # Large against the noise of minutes and, as far as that is known, against the error of days.
-    # Samples closer than fifteen seconds say the same thing several times over.
+    # A run: samples on one side of a reference that was frozen when it began. Samples closer than fifteen seconds say
+    # the same thing several times over.
     dense = math.sqrt(tau / DENSE_S) if tau < DENSE_S else 1.0
-    boost = BOOST_UNKNOWN
-    if mature and (az > ENTER or in_run):
-        day = max(s.q_dev, 0.3 * scale)
-        boost = BOOST * (
-            math.log(min(max(abs(e) / day, 0.2), 12.0)) + math.log(min(max(abs(y - s.slow) / day, 0.2), 12.0))
-        )
-    spike = math.log(az * dense) + boost if az * dense > 4.0 else 0.0
+    note_recent(s, z * dense)
     side = 1.0 if z > 0.0 else -1.0
     if in_run and side != s.run_side and az > ENTER:
         # Through the reference to the other side: a run of its own.
@@ -203,6 +218,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.run_side = side
         s.run_sum = 0.0
         s.run_count = 0
+        s.quiet = 0
+        s.onset = 0.0
         if not local:
             s.reference = prediction
             s.candidate = y
@@ -210,85 +227,88 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             if s.open == 0:
                 s.began_ms = t
         in_run = True
-    run = 0.0
+    third = 0.0
     if in_run:
         s.run_count += 1
+        if s.run_count <= 2:
+            s.onset = max(s.onset, abs(x - s.previous))
+        s.quiet = s.quiet + 1 if az < 1.0 else 0
         s.run_sum = min(s.run_sum + dense * (min(s.run_side * z, CAP) - DRIFT_RUN), 60.0)
-        if s.run_sum <= 0.0 or az < 1.0:
+        third = third_of_recent(s, s.run_side)
+        if s.run_sum <= 0.0 or s.quiet >= QUIET:
             s.run_sum = 0.0
             s.run_side = 0.0
-        run = math.log(s.run_sum) + boost if s.run_sum > 2.0 else 0.0
     if in_run or local:
         a = 1.0 / min(s.run_count + 1.0, 6.0)
         d = y - s.candidate
         s.candidate += a * d
         s.candidate_dev += a * (abs(d) - s.candidate_dev)
-    slow = 0.0
-    noisier = 0.0
-    calmer = 0.0
+    # Away from season and level of days.
     apart = y - s.slow
-    if t - s.slow_before_ms < 86400000 and abs(y - s.slow_before) < 0.25 * abs(apart) and abs(apart) > 2.0 * s.q_dev:
+    if now_s - s.slow_before_s < 86400 and abs(y - s.slow_before) < 0.25 * abs(apart) and abs(apart) > 2.0 * s.q_dev:
         # Back at the level of days that an adoption had left.
         s.slow = s.slow_before
-        s.slow_before_ms = 0
+        s.slow_before_s = 0
         apart = y - s.slow
         s.q = apart
     # An alert that is open lets go faster than it came.
     back = 4.0 if s.open == SEASON and abs(apart) < 0.5 * abs(s.q) else 1.0
     q_new = s.q + share(back * w, max(8.0 * tau, 300.0)) * (apart - s.q)
-    log_now = math.log(min(abs(e), 10.0 * scale) + 0.05 * scale)
-    back = 4.0 if (s.open == NOISIER and log_now < s.log_short) or (s.open == CALMER and log_now > s.log_short) else 1.0
-    if not s.log_known:
-        s.log_short = log_now
-    log_new = s.log_short + share(back * w, max(25.0 * tau, 1200.0)) * (log_now - s.log_short)
-    if mature:
-        slow = abs(q_new) / max(s.q_dev, scale * 0.3)
-        wave = (log_new - s.log_long) / max(s.log_dev, 0.05)
-        noisier = max(wave, 0.0)
-        calmer = max(-wave, 0.0)
-    out[O_STREAM + S_SPIKE] = spike
-    out[O_STREAM + S_RUN] = run
-    out[O_STREAM + S_SLOW] = slow
-    out[O_STREAM + S_NOISIER] = noisier
-    out[O_STREAM + S_CALMER] = calmer
+    slow = abs(q_new) / max(s.q_dev, scale * 0.3) if mature else 0.0
+    # How far it moves from sample to sample. Straight lines are somebody's filling, not values.
+    moved = x - s.previous
+    straight = moved != 0.0 and abs(moved - s.step) <= 1e-6 * abs(moved)
+    typical = 1.25 * s.long_dev
+    log_new = float(s.log_short)
+    if not straight:
+        log_now = math.log(min(abs(moved), 10.0 * typical) + 0.05 * typical + 1e-300)
+        if not s.log_known:
+            log_new = log_now
+        log_new += share(w, max(25.0 * tau, 1200.0)) * (log_now - log_new)
+    s.step = moved
+    wave = log_new - s.log_long - s.log_usual if mature else 0.0
+    waves = abs(wave) / max(s.log_dev, 0.05)
 
-    # The rarest of them speaks.
-    rarest = 1e9
+    # What is beyond the floors is a candidate, and the pattern model weighs it.
+    odds = -30.0
+    limit = p[P_LIMIT]
     reason = 0
-    if p[P_SPIKE] > 0.0 and spike > p[P_PRIOR + 3 * S_SPIKE]:
-        rate = expected_rate(S_SPIKE, spike, p)
-        if rate < rarest:
-            rarest = rate
-            reason = SPIKE
-    if p[P_RUN] > 0.0 and run > p[P_PRIOR + 3 * S_RUN]:
-        rate = expected_rate(S_RUN, run, p)
-        if rate < rarest:
-            rarest = rate
-            reason = SUSTAINED
-    if p[P_SLOW] > 0.0 and slow > p[P_PRIOR + 3 * S_SLOW]:
-        rate = expected_rate(S_SLOW, slow, p)
-        if rate < rarest:
-            rarest = rate
+    by_run = p[P_LOCAL] > 0.0 and (az * dense > LOOK_SPIKE or s.run_sum > LOOK_RUN or third > LOOK_THIRD)
+    by_slow = p[P_SLOW] > 0.0 and slow > LOOK_SLOW and s.muted != SEASON
+    by_wave = p[P_VARIANCE] > 0.0 and waves > LOOK_WAVE and s.muted != NOISIER
+    if warm and (by_run or by_slow or by_wave):
+        if not mature:
+            # Nothing is known yet of days: only what is large beyond doubt counts.
+            odds = limit + 2.0 * math.log(max(third, 0.1) / LARGE)
+        else:
+            out[O_CANDIDATE] = (1.0 if by_run else 0.0) + (2.0 if by_slow else 0.0) + (4.0 if by_wave else 0.0)
+            expected = prediction + season
+            weigh_evidence(s, t, x, y, e, z, third, scale, apart, q_new, wave, expected, dense, out, O_FEATURES)
+            table = P_MODEL
+            if not by_run:
+                limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
+                table = second_table(p, P_MODEL)
+            odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
+        # The kind of evidence that is furthest beyond its floor gives the name.
+        local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0
+        slow_by = slow / 5.0 if by_slow else 0.0
+        wave_by = waves / 4.5 if by_wave else 0.0
+        if local_by >= slow_by and local_by >= wave_by:
+            reason = SPIKE if s.run_count <= 1 else SUSTAINED
+        elif slow_by >= wave_by:
             reason = SEASON
-    if p[P_VARIANCE] > 0.0 and noisier > p[P_PRIOR + 3 * S_NOISIER]:
-        rate = expected_rate(S_NOISIER, noisier, p)
-        if rate < rarest:
-            rarest = rate
-            reason = NOISIER
-    if p[P_VARIANCE] > 0.0 and calmer > p[P_PRIOR + 3 * S_CALMER]:
-        rate = expected_rate(S_CALMER, calmer, p)
-        if rate < rarest:
-            rarest = rate
-            reason = CALMER
+        else:
+            reason = NOISIER if wave > 0.0 else CALMER
 
+    limit += p[P_HABIT] * s.alerts
     # Zero, where zero is rare.
     zero = False
     if x == 0.0:
         if s.zero_run < 65535:
             s.zero_run += 1
         zero = p[P_ZERO] > 0.0 and warm and s.zero_share < 0.002 and s.zero_run >= 2 and az > 2.0
-        if zero and rarest > p[P_BUDGET] * 0.01:
-            rarest = p[P_BUDGET] * (0.1 if s.zero_run < 3 else 0.01)
+        if zero:
+            odds = max(odds, limit + (1.0 if s.zero_run < 3 else 4.0))
             reason = ZERO
     else:
         s.zero_run = 0
@@ -297,27 +317,31 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         if s.repeats < 4000000000:
             s.repeats += 1
     else:
-        s.longest_repeat = max(s.longest_repeat * 0.9995, float(s.repeats))
+        s.longest_repeat = max(s.longest_repeat * 0.9999, min(float(s.repeats), 2.0 * s.longest_repeat + 2.0))
         s.repeats = 0
         stride = abs(x - s.previous)
         s.stride += max(0.005, 1.0 / s.count) * (min(stride, 4.0 * s.stride) - s.stride)
     flat_limit = max(8.0 + 3.0 * s.longest_repeat, 600.0 / tau)
-    flat = p[P_FLAT] > 0.0 and warm and s.count > 100 and s.longest_repeat < 8.0 and s.repeats >= flat_limit
-    if flat and not zero and rarest > p[P_BUDGET] * 0.03:
-        rarest = p[P_BUDGET] * 0.03
+    flat = p[P_FLAT] > 0.0 and warm and s.count - s.repeats > 200 and s.longest_repeat < 8.0 and s.repeats >= flat_limit
+    if flat and not zero and odds < limit + 3.0:
+        odds = limit + 3.0
         reason = FLAT
+    previous = s.previous
     s.previous = x
 
-    # Score: one half at the budget, 0.2 more for each time it is ten times rarer, and up to 0.2 for what lasts.
+    # Score: one half where the log odds reach the limit, 0.2 more for each unit beyond, and up to 0.25 for what lasts.
     # Below every floor the deviation alone still orders the samples, under one quarter.
     score = 0.25 * az / (az + 4.0) if warm else 0.0
     if warm and reason != 0:
-        rarity = math.log10(p[P_BUDGET] / max(rarest, 1e-12))
-        score = max(0.5 + 0.2 * rarity, score)
-        if rarity >= 0.0 and s.open != 0:
-            score += 0.2 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
-        if score > 0.9:
-            score = 1.0 - 0.01 / (score - 0.8)
+        beyond = odds - limit
+        if beyond >= 0.0:
+            score = 0.5 + 0.2 * beyond
+            if s.open != 0:
+                score += 0.25 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
+            if score > 0.9:
+                score = 1.0 - 0.01 / (score - 0.8)
+        else:
+            score = max(score, 0.4999 * math.exp(0.12 * beyond))
     out[O_SCORE] = score
     firing = score >= 0.5
     severity = severity_of(score)
@@ -332,13 +356,14 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.calm -= 1
     adopted = False
     silently = False
-    need = max(p[P_ADOPT], 240.0 / tau) if tau < 900.0 else 0.5 * p[P_ADOPT]
+    need = max(p[P_ADOPT], 240.0 / tau) if tau < 900.0 else 0.25 * p[P_ADOPT]
     if need > 0.0 and s.open != 0:
         steady = s.candidate_dev < 3.0 * scale
-        adopted = local and s.open != ZERO and s.calm == 0 and ((s.held >= need and steady) or s.held >= 4.0 * need)
+        lasting = s.held >= LONGEST * need or (s.calm == 0 and steady and s.held >= need)
+        adopted = local and s.open != ZERO and lasting
     if need > 0.0 and not local and s.run_side != 0.0:
         steady = s.candidate_dev < 3.0 * scale
-        returned = t - s.fallback_ms < 43200000 and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
+        returned = now_s - s.fallback_s < 43200 and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
         if s.run_count >= max(SILENT_ADOPT, 150.0 / tau) or (returned and steady):
             silently = True
     if s.open == 0:
@@ -353,9 +378,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             s.score = score
             s.severity = severity
             s.held = 0
-            if reason == NOISIER or reason == CALMER:
-                # Variation that changes often is a habit of the series: the next alert needs more.
-                s.log_dev *= 1.3
+            s.alerts += 1.0
             out[O_CHANGE] = OPENED
             out[O_REASON] = reason
             out[O_SEVERITY] = severity
@@ -363,33 +386,28 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         if s.held < 65535:
             s.held += 1
         over = s.open == STALE
-        long_enough = s.held * tau >= max(SLOW_ADOPT, 8.0 * tau)
+        long_enough = s.held * tau >= max(SLOW_HELD, 4.0 * tau)
         if local:
             over = s.calm >= 3 and s.zero_run == 0
         elif s.open == FLAT:
             over = s.repeats == 0
-        elif s.open == NOISIER:
-            over = s.calm >= 10 or noisier < 1.5 or long_enough
-        elif s.open == CALMER:
-            over = az > 2.0 or calmer < 1.5 or long_enough
+            if s.held * tau >= max(FLAT_HELD, 24.0 * tau):
+                # So that is what it is now.
+                adopted = True
+                s.longest_repeat = s.repeats
+        elif s.open == NOISIER or s.open == CALMER:
+            over = waves < 1.5 or long_enough
         elif s.open == SEASON:
-            over = slow < 0.5 * p[P_PRIOR + 3 * S_SLOW] or long_enough
+            over = slow < 1.5 or long_enough
         if over or adopted:
             out[O_CHANGE] = CLOSED
             out[O_REASON] = s.open
             out[O_SEVERITY] = s.severity
-            out[O_CLOSING] = ADOPTED if adopted else BACK
-            if s.open == NOISIER or s.open == CALMER:
-                if long_enough:
-                    s.log_long = log_new
-                    out[O_CLOSING] = ADOPTED
-                log_new = s.log_long
-            if s.open == SEASON and long_enough:
-                s.slow_before = s.slow
-                s.slow_before_ms = t
-                s.slow += q_new
-                q_new = 0.0
-                out[O_CLOSING] = ADOPTED
+            out[O_CLOSING] = ADOPTED if adopted or (long_enough and not local) else BACK
+            if long_enough and (s.open == SEASON or s.open == NOISIER or s.open == CALMER):
+                # Said once; from here on it is known until it is over, or usual.
+                s.muted = SEASON if s.open == SEASON else NOISIER
+                s.muted_s = np.uint32(now_s)
             s.open = 0
             s.score = 0.0
             s.severity = 0
@@ -399,14 +417,29 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             out[O_CHANGE] = CHANGED
             out[O_REASON] = s.open
             out[O_SEVERITY] = severity
-    if adopted or silently:
+    if (adopted and local) or silently:
         s.season_then = season
         s.fallback = s.reference
-        s.fallback_ms = t
+        s.fallback_s = np.uint32(now_s)
         shift_levels(s, s.candidate)
         s.run_side = 0.0
         s.run_sum = 0.0
-    learn_value(s, t, x, y, w, scale, z, warm, mature, p)
+    if s.muted != 0:
+        away = slow > 1.5 if s.muted == SEASON else waves > 1.5
+        if not away:
+            s.muted = 0
+        elif now_s - s.muted_s > 86400:
+            if s.muted == SEASON:
+                s.slow_before = s.slow
+                s.slow_before_s = np.uint32(now_s)
+                s.slow += q_new
+                q_new = 0.0
+            else:
+                s.log_long += wave
+            s.muted = 0
+    note_peaks(s, z * dense, third)
+    note_range(s, x, previous, s.run_side != 0.0 or local)
+    learn_value(s, t, x, y, w, scale, z, mature, p)
     s.q = q_new
     s.log_short = log_new
     if discount_tails(s, w):
@@ -414,9 +447,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
 
 
 @step
-def learn_value(
-    s: Any, t: int, x: float, y: float, w: float, scale: float, z: float, warm: bool, mature: bool, p: Any
-) -> None:
+def learn_value(s: Any, t: int, x: float, y: float, w: float, scale: float, z: float, mature: bool, p: Any) -> None:
     """Move levels, losses, scales and season; what an alert or a run holds frozen stands still."""
     tau = float(s.interval)
     young = s.count < 40
@@ -472,10 +503,14 @@ def learn_value(
         a_days = max(share(w, 172800.0), min(1.0 / max(known, 1.0), 0.02))
         wide = 4.0 * max(s.q_dev, 1e-300)
         s.q_dev += a_days * ((min(abs(s.q), wide) if mature else abs(s.q)) - s.q_dev)
-        wave = s.log_short - s.log_long
+        wave = s.log_short - s.log_long - s.log_usual
         if not s.log_known:
             s.log_known = 1
             s.log_long = s.log_short
             wave = 0.0
-        s.log_long += a_days * wave
+        s.log_sum += s.log_short
+        s.error_sum += abs(s.q)
+        if s.hour_samples < 65535:
+            s.hour_samples += 1
+        s.log_long += a_days * min(max(wave, -1.0), 1.0)
         s.log_dev += a_days * (min(abs(wave), 1.0) - s.log_dev)

@@ -3,7 +3,7 @@
 `STATE` is a numpy dtype and, as `STATES`, the type kernels take. A record is all zeros for a series never seen.
 Values are float64 where a large offset with a small movement must survive, float32 elsewhere. The fields every point
 touches stand first; the season's cells, of which a point touches two, stand last. Cells are int16 in units of `unit`,
-so that a day at ten minutes costs 288 bytes.
+so that a day at fifteen minutes costs 192 bytes.
 """
 
 from __future__ import annotations
@@ -13,17 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numba import from_dtype, types
 
-CELLS: Final = 144
-"""Season cells of a day, ten minutes each."""
-
-# Streams of evidence; each has its own statistic and its own tail.
-S_SPIKE: Final = 0  # deviation of one sample, in scales
-S_RUN: Final = 1  # deviation summed over a run on one side of a frozen reference
-S_SLOW: Final = 2  # smoothed distance from the season and the level of days
-S_NOISIER: Final = 3  # log of the variation, upward
-S_CALMER: Final = 4  # and downward
-S_SILENCE: Final = 5  # log2 of a gap in steps
-STREAMS: Final = 6
+CELLS: Final = 96
+"""Season cells of a day, fifteen minutes each."""
+RECENT: Final = 6
+"""Deviations kept as they came."""
+HOURS: Final = 24
 
 LEVELS: Final = 4
 """Local predictors: half-lives of 1.5, 6 and 30 samples, and a level with a slope for smooth series."""
@@ -50,26 +44,33 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("fallback", np.float64),  # level before the last adoption
         ("slow", np.float64),  # level over a day
         ("slow_before", np.float64),  # the same before the last adoption
-        ("slow_before_ms", np.int64),
-        ("fallback_ms", np.int64),
+        ("slow_before_s", np.uint32),
+        ("fallback_s", np.uint32),
         ("losses", np.float32, (LEVELS,)),  # mean absolute error of each predictor, over a day
         ("short_dev", np.float32),  # mean absolute error of the chosen one, over an hour
         ("long_dev", np.float32),  # the same over a day
         ("candidate_dev", np.float32),
         ("stride", np.float32),  # mean step between unequal values: what a coarse value moves by
-        ("season_then", np.float64),  # season when the levels last learned
+        ("step", np.float32),  # last value less the one before
+        ("onset", np.float32),  # largest step of a run's first two samples
+        ("season_then", np.float32),  # season when the levels last learned
         ("q", np.float32),  # smoothed distance from season and slow level
         ("q_dev", np.float32),
-        ("log_short", np.float32),  # smoothed log of the standardised error
-        ("log_long", np.float32),
-        ("log_dev", np.float32),
+        ("log_short", np.float32),  # smoothed log of the step from sample to sample
+        ("log_long", np.float32),  # the same over two days
+        ("log_usual", np.float32),  # of this hour of the day, less log_long
+        ("log_dev", np.float32),  # how far log_short usually is from log_long + log_usual
+        ("day_usual", np.float32),  # log of the error of days in this hour, less that of all hours
         ("run_sum", np.float32),
         ("run_side", np.float32),  # +1, -1; 0 = no run
         ("run_count", np.uint16),
         ("calm", np.uint16),  # samples back at the reference
+        ("quiet", np.uint16),  # samples of the run within one scale, in a row
         ("zero_run", np.uint16),
         ("held", np.uint16),  # samples the open alert has lasted
         ("repeats", np.uint32),  # of the last value in a row
+        ("alerts", np.float32),  # opened, forgotten with a half-life of a week
+        ("longest_hole", np.float32),  # steps; slowly forgotten maximum
         ("longest_repeat", np.float32),  # forgetting maximum of it
         ("zero_share", np.float32),
         ("active", np.float32),  # mean absolute value where it is not zero
@@ -81,6 +82,25 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("open", np.uint8),  # 0 closed, else reason
         ("chosen", np.uint8),  # predictor in use
         ("log_known", np.uint8),  # the two logs have a first value
+        # Habits.
+        ("recent", np.int16, (RECENT,)),  # the last deviations, in sixteenths of a scale
+        ("hour_now", np.int16),  # hour of the day being gathered; -1 = none
+        ("muted", np.uint8),  # reason whose alert was closed by time, until its evidence is gone
+        ("hour_samples", np.uint16),
+        ("hours", np.uint16),  # folded
+        ("block_s", np.uint32),  # Unix seconds at which the block ends
+        ("day_s", np.uint32),  # Unix seconds at which the day ends
+        ("muted_s", np.uint32),
+        ("peak", np.float32, (3,)),  # of the block: one sample up, one down, third of the recent
+        ("peak_mean", np.float32, (3,)),  # log, over blocks
+        ("peak_top", np.float32, (3,)),  # log, slowly forgotten
+        ("log_sum", np.float32),  # of log_short over the block
+        ("error_sum", np.float32),  # of the error of days over the block
+        ("origin", np.float64),  # the ranges count from here
+        ("pending", np.float32, (2,)),  # lowest and highest of a run that may yet be adopted
+        ("today", np.float32, (2,)),  # lowest and highest pair of samples
+        ("yesterday", np.float32, (2,)),
+        ("week", np.float32, (2,)),
         # Tails.
         ("known_days", np.float32),  # days learned from, discounted
         ("learned_s", np.float32),  # seconds since the last discount
@@ -91,10 +111,12 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("loss_with", np.float32),
         ("loss_without", np.float32),
         ("unit", np.float32),
-        ("cell_sum", np.float64),
+        ("cell_sum", np.float32),
         ("cell_now", np.int16),
         ("cell_count", np.uint16),
-        ("seen", np.uint8, (CELLS // 8,)),  # days, by 80 minutes
+        ("log_hours", np.int8, (HOURS,)),  # log_usual of each hour, in sixteenths
+        ("day_hours", np.int8, (HOURS,)),  # day_usual of each hour, in sixteenths
+        ("seen", np.uint8, (CELLS // 8,)),  # days, by two hours
         ("cells", np.int16, (CELLS,)),
     ],
     align=True,
@@ -150,18 +172,24 @@ FORGOTTEN: Final = 3
 
 # Positions in the parameter vector (float64).
 P_WARM_UP_MS: Final = 0
-P_BUDGET: Final = 1  # expected excursions a day, per stream, below which an alert opens
+P_LIMIT: Final = 1  # log odds of the pattern model at which an alert opens, for runs
 P_SEASON: Final = 2  # 1: on, as the flags below
-P_SPIKE: Final = 3
-P_RUN: Final = 4
-P_SLOW: Final = 5
-P_VARIANCE: Final = 6
-P_ZERO: Final = 7
-P_FLAT: Final = 8
-P_STALE: Final = 9
-P_ADOPT: Final = 10  # samples after which a new level is adopted
-P_CHOICE: Final = 11  # 1: the best of three predictors; 0: the middle one
-P_SILENCE: Final = 12  # intervals without a point that make a series stale
-P_BAND: Final = 13  # half width of lower … upper, in scales
-P_PRIOR: Final = 14  # from here STREAMS × (floor, prior rate a day, prior mean excess)
-PARAMETERS: Final = P_PRIOR + 3 * STREAMS
+P_LOCAL: Final = 3
+P_SLOW: Final = 4
+P_VARIANCE: Final = 5
+P_ZERO: Final = 6
+P_FLAT: Final = 7
+P_STALE: Final = 8
+P_ADOPT: Final = 9  # samples after which a new level is adopted
+P_CHOICE: Final = 10  # 1: the best of the predictors; 0: the middle one
+P_SILENCE: Final = 11  # intervals without a point that make a series stale
+P_GAP_RATE: Final = 12  # silences a day that an alert may stand for
+P_GAP_FLOOR: Final = 13  # log2 of the steps from which a gap counts
+P_GAP_USUAL: Final = 14  # gaps a day and their mean excess before a series has shown its own
+P_GAP_EXCESS: Final = 15
+P_BAND: Final = 16  # half width of lower … upper, in scales
+P_HABIT: Final = 17  # log odds that each recent alert of the series asks for in addition
+P_HOLE: Final = 18  # times the longest hole seen that a silence must last
+P_LIMIT_SLOW: Final = 19  # as P_LIMIT, for what no run brought
+P_LIMIT_CALMER: Final = 20  # the same for less variation than usual
+P_MODEL: Final = 21  # from here the tables of kernels.pattern

@@ -6,7 +6,7 @@ import math
 from typing import Any, Final
 
 from kernels.jit import step
-from kernels.series_state import P_BUDGET, P_SILENCE, STALE
+from kernels.series_state import P_GAP_RATE, P_HOLE, P_SILENCE, STALE
 from kernels.tail import gap_at, learn_gap
 
 LEAST_SILENCE_S: Final = 10.0
@@ -16,7 +16,8 @@ LEAST_SILENCE_S: Final = 10.0
 @step
 def learn_silence(s: Any, p: Any) -> None:
     """Where the series' own gaps seldom reach; kept, because it costs a logarithm and a power."""
-    s.silence_steps = max(p[P_SILENCE], 2.0 ** min(gap_at(s, p[P_BUDGET], p), 12.0))
+    own = 2.0 ** min(gap_at(s, p[P_GAP_RATE], p), 12.0)
+    s.silence_steps = max(p[P_SILENCE], own, p[P_HOLE] * s.longest_hole)
 
 
 @step
@@ -36,6 +37,8 @@ def learn_interval(s: Any, seconds: float, p: Any) -> None:
     # The first steps tell little of gaps.
     if s.count > 8 and ratio > 1.3:
         learn_gap(s, min(math.log2(ratio), 6.0), p)
+        if ratio > 2.5:
+            s.longest_hole = max(s.longest_hole, min(ratio, 240.0))
         learn_silence(s, p)
 
 
@@ -56,5 +59,6 @@ def note_silence(s: Any, t: Any) -> bool:
     s.began_ms = s.last_ms
     s.score = 0.95
     s.severity = 4
+    s.alerts += 1.0
     s.held = 0
     return True

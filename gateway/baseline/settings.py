@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -24,32 +26,33 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     """How long a series is only learned from after its first point; its score is 0 until then."""
 
 
-_BUDGETS: Final[dict[str, float]] = {"quiet": 0.004, "balanced": 0.02, "keen": 0.08}
-"""Natural excursions a day and stream that an alert may stand for."""
+_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (0.6, 2.8), "balanced": (0.0, 2.0), "keen": (-1.6, 1.2)}
+"""Log odds of the pattern model at which an alert opens: for runs, and for all else."""
 
-_PRIORS: Final[dict[int, tuple[float, float, float]]] = {
-    # stream: floor, rate a day, mean excess
-    state.S_SPIKE: (1.8, 1.1, 0.6),
-    state.S_RUN: (2.5, 1.0, 0.39),
-    state.S_SLOW: (3.0, 0.25, 1.4),
-    state.S_NOISIER: (3.0, 0.3, 0.95),
-    state.S_CALMER: (3.0, 0.25, 0.95),
-    state.S_SILENCE: (0.4, 0.1, 0.35),
-}
-"""What is taken of a tail before the series has shown its own."""
+
+@cache
+def _pattern_model() -> NDArray[np.float64]:
+    """The table of kernels.pattern, as `python -m bench.detection.train` made it."""
+    path = Path(__file__).with_name("pattern.npz")
+    if not path.exists():
+        return np.zeros(4)
+    with np.load(path) as file:
+        return np.asarray(file["table"], np.float64)
 
 
 def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
     """The kernels' parameter vector (see kernels.series_state)."""
-    p = np.zeros(state.PARAMETERS, np.float64)
+    p = np.zeros(state.P_MODEL, np.float64)
     p[state.P_WARM_UP_MS] = 1000.0 * settings.warm_up
-    p[state.P_BUDGET] = _BUDGETS[settings.sensitivity]
+    p[state.P_LIMIT], p[state.P_LIMIT_SLOW] = _LIMITS[settings.sensitivity]
+    p[state.P_LIMIT_CALMER] = p[state.P_LIMIT_SLOW] + 1.0
     for flag in range(state.P_SEASON, state.P_STALE + 1):
         p[flag] = 1.0
     p[state.P_ADOPT] = 16.0
     p[state.P_CHOICE] = 1.0
     p[state.P_SILENCE] = 3.2
+    p[state.P_GAP_RATE] = 0.02
+    p[state.P_GAP_FLOOR], p[state.P_GAP_USUAL], p[state.P_GAP_EXCESS] = 0.4, 0.1, 0.35
+    p[state.P_HOLE] = 2.0
     p[state.P_BAND] = 4.0
-    for stream, prior in _PRIORS.items():
-        p[state.P_PRIOR + 3 * stream : state.P_PRIOR + 3 * stream + 3] = prior
-    return p
+    return np.concatenate([p, _pattern_model()])

@@ -26,7 +26,7 @@ from gateway.telemetry.state_file import put_in_place
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
-VERSION: Final = 1
+VERSION: Final = 2
 _HEADER: Final = struct.Struct("<8sIIQQI4x")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,12 +9,15 @@ from hypothesis import strategies as st
 
 from gateway.baseline.settings import DetectionSettings, parameters
 from kernels import series_state as state
+from kernels.evidence import FEATURES
 from kernels.ewma import share
+from kernels.habits import begin_habits, beyond_range, fold_day, note_range, note_recent, third_of_recent
+from kernels.pattern import DEPTH, FIRST, LEAVES, TREE, second_table, weigh
 from kernels.seasonal import learn_season, season_of
 from kernels.series_state import STATE
 from kernels.staleness import learn_silence, silence_limit_ms
-from kernels.tail import expected_rate, gap_at, learn_gap
-from tests.reference.baseline_twin import SeasonTwin, discounted_share, gap_height
+from kernels.tail import gap_at, learn_gap
+from tests.reference.baseline_twin import SeasonTwin, discounted_share, gap_height, third_largest, tree_odds
 
 
 @settings(deadline=None)
@@ -39,7 +40,7 @@ def test_season_agrees_with_its_twin(offset: int, amplitude: float, seed: int) -
     record = np.zeros(1, STATE)
     record[0]["interval"] = 300.0
     start = 1_700_000_000_000 + offset
-    record[0]["cell_now"] = start // 600_000 % 144
+    record[0]["cell_now"] = start // 900_000 % 96
     twin = SeasonTwin()
     for step_number in range(3 * 288):
         time = start + step_number * 300_000
@@ -50,8 +51,8 @@ def test_season_agrees_with_its_twin(offset: int, amplitude: float, seed: int) -
     # A cell is rounded to the unit each time it moves.
     assert np.abs(got - np.array(twin.cells)).max() <= 4 * float(record[0]["unit"])
     assert list(record[0]["seen"]) == twin.days
-    known = [cell for cell in range(1, 143) if twin.days[cell // 8] and twin.days[(cell + 1) // 8]]
-    middle = 1_700_006_400_000 - 1_700_006_400_000 % 86_400_000 + known[0] * 600_000 + 300_000
+    known = [cell for cell in range(1, 95) if twin.days[cell // 8] and twin.days[(cell + 1) // 8]]
+    middle = 1_700_006_400_000 - 1_700_006_400_000 % 86_400_000 + known[0] * 900_000 + 450_000
     assert season_of(record[0], middle) == pytest.approx(got[known[0]], rel=1e-6, abs=1e-12)
 
 
@@ -66,16 +67,76 @@ def test_gap_height_agrees_with_its_twin(gaps: list[float], days: float, rate: f
     record[0]["known_days"] = days
     for gap in gaps:
         learn_gap(record[0], gap, p)
-    floor, usual, excess = p[state.P_PRIOR + 3 * state.S_SILENCE : state.P_PRIOR + 3 * state.S_SILENCE + 3]
+    floor, usual, excess = p[state.P_GAP_FLOOR], p[state.P_GAP_USUAL], p[state.P_GAP_EXCESS]
     expected = gap_height(gaps, days, rate, floor, usual, excess)
     assert gap_at(record[0], rate, p) == pytest.approx(expected, rel=1e-4)
 
 
-def test_rate_falls_with_height() -> None:
-    p = parameters(DetectionSettings())
-    heights = np.linspace(2, 8, 13)
-    rates = [expected_rate(state.S_RUN, float(h), p) for h in heights]
-    assert all(a > b > 0 for a, b in pairwise(rates))
+@settings(deadline=None)
+@given(deviations=st.lists(st.floats(-100, 100), min_size=1, max_size=12), side=st.sampled_from([1.0, -1.0]))
+def test_third_of_recent_agrees_with_its_twin(deviations: list[float], side: float) -> None:
+    record = np.zeros(1, STATE)
+    for deviation in deviations:
+        note_recent(record[0], deviation)
+    # Kept in sixteenths.
+    assert third_of_recent(record[0], side) == pytest.approx(third_largest(deviations, side), abs=1 / 16)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1000), trees=st.integers(0, FIRST + 8))
+def test_pattern_agrees_with_its_twin(seed: int, trees: int) -> None:
+    rng = np.random.default_rng(seed)
+    tables = []
+    for count in (trees, 3):
+        parts = [np.array([count, rng.normal()])]
+        for _ in range(count):
+            questions = np.column_stack([rng.integers(0, FEATURES, DEPTH), rng.normal(size=DEPTH)])
+            parts += [questions.reshape(-1), rng.normal(size=LEAVES)]
+        tables.append(np.concatenate(parts))
+    features, table = rng.normal(size=FEATURES), np.concatenate(tables)
+    first = tree_odds(list(features), list(tables[0]), DEPTH)
+    assert weigh(features, 0, table, 0, -1e9) == pytest.approx(first)
+    at = second_table(table, 0)
+    assert at == len(tables[0])
+    assert weigh(features, 0, table, at, -1e9) == pytest.approx(tree_odds(list(features), list(tables[1]), DEPTH))
+    # What is hopeless after the first trees is not followed further.
+    begun = tree_odds(list(features), list(tables[0]), DEPTH, only=FIRST)
+    assert weigh(features, 0, table, 0, 1e9) == pytest.approx(begun)
+
+
+def test_the_shipped_tables_ask_of_features_there_are() -> None:
+    table = parameters(DetectionSettings())[state.P_MODEL :]
+    at, tables = 0, 0
+    while at < len(table):
+        assert np.isfinite(table[at : at + 2]).all()
+        count = int(table[at])
+        assert count > 0
+        trees = table[at + 2 : at + 2 + count * TREE].reshape(count, TREE)
+        questions = trees[:, : 2 * DEPTH : 2]
+        assert ((questions >= 0) & (questions < FEATURES) & (questions == np.round(questions))).all()
+        at = second_table(table, at)
+        tables += 1
+    assert (at, tables) == (len(table), 2)
+
+
+def test_a_range_is_that_of_pairs_and_moves_on_with_the_days() -> None:
+    record = np.zeros(1, STATE)[0]
+    day = 1_700_006_400_000
+    begin_habits(record, day, 100.0)
+    values = [100.0, 101.0, 500.0, 100.0, 99.0, 98.0]
+    for value, previous in zip(values[1:], values, strict=False):
+        note_range(record, value, previous, False)
+    # The single 500 is no range; nor is what a run that lasts does.
+    assert beyond_range(record, 103.0, 1.0, False) == pytest.approx(2.0)
+    note_range(record, 300.0, 300.0, True)
+    assert beyond_range(record, 103.0, 1.0, False) == pytest.approx(2.0)
+    note_range(record, 98.0, 300.0, False)
+    assert beyond_range(record, 303.0, 1.0, False) == pytest.approx(3.0)
+    fold_day(record, day // 1000 + 86400)
+    assert beyond_range(record, 303.0, 1.0, False) == pytest.approx(3.0)
+    fold_day(record, day // 1000 + 2 * 86400)
+    assert beyond_range(record, 303.0, 1.0, False) > 100.0
+    assert beyond_range(record, 303.0, 1.0, True) < beyond_range(record, 303.0, 1.0, False)
 
 
 def test_silence_is_longer_for_a_series_with_gaps() -> None:

@@ -43,17 +43,17 @@ def bucket_quantile(quantile: float, bounds: list[float], cumulative: list[float
 
 
 class SeasonTwin:
-    """Cells of ten minutes kept as plain floats; each fold moves a cell by 1 / min(days + 1, 5) of its distance."""
+    """Cells of fifteen minutes kept as plain floats; each fold moves a cell by 1 / min(days + 1, 5) of its distance."""
 
     def __init__(self) -> None:
-        self.cells = [0.0] * 144
-        self.days = [0] * 18
+        self.cells = [0.0] * 96
+        self.days = [0] * 12
         self.cell: int | None = None
         self.gathered: list[float] = []
 
     def learn(self, time_ms: int, value: float) -> None:
         """See kernels.seasonal.learn_season."""
-        cell = time_ms // 600_000 % 144
+        cell = time_ms // 900_000 % 96
         if self.cell is not None and cell != self.cell:
             mean = sum(self.gathered) / len(self.gathered)
             block = self.cell // 8
@@ -76,3 +76,19 @@ def gap_height(gaps: list[float], days: float, rate: float, floor: float, usual:
     a_day = (usual + len(over)) / (1 + days)
     mean = (8 * excess + sum(over)) / (8 + len(over))
     return floor + mean * math.log(a_day / rate) if a_day > rate else floor
+
+
+def third_largest(deviations: list[float], side: float) -> float:
+    """Of the last six on one side; 0 where there are fewer."""
+    return sorted([max(side * d, 0.0) for d in deviations[-6:]] + [0.0] * 6, reverse=True)[2]
+
+
+def tree_odds(features: list[float], table: list[float], depth: int, *, only: int | None = None) -> float:
+    """Odds of one table of kernels.pattern, question by question; `only`: the first so many trees."""
+    count, total, at = int(table[0]), table[1], 2
+    for _ in range(count if only is None else min(count, only)):
+        questions = [(int(table[at + 2 * k]), table[at + 2 * k + 1]) for k in range(depth)]
+        leaf = sum(2**k for k, (feature, threshold) in enumerate(questions) if features[feature] > threshold)
+        total += table[at + 2 * depth + leaf]
+        at += 2 * depth + 2**depth
+    return total

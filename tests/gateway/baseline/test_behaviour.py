@@ -145,11 +145,11 @@ def test_the_unit_of_a_value_does_not_matter(exponent: int, seed: int) -> None:
 
 
 def test_sensitivity_is_ordered() -> None:
-    times, values = background(40)
+    times, values = background(240)
     rng = np.random.default_rng(3)
-    for begin in range(30, 40):
+    for begin in range(200, 240, 4):
         chosen = (times >= START + begin * HOUR) & (times < START + begin * HOUR + 600)
-        values[chosen] += rng.uniform(8, 25)
+        values[chosen] += rng.uniform(10, 60)
     counts = [
         len(opened(run_series(times, values, settings=DetectionSettings(sensitivity=s)), START, times[-1]))
         for s in ("quiet", "balanced", "keen")
