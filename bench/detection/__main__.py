@@ -155,7 +155,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     points = sum(piece.points for piece in pieces)
     print(f"{points:,} points in {took:.0f} s on {arguments.jobs} processes", file=sys.stderr)
     full = not (arguments.quick or arguments.sets) and arguments.detector == "gateway"
-    if full or arguments.write:
+    # Without recordings there is nothing to put in the place of what an earlier run found.
+    if pieces and (full or arguments.write):
         command = "make bench-detection" + (f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else "")
         report.write_results(REPOSITORY / "bench" / "RESULTS.md", report.markdown(rows, command=command))
     if not arguments.no_plots:
