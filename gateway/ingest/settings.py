@@ -57,9 +57,10 @@ class IngestSettings(Settings, frozen=True):
     """gRPC calls served at once; each holds a thread until its points are durable."""
     grpc_max_concurrent_streams: Annotated[int, msgspec.Meta(ge=1)] = 128
     """gRPC calls one connection may have open."""
-    grpc_max_message_bytes: ByteSize = ByteSize(16 * 2**20)
+    grpc_max_message_bytes: ByteSize = ByteSize(64 * 2**20)
     """Bytes of one gRPC message after decompression, if less than max_request_bytes. gRPC holds a message whole before
-    admission can see it, so grpc_threads times this much may be held beside max_in_flight_bytes."""
+    admission can see it, so grpc_threads times this much may be held beside max_in_flight_bytes: lower it where
+    senders are not trusted."""
     grpc_message_timeout: Duration = Duration(20)
     """Seconds a gRPC call may hold a thread before its message is whole."""
 
