@@ -1,6 +1,6 @@
 """Time to a limit: a robust slope with its uncertainty for series that fill something up.
 
-Per series two rings of means: 30 of a minute and 36 of ten minutes. When a minute ends, the slope of each ring is
+Per series two rings of means: 40 of a minute and 36 of ten minutes. When a minute ends, the slope of each ring is
 estimated as Theil and Sen do (median over all pairs), with bounds from the distribution of Kendall's statistic under no
 trend, widened for errors that hang together. An alert needs, in either ring:
 
@@ -11,7 +11,7 @@ trend, widened for errors that hang together. An alert needs, in either ring:
 The last keeps daily tides silent: a leak goes where the series has not been. It ends when the slope is no longer
 toward the limit (90 %) or the earliest time is beyond twice the horizon, for ten minutes.
 
-State is of fixed size and only for series that qualify (see pipeline.limit_watch). Work: O(1) a point; 435 and 630
+State is of fixed size and only for series that qualify (see pipeline.limit_watch). Work: O(1) a point; 780 and 630
 pairs a minute and series, over all series at once. Everything is causal and runs on the points' own time.
 
 Sources: Sen 1968, "Estimates of the regression coefficient based on Kendall's tau"; Hamed and Rao 1998 on Kendall's
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from kernels.series_state import CHANGED, CLOSED, OPENED
 
-FINE: Final = 30
+FINE: Final = 40
 COARSE: Final = 36
 COARSE_MINUTES: Final = 10
 LEAST_FINE: Final = 20

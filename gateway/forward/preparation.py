@@ -42,7 +42,7 @@ REASONS: Final = {
 has), `rejected_by_target` (dead-letter file)."""
 
 RESTARTED = counter(
-    "forward_delta_histogram_restarts", "Delta histograms whose running totals began anew because their bounds changed."
+    "forward_delta_bounds_changed", "Delta histograms whose running totals began anew because their bounds changed."
 )
 
 FUTURE_MS: Final = 2 * 86_400_000

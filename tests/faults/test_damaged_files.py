@@ -74,7 +74,7 @@ async def test_a_lost_log_does_not_number_rows_again(tmp_path: Path) -> None:
 
 def _raise_version(path: Path, at: int, crc_at: int, covered: slice) -> None:
     data = bytearray(path.read_bytes())
-    struct.pack_into("<I", data, at, 2)
+    struct.pack_into("<I", data, at, 99)
     struct.pack_into("<I", data, crc_at if crc_at >= 0 else len(data) + crc_at, crc32c(bytes(data[covered])))
     path.write_bytes(data)
 
