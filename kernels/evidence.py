@@ -102,3 +102,15 @@ def weigh_evidence(
     out[at + 39] = bounded_log(onset / usual_step)
     out[at + 40] = bounded_log(onset / max(run_mean, 1e-300))
     out[at + 41] = bounded_log(s.candidate_dev / max(run_mean, 1e-300))
+
+
+@step
+def beyond_doubt(features: Any, at: int, third: float, scales: float, margin: float) -> float:
+    """Log odds over the limit of a run that needs no model: at least three of six samples beyond so many scales, so far
+    above the highest hours of the series, and a pair of them outside of all that its days have reached. Else negative.
+    """
+    if features[at + 32] <= 0.0:
+        return -30.0
+    over = math.log(max(third, 0.01) / scales)
+    above: float = features[at + 18] - margin
+    return 2.0 * min(over, above)

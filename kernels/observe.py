@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.evidence import FEATURES, weigh_evidence
+from kernels.evidence import FEATURES, beyond_doubt, weigh_evidence
 from kernels.ewma import share
 from kernels.habits import begin_habits, fold_block, fold_day, note_peaks, note_range, note_recent, third_of_recent
 from kernels.jit import step
@@ -36,7 +36,6 @@ from kernels.series_state import (
     P_BAND,
     P_CHOICE,
     P_FLAT,
-    P_HABIT,
     P_LIMIT,
     P_LIMIT_CALMER,
     P_LIMIT_SLOW,
@@ -44,6 +43,8 @@ from kernels.series_state import (
     P_MODEL,
     P_SEASON,
     P_SLOW,
+    P_SURE,
+    P_SURE_TOP,
     P_VARIANCE,
     P_WARM_UP_MS,
     P_ZERO,
@@ -289,6 +290,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
                 limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
                 table = second_table(p, P_MODEL)
             odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
+            if by_run and p[P_SURE] > 0.0:
+                odds = max(odds, limit + beyond_doubt(out, O_FEATURES, third, p[P_SURE], p[P_SURE_TOP]))
         # The kind of evidence that is furthest beyond its floor gives the name.
         local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0
         slow_by = slow / 5.0 if by_slow else 0.0
@@ -300,7 +303,6 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         else:
             reason = NOISIER if wave > 0.0 else CALMER
 
-    limit += p[P_HABIT] * s.alerts
     # Zero, where zero is rare.
     zero = False
     if x == 0.0:

@@ -26,7 +26,7 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     """How long a series is only learned from after its first point; its score is 0 until then."""
 
 
-_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (0.6, 2.8), "balanced": (0.0, 2.0), "keen": (-1.6, 1.2)}
+_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (0.2, 3.0), "balanced": (-1.0, 2.0), "keen": (-2.0, 1.6)}
 """Log odds of the pattern model at which an alert opens: for runs, and for all else."""
 
 
@@ -54,5 +54,6 @@ def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
     p[state.P_GAP_RATE] = 0.02
     p[state.P_GAP_FLOOR], p[state.P_GAP_USUAL], p[state.P_GAP_EXCESS] = 0.4, 0.1, 0.35
     p[state.P_HOLE] = 2.0
+    p[state.P_SURE], p[state.P_SURE_TOP] = 8.0, 0.4
     p[state.P_BAND] = 4.0
     return np.concatenate([p, _pattern_model()])

@@ -50,6 +50,18 @@ def test_a_clear_shift_is_found_within_two_minutes(step: float, age_hours: float
     assert found[0][0] <= 120
 
 
+@pytest.mark.parametrize("step", [5.0, 10.0, 60.0])
+def test_what_is_beyond_doubt_is_told_at_the_third_sample(step: float) -> None:
+    """Far beyond the noise, the own peaks and the range of days, after a day of past in steps of a minute."""
+    times, values = background(26, step=60.0)
+    begin = float(times[-1])
+    live = begin + step * np.arange(1, 400)
+    more = np.interp(live - 86400.0, times, values) + np.where(live > begin + 600, 400.0, 0.0)
+    found = opened(run_series(np.concatenate([times, live]), np.concatenate([values, more])), begin + 600, begin + 1200)
+    assert found
+    assert found[0][0] <= max(3 * step, 45.0)
+
+
 def test_one_lasting_shift_is_one_alert_that_resolves_as_adopted() -> None:
     times, values = background(40)
     begin = START + 36 * HOUR
