@@ -34,7 +34,7 @@ def test_demo_on_a_pipe_prints_what_it_injected_and_found(tmp_path: Path) -> Non
     target = VictoriaMetrics(tmp_path / "vm", "-dedup.minScrapeInterval=1ms")
     target.start()
     template = Gateway(tmp_path, f"victoriametrics.url={target.url}")
-    command = [str(Path(sys.executable).parent / "gateway"), "demo", "--hours", "0.5", "--minutes", "0.9"]
+    command = [str(Path(sys.executable).parent / "gateway"), "demo", "--minutes", "1.2"]
     for assignment in template.assignments:
         command += ["--set", assignment]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
@@ -48,7 +48,7 @@ def test_demo_on_a_pipe_prints_what_it_injected_and_found(tmp_path: Path) -> Non
         target.stop()
     assert process.returncode == 0, text
     assert "\x1b" not in text, "no terminal codes on a pipe"
-    assert "sent 0.5 hours of the fleet's past" in text
+    assert "sent 24 hours of the fleet's past" in text
     assert "injected: latency step in checkout" in text
     assert "found: latency step in checkout" in text, text
     assert "found 1 of 1 injected faults" in text
