@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from bench.detection.boosting import Boosting, fit
 from bench.detection.datasets import DATA_SETS, REPOSITORY, Recording, data_root
 from bench.detection.injections import MARGIN_S, Injector
+from gateway.baseline.parameters import parameters
 from gateway.baseline.scorecard import DAY_S, Opening
-from gateway.baseline.settings import DetectionSettings, parameters
+from gateway.baseline.settings import DetectionSettings
 from kernels.evidence import FEATURE_NAMES, FEATURES
 from kernels.observe import O_CANDIDATE, O_FEATURES, OUTPUTS, observe_value
 from kernels.series_state import STATE

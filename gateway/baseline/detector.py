@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline import reasons
-from gateway.baseline.settings import DetectionSettings, parameters
+from gateway.baseline.parameters import parameters
+from gateway.baseline.settings import DetectionSettings
 from gateway.selfmetrics import counter
 from kernels.score import find_silent, score_batch
 from kernels.series_state import CLOSED, FORGOTTEN, STATE, TRANSITION

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.baseline.settings import DetectionSettings, parameters
+from gateway.baseline.parameters import parameters
+from gateway.baseline.settings import DetectionSettings
 from kernels.score import LATE, REPEATED, score_series
 from kernels.series_state import CHANGED, CLOSED, OPENED, STATE, TRANSITION
 

@@ -1,16 +1,11 @@
-"""Settings of the detector: the [detection] section."""
+"""Settings of the detector: the [detection] section. What the kernels make of them: `parameters`, a module of its own,
+so that whoever only reads configuration does not load compilers."""
 
 from __future__ import annotations
 
-from functools import cache
-from pathlib import Path
-from typing import Final, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from gateway.settings_types import Duration, Settings
-from kernels import series_state as state
 
 Sensitivity = Literal["quiet", "balanced", "keen"]
 
@@ -24,36 +19,3 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     """Where on the measured trade-off between missed and false alerts the alert rule stands (docs/detection.md)."""
     warm_up: Duration = Duration(600.0)
     """How long a series is only learned from after its first point; its score is 0 until then."""
-
-
-_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (0.2, 3.0), "balanced": (-1.0, 2.0), "keen": (-2.0, 1.6)}
-"""Log odds of the pattern model at which an alert opens: for runs, and for all else."""
-
-
-@cache
-def _pattern_model() -> NDArray[np.float64]:
-    """The table of kernels.pattern, as `python -m bench.detection.train` made it."""
-    path = Path(__file__).with_name("pattern.npz")
-    if not path.exists():
-        return np.zeros(4)
-    with np.load(path) as file:
-        return np.asarray(file["table"], np.float64)
-
-
-def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
-    """The kernels' parameter vector (see kernels.series_state)."""
-    p = np.zeros(state.P_MODEL, np.float64)
-    p[state.P_WARM_UP_MS] = 1000.0 * settings.warm_up
-    p[state.P_LIMIT], p[state.P_LIMIT_SLOW] = _LIMITS[settings.sensitivity]
-    p[state.P_LIMIT_CALMER] = p[state.P_LIMIT_SLOW] + 1.0
-    for flag in range(state.P_SEASON, state.P_STALE + 1):
-        p[flag] = 1.0
-    p[state.P_ADOPT] = 16.0
-    p[state.P_CHOICE] = 1.0
-    p[state.P_SILENCE] = 3.2
-    p[state.P_GAP_RATE] = 0.02
-    p[state.P_GAP_FLOOR], p[state.P_GAP_USUAL], p[state.P_GAP_EXCESS] = 0.4, 0.1, 0.35
-    p[state.P_HOLE] = 2.0
-    p[state.P_SURE], p[state.P_SURE_TOP] = 8.0, 0.4
-    p[state.P_BAND] = 4.0
-    return np.concatenate([p, _pattern_model()])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.baseline.settings import DetectionSettings, parameters
+from gateway.baseline.parameters import parameters
+from gateway.baseline.settings import DetectionSettings
 from kernels import series_state as state
 from kernels.evidence import FEATURES
 from kernels.ewma import share

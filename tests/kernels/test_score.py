@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gateway.baseline.settings import DetectionSettings, parameters
+from gateway.baseline.parameters import parameters
+from gateway.baseline.settings import DetectionSettings
 from gateway.telemetry import kind
 from kernels.score import TOTAL_LATE, TOTAL_REPEATED, TOTAL_SKIPPED, TOTAL_TAKEN, score_batch, score_series
 from kernels.series_state import P_STALE, STATE, TRANSITION
