@@ -130,18 +130,18 @@ async def test_a_body_that_does_not_fit_in_memory_is_refused_while_it_arrives():
 
 async def test_memory_that_runs_out_in_the_middle_of_a_body_is_answered_and_the_rest_is_forgotten():
     async with running() as receivers:
-        receivers.admission.max_bytes = 5 * 2**20
-        both = [await Client.to(receivers) for _ in range(2)]
+        receivers.admission.max_bytes = 5 * 2**20 + 4096
+        held, late = [await Client.to(receivers) for _ in range(2)]
         request = post(1, SIZE)
-        for client in both:
-            await client.send(request[: HEAD + 100_000])
+        await held.send(request[:-1])
         async with asyncio.timeout(10):
-            while receivers.admission.in_flight < 2 * 2**20:
+            while receivers.admission.in_flight < SIZE:
                 await asyncio.sleep(0.005)
-        for client in both:
-            await client.send(request[HEAD + 100_000 :])
-        assert sorted([await c.answer() for c in both]) == [200, 429]
-        for client in both:
+        await late.send(request)
+        assert await late.answer() == 429, "after two of its four parts"
+        await held.send(request[-1:])
+        assert await held.answer() == 200
+        for client in (held, late):
             await client.send(request)
             assert await client.answer() == 200, "either connection is in step"
             client.close()
