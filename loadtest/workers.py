@@ -23,7 +23,11 @@ def workers(directory: Path, work: Work, settings: tuple[str, ...], count: int, 
     passed = True
     for turn in range(runs):
         for number in (1, count):
-            measured = _one(directory / f"{turn}-{number}", work, (*settings, f"server.workers={number}"))
+            measured = _one(
+                directory / f"{turn}-{number}",
+                work,
+                (*settings, f"server.workers={number}", "server.unproven_workers=true"),
+            )
             seconds = measured.outcome.wall_seconds + measured.drain_seconds
             rates[number].append(measured.outcome.points / seconds)
             costs[number].append(measured.points_per_cpu_second)
