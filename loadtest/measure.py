@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -77,6 +78,7 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
             senders.warm_up()
         rows += work.warm_requests * work.batch
         await_true(lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "warm-up handed on")
+        await_true(lambda: _at_rest(target.pid), DRAIN_SECONDS, "the start over, spare processes loaded", 0.0)
         before = target.status() if isinstance(target, Gateway) else {}
         threads = thread_cpu(target.role_pids()["data"]) if isinstance(target, Gateway) else {}
         cpu = cpu_seconds(target.pid)
@@ -105,6 +107,13 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
                     f"{status['not_scored_points']}, dropped: {status['dropped_points']}"
                 )
     return Measured(target.name, target.version, outcome, cpu, drained, resident_bytes(target.pid), by_thread, status)
+
+
+def _at_rest(pid: int) -> bool:
+    """Whether the processes do next to nothing for half a second: what a start loads in the background is no work."""
+    before = cpu_seconds(pid)
+    time.sleep(0.5)
+    return cpu_seconds(pid) - before < 0.1
 
 
 def _by_thread(gateway: Gateway, before: dict[int, tuple[float, float]], points: int) -> dict[str, tuple[float, float]]:
