@@ -38,11 +38,10 @@ _WINDOW: Final = 2**20
 class LargeBodyHandler(RequestHandler):
     """aiohttp's connection handler, with a way for large bodies of its own."""
 
-    __slots__ = ("_aside", "_aside_bytes", "_parser_options")
+    __slots__ = ("_aside", "_aside_bytes")
 
     def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
-        self._parser_options = options
         self._aside: list[bytes] | None = None
         self._aside_bytes = 0
 

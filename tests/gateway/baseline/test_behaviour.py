@@ -51,8 +51,8 @@ def test_a_clear_shift_is_found_within_two_minutes(step: float, age_hours: float
 
 
 @pytest.mark.parametrize("step", [5.0, 10.0, 60.0])
-def test_what_is_beyond_doubt_is_told_at_the_third_sample(step: float) -> None:
-    """Far beyond the noise, the own peaks and the range of days, after a day of past in steps of a minute."""
+def test_a_large_shift_after_a_day_of_past_is_told_within_three_samples(step: float) -> None:
+    """A past in steps of a minute, and live samples that come more often."""
     times, values = background(26, step=60.0)
     begin = float(times[-1])
     live = begin + step * np.arange(1, 400)
