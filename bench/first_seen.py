@@ -18,8 +18,8 @@ from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.data_quality import DataQuality
-from gateway.pipeline.label_values import distinct_values
 from gateway.series.index import SeriesIndex
+from gateway.series.label_values import distinct_values
 
 RUNS = 5
 SPARSE = 60

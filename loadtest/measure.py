@@ -17,6 +17,7 @@ from loadtest.processes import LoadTestError, await_true, cpu_seconds, resident_
 from loadtest.programs import Gateway, Target, VictoriaMetrics
 from loadtest.progress import bar, figure, say
 
+_ANOMALIES: Final = "gateway_anomalies_total"
 DRAIN_SECONDS: Final = 600.0
 """How long the backlog may take to become empty."""
 
@@ -35,6 +36,10 @@ class Measured:
     resident_bytes: int
     threads: dict[str, tuple[float, float]]
     """The gateway's data plane: thread → user and system CPU, µs a point; empty for peers."""
+    processes: dict[str, float]
+    """The gateway's processes: role → CPU, µs a point; empty for peers."""
+    anomalies: int
+    """Records of the gateway's detector during the run: the load is to look healthy."""
     status: dict[str, Any]
     """The gateway's /api/v1/status after the run; empty for peers."""
 
@@ -56,6 +61,8 @@ class Measured:
         }  # fmt: skip
         if self.status:
             figures["thread_us_per_point"] = self.threads
+            figures["process_us_per_point"] = self.processes
+            figures["anomalies"] = self.anomalies
             figures["active_series"] = self.status["active_series"]
             figures.update({f"lag_{k}_s": round(v, 4) for k, v in self.status["lag_seconds"].items()})
         return figures
@@ -81,16 +88,23 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
         await_true(lambda: _at_rest(target.pid), DRAIN_SECONDS, "the start over, spare processes loaded", 0.0)
         before = target.status() if isinstance(target, Gateway) else {}
         threads = thread_cpu(target.role_pids()["data"]) if isinstance(target, Gateway) else {}
+        roles = _roles(target) if isinstance(target, Gateway) else {}
+        anomalies = target.metric(_ANOMALIES) if isinstance(target, Gateway) else 0.0
         cpu = cpu_seconds(target.pid)
         profiler = _profiler(target, profile) if profile is not None else None
         senders.start()
         with bar(title, work.requests or None) as progress:
             outcome = senders.wait(progress)
         rows += outcome.points
-        drained = await_true(
-            lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "all handed on", 0.01
-        )
+        drained = await_true(lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "all handed on")
         cpu = cpu_seconds(target.pid) - cpu
+        by_role: dict[str, float] = {}
+        if isinstance(target, Gateway):
+            anomalies = target.metric(_ANOMALIES) - anomalies
+            by_role = {
+                name: round((spent - roles.get(name, 0.0)) / outcome.points * 1e6, 4)
+                for name, spent in _roles(target).items()
+            }
         by_thread = _by_thread(target, threads, outcome.points) if isinstance(target, Gateway) else {}
         if profiler is not None:
             profiler.send_signal(signal.SIGINT)  # py-spy writes its file on this
@@ -106,7 +120,18 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
                     f"{outcome.points} points acknowledged, but {name} grew by {gained}; not scored: "
                     f"{status['not_scored_points']}, dropped: {status['dropped_points']}"
                 )
-    return Measured(target.name, target.version, outcome, cpu, drained, resident_bytes(target.pid), by_thread, status)
+    return Measured(
+        target.name, target.version, outcome, cpu, drained, resident_bytes(target.pid), by_thread, by_role,
+        int(anomalies), status,
+    )  # fmt: skip
+
+
+def _roles(gateway: Gateway) -> dict[str, float]:
+    """CPU seconds of each role's process, of the supervisor, and of all else, spares above all."""
+    roles = gateway.role_pids()
+    spent = {name: cpu_seconds(pid) for name, pid in roles.items()}
+    whole = cpu_seconds(gateway.pid)
+    return {**spent, "supervisor and spares": whole - sum(spent.values())}
 
 
 def _at_rest(pid: int) -> bool:

@@ -29,9 +29,14 @@ class PeerWork:
     work: Work
 
 
+WARM_ROUNDS: Final = 43
+"""Samples of each series before the measured part: at 15 s between them that is past the ten minutes in which the
+detector only learns."""
+
+
 def _work(protocol: Any, encoding: Any, batch: int, points: int, connections: int = 4, series: int = 80_000) -> Work:
     return Work(
-        protocol, "http://127.0.0.1:1/", series=series, batch=batch, requests=points // batch, warm_rounds=2,
+        protocol, "http://127.0.0.1:1/", series=series, batch=batch, requests=points // batch, warm_rounds=WARM_ROUNDS,
         connections=connections, encoding=encoding, step_ms=15_000,
     )  # fmt: skip
 

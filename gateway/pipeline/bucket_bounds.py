@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.pipeline.label_values import distinct_values
 from gateway.series.index import SeriesIndex
+from gateway.series.label_values import distinct_values
 from gateway.telemetry.kind import CLASS_MASK, HISTOGRAM_BUCKET, VMRANGE
 
 

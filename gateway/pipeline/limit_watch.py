@@ -28,9 +28,9 @@ from gateway.baseline.limits import LimitChange, LimitDetector
 from gateway.baseline.reasons import duration_words
 from gateway.clock import Clock
 from gateway.pipeline.group_watch import severity_of
-from gateway.pipeline.label_values import distinct_values
 from gateway.selfmetrics import gauge
 from gateway.series.index import SeriesIndex
+from gateway.series.label_values import distinct_values
 from gateway.telemetry import kind
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.frame import Frame

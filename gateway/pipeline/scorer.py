@@ -27,10 +27,10 @@ from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, Unsynce
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.data_quality import DataQuality
 from gateway.pipeline.feed import Feed, ThreadFeed
-from gateway.pipeline.label_values import distinct_values
 from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 from gateway.series.index import SeriesIndex
+from gateway.series.label_values import distinct_values
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.frame import Place
 from gateway.telemetry.lag import LagWindow

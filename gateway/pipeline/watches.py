@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Observation
-from gateway.pipeline.label_values import distinct_values
+from gateway.series.label_values import distinct_values
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.resolved import SeriesView

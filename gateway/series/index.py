@@ -18,7 +18,7 @@ from __future__ import annotations
 import mmap
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from gateway.errors import RequestError
 from gateway.selfmetrics import counter, gauge
+from gateway.series.label_values import distinct_values
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
 from gateway.telemetry.regular_expression import compile_expression
@@ -38,8 +39,8 @@ ACTIVE_SERIES = gauge("active_series", "Series the index holds.")
 EXPIRED = counter("expired_series", "Series forgotten because no point came for `series.expiry`.")
 ARENA_BYTES = gauge("label_bytes", "Bytes of label blobs, chunks of forgotten series included.")
 
-_SEARCH_STEP: Final = 2000
-"""Series a search looks at while it holds the lock (about 5 ms)."""
+_SEARCH_STEP: Final = 10_000
+"""Series a search looks at while it holds the lock (1 to 5 ms, by how many values the labels have)."""
 UNRESOLVED: Final = table.UNRESOLVED
 _MAP_NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; named by Python from 3.12 on
 _ARENA_BYTES: Final = 16 * 2**30
@@ -259,7 +260,7 @@ class SeriesIndex:
     def find(self, matchers: Sequence[Matcher], limit: int) -> list[int]:
         """Sids of the series that all matchers accept, ascending, at most `limit`. A label that is absent has the
         value "". Raises ValueError for an unknown operator or a bad regular expression."""
-        tests = [(name, _test(operator, value)) for name, operator, value in matchers]
+        tests = [(n, _test(operator, value)) for n, operator, value in matchers if operator != "=" or not value]
         with self._lock:
             end = self.end_sid
             candidates = (self._lengths[:end] > 0).astype(np.uint8)
@@ -268,32 +269,21 @@ class SeriesIndex:
                     # The walk over all blobs costs a few nanoseconds a label here, microseconds in Python.
                     entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
                     table.keep_series_with(entry, end, self._arena, self._offsets, self._lengths, candidates)
-        sids = np.flatnonzero(candidates).tolist()
+        sids = np.flatnonzero(candidates).astype(np.uint32)
         found: list[int] = []
         # The readers register series under the same lock: a long search lets them in between its steps.
         for first in range(0, len(sids), _SEARCH_STEP):
             if len(found) >= limit:
                 break
             with self._lock:
-                live = [sid for sid in sids[first : first + _SEARCH_STEP] if self._lengths[sid]]
-                found.extend(_accepted(live, self.labels, tests, limit - len(found)))
+                step = sids[first : first + _SEARCH_STEP]
+                step = step[self._lengths[step] > 0]
+                for name, test in tests:
+                    # A label has far fewer values than there are series: each value is tested once.
+                    values, which = distinct_values(self, step, name)
+                    step = step[np.fromiter(map(test, values), np.bool_, len(values))[which]]
+                found.extend(step[: limit - len(found)].tolist())
         return found
-
-
-def _accepted(
-    sids: Iterable[int],
-    labels_of: Callable[[int], dict[str, str]],
-    tests: Sequence[tuple[str, Callable[[str], bool]]],
-    limit: int,
-) -> Iterable[int]:
-    found = 0
-    for sid in sids:
-        if found >= limit:
-            return
-        labels = labels_of(sid) if tests else {}
-        if all(test(labels.get(name, "")) for name, test in tests):
-            found += 1
-            yield sid
 
 
 def _test(operator: str, value: str) -> Callable[[str], bool]:

@@ -66,6 +66,8 @@ class Template:
     time_unit: int
     round: int = 0
     last_time_ms: int = 0
+    started_ms: int = 0
+    """Since when the counters count; an hour before the first request."""
     generations: NDArray[np.int64] = field(init=False)
     _churn_due: float = 0.0
     _churn_next: int = 0
@@ -93,11 +95,12 @@ class Template:
             self._churn_next = int((self._churn_next + count) % self.points)
             self.generations[replaced] += 1
             self._write_generations(replaced)
+        self.started_ms = self.started_ms or time_ms - 3_600_000
         self.last_time_ms = time_ms
         self.round += 1
         patch(
             self.body, self.time_at, self.value_at, self.start_at, self.integer,
-            self.time_unit, time_ms, first_value, self.first, self.round, _NOISE,
+            self.time_unit, time_ms, self.started_ms, first_value, self.first, self.round, _NOISE,
         )  # fmt: skip
         return time_ms
 

@@ -29,6 +29,25 @@ def otlp_points(template: Template) -> list[tuple[str, str, int, float]]:
     return found
 
 
+def starts_of(template: Template) -> set[int]:
+    """Start times of the counters, ns."""
+    message = ExportMetricsServiceRequest.FromString(template.body.tobytes())
+    metrics = message.resource_metrics[0].scope_metrics[0].metrics
+    return {point.start_time_unix_nano for metric in metrics for point in metric.sum.data_points}
+
+
+def test_counters_never_begin_anew_not_at_midnight_either() -> None:
+    template = build("otlp-http", 0, BATCH)
+    midnight = NOW - NOW % 86_400_000
+    template.stamp(midnight - 1, -1, 0.0)
+    before, starts = otlp_points(template), starts_of(template)
+    template.stamp(midnight + 1, -1, 0.0)
+    assert starts_of(template) == starts
+    assert len(starts) == 1
+    grown = [b[3] - a[3] for a, b in zip(before, otlp_points(template), strict=True) if a[0].endswith("_total")]
+    assert min(grown) > 0
+
+
 def test_an_otlp_body_carries_the_numbers_it_was_stamped_with() -> None:
     template = build("otlp-http", 3, BATCH)
     assert template.stamp(NOW, 7 * BATCH, 0.0) == NOW

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.pipeline.bucket_bounds import BucketBounds
-from gateway.pipeline.label_values import distinct_values
 from gateway.series.index import SeriesIndex
+from gateway.series.label_values import distinct_values
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.labels import encode_label_blob
