@@ -37,8 +37,8 @@ class RoleProcess(Protocol):
         """End in an orderly way."""
         ...
 
-    def progressing(self) -> bool:
-        """Whether the role moves."""
+    def waits_for(self) -> int | None:
+        """None while the role moves; else the thread that stands still, or 0. See supervisor.Heartbeat."""
         ...
 
     async def reload(self) -> None:
@@ -93,7 +93,7 @@ async def _until_signal(role: RoleProcess) -> None:
     hangup = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     reloading = asyncio.create_task(_reload_on(hangup, role), name="reload-on-hangup")
-    heartbeat = Heartbeat(role.progressing)
+    heartbeat = Heartbeat(role.waits_for)
     try:
         await role.start()
         # What start-up made lives as long as the process: the collector need not look at it again.
@@ -104,8 +104,10 @@ async def _until_signal(role: RoleProcess) -> None:
     finally:
         reloading.cancel()
         await asyncio.gather(reloading, return_exceptions=True)
-        await heartbeat.stop()
-        await _bounded(role.stop)
+        try:
+            await _bounded(role.stop)
+        finally:
+            await heartbeat.stop()
 
 
 async def _reload_on(hangup: asyncio.Event, role: RoleProcess) -> None:

@@ -190,9 +190,9 @@ class ControlRole:
         """The alerting configuration. Raises ConfigError and keeps the old one."""
         await self._reload()
 
-    def progressing(self) -> bool:
-        """The loop turns, as this is called from it."""
-        return True
+    def waits_for(self) -> int | None:
+        """For the supervisor: the loop turns, as this is called from it."""
+        return None
 
     def _prober(self, config: Config, certificates: Certificates) -> Prober:
         host, port = parse_address(config.server.otlp_http)

@@ -126,9 +126,9 @@ class DataRole:
     async def reload(self) -> None:
         """Nothing here changes without a restart but certificates, which are taken up by themselves."""
 
-    def progressing(self) -> bool:
-        """For the supervisor: whether the pipeline moves."""
-        return self._plane is not None and not self._plane.problem()
+    def waits_for(self) -> int | None:
+        """For the supervisor: None while the pipeline moves, else the thread that stands still, or 0."""
+        return 0 if self._plane is None else self._plane.waits_for()
 
     def _take_place(self, data_dir: Path) -> Sharding | None:
         """Lock the worker's place in the data directory; None where one worker is, and always was, alone.

@@ -11,8 +11,10 @@ A child says it is ready, and then that it makes progress, by writing lines to a
 after `stuck_after` seconds if the child is stopped or sleeps; once its main thread, which owes the lines, has computed
 for `Role.stall_after` seconds of processor time instead; after `busy_after` if other threads compute, or it waits for
 a processor or a disk, as a crowded machine may keep it from its pipe. A child whose loop turns while its pipeline
-stands still says so, and is given `no_progress_after` seconds. A child asks the kernel to be killed when the supervisor
-dies (PR_SET_PDEATHSIG), so that no orphan keeps the ports. Linux only, as the whole of this file is.
+stands still says so, and which thread it waits for: one that was not on a processor even once for `blocked_after`
+seconds will not go on, everything else is given `no_progress_after` seconds. Who was told to end owes no lines: only
+`grace` bounds it. A child asks the kernel to be killed when the supervisor dies (PR_SET_PDEATHSIG), so that no orphan
+keeps the ports. Linux only, as the whole of this file is.
 
 A rolling restart ends one role after another in an orderly way; the others serve meanwhile.
 
@@ -45,8 +47,8 @@ EXIT_CONFIG = 78
 """Exit status of a child that can never start as configured (sysexits.h EX_CONFIG)."""
 READY_LINE = b"ready\n"
 ALIVE_LINE = b"alive\n"
-IDLE_LINE = b"idle\n"
-"""The loop turns, but the role makes no progress."""
+IDLE_LINE = b"idle %d\n"
+"""The loop turns, but the role makes no progress; with the id of the thread that it waits for, where it knows."""
 HEARTBEAT_SECONDS = 0.25
 _BUSY_SHARE = 0.2
 """Share of a processor from which a silent process counts as computing."""
@@ -74,6 +76,8 @@ class Role:
     """Whether `Supervisor.roll` starts it again."""
     restarts: int = 0
     pid: int = 0
+    ending: bool = False
+    """Whether the present process was told to end."""
     rolling: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
@@ -109,6 +113,7 @@ class Supervisor:
         *,
         stuck_after: float = 0.75,
         busy_after: float = 10.0,
+        blocked_after: float = 1.0,
         no_progress_after: float = 15.0,
         start_within: float = 120.0,
         grace: float = 10.0,
@@ -120,6 +125,7 @@ class Supervisor:
         self._roles = list(roles)
         self._stuck_after = stuck_after
         self._busy_after = busy_after
+        self._blocked_after = blocked_after
         self._no_progress_after = no_progress_after
         self._start_within = start_within
         self._grace = grace
@@ -162,6 +168,7 @@ class Supervisor:
             role.rolling = True
             role.ready.clear()
             role.ended.clear()
+            role.ending = True
             pid = role.pid
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
@@ -260,7 +267,7 @@ class Supervisor:
     async def _run_once(self, role: Role) -> int:
         child = await self._take_spare(role) or await self._launch(role, role.restarts)
         process = child.process
-        role.pid = process.pid
+        role.pid, role.ending = process.pid, False
         watch = asyncio.create_task(self._watch(role, process, child.pipe), name=f"watch-{role.name}")
         stop = asyncio.create_task(self._stopping.wait(), name=f"stop-{role.name}")
         ended = asyncio.create_task(process.wait(), name=f"wait-{role.name}")
@@ -272,6 +279,7 @@ class Supervisor:
                 process.stdin.close()
             await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
+                role.ending = True
                 process.terminate()
                 done, _ = await asyncio.wait({ended}, timeout=self._grace)
                 if not done:
@@ -290,6 +298,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         last_line = last_progress = loop.time()
         used, started, silences = ProcessorTime.of(process.pid), False, 0
+        waits_for, switches, blocked_since = 0, 0, 0.0
         while True:
             # After a silence it is looked again soon: if this process or the machine stood still, the line is there.
             patience = (HEARTBEAT_SECONDS if silences else self._stuck_after) if started else self._start_within
@@ -298,6 +307,8 @@ class Supervisor:
                 async with asyncio.timeout(patience):
                     line = await pipe.readline()
             except TimeoutError:
+                if role.ending:
+                    return
                 silent = loop.time() - last_line
                 if loop.time() - asked - patience < HEARTBEAT_SECONDS:  # else we were kept waiting ourselves
                     silences += 1
@@ -316,10 +327,18 @@ class Supervisor:
                 started = True
                 role.ready.set()
                 self._make_spare(role)
-            if line != IDLE_LINE:
-                last_progress = last_line
-            elif self._makes_no_progress(role, last_line - last_progress):
-                log.error("role makes no progress, killing it", role=role.name, seconds=self._no_progress_after)
+            word, *thread = line.split()
+            if word != b"idle":
+                last_progress, waits_for = last_line, 0
+                continue
+            stood_still = last_line - last_progress
+            blocker = int(thread[0]) if thread else 0
+            if waits_for != blocker or switches != thread_switches(process.pid, waits_for):
+                waits_for, blocked_since = blocker, last_line
+                switches = thread_switches(process.pid, waits_for)
+            blocked = waits_for and switches >= 0 and last_line - blocked_since > self._blocked_after
+            if not role.ending and (blocked or self._makes_no_progress(role, stood_still)):
+                log.error("role makes no progress, killing it", role=role.name, seconds=round(stood_still, 2))
                 process.kill()
                 return
 
@@ -377,6 +396,22 @@ def computes_or_waits(pid: int) -> bool:
     return any(_wants_to_go_on(_thread_states(pid)) for _ in range(_LOOKS))
 
 
+def thread_switches(pid: int, thread: int) -> int:
+    """How often a thread was taken off a processor since its start: the same number twice, and it has not run since.
+    -1 while it computes or waits for a processor, while any thread of the process waits for a disk (it may hold what
+    this one wants), and once it is gone. Linux, proc(5)."""
+    if "D" in _thread_states(pid):
+        return -1
+    try:
+        text = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+    except OSError:
+        return -1
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    if _wants_to_go_on(fields["State"].split()[0]):
+        return -1
+    return int(fields["voluntary_ctxt_switches"]) + int(fields["nonvoluntary_ctxt_switches"])
+
+
 def _wants_to_go_on(states: str) -> bool:
     # R: a thread computes or waits for a processor, and may hold what the main thread waits for; D: for a disk.
     return "R" in states or "D" in states
@@ -394,10 +429,11 @@ def _thread_states(pid: int) -> str:
 class Heartbeat:
     """The child's side: tells the supervisor that this process is ready and that its loop turns.
 
-    `progress` is asked before each beat, so that a pipeline that stands still is noticed although the loop turns.
+    `progress` is asked before each beat, so that a pipeline that stands still is noticed although the loop turns: None
+    while it moves, else the id (gettid(2)) of the thread that it waits for, or 0.
     """
 
-    def __init__(self, progress: Callable[[], bool]) -> None:
+    def __init__(self, progress: Callable[[], int | None]) -> None:
         descriptor = os.environ.pop("GATEWAY_SUPERVISOR_FD", "")
         self._descriptor = int(descriptor) if descriptor else None
         RESTARTS.set(int(os.environ.pop("GATEWAY_RESTARTS", "0")))
@@ -420,7 +456,8 @@ class Heartbeat:
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(HEARTBEAT_SECONDS)
-            self._write(ALIVE_LINE if self._progress() else IDLE_LINE)
+            waits_for = self._progress()
+            self._write(ALIVE_LINE if waits_for is None else IDLE_LINE % waits_for)
 
     def _write(self, line: bytes) -> None:
         if self._descriptor is None:

@@ -55,7 +55,8 @@ class Line:
     def cells(self) -> tuple[str, ...]:
         """For people, in the order of COLUMNS."""
         return (
-            self.title, *(f"{n:,}" for n in (self.injected, self.acknowledged, self.held, self.lost, self.set_aside)),
+            self.title if self.passed else f"FAILED: {self.title}",
+            *(f"{n:,}" for n in (self.injected, self.acknowledged, self.held, self.lost, self.set_aside)),
             f"{self.repeated:,}", _seconds(self.recovery_seconds), _share(self.refused_share),
             _seconds(self.longest_refusal_seconds), _share(self.complete),
         )  # fmt: skip
@@ -74,12 +75,12 @@ def show(lines: Iterable[Line]) -> None:
     table = Table(*COLUMNS)
     ERRORS.width = max(ERRORS.width, _WIDTH)
     for line in lines:
-        table.add_row(*(("" if line.passed else "FAILED: ") * (i == 0) + cell for i, cell in enumerate(line.cells())))
+        table.add_row(*line.cells())
     ERRORS.print(table)
 
 
 def markdown(lines: Iterable[Line]) -> str:
     """The same for a document."""
     rows = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    rows += ["| " + " | ".join(line.cells()) + " |" for line in lines]
+    rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in line.cells()) + " |" for line in lines]
     return "\n".join(rows) + "\n"

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.clock_shift import ShiftedClock
-from loadtest.processes import LoadTestError, await_true
+from loadtest.processes import LoadTestError, await_true, thread_names
 from loadtest.scene import RECOVERY_SECONDS, Fault, Scene
 
 _GRACEFUL_SECONDS: Final = 10.0
 _LOADING_SECONDS: Final = 5.0
 """That a spare is given to load itself."""
+_TOLD_SECONDS: Final = 2.0
 
 
 def _log_full(scene: Scene) -> None:
@@ -189,6 +190,38 @@ def _loop_stalled(scene: Scene) -> None:
     scene.recover_forwarding()
 
 
+def _thread_held(name: str) -> Callable[[Scene], None]:
+    """One thread of the data plane is kept from running, all others run on: the status must say so within two seconds,
+    and another process take over."""
+
+    def inject(scene: Scene) -> None:
+        await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+        time.sleep(_LOADING_SECONDS)
+        pid = scene.gateway.role_pids()["data"]
+        thread = next(thread for thread, called in thread_names(pid).items() if called == name)
+        began = time.monotonic()
+        tracer = subprocess.Popen([sys.executable, "-c", _STALL, str(thread), "120"])
+        try:
+            scene.injected += 1
+            told = await_true(lambda: _tells(scene, pid), RECOVERY_SECONDS, "the status tells of it", 0.01)
+            await_true(lambda: _replaced(scene, "data", pid), RECOVERY_SECONDS, "data replaced", 0.01)
+            scene.detail["restart_seconds"] = round(time.monotonic() - began, 2)
+            scene.recover_accepting()
+        finally:
+            tracer.kill()
+            tracer.wait()
+        scene.detail["told_seconds"] = round(told, 2)
+        scene.expect(told <= _TOLD_SECONDS, f"the status told of it after {told:.1f} s")
+        scene.recoveries.append(time.monotonic() - began)
+        scene.recover_forwarding()
+
+    return inject
+
+
+def _tells(scene: Scene, pid: int) -> bool:
+    return bool(scene.gateway.status()["problem"]) or _replaced(scene, "data", pid)
+
+
 def _stall(pid: int, seconds: float) -> None:
     done = subprocess.run(
         [sys.executable, "-c", _STALL, str(pid), str(seconds)], capture_output=True, text=True, check=False
@@ -232,6 +265,10 @@ FAULTS: Final[dict[str, Fault]] = {
     "data-killed": Fault("data plane: kill -9, under load", _signalled("data", signal.SIGKILL, 3)),
     "data-stopped": Fault("data plane stands still (SIGSTOP), under load", _signalled("data", signal.SIGSTOP, 2)),
     "control-killed": Fault("control plane: kill -9, under load", _signalled("control", signal.SIGKILL, 2)),
+    "control-stopped": Fault("control plane stands still (SIGSTOP), under load",
+                             _signalled("control", signal.SIGSTOP, 2)),
+    "scorer-held": Fault("scorer's thread hangs, under load", _thread_held("scorer")),
+    "committer-held": Fault("log writer's thread hangs, under load", _thread_held("committer")),
     "restart": Fault("graceful stop and start, under load", _graceful),
     "clock-ahead": Fault("clock steps an hour ahead and back", _clock_stepped(3600.0),
                          environment=ShiftedClock.prepare),

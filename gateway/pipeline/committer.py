@@ -80,6 +80,7 @@ class Committer:
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._stopping = False
         self._stalled_since: float | None = None
+        self._queued_since: float | None = None
         self._gave_up = False
         self.accepted_rows = writer.next_row
         """Counted rows in the log since the data directory was made; durable ones alone."""
@@ -105,9 +106,14 @@ class Committer:
 
     @property
     def busy_seconds(self) -> float:
-        """How long the commit under way has been running; 0.0 when idle."""
-        since = self._stalled_since
+        """How long the commit under way has been running, or requests have waited for one; 0.0 when idle."""
+        since = self._stalled_since or self._queued_since
         return 0.0 if since is None else self._clock.monotonic() - since
+
+    @property
+    def thread_id(self) -> int:
+        """gettid(2) of the writer thread; 0 before it is started."""
+        return self._thread.native_id or 0
 
     async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
         """See Sink."""
@@ -148,12 +154,16 @@ class Committer:
         if len(request.columns) == 0:
             request.done(Receipt(rows=0))
             return
+        if self._queued_since is None:
+            self._queued_since = self._clock.monotonic()
         self._queue.put(request)
 
     def _run(self) -> None:
         ended = False
         while not ended:
             batch: list[_Request] = []
+            if self._queue.empty():
+                self._queued_since = None
             first = self._queue.get()
             if first is None:
                 break
@@ -174,7 +184,7 @@ class Committer:
                     continue
                 batch.append(following)
                 rows += len(following.columns)
-            self._stalled_since = self._clock.monotonic()
+            self._queued_since, self._stalled_since = None, self._clock.monotonic()
             self._commit_or_answer(batch)
             self._stalled_since = None
         self._refuse_the_rest()

@@ -62,7 +62,10 @@ PENDING = gauge(
     "pending_forward_points", "Points in the log that VictoriaMetrics has not acknowledged; add up several workers'."
 )
 
+_TOLD_SECONDS: Final = 1.5
+"""From which a part that stands still is told of."""
 _STALLED_SECONDS: Final = 15.0
+"""From which scoring that stands still is a reason to send traffic elsewhere; the log takes it all the while."""
 _SWEEP_SECONDS: Final = 10.0
 _PROBE_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 3.0
@@ -277,19 +280,39 @@ class DataPlane:
 
     def problem(self) -> str:
         """Empty while everything makes progress, else what does not."""
+        problem = self._standing_still(_TOLD_SECONDS)
+        if not problem and self._scorer.failed is not None:
+            return f"scoring is held up: {self._scorer.failed}"
+        return problem
+
+    def _standing_still(self, scoring_seconds: float) -> str:
         if self._stopped:
             return "stopping"
-        if self.committer.busy_seconds > _STALLED_SECONDS:
-            return f"the log has not answered for {self.committer.busy_seconds:.0f} s"
-        if self._clock.monotonic() - self._scorer.last_round > _STALLED_SECONDS:
-            return "scoring stands still"
+        if self.committer.busy_seconds > _TOLD_SECONDS:
+            return f"the log has not answered for {self.committer.busy_seconds:.1f} s"
+        if self._scoring_pause > scoring_seconds:
+            return f"scoring has stood still for {self._scoring_pause:.1f} s"
         if self._forward_task is not None and self._forward_task.done():
             return "forwarding has ended"
         return ""
 
+    @property
+    def _scoring_pause(self) -> float:
+        return self._clock.monotonic() - self._scorer.last_round
+
+    def waits_for(self) -> int | None:
+        """None while everything makes progress, else the id of the thread that does not, or 0; see Heartbeat."""
+        if self._stopped:
+            return None  # the end is bounded by itself
+        if self.committer.busy_seconds > _TOLD_SECONDS:
+            return self.committer.thread_id
+        if self._scoring_pause > _TOLD_SECONDS:
+            return self._scorer.thread_id
+        return 0 if self._forward_task is not None and self._forward_task.done() else None
+
     def ready(self) -> str:
         """Empty when requests can be accepted."""
-        problem = self.problem()
+        problem = self._standing_still(_STALLED_SECONDS)
         if problem:
             return problem
         error = self.committer.last_error

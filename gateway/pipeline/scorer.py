@@ -127,6 +127,11 @@ class Scorer:
         if self._thread.is_alive():
             self._thread.join(timeout)
 
+    @property
+    def thread_id(self) -> int:
+        """gettid(2) of the thread; 0 before it is started."""
+        return self._thread.native_id or 0
+
     def lag(self, share: float) -> float:
         """Seconds from the receipt of the bytes to the score, that `share` of the rows of the last minutes kept."""
         with self._lag_lock:

@@ -155,6 +155,54 @@ async def test_a_role_without_progress_is_given_its_time_and_then_started_again(
     await task
 
 
+WAITING = """
+import threading
+hold = threading.Lock()
+hold.acquire()
+waits = threading.Thread(target=hold.acquire, daemon=True)
+waits.start()
+def turn():
+    while True:
+        time.sleep(0.05)
+turns = threading.Thread(target=turn, daemon=True)
+turns.start()
+"""
+
+
+@pytest.mark.parametrize(("thread", "ends"), [("waits", True), ("turns", False)])
+async def test_a_role_that_waits_for_a_thread_that_never_runs_is_started_again_long_before_its_time(
+    thread: str, ends: bool
+) -> None:
+    supervised = role(BEAT.replace("while", WAITING + "while"), f'b"idle %d\\n" % {thread}.native_id')
+    supervisor, task = await running(supervised, blocked_after=0.5, no_progress_after=600.0)
+    if ends:
+        await until(lambda: supervised.restarts >= 1)
+    else:
+        await asyncio.sleep(2.0)
+        assert supervised.restarts == 0, "the thread runs, now and then"
+    supervisor.stop()
+    await task
+
+
+@pytest.mark.parametrize("rolls", [False, True])
+async def test_a_role_that_was_told_to_end_is_not_killed_for_its_silence(tmp_path: Path, rolls: bool) -> None:
+    mark = tmp_path / "drained"
+    drain = f"def drain(*_):\n    time.sleep(1.5); open({str(mark)!r}, 'w').close(); os._exit(0)\n"
+    supervised = role(BEAT.replace("while", drain + "signal.signal(signal.SIGTERM, drain)\nwhile"))
+    supervised.rolls = rolls
+    supervisor, task = await running(supervised, stuck_after=0.2)
+    first = supervised.pid
+    if rolls:
+        supervisor.roll()
+        await until(lambda: supervised.pid != first)
+    else:
+        supervisor.stop()
+        await task
+    assert mark.exists()
+    supervisor.stop()
+    await task
+
+
 async def test_restarts_wait_longer_each_time_and_an_impossible_configuration_ends_the_program() -> None:
     began = asyncio.get_running_loop().time()
     supervised = role("import sys; sys.exit(1)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ def test_a_line_survives_its_record_and_the_table_shows_every_column() -> None:
     head, rule, row, _ = markdown([LINE]).split("\n")
     assert head.count("|") == rule.count("|") == row.count("|") == 12
     assert "| 1,000 | 999 | 1 | 0 | 0 | 1.50 | 25.00 % | 2.00 | 99.90 % |" in row
+    assert row.startswith("| FAILED: stopped |")
+    assert markdown([replace(LINE, passed=True, title="a|b")]).split("\n")[2].startswith("| a\\|b | 2 |")
 
 
 def test_a_report_of_records_fails_when_a_line_did_or_when_scenarios_are_missing(tmp_path: Path) -> None:
