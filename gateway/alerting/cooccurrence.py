@@ -21,15 +21,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from gateway.alerting.alert import Alert
+from gateway.alerting.alert import ALERT_NAME
 from gateway.alerting.anomaly_alert import NAME
 from gateway.alerting.moments import SECOND
-from gateway.alerting.topology import place_of
+from gateway.alerting.topology import service_of
 
 HALF_LIFE: Final = 30 * 86400 * SECOND
 MAX_KEYS: Final = 5_000
@@ -61,12 +61,12 @@ class PairCount(msgspec.Struct):
     """How often a split moved it."""
 
 
-def key_of(alert: Alert) -> str:
+def key_of(labels: Mapping[str, str]) -> str:
     """`name@service`; anomalies of the gateway, which share one name, are told apart by their metric."""
-    name = alert.name
+    name = labels.get(ALERT_NAME, "")
     if name == NAME:
-        name = f"{name}:{alert.labels.get('metric', '')}"
-    return f"{name}@{place_of(alert.labels).service}"
+        name = f"{name}:{labels.get('metric', '')}"
+    return f"{name}@{service_of(labels)}"
 
 
 def pair_of(one: str, other: str) -> tuple[str, str]:

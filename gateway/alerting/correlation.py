@@ -140,7 +140,7 @@ class Correlator:
 
     def _join(self, group: IncidentGroup, member: Member, evidence: Evidence, now: int) -> None:
         member.group = member.thread = group.id
-        member.score, member.why = round(evidence.score, 2), list(evidence.words)
+        member.score, member.why = round(evidence.score, 2), evidence.words
         self._put(group, member)
         group.state.changed = now
         self.keep_state(group)
@@ -460,7 +460,7 @@ def _member_of(alert: Alert, now: int) -> Member:
         fingerprint=alert.fingerprint,
         group="",
         thread="",
-        key=key_of(alert),
+        key=key_of(alert.labels),
         name=name,
         place=place_of(alert.labels),
         severity=alert.labels.get("severity", ""),

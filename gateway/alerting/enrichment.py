@@ -116,7 +116,7 @@ class Enrichment:
             if runbook.url and all_match(runbook.matchers, alert.labels):
                 facts["runbook_url"] = runbook.url[:MAX_FACT]
                 break
-        lesson = self.past.lesson(key_of(alert))
+        lesson = self.past.lesson(key_of(alert.labels))
         if lesson is not None:
             who = f" ({lesson.by})" if lesson.by else ""
             facts["last_resolution"] = f"{format_moment(lesson.ended, 0)}{who}: {lesson.lesson}"[:MAX_FACT]
@@ -154,7 +154,7 @@ class Enrichment:
         return found
 
     def _similar(self, alert: Alert, now: int) -> list[dict[str, Any]]:
-        key = key_of(alert)
+        key = key_of(alert.labels)
         rule = key.rsplit("@", 1)[0]
         found = [(past, "the same rule and service") for past in self.past.of_key(key)]
         model = self._incidents.correlator.model
@@ -241,7 +241,7 @@ def _past(past: PastAlert, relation: str) -> dict[str, Any]:
         "ended": past.how,
         "by": past.by,
         "note": past.note,
-        "comments": past.said,
+        "comments": list(past.said),
         "source": "alert history",
     }
 

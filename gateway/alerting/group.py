@@ -38,6 +38,8 @@ class Group(msgspec.Struct, kw_only=True):
     last_flush: int = 0
     version: int = 0
     """Another one, never given before, whenever a member comes, changes or goes."""
+    roster: int = 0
+    """As `version`, but only when a member comes or goes."""
     most: int = 0
     """Alerts that a notification about it lists at most; 0: all."""
 

@@ -23,8 +23,8 @@ class Grouping:
     def __init__(self, journal: Journal, hooks: Hooks) -> None:
         self._journal, self._hooks = journal, hooks
         self.groups: dict[str, Group] = {}
-        self.membership: dict[str, set[str]] = {}
-        """Fingerprint → ids of the groups that hold the alert."""
+        self.membership: dict[str, tuple[str, ...]] = {}
+        """Fingerprint → ids of the groups that hold the alert. Tuples of texts are no work for the cycle collector."""
         self.receivers_of: dict[str, tuple[str, ...]] = {}
         """Fingerprint → names of the receivers of those groups, sorted; equal tuples are one object."""
         self.order: list[tuple[tuple[tuple[str, str], ...], str, str]] = []
@@ -67,7 +67,7 @@ class Grouping:
                     continue
                 group = self._new_group(name, key, route, labels, records.get(name), now)
             if alert.fingerprint not in group.members:
-                self.membership.setdefault(alert.fingerprint, set()).add(name)
+                self.membership[alert.fingerprint] = (*self.membership.get(alert.fingerprint, ()), group.id)
                 self._note_receivers(alert.fingerprint)
                 if alert.active(now) and not records:
                     self._journal.event(
@@ -79,13 +79,17 @@ class Grouping:
                         receiver=route.receiver,
                         next_flush=group.next_flush,
                     )
+            self._mark(group, came_or_went=alert.fingerprint not in group.members)
             group.members[alert.fingerprint] = alert
-            self._mark(group)
             if not group.flushed and alert.starts + route.group_wait < now and group.next_flush > now:
                 self.schedule(group, now)
 
     def _note_receivers(self, fingerprint: str) -> None:
-        names = tuple(sorted({self.groups[name].route.receiver for name in self.membership[fingerprint]}))
+        holders = self.membership[fingerprint]
+        if len(holders) == 1:
+            names: tuple[str, ...] = (self.groups[holders[0]].route.receiver,)
+        else:
+            names = tuple(sorted({self.groups[name].route.receiver for name in holders}))
         self.receivers_of[fingerprint] = self._receiver_sets.setdefault(names, names)
         self._hooks.touched(fingerprint)
 
@@ -106,21 +110,24 @@ class Grouping:
     def remove(self, group: Group, alert: Alert) -> bool:
         """Takes a member out; gives whether no group holds the alert any more."""
         del group.members[alert.fingerprint]
-        self._mark(group)
+        self._mark(group, came_or_went=True)
         holders = self.membership.get(alert.fingerprint)
         if holders is None:
             return False
-        holders.discard(group.id)
+        holders = tuple(name for name in holders if name != group.id)
         if holders:
+            self.membership[alert.fingerprint] = holders
             self._note_receivers(alert.fingerprint)
             return False
         del self.membership[alert.fingerprint]
         self.receivers_of.pop(alert.fingerprint, None)
         return True
 
-    def _mark(self, group: Group) -> None:
+    def _mark(self, group: Group, *, came_or_went: bool) -> None:
         self._changes += 1
         group.version = self._changes
+        if came_or_went:
+            group.roster = self._changes
 
     def drop(self, group: Group) -> None:
         """Ends an empty group."""

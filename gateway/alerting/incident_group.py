@@ -34,8 +34,8 @@ def rank_of(severity: str) -> int:
     return RANKS.get(severity.lower(), UNKNOWN_RANK)
 
 
-class Member(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One alert's part in an incident group. Moments in nanoseconds."""
+class Member(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """One alert's part in an incident group. Moments in nanoseconds. It holds texts only: no cycle runs through it."""
 
     fingerprint: str
     group: str
@@ -54,7 +54,7 @@ class Member(msgspec.Struct, kw_only=True, omit_defaults=True):
     """How often it began while the group was open."""
     score: float = 0.0
     """Evidence for its belonging, as log odds; 0 for the first of a group."""
-    why: list[str] = []
+    why: tuple[str, ...] = ()
     """The evidence in words."""
 
     @property

@@ -21,7 +21,7 @@ from gateway.alerting.engine import Engine
 from gateway.alerting.group import Group
 from gateway.alerting.maintenance import Maintenance, Window
 from gateway.alerting.matcher import Matcher
-from gateway.alerting.moments import NEVER, format_moment
+from gateway.alerting.moments import NEVER, SECOND, format_moment
 from gateway.alerting.sieve import Sieve, SieveIndex
 from gateway.alerting.silence import Silence
 from gateway.alerting.stages import muting_interval
@@ -34,8 +34,9 @@ BATCH: Final = 128
 """Members of a group handled before the clock is looked at."""
 _DIGITS: Final = 3
 _FREE: Final = b'"status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"}}'
-_UNMUTED: Final[tuple[list[str], list[str], list[str]]] = ([], [], [])
-"""One for all: a hundred thousand of them would be work for the cycle collector."""
+_UNMUTED: Final[tuple[tuple[str, ...], ...]] = ((), (), ())
+_KEPT_TEXTS: Final = 10_000
+"""Moments and statuses whose texts are remembered."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,14 +57,17 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
         return self.active and self.silenced and self.inhibited and not self.matchers and self.receiver is None
 
 
-Muting = tuple[list[str], list[str], list[str]]
+Muting = tuple[tuple[str, ...], ...]
 """Ids of silences, fingerprints of inhibitors, and other reasons."""
 
 
 class Entry(msgspec.Struct, gc=False):
-    """One alert as it is shown. `body` is b"" while its end is open, as that is shown relative to now."""
+    """One alert as it is shown, kept while the alert is known: what changes is changed in it. `body` is b"" while its
+    end is open, as that is shown relative to now."""
 
     alert: Alert
+    labels: dict[str, str]
+    ends: int
     names: tuple[str, ...]
     fixed: bytes
     """Fields that a repeated report does not change; open ended."""
@@ -104,9 +108,14 @@ class Listing:
         self._shelves = [Shelf() for _ in range(SHELVES)]
         self._spoiled: set[int] = set()
         self._entries: dict[str, Entry] = {}
-        self._orders: dict[str, tuple[int, list[str]]] = {}
-        """Group id → its version and its members in order."""
-        self._tails: dict[tuple[str, ...], bytes] = {}
+        self._rows: dict[str, tuple[int, list[Entry]]] = {}
+        """Group id → its roster's version and its members in order."""
+        self._texts = _Texts()
+        self._seal: object = None
+        """What mutes, when all shelves were last given to the renewal."""
+        self._sealed: tuple[object, int] = (None, 0)
+        self.touches = 0
+        """How often an alert changed."""
         engine.hooks.touch_watchers.append(self._touch)
         for fingerprint in engine.alerts:
             self._touch(fingerprint)
@@ -114,22 +123,31 @@ class Listing:
     def _touch(self, fingerprint: str) -> None:
         number = int(fingerprint[:_DIGITS], 16)
         shelf = self._shelves[number]
+        self.touches += 1
         shelf.known.add(fingerprint)
         shelf.spoiled = True
         self._spoiled.add(number)
 
     def refresh(self, now: int) -> bool:
-        """Renews spoiled shelves for at most `SLICE`; gives whether some are left."""
+        """Renews spoiled shelves, and all of them if what mutes has changed, for at most `SLICE`; gives whether some
+        are left."""
+        mutes = (self._engine.silences.index(now), self._engine.inhibitor.version, id(self._engine.inhibitor))
+        if self._sealed[0] != mutes or self._sealed[1] + SECOND <= now:
+            self._sealed = (mutes, now)
+            seal = _Moment(self._engine, self._maintenance, now, self._texts).seal
+            if seal != self._seal:
+                self._seal = seal
+                self._spoiled.update(number for number, shelf in enumerate(self._shelves) if shelf.known)
         if self._spoiled:
-            moment = _Moment(self._engine, self._maintenance, now)
+            moment = _Moment(self._engine, self._maintenance, now, self._texts)
             stop = perf_counter() + SLICE
             while self._spoiled and perf_counter() < stop:
-                self._renew(self._shelves[self._spoiled.pop()], moment)
+                self._check(self._shelves[self._spoiled.pop()], moment)
         return bool(self._spoiled)
 
     def alerts(self, selection: Selection, now: int) -> Iterator[bytes]:
         """`GET /alerts`, sorted by fingerprint, in pieces."""
-        moment = _Moment(self._engine, self._maintenance, now)
+        moment = _Moment(self._engine, self._maintenance, now, self._texts)
         chosen = None if selection.everything else _Choice(selection)
         pieces: list[bytes] = []
         separator, stop = b"[", perf_counter() + SLICE
@@ -138,7 +156,7 @@ class Listing:
                 continue
             self._check(shelf, moment)
             entries = shelf.entries if chosen is None else chosen.among(shelf.entries)
-            pieces += [entry.body or moment.body(entry) for entry in entries]
+            pieces += [entry.body or moment.body(entry) for entry in entries]  # all active: see `_check`
             if perf_counter() > stop:
                 if pieces:
                     yield separator + b",".join(pieces)
@@ -150,7 +168,7 @@ class Listing:
 
     def groups(self, selection: Selection, now: int) -> Iterator[bytes]:
         """`GET /alerts/groups`, sorted by labels and receiver, in pieces."""
-        moment = _Moment(self._engine, self._maintenance, now)
+        moment = _Moment(self._engine, self._maintenance, now, self._texts)
         chosen = None if selection.everything else _Choice(selection)
         stop = perf_counter() + SLICE
         for shelf in self._shelves:
@@ -160,7 +178,7 @@ class Listing:
                     yield b""
                     stop = perf_counter() + SLICE
         pieces: list[bytes] = []
-        separator, known = b"[", self._entries
+        separator = b"["
         for name in list(self._engine.grouping.order):
             group = self._engine.groups.get(name[-1])
             if group is None or not group.members:
@@ -170,13 +188,9 @@ class Listing:
             muted = moment.interval(group)
             if muted and not selection.muted:
                 continue
-            order, begun = self._order(group), False
-            for start in range(0, len(order), BATCH):
-                entries = [
-                    entry
-                    for fingerprint in order[start : start + BATCH]
-                    if (entry := known.get(fingerprint)) is not None and entry.alert.ends > now
-                ]
+            row, begun = self._row(group), False
+            for start in range(0, len(row), BATCH):
+                entries = [entry for entry in row[start : start + BATCH] if entry.ends > now]
                 if chosen is not None:
                     entries = chosen.among(entries)
                 if muted:
@@ -194,15 +208,17 @@ class Listing:
                 pieces.append(b'],"labels":' + _encode(group.labels) + b',"receiver":' + receiver + b"}")
         yield b"".join(pieces) + (b"[]" if separator == b"[" else b"]")
 
-    def _order(self, group: Group) -> list[str]:
-        known = self._orders.get(group.id)
-        if known is not None and known[0] == group.version:
+    def _row(self, group: Group) -> list[Entry]:
+        known = self._rows.get(group.id)
+        if known is not None and known[0] == group.roster:
             return known[1]
-        if len(self._orders) > 2 * len(self._engine.groups) + 1000:
-            self._orders.clear()
-        order = [alert.fingerprint for alert in sorted(group.members.values(), key=sort_key)]
-        self._orders[group.id] = (group.version, order)
-        return order
+        if len(self._rows) > 2 * len(self._engine.groups) + 1000:
+            self._rows.clear()
+        entries = self._entries
+        row = [entries[name] for name in ordered(group) if name in entries]
+        if len(row) == len(group.members):
+            self._rows[group.id] = (group.roster, row)
+        return row
 
     def _check(self, shelf: Shelf, moment: _Moment) -> None:
         if shelf.spoiled or shelf.seal != moment.seal or shelf.good_until <= moment.now:
@@ -215,48 +231,88 @@ class Listing:
         good_until = NEVER
         for fingerprint in sorted(shelf.known):
             alert = alerts.get(fingerprint)
-            if alert is None or alert.ends <= moment.now:
-                if alert is None:
-                    shelf.known.discard(fingerprint)
+            if alert is None:
+                shelf.known.discard(fingerprint)
                 self._entries.pop(fingerprint, None)
                 continue
-            good_until = min(good_until, alert.ends)
             old = self._entries.get(fingerprint)
+            active = alert.ends > moment.now
+            if not active and old is not None:
+                old.ends = alert.ends
+                continue
             names = receivers.get(fingerprint, ())
             if old is None or old.alert is not alert or old.names is not names or judged_anew:
                 muting = moment.muting(alert)
-                if old is None or old.alert is not alert or old.names is not names or old.muting != muting:
-                    old = self._entries[fingerprint] = self._entry(alert, names, old, muting)
-            entries.append(old)
+                if old is None:
+                    old = self._entries[fingerprint] = Entry(alert, alert.labels, 0, (), b"", b"", b"", b"", _UNMUTED)
+                    self._write(old, alert, names, muting, fixed=_fixed(alert, self._texts))
+                elif old.alert is not alert or old.names is not names or old.muting != muting:
+                    fixed = old.fixed if _same_fixed(old.alert, alert) else _fixed(alert, self._texts)
+                    self._write(old, alert, names, muting, fixed)
+            if active:
+                good_until = min(good_until, alert.ends)
+                entries.append(old)
         shelf.seal, shelf.spoiled = moment.seal, False
         shelf.good_until = min(good_until, moment.good_until)
 
-    def _entry(self, alert: Alert, names: tuple[str, ...], old: Entry | None, muting: Muting) -> Entry:
-        fixed = old.fixed if old is not None and _same_fixed(old.alert, alert) else _fixed(alert)
-        head = fixed + b',"updatedAt":"' + format_moment(alert.updated).encode() + b'"'
-        tail = self._tail(names)
-        tail += _status(muting) if any(muting) else _FREE
-        body = b""
+    def _write(self, entry: Entry, alert: Alert, names: tuple[str, ...], muting: Muting, fixed: bytes) -> None:
+        texts = self._texts
+        entry.alert, entry.labels, entry.ends, entry.names = alert, alert.labels, alert.ends, names
+        entry.fixed, entry.muting = fixed, muting
+        entry.head = b"".join((fixed, b',"updatedAt":"', texts.moment(alert.updated), b'"'))
+        entry.tail = texts.receivers(names) + (_FREE if muting is _UNMUTED else texts.status(muting))
+        entry.body = b""
         if alert.ends != NEVER:
-            body = head + b',"endsAt":"' + format_moment(alert.ends).encode() + b'"' + tail
-        return Entry(alert, names, fixed, head, tail, body, muting)
+            entry.body = b"".join((entry.head, b',"endsAt":"', texts.moment(alert.ends), b'"', entry.tail))
 
-    def _tail(self, names: tuple[str, ...]) -> bytes:
-        tail = self._tails.get(names)
-        if tail is None:
-            tail = b',"receivers":' + _encode([{"name": name} for name in names]) + b","
-            self._tails[names] = tail
-        return tail
+
+class _Texts:
+    """Encoded pieces that many alerts have in common."""
+
+    def __init__(self) -> None:
+        self._moments: dict[int, bytes] = {}
+        self._statuses: dict[Muting, bytes] = {}
+        self._receivers: dict[tuple[str, ...], bytes] = {}
+
+    def moment(self, moment: int) -> bytes:
+        """As on the wire."""
+        text = self._moments.get(moment)
+        if text is None:
+            if len(self._moments) > _KEPT_TEXTS:
+                self._moments.clear()
+            text = self._moments[moment] = format_moment(moment).encode()
+        return text
+
+    def status(self, muting: Muting) -> bytes:
+        """Of an alert that something mutes."""
+        text = self._statuses.get(muting)
+        if text is None:
+            if len(self._statuses) > _KEPT_TEXTS:
+                self._statuses.clear()
+            silenced, inhibited, muted = muting
+            status = {"inhibitedBy": inhibited, "mutedBy": muted, "silencedBy": silenced, "state": "suppressed"}
+            text = self._statuses[muting] = b'"status":' + _encode(status) + b"}"
+        return text
+
+    def receivers(self, names: tuple[str, ...]) -> bytes:
+        """Of the groups that hold it."""
+        text = self._receivers.get(names)
+        if text is None:
+            if len(self._receivers) > _KEPT_TEXTS:
+                self._receivers.clear()
+            text = b',"receivers":' + _encode([{"name": name} for name in names]) + b","
+            self._receivers[names] = text
+        return text
 
 
 class _Moment:
     """What mutes at one moment, and the texts that depend on it."""
 
-    def __init__(self, engine: Engine, maintenance: Maintenance | None, now: int) -> None:
-        self.now = now
+    def __init__(self, engine: Engine, maintenance: Maintenance | None, now: int, texts: _Texts) -> None:
+        self.now, self._texts = now, texts
         silences: list[Silence] = engine.silences.active(now)
         windows: list[Window] = maintenance.active(now) if maintenance is not None else []
-        self._silences = SieveIndex((silence.id, silence.matchers) for silence in silences)
+        self._silences = engine.silences.index(now)
         self._windows = SieveIndex((f"maintenance {window.id}", window.matchers) for window in windows)
         self._inhibitor, self._intervals = engine.inhibitor, engine.configuration.intervals
         self.seal = (
@@ -272,12 +328,13 @@ class _Moment:
 
     def muting(self, alert: Alert) -> Muting:
         """What mutes an alert now."""
-        found = (
-            self._silences.matching(alert.labels),
-            self._inhibitor.inhibitors(alert.labels, alert.fingerprint, self.now) if self._inhibitor.rules else [],
-            self._windows.matching(alert.labels),
-        )
-        return found if any(found) else _UNMUTED
+        labels = alert.labels
+        silenced = self._silences.matching(labels) if self._silences else ()
+        inhibited: list[str] | tuple[str, ...] = ()
+        if self._inhibitor.rules:
+            inhibited = self._inhibitor.inhibitors(labels, alert.fingerprint, self.now)
+        muted = self._windows.matching(labels) if self._windows else ()
+        return (tuple(silenced), tuple(inhibited), tuple(muted)) if silenced or inhibited or muted else _UNMUTED
 
     def body(self, entry: Entry) -> bytes:
         """With the end that an alert without one is shown with."""
@@ -289,7 +346,7 @@ class _Moment:
         if entry.alert.ends != NEVER:
             end = b',"endsAt":"' + format_moment(entry.alert.ends).encode() + b'"'
         receivers = entry.tail[: entry.tail.index(b'"status":')]
-        return entry.head + end + receivers + _status((*entry.muting[:2], [interval, *entry.muting[2]]))
+        return entry.head + end + receivers + self._texts.status((*entry.muting[:2], (interval, *entry.muting[2])))
 
     def interval(self, group: Group) -> str:
         """Why the group's route is mute, or ""."""
@@ -314,8 +371,7 @@ class _Choice:
     def among(self, entries: list[Entry]) -> list[Entry]:
         """Those that are."""
         if self._sieve is not None:
-            passes = self._sieve.passes
-            entries = [entry for entry in entries if passes(entry.alert.labels)]
+            entries = self._sieve.among(entries)
         return entries if self._by_labels_alone else [entry for entry in entries if self._wanted(entry)]
 
     def _wanted(self, entry: Entry) -> bool:
@@ -332,23 +388,27 @@ class _Choice:
         return selection.active or entry.silenced or entry.inhibited
 
 
-def _fixed(alert: Alert) -> bytes:
-    body: dict[str, object] = {
-        "annotations": alert.annotations,
-        "fingerprint": alert.fingerprint,
-        "labels": alert.labels,
-        "startsAt": format_moment(alert.starts),
-    }
+def ordered(group: Group) -> list[str]:
+    """Fingerprints of a group's members in the order of notifications."""
+    return [alert.fingerprint for alert in sorted(group.members.values(), key=sort_key)]
+
+
+def _fixed(alert: Alert, texts: _Texts) -> bytes:
+    parts = [
+        b'{"annotations":',
+        _encode(alert.annotations),
+        b',"fingerprint":"',
+        alert.fingerprint.encode(),
+        b'","labels":',
+        _encode(alert.labels),
+        b',"startsAt":"',
+        texts.moment(alert.starts),
+        b'"',
+    ]
     if alert.generator_url:
-        body["generatorURL"] = alert.generator_url
-    return bytes(_encode(body)[:-1])
+        parts += (b',"generatorURL":', _encode(alert.generator_url))
+    return b"".join(parts)
 
 
 def _same_fixed(old: Alert, new: Alert) -> bool:
     return old.starts == new.starts and old.generator_url == new.generator_url and old.annotations == new.annotations
-
-
-def _status(muting: Muting) -> bytes:
-    silenced, inhibited, muted = muting
-    status = {"inhibitedBy": inhibited, "mutedBy": muted, "silencedBy": silenced, "state": "suppressed"}
-    return b'"status":' + _encode(status) + b"}"

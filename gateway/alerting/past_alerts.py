@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.alerting.alert import Alert
 from gateway.alerting.cooccurrence import key_of
 from gateway.alerting.journal import Journal, Listener
 from gateway.alerting.moments import SECOND
@@ -30,7 +29,7 @@ MAX_EVENTS: Final = 50_000
 KINDS: Final = ("firing", "ended", "resolved by hand", "comment", "acknowledged")
 
 
-class PastAlert(msgspec.Struct):
+class PastAlert(msgspec.Struct, gc=False):
     """One firing. Moments in nanoseconds."""
 
     fingerprint: str
@@ -43,7 +42,7 @@ class PastAlert(msgspec.Struct):
     """Who resolved or acknowledged it."""
     note: str = ""
     """What was said when it was resolved by hand."""
-    said: list[str] = msgspec.field(default_factory=list)
+    said: tuple[str, ...] = ()
     """Comments."""
 
     @property
@@ -78,8 +77,7 @@ class PastAlerts:
         """One event of the history."""
         if kind == "firing":
             if len(self._open) < MAX_OPEN:
-                labels = detail["labels"]
-                self._open[fingerprint] = PastAlert(fingerprint, key_of_labels(labels), now)
+                self._open[fingerprint] = PastAlert(fingerprint, key_of(detail["labels"]), now)
         elif kind == "ended":
             past = self._open.pop(fingerprint, None)
             if past is not None:
@@ -100,7 +98,7 @@ class PastAlerts:
         elif kind == "acknowledged":
             past.by = past.by or str(detail.get("by", ""))
         if text and kind != "resolved by hand":
-            past.said = [*past.said, text][-MAX_SAID:]
+            past.said = (*past.said, text)[-MAX_SAID:]
 
     def _keep(self, past: PastAlert) -> None:
         self._ended.pop(past.fingerprint, None)
@@ -122,8 +120,3 @@ class PastAlerts:
     def lesson(self, key: str) -> PastAlert | None:
         """The latest firing of a key of which somebody said what helped."""
         return next((past for past in self.of_key(key) if past.lesson), None)
-
-
-def key_of_labels(labels: Mapping[str, str]) -> str:
-    """See `cooccurrence.key_of`."""
-    return key_of(Alert(fingerprint="", labels=dict(labels), starts=0, ends=0, updated=0))

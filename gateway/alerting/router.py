@@ -254,13 +254,15 @@ class AlertRouter:
     async def _run_renewal(self) -> None:
         """Renews what lists show of alerts ahead of being asked, in small slices."""
         while True:
-            left = False
+            left, touches = False, self.listing.touches
             try:
                 left = self.listing.refresh(self.clock.time_ns())
             except Exception as error:  # noqa: BLE001 - outermost edge of the task
                 TASK_FAILURES.labels("alerting lists").inc()
                 _log.error("renewing the lists of alerts failed", error=repr(error), exc_info=True)
-            await asyncio.sleep(RENEWAL_PAUSE if left else RENEWAL_SECONDS)
+            await asyncio.sleep(0 if left else RENEWAL_SECONDS)
+            if left and touches != self.listing.touches:
+                await asyncio.sleep(RENEWAL_PAUSE)  # alerts are coming in: they go first
 
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""

@@ -7,6 +7,7 @@ named conjunctions and finds those that match a label set; conjunctions with an 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Protocol, TypeVar
 
 from gateway.alerting.matcher import Matcher, all_match
 
@@ -14,24 +15,60 @@ REMEMBERED = 100_000
 """Values remembered per matcher."""
 
 
+class Labelled(Protocol):
+    """Something with labels."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """They."""
+        ...
+
+
+L = TypeVar("L", bound=Labelled)
+
+
 class Sieve:
     """See the head of the file."""
 
     def __init__(self, matchers: Iterable[Matcher]) -> None:
-        self._parts: list[tuple[str, dict[str, bool], Matcher]] = [(m.name, {}, m) for m in matchers]
+        matchers = tuple(matchers)
+        self._equal = [(m.name, m.value) for m in matchers if m.is_equal and not m.is_regex]
+        self._parts: list[tuple[str, dict[str, bool], Matcher]] = [
+            (m.name, {}, m) for m in matchers if not m.is_equal or m.is_regex
+        ]
 
     def passes(self, labels: Mapping[str, str]) -> bool:
         """Whether all matchers are met."""
+        for name, value in self._equal:
+            if labels.get(name, "") != value:
+                return False
         for name, remembered, matcher in self._parts:
-            value = labels.get(name, "")
-            met = remembered.get(value)
+            met = remembered.get(labels.get(name, ""))
             if met is None:
-                if len(remembered) >= REMEMBERED:
-                    remembered.clear()
-                met = remembered[value] = matcher.matches(labels)
+                met = _ask(matcher, remembered, labels)
             if not met:
                 return False
         return True
+
+    def among(self, items: list[L]) -> list[L]:
+        """Those whose labels pass, in order."""
+        for name, value in self._equal:
+            items = [item for item in items if item.labels.get(name, "") == value]
+        for name, remembered, matcher in self._parts:
+            items = [
+                item
+                for item in items
+                if (met := remembered.get(item.labels.get(name, "")))
+                or (met is None and _ask(matcher, remembered, item.labels))
+            ]
+        return items
+
+
+def _ask(matcher: Matcher, remembered: dict[str, bool], labels: Mapping[str, str]) -> bool:
+    if len(remembered) >= REMEMBERED:
+        remembered.clear()
+    met = remembered[labels.get(matcher.name, "")] = matcher.matches(labels)
+    return met
 
 
 class SieveIndex:
@@ -45,8 +82,11 @@ class SieveIndex:
             if equality is None:
                 self._others.append((name, Sieve(matchers)))
             else:
-                values = self._by_value.setdefault(equality.name, {})
-                values.setdefault(equality.value, []).append((name, matchers))
+                rest = tuple(m for m in matchers if m is not equality)
+                self._by_value.setdefault(equality.name, {}).setdefault(equality.value, []).append((name, rest))
+
+    def __bool__(self) -> bool:
+        return bool(self._by_value or self._others)
 
     def matching(self, labels: Mapping[str, str]) -> list[str]:
         """Names of the conjunctions that the label set meets, sorted."""
@@ -54,7 +94,7 @@ class SieveIndex:
         for label, values in self._by_value.items():
             value = labels.get(label)
             if value is not None and value in values:
-                found += [name for name, matchers in values[value] if all_match(matchers, labels)]
+                found += [name for name, rest in values[value] if not rest or all_match(rest, labels)]
         for name, sieve in self._others:
             if sieve.passes(labels):
                 found.append(name)

@@ -19,8 +19,9 @@ from typing import Final
 import msgspec
 
 from gateway.alerting.journal import Journal
-from gateway.alerting.matcher import Matcher, all_match
-from gateway.alerting.moments import SECOND
+from gateway.alerting.matcher import Matcher
+from gateway.alerting.moments import NEVER, SECOND
+from gateway.alerting.sieve import SieveIndex
 from gateway.alerting.store import SILENCE
 from gateway.errors import NotFound, RequestError
 
@@ -54,6 +55,9 @@ class Silences:
         self._new_id = new_id
         self._all: dict[str, Silence] = {}
         self.version = 0
+        self._index = SieveIndex(())
+        self._index_of: tuple[int, int, int] = (-1, 0, 0)
+        """The version that `_index` was made for, and the moments between which it holds."""
 
     def load(self, silence: Silence) -> None:
         """At start."""
@@ -108,7 +112,18 @@ class Silences:
 
     def muting(self, labels: Mapping[str, str], now: int) -> list[str]:
         """Sorted ids of the silences that mute this label set now."""
-        return sorted(silence.id for silence in self.active(now) if all_match(silence.matchers, labels))
+        return self.index(now).matching(labels)
+
+    def index(self, now: int) -> SieveIndex:
+        """Those that hold now, as a whole; the same object until one begins, ends or changes."""
+        version, since, until = self._index_of
+        if version != self.version or not since <= now < until:
+            moments = [moment for silence in self._all.values() for moment in (silence.starts, silence.ends)]
+            since = max((moment for moment in moments if moment <= now), default=-NEVER)
+            until = min((moment for moment in moments if moment > now), default=NEVER)
+            self._index = SieveIndex((silence.id, silence.matchers) for silence in self.active(now))
+            self._index_of = (self.version, since, until)
+        return self._index
 
     def prune(self, now: int) -> int:
         """Forgets those that ended longer than RETENTION ago; gives their number."""

@@ -36,7 +36,7 @@ _MAX_VISITED: Final = 2_000
 _NOTHING: Final[Mapping[str, int]] = {}
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """What an alert is about; "" where it does not say."""
 
     service: str = ""
@@ -46,7 +46,7 @@ class Place(msgspec.Struct, frozen=True):
         return bool(self.service or self.host)
 
 
-class Relation(msgspec.Struct, frozen=True):
+class Relation(msgspec.Struct, frozen=True, gc=False):
     """How two places hang together."""
 
     kind: str
@@ -63,9 +63,20 @@ UNKNOWN: Final = Relation("")
 
 def place_of(labels: Mapping[str, str]) -> Place:
     """The place that a label set names."""
-    service = next((labels[name] for name in SERVICE_LABELS if labels.get(name)), "")
-    host = next((labels[name] for name in HOST_LABELS if labels.get(name)), "")
-    return Place(short_service(service), short_host(host))
+    for name in HOST_LABELS:
+        host = labels.get(name)
+        if host:
+            return Place(service_of(labels), short_host(host))
+    return Place(service_of(labels), "")
+
+
+def service_of(labels: Mapping[str, str]) -> str:
+    """The service that a label set names, or ""."""
+    for name in SERVICE_LABELS:
+        service = labels.get(name)
+        if service:
+            return short_service(service)
+    return ""
 
 
 def short_service(name: str) -> str:
