@@ -1,8 +1,9 @@
 """Numbers every sample and says after a run which of the acknowledged ones VictoriaMetrics holds, exactly.
 
-A request has a number q; its point i carries the value q · batch + i, which a float64 holds exactly, and the request's
-time, which no other request of the same template has. The senders write what happened to each request into an
-append-only file of records; `verify` reads the target's export back and compares sample by sample.
+A request has a number q; its point i carries the number q · batch + i in the lowest 40 bits of its value, a whole
+number that a float64 holds exactly, and the request's time, which no other request of the same template has. The
+senders write what happened to each request into an append-only file of records; `verify` reads the target's export back
+and compares sample by sample.
 
 A sample is *lost* when its request was acknowledged and the target does not hold it, *repeated* for each further time
 that it is held, and *wrong* when series, time and value do not belong together (the target made something up).
@@ -22,6 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from loadtest.generator.patch import LEVEL, NUMBER_BITS
 from loadtest.generator.population import IDENTITY_LABEL, METRIC_PREFIX, number_of
 
 EVENT: Final = np.dtype([("request", "<i8"), ("time_ms", "<i8"), ("template", "<i4"), ("event", "<i4")])
@@ -141,7 +143,9 @@ class Ledger:
     ) -> int:
         """Mark samples; returns how many do not belong where they were found."""
         whole = np.nan_to_num(values, nan=-1.0).astype(np.int64)
-        known = (whole >= 0) & (whole < len(held)) & (whole == values)
+        known = (whole >= 0) & (whole == values) & ((whole >> NUMBER_BITS) < 2 * LEVEL)
+        whole &= (1 << NUMBER_BITS) - 1
+        known &= whole < len(held)
         request = np.where(known, whole, 0) // self.batch
         row = np.where(known, whole, 0) % self.batch
         known &= (self.template[request] * self.batch + row == numbers) & (self.time_ms[request] == times)

@@ -1,7 +1,8 @@
 """Hours of sending with churn: does memory grow? Then the ledger.
 
-Resident memory of every process is written every ten seconds to `<directory>/memory.csv`, and the slope of each over
-the time after settling is given with a 95 % interval. `soak --report memory.csv` computes it again from a record.
+Resident memory of every process, and the part of it that no file stands behind, is written every ten seconds to
+`<directory>/memory.csv`, and the slope of each over the time after settling is given with a 95 % interval. `soak
+--report memory.csv` computes it again from a record.
 
 Neighbouring readings resemble each other, so the interval of a plain regression would be far too narrow; it is taken
 from a moving-block bootstrap of the residuals (Künsch 1989), whose blocks of ten minutes keep that resemblance.
@@ -81,8 +82,10 @@ def read(path: Path, settle: float) -> Iterator[Slope]:
     lives: dict[str, dict[int, list[tuple[float, float]]]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
-            life = lives.setdefault(row["process"], {}).setdefault(int(row["pid"]), [])
-            life.append((float(row["seconds"]), float(row["rss_bytes"])))
+            for name, column in (row["process"], "rss_bytes"), (f"{row['process']}, anonymous", "anonymous_bytes"):
+                if column in row:
+                    life = lives.setdefault(name, {}).setdefault(int(row["pid"]), [])
+                    life.append((float(row["seconds"]), float(row[column])))
     for process, found in lives.items():
         kept = max(([r for r in life if r[0] >= settle] for life in found.values()), key=len)
         table = np.array(kept)
@@ -95,7 +98,7 @@ def report(path: Path, settle: float) -> list[dict[str, Any]]:
     found = []
     for one in read(path, settle):
         say(
-            f"{one.process:18} {one.mib_per_hour:+8.2f} MiB/h [{one.low:+.2f}, {one.high:+.2f}], mean "
+            f"{one.process:27} {one.mib_per_hour:+8.2f} MiB/h [{one.low:+.2f}, {one.high:+.2f}], mean "
             f"{one.mean_mib:.0f} MiB, last {one.last_mib:.0f} MiB, {one.readings} readings over {one.hours:.2f} h: "
             + ("no growth" if one.flat else "GROWS")
             + (f"; started {one.starts} times, the longest life is shown" if one.starts > 1 else "")
@@ -108,12 +111,12 @@ def report(path: Path, settle: float) -> list[dict[str, Any]]:
     return found
 
 
-def resident(pid: int) -> int:
-    """Resident bytes of one process, its share of shared pages in full. Raises OSError."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    return 0
+def resident(pid: int) -> tuple[int, int]:
+    """Resident bytes of one process, its share of shared pages in full, and those of them that no file stands behind
+    (the rest, code and mapped log segments, the kernel takes back when it needs them). Raises OSError."""
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    whole, anonymous = (int(fields.get(name, "0").split()[0]) * 1024 for name in ("VmRSS", "RssAnon"))
+    return whole, anonymous
 
 
 def soak(directory: Path, work: Work, hours: float, settle: float, settings: tuple[str, ...]) -> int:
@@ -151,7 +154,7 @@ def soak(directory: Path, work: Work, hours: float, settle: float, settings: tup
         "settings": list(settings), "slopes": slopes, **verdict.figures(), **outcome.figures(),
         "active_series": status["active_series"], "restarts": restarts,
     })  # fmt: skip
-    grows = [one["process"] for one in slopes if not one["flat"] and one["process"] != store.name]
+    grows = [one["process"] for one in slopes if not one["flat"] and not one["process"].startswith(store.name)]
     return 0 if verdict.passed and verdict.acknowledged and not outcome.refused and not grows else 1
 
 
@@ -162,7 +165,7 @@ def _record(
     began = time.monotonic()
     with path.open("w", newline="") as file:
         out = csv.writer(file)
-        out.writerow(("seconds", "process", "pid", "rss_bytes", "active_series", "pending_points"))
+        out.writerow(("seconds", "process", "pid", "rss_bytes", "anonymous_bytes", "active_series", "pending_points"))
         while senders.running:
             seconds = time.monotonic() - began
             progress(int(seconds))
@@ -174,6 +177,6 @@ def _record(
                 series, pending = status["active_series"], status["pending_forward_points"]
             for name, pid in ("supervisor", gateway.pid), *gateway.role_pids().items(), (store.name, store.pid):
                 with suppress(OSError):
-                    out.writerow((round(seconds, 1), name, pid, resident(pid), series, pending))
+                    out.writerow((round(seconds, 1), name, pid, *resident(pid), series, pending))
             file.flush()
             time.sleep(READ_EVERY)

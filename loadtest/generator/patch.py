@@ -12,6 +12,10 @@ NANOSECONDS: Final = 0
 """Times are fixed64 nanoseconds."""
 MILLISECONDS: Final = 1
 """Times are varints of milliseconds, six bytes long."""
+NUMBER_BITS: Final = 40
+"""Of a numbered value; what stands above them in a gauge is a level with noise."""
+LEVEL: Final = 1 << 10
+"""Of numbered gauges, in units of the bits above."""
 _POOL: Final = 1 << 16
 
 
@@ -31,7 +35,8 @@ def patch(  # type: ignore[no-untyped-def]
 
     What it writes is what a healthy fleet sends, for a detector to be judged by its work and not by its alerts: gauges
     are 5 % of noise around a level; a counter grows by a number of its own each round, a little unevenly, and began at
-    `started_ms` for good.
+    `started_ms` for good. Numbered values (first_value >= 0) are told apart by their lowest 40 bits: counters are the
+    numbers themselves, which grow evenly, gauges bear their noise above them.
     """
     nanoseconds = np.uint64(time_ms) * np.uint64(1_000_000)
     started = np.uint64(started_ms) * np.uint64(1_000_000)
@@ -43,7 +48,11 @@ def patch(  # type: ignore[no-untyped-def]
         draw = noise[(series * 2654435761 + round_ * 40503) & mask]
         if first_value >= 0:
             whole = first_value + i
-            real = float(whole)
+            if time_unit == MILLISECONDS and (series // 100) % 2 == 1:
+                real = float(whole)
+            else:
+                level = np.int64(LEVEL * (1.0 + 0.05 * draw))
+                real = float((level << NUMBER_BITS) + whole)
         else:
             whole = round_ * (20 + series % 50) * 10 + np.int64(abs(draw) * 20.0)
             real = (50.0 + series % 100) * (1.0 + 0.05 * draw)

@@ -83,8 +83,9 @@ class Template:
     def stamp(self, time_ms: int, first_value: int, churn_per_minute: float) -> int:
         """Write a new request over the last one; returns its time, which is later than every earlier one.
 
-        first_value >= 0: the points' values are first_value, first_value + 1, …; -1: noise around a level, and
-        counters that grow. churn_per_minute: share of the series that a minute of sample time replaces.
+        first_value >= 0: the points' values bear the numbers first_value, first_value + 1, … in their lowest bits; -1:
+        noise around a level, and counters that grow. churn_per_minute: share of the series that a minute of sample time
+        replaces.
         """
         time_ms = max(time_ms, self.last_time_ms + 1)
         if churn_per_minute and self.last_time_ms:

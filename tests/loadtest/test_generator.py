@@ -10,11 +10,14 @@ from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.telemetry.labels import decode_label_blob
+from loadtest.generator.patch import LEVEL, NUMBER_BITS
 from loadtest.generator.template import Template, build
 from loadtest.generator.work import Work
 
 NOW = 1_763_900_000_000
 BATCH = 250
+
+NUMBER = 2**NUMBER_BITS - 1
 
 
 def otlp_points(template: Template) -> list[tuple[str, str, int, float]]:
@@ -52,10 +55,22 @@ def test_an_otlp_body_carries_the_numbers_it_was_stamped_with() -> None:
     template = build("otlp-http", 3, BATCH)
     assert template.stamp(NOW, 7 * BATCH, 0.0) == NOW
     points = otlp_points(template)
-    assert [value for *_, value in points] == [7 * BATCH + i for i in range(BATCH)]
+    assert [int(value) & NUMBER for *_, value in points] == [7 * BATCH + i for i in range(BATCH)]
+    assert all(value <= NUMBER for name, *_, value in points if name.endswith("_total"))
     assert {time for _, _, time, _ in points} == {NOW}
     assert [int(pod[1:9]) for _, pod, _, _ in points] == list(range(3 * BATCH, 4 * BATCH))
     assert len({(name, pod) for name, pod, _, _ in points}) == BATCH
+
+
+def test_numbered_gauges_keep_to_a_level_however_long_the_run_is() -> None:
+    template = build("otlp-http", 0, BATCH)
+    levels = []
+    for turn in range(50):
+        template.stamp(NOW + turn, turn * 10**9, 0.0)
+        levels += [value / 2**NUMBER_BITS / LEVEL for name, *_, value in otlp_points(template) if "_total" not in name]
+    assert 0.99 < np.median(levels) < 1.01
+    assert 0.04 < np.std(levels) < 0.06
+    assert 0.7 < min(levels) < max(levels) < 1.3
 
 
 def test_times_of_a_template_never_repeat_and_churn_replaces_the_share_asked_for() -> None:
@@ -74,7 +89,7 @@ def test_a_remote_write_body_is_what_the_gateway_decodes(version: str) -> None:
     template.stamp(NOW, 0, 0.5)
     template.stamp(NOW + 60_000, 5 * BATCH, 0.5)
     columns = decoder((1, 2), RemoteWriteSettings()).decode(template.body.tobytes(), NOW)
-    np.testing.assert_array_equal(columns.values, np.arange(5 * BATCH, 6 * BATCH))
+    np.testing.assert_array_equal(columns.values.astype(np.int64) & NUMBER, np.arange(5 * BATCH, 6 * BATCH))
     assert set(columns.times_ms) == {NOW + 60_000}
     definitions = columns.source.definitions(np.arange(BATCH))
     pods = []

@@ -65,6 +65,16 @@ def test_repetitions_and_unacknowledged_samples_are_counted_apart(
     assert found.passed
 
 
+def test_the_noise_above_a_number_is_no_part_of_it_and_nothing_else_may_stand_there(
+    monkeypatch: pytest.MonkeyPatch, ledger: Ledger
+) -> None:
+    series, times, values = rows(0, 0)
+    noisy = values + (np.arange(1000, 1000 + BATCH) * 2.0**40)
+    assert verdict(monkeypatch, ledger, [(series, times, noisy), rows(1, 1)]).passed
+    found = verdict(monkeypatch, ledger, [(series, times, values + 2.0**52), rows(1, 1)])
+    assert (found.wrong, found.lost) == (BATCH, BATCH)
+
+
 def test_a_sample_under_another_series_or_time_is_wrong(monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
     series, times, values = rows(0, 0)
     found = verdict(monkeypatch, ledger, [(series, times + 5, values), rows(1, 1)])
