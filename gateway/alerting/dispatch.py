@@ -6,6 +6,7 @@ the outcome of an attempt. Nothing here waits or sends.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
@@ -33,6 +34,37 @@ MAX_ANNOTATED: Final = 50
 """Alerts of one notification that get more annotations than their own."""
 
 
+class Passing:
+    """Members of a group that no stage mutes, in notification order, and which of them fire at a moment. Made while a
+    flush goes through the members, so that the decision at its end need not."""
+
+    __slots__ = ("alerts", "firing", "firing_names", "names", "now", "resolved_names", "severities")
+
+    def __init__(self, now: int, alerts: Iterable[Alert] = ()) -> None:
+        self.now = now
+        self.alerts: list[Alert] = []
+        self.firing: list[Alert] = []
+        self.names: list[str] = []
+        """Fingerprints of those that fire, in order."""
+        self.firing_names: set[str] = set()
+        self.severities: set[str] = set()
+        """Of those that fire."""
+        self.resolved_names: set[str] = set()
+        self.add(alerts)
+
+    def add(self, alerts: Iterable[Alert]) -> None:
+        """The next ones."""
+        for alert in alerts:
+            self.alerts.append(alert)
+            if alert.active(self.now):
+                self.firing.append(alert)
+                self.names.append(alert.fingerprint)
+                self.firing_names.add(alert.fingerprint)
+                self.severities.add(alert.labels.get("severity", ""))
+            else:
+                self.resolved_names.add(alert.fingerprint)
+
+
 class Dispatcher:
     """Decisions and their outcomes. `gone` is told of a resolved alert that no group holds any more."""
 
@@ -56,6 +88,8 @@ class Dispatcher:
         self._inherited: dict[str, SlotRecord] = {}
         """Slots of an earlier run or configuration, whose groups were not looked at since."""
         self._stages: tuple[Stage, ...] = ()
+        self._departing: dict[str, None] = {}
+        """Groups with more members to let go."""
 
     def configure(self, configuration: Configuration, inhibitor: Inhibitor) -> None:
         """Another configuration, or the first."""
@@ -97,31 +131,28 @@ class Dispatcher:
     def flush(self, group: Group, members: list[Alert], now: int) -> Iterator[bool]:
         """The group's moment has come; `members` in notification order, not empty. Gives False between two steps."""
         stages = (*self._stages, *self._hooks.stages)
-        passing: list[Alert] = []
+        passing = Passing(now)
+        leaving: dict[str, Alert] = {}
         muted: dict[str, str] = {}
+        integrations = self.integrations_of(group)
         for start in range(0, len(members), STEP):
             if start:
                 yield False
-            verdict = judge(stages, group.route, members[start : start + STEP], now)
-            passing += verdict.passing
+            some = members[start : start + STEP]
+            verdict = judge(stages, group.route, some, now)
+            passing.add(verdict.passing)
             muted.update(verdict.muted)
             self._note_muted(group, verdict.muted, now)
+            for alert in some:
+                # One that is muted while a receiver still believes it fires stays: its end is told after the muting.
+                if not alert.active(now) and not (
+                    alert.fingerprint in verdict.muted and self._believed(group, integrations, alert.fingerprint)
+                ):
+                    leaving[alert.fingerprint] = alert
         for fingerprint in group.muted:
             if fingerprint not in muted and fingerprint in group.members:
                 self._journal.event(now, "unmuted", fingerprint=fingerprint, group=group.id)
-        group.muted = muted
-        integrations = self.integrations_of(group)
-        told_firing: set[str] = set()
-        for integration in integrations:
-            entry = self.log.get(group.key, integration.key)
-            if entry is not None:
-                told_firing.update(entry.firing, entry.doubtful)
-        # One that is muted while a receiver still believes it fires stays, so that its end is told after the muting.
-        group.leaving = {
-            alert.fingerprint: alert
-            for alert in members
-            if not alert.active(now) and not (alert.fingerprint in muted and alert.fingerprint in told_firing)
-        }
+        group.muted, group.leaving = muted, leaving
         for integration in integrations:
             if len(members) > STEP:
                 yield False
@@ -129,7 +160,14 @@ class Dispatcher:
         if len(members) > STEP:
             yield False
         self.settle(group)
-        self._hooks.flushed(group, passing, now)
+        self._hooks.flushed(group, passing.alerts, now)
+
+    def _believed(self, group: Group, integrations: list[Integration], fingerprint: str) -> bool:
+        for integration in integrations:
+            entry = self.log.get(group.key, integration.key)
+            if entry is not None and (fingerprint in self.log.told(entry) or fingerprint in entry.doubtful):
+                return True
+        return False
 
     def integrations_of(self, group: Group) -> list[Integration]:
         """Ways out of the group's receiver, and of those that an escalation told."""
@@ -144,12 +182,13 @@ class Dispatcher:
     def tell_now(self, group: Group, receivers: list[str], now: int) -> None:
         """Tells these receivers of what fires in the group, even if they were told before."""
         firing = self.unmuted_firing(group, now)
+        passing = Passing(now, firing)
         for name in receivers:
             for integration in self._configuration.receivers.get(name, ()):
                 entry = self.log.get(group.key, integration.key)
                 if entry is not None:
                     self.log.forget_firing(entry, {alert.fingerprint for alert in firing})
-                self.decide(group, integration, firing, now, held=False)
+                self.decide(group, integration, passing, now, held=False)
 
     def forget_told(self, group: Group, fingerprints: set[str]) -> None:
         """Lets these alerts count as not told, so that the next decision about the group tells them."""
@@ -164,9 +203,7 @@ class Dispatcher:
                 self._journal.event(now, "muted", fingerprint=fingerprint, group=group.id, reason=reason)
                 self._hooks.suppressed(kind_of(reason))
 
-    def decide(
-        self, group: Group, integration: Integration, passing: list[Alert], now: int, *, held: bool = True
-    ) -> None:
+    def decide(self, group: Group, integration: Integration, passing: Passing, now: int, *, held: bool = True) -> None:
         """What one integration is to be told of the unmuted members; `held` False tells it although a hook holds it."""
         slot = self.outbox.get(group.key, integration.key)
         if slot is not None and slot.sending:
@@ -175,13 +212,13 @@ class Dispatcher:
         key = log_key(group.key, integration.key)
         inherited = self._inherited.pop(key, None)
         entry = self.log.get(group.key, integration.key)
-        firing = [alert for alert in passing if alert.active(now)]
-        firing_names = {alert.fingerprint for alert in firing}
-        resolved_names = {alert.fingerprint for alert in passing} - firing_names
+        firing, firing_names, resolved_names = passing.firing, passing.firing_names, passing.resolved_names
+        told = self.log.told(entry)
         why = ""
-        if passing:
+        if passing.alerts:
             why = reason_to_tell(
                 entry,
+                told,
                 firing_names,
                 resolved_names,
                 send_resolved=integration.send_resolved,
@@ -191,7 +228,7 @@ class Dispatcher:
             if why == "repeat" and self._hooks.quiet(firing, now):
                 why = ""
             if why and held and slot is None and inherited is None:
-                telling = Telling(group, integration.key, entry, firing, resolved_names, why)
+                telling = Telling(group, integration.key, entry, told, firing, firing_names, resolved_names, why)
                 if self._hooks.hold(telling, now):
                     why = ""
         if not why:
@@ -206,15 +243,17 @@ class Dispatcher:
             if slot is not None:
                 self.outbox.drop(slot)
             return
-        told = passing if integration.send_resolved else firing
-        listed = told[: group.most] if group.most else told
+        tell = passing.alerts if integration.send_resolved else firing
+        listed = tell[: group.most] if group.most else tell
+        names = tuple(passing.names)
+        ended = tuple(resolved_names)
         notification = Notification(
             id=self._new_id(),
             group_key=group.key,
             receiver=integration.receiver,
             group_labels=group.labels,
             alerts=self._annotated(listed, now),
-            left_out=len(told) - len(listed),
+            left_out=len(tell) - len(listed),
             lowered=self._hooks.lowered(firing),
             at=now,
             external_url=self._external_url,
@@ -233,8 +272,10 @@ class Dispatcher:
                 created=older.created if older else now,
                 due=older.due if older else now,
                 attempts=older.attempts if older else 0,
-                firing=frozenset(firing_names),
-                resolved=frozenset(resolved_names),
+                firing=names,
+                told=firing_names,
+                severities=frozenset(passing.severities),
+                resolved=ended,
             )
         )
         self._journal.event(
@@ -244,8 +285,8 @@ class Dispatcher:
             id=notification.id,
             integration=integration.key,
             why=why,
-            firing=sorted(firing_names),
-            resolved=sorted(resolved_names),
+            firing=names,
+            resolved=ended,
         )
 
     def _annotated(self, alerts: list[Alert], now: int) -> tuple[Alert, ...]:
@@ -265,12 +306,27 @@ class Dispatcher:
             if self.outbox.get(group.key, integration.key) is not None:
                 return
         kept = self._hooks.kept(group)
-        for fingerprint, alert in group.leaving.items():
-            if fingerprint in kept:
-                continue
+        going = [name for name in itertools.islice(group.leaving, STEP + len(kept)) if name not in kept]
+        for fingerprint in going:
+            alert = group.leaving.pop(fingerprint)
             if group.members.get(fingerprint) is alert and self._grouping.remove(group, alert):
                 self._gone(alert)
-        group.leaving = {name: alert for name, alert in group.leaving.items() if name in kept}
+        if len(group.leaving) > len(kept):
+            self._departing[group.id] = None
+
+    @property
+    def departing(self) -> bool:
+        """Whether `depart` has more to do."""
+        return bool(self._departing)
+
+    def depart(self) -> None:
+        """Lets more of the members go that `settle` began with: at most `STEP`."""
+        if self._departing:
+            name = next(iter(self._departing))
+            del self._departing[name]
+            group = self._grouping.groups.get(name)
+            if group is not None:
+                self.settle(group)
 
     # Delivery
 
@@ -292,10 +348,12 @@ class Dispatcher:
                     group_key=slot.notification.group_key,
                     integration=slot.integration,
                     at=now,
-                    firing=sorted(slot.firing),
-                    resolved=sorted(slot.resolved),
+                    firing=list(slot.firing),
+                    resolved=list(slot.resolved),
                     memory=outcome.memory,
-                )
+                ),
+                slot.told,
+                slot.severities,
             )
             lag = (now - slot.created) / SECOND
             self._journal.event(now, "delivered", group=slot.group_id, lag=lag, **detail)

@@ -191,7 +191,7 @@ class Engine:
     def next_due(self) -> int:
         """When `tick` has something to do at the latest."""
         others = min((timer.next_due() for timer in self.hooks.timers), default=NEVER)
-        if self._flushing is not None:
+        if self._flushing is not None or self.dispatcher.departing:
             return 0
         return min(self.grouping.next_due(), others, self._next_sweep, self.silencing.next_due())
 
@@ -203,6 +203,10 @@ class Engine:
         """
         ran = 0
         while ran < limit:
+            if self._flushing is None and self.dispatcher.departing:
+                self.dispatcher.depart()
+                ran += 1
+                continue
             if self._flushing is None:
                 group = self.grouping.take_due(now)
                 if group is None:

@@ -64,8 +64,10 @@ class Escalations:
 
     def on_flush(self, group: Group, passing: list[Alert], now: int) -> None:
         """A group was flushed: an escalation may begin or be over."""
-        firing = [alert for alert in passing if alert.active(now)]
         escalation = self._all.get(group.id)
+        if escalation is None and not self.oncall.policies:
+            return
+        firing = [alert for alert in passing if alert.active(now)]
         if firing and (escalation is None or self._anew(escalation, firing, now)):
             policy = next(
                 (p for p in self.oncall.policies if any(all_match(p.matchers, alert.labels) for alert in firing)), None

@@ -22,6 +22,8 @@ class Flapping:
         self._threshold = threshold
         self._begun: dict[str, tuple[int, ...]] = {}
         """By fingerprint, the one that began last at the end."""
+        self._restless: dict[str, None] = {}
+        """Those that were flapping when they last began."""
         if threshold:
             engine.hooks.watchers.append(self._on_change)
             engine.hooks.noters.append(self.note)
@@ -30,9 +32,12 @@ class Flapping:
         if kind != "firing":
             return
         times = self._begun.pop(alert.fingerprint, ())
-        self._begun[alert.fingerprint] = (*_recent(times, now), now)[-_MOST_TIMES:]
+        times = self._begun[alert.fingerprint] = (*_recent(times, now), now)[-_MOST_TIMES:]
+        if len(times) >= self._threshold:
+            self._restless[alert.fingerprint] = None
         while self._begun[oldest := next(iter(self._begun))][-1] <= now - FLAPPING_SPAN:
             del self._begun[oldest]
+            self._restless.pop(oldest, None)
 
     def times(self, name: str, now: int) -> int:
         """How often an alert began within the last hour."""
@@ -40,7 +45,10 @@ class Flapping:
 
     def note(self, _group: Group, firing: list[Alert], now: int) -> str:
         """A line about the most restless alert of a notification, or ""."""
-        most, name = max(((self.times(a.fingerprint, now), a.name) for a in firing), default=(0, ""))
+        if not self._restless:
+            return ""
+        restless = (alert for alert in firing if alert.fingerprint in self._restless)
+        most, name = max(((self.times(alert.fingerprint, now), alert.name) for alert in restless), default=(0, ""))
         return f"flapping: {name} began {most} times in the last hour" if most >= self._threshold else ""
 
 

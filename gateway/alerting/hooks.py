@@ -7,7 +7,7 @@ engine decides as Alertmanager decides. Hooks run inside of the engine's calls: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -46,7 +46,10 @@ class Telling(NamedTuple):
     integration: str
     entry: LogEntry | None
     """What the integration was told last."""
+    told: Set[str]
+    """What that entry names as firing."""
     firing: list[Alert]
+    firing_names: set[str]
     resolved: set[str]
     """Fingerprints."""
     why: str

@@ -98,6 +98,8 @@ class Ignored:
 
     def note(self, _group: Group, firing: list[Alert], _now: int) -> str:
         """See hooks."""
+        if not self._all:
+            return ""
         found = [one for alert in firing if (one := self.lowered(alert)) is not None]
         if not found:
             return ""

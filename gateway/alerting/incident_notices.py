@@ -13,6 +13,7 @@ With `adds_context`, every notification carries what is known of the incident as
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Final
 
@@ -24,12 +25,15 @@ from gateway.alerting.hooks import Telling
 from gateway.alerting.incident_group import INCIDENT_LABEL, IncidentGroup, rank_of
 from gateway.alerting.likely_cause import Cause, likely_causes
 from gateway.alerting.markers import Markers
+from gateway.alerting.notification_log import LogEntry
 from gateway.alerting.route import Route
 from gateway.selfmetrics import counter
 
 MAX_FACT: Final = 300
 """Characters of one fact in a notification."""
 
+LOOKED_AT: Final = 500
+"""Alerts of a notification whose incidents are looked for."""
 _HELD: Final = counter("alerting_joining_alerts_held", "Alerts that joined a told incident group and wait to be told.")
 
 
@@ -76,15 +80,18 @@ class IncidentNotices:
     def describe(self, group: Group, firing: list[Alert], _now: int) -> Mapping[str, str]:
         """The incident groups of these alerts, with the likely cause of the largest; see Describer."""
         found: dict[str, IncidentGroup] = {}
-        for alert in firing or list(group.members.values()):
+        for alert in firing[:LOOKED_AT] or itertools.islice(group.members.values(), LOOKED_AT):
             incident = self._correlator.group_of(alert.fingerprint)
             if incident is not None:
                 found[incident.id] = incident
         if not found:
             return {}
         largest = max(found.values(), key=lambda incident: (incident.active, len(incident.members)))
-        shown = {alert.fingerprint for alert in firing}
-        related = sum(1 for m in largest.members.values() if m.active and m.fingerprint not in shown)
+        if max(len(firing), len(largest.members)) <= LOOKED_AT:
+            shown = {alert.fingerprint for alert in firing}
+            related = sum(1 for m in largest.members.values() if m.active and m.fingerprint not in shown)
+        else:
+            related = max(largest.active - len(firing), 0)
         facts = {INCIDENT_LABEL: ", ".join(sorted(found))}
         causes = self.causes(largest)
         if causes and len(largest.members) > 1:
@@ -105,16 +112,19 @@ class IncidentNotices:
         thread = telling.group.labels.get(INCIDENT_LABEL, "")
         if INCIDENT_LABEL not in telling.group.route.group_by or telling.why not in ("first", "changed", "resolved"):
             return ""
+        if not telling.firing and telling.entry is not None and (telling.entry.firing or telling.entry.doubtful):
+            return ""
         told, highest = self._told(telling, thread)
-        if not told or (not telling.firing and telling.entry is not None and telling.entry.believed):
+        if not told:
             return ""
         if telling.entry is not None:
-            ended = telling.resolved - set(telling.entry.resolved)
-            if ended & telling.entry.believed or telling.entry.at < now - telling.group.route.repeat_interval:
+            ended = telling.resolved.difference(telling.entry.resolved) if telling.resolved else set()
+            owed = ended & telling.told or ended.intersection(telling.entry.doubtful)
+            if owed or telling.entry.at < now - telling.group.route.repeat_interval:
                 return ""
-        known = set(telling.entry.firing) if telling.entry is not None else set()
+        alerts = self._engine.alerts
         doubtful = set(telling.entry.doubtful) if telling.entry is not None else set()
-        joining = [alert for alert in telling.firing if alert.fingerprint not in known]
+        joining = [alerts[name] for name in telling.firing_names - telling.told if name in alerts]
         if not all(alert.fingerprint not in doubtful and self._waits(alert, highest, now) for alert in joining):
             return ""
         reason = f"joined incident group {thread}, of which {telling.integration} was told"
@@ -157,11 +167,22 @@ class IncidentNotices:
                 continue
             others = self._engine.groups.get(group_id(route.receiver, route.group_key({INCIDENT_LABEL: thread})))
             entry = self._engine.log.get(others.key, telling.integration) if others is not None else None
-            for fingerprint in entry.firing if entry is not None else ():
-                alert = self._engine.alerts.get(fingerprint)
-                if alert is not None:
-                    told, highest = True, max(highest, rank_of(alert.labels.get("severity", "")))
+            if entry is not None and entry.firing:
+                some, rank = self._ranked(entry)
+                told, highest = told or some, max(highest, rank)
         return told, highest
+
+    def _ranked(self, entry: LogEntry) -> tuple[bool, int]:
+        """Whether one of an entry's alerts is still known, and the highest severity of those it told."""
+        alerts = self._engine.alerts
+        if not any(fingerprint in alerts for fingerprint in entry.firing):
+            return False, 0
+        severities = self._engine.log.severities(entry, self._severity_of)
+        return True, max((rank_of(severity) for severity in severities), default=0)
+
+    def _severity_of(self, fingerprint: str) -> str | None:
+        alert = self._engine.alerts.get(fingerprint)
+        return None if alert is None else alert.labels.get("severity", "")
 
     def _on_change(self, kind: str, alert: Alert, _now: int) -> None:
         if kind == "ended":

@@ -7,6 +7,7 @@ severe. Nothing here proves a cause: it is an order to look in, with its reasons
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable
@@ -21,8 +22,12 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.topology import Place, Topology
 
 DEPLOY_WITHIN: Final = 1800 * SECOND
+MAX_JOINED: Final = 1000
+"""Members looked at, in the order in which they joined; of them, the MAX_MEMBERS that began first."""
 MAX_MEMBERS: Final = 200
 """Earliest members that are looked at."""
+MAX_ALIKE: Final = 8
+"""Members of one place and severity that are weighed."""
 
 
 class CauseWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +72,8 @@ def likely_causes(
     weights: CauseWeights = DEFAULT_CAUSE_WEIGHTS,
 ) -> list[Cause]:
     """The likeliest first, at most one for each place; empty only without members."""
-    found = sorted(members, key=lambda member: (member.starts, member.joined, member.fingerprint))[:MAX_MEMBERS]
+    some = itertools.islice(members, MAX_JOINED)
+    found = sorted(some, key=lambda member: (member.starts, member.joined, member.fingerprint))[:MAX_MEMBERS]
     if not found:
         return []
     services = {member.place.service for member in found if member.place.service}
@@ -76,7 +82,11 @@ def likely_causes(
     highest = max(rank_of(member.severity) for member in found)
     crowd = Counter(member.place for member in found)
     causes: dict[Place, Cause] = {}
+    alike: Counter[tuple[Place, str]] = Counter()
     for member in found:
+        alike[member.place, member.severity] += 1
+        if alike[member.place, member.severity] > MAX_ALIKE:
+            continue  # what is said of the first of them holds for the others, later
         cause = _weigh(member, found, first, highest, services, below, crowd, markers, weights)
         known = causes.get(member.place)
         if known is None or cause.score > known.score:

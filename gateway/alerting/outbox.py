@@ -12,7 +12,7 @@ Rules of the subject:
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 import msgspec
 
@@ -39,8 +39,13 @@ class Slot(msgspec.Struct, kw_only=True):
     sending: bool = False
     stale: bool = False
     """The group was flushed while this was being sent."""
-    firing: frozenset[str] = frozenset()
-    resolved: frozenset[str] = frozenset()
+    firing: tuple[str, ...] = ()
+    """What it tells as firing, in the order of the notification."""
+    told: Set[str] = frozenset()
+    """The same as a set."""
+    severities: frozenset[str] = frozenset()
+    """Of those."""
+    resolved: tuple[str, ...] = ()
     last_error: str = ""
 
 
@@ -90,7 +95,7 @@ class Outbox:
                 due=slot.due,
                 last_error=slot.last_error,
                 group_key=slot.notification.group_key,
-                firing=sorted(slot.firing) if slot.sending else [],
+                firing=list(slot.firing) if slot.sending else [],
             ),
         )
 

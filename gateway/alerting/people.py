@@ -111,9 +111,10 @@ class People:
 
     def quiet(self, firing: list[Alert], _now: int) -> str:
         """Why a mere repetition is not told: every firing alert is acknowledged."""
-        names = {h.acknowledged_by for a in firing if (h := self._handling.get(a.fingerprint)) and h.acknowledged_at}
-        acknowledged = all(self.acknowledged(alert.fingerprint) for alert in firing)
-        return f"acknowledged by {', '.join(sorted(names))}" if firing and acknowledged else ""
+        if not firing or not all(self.acknowledged(alert.fingerprint) for alert in firing):
+            return ""
+        names = {self._handling[alert.fingerprint].acknowledged_by for alert in firing}
+        return f"acknowledged by {', '.join(sorted(names))}"
 
     def acknowledged(self, fingerprint: str) -> bool:
         """Whether somebody has said that they work on it."""

@@ -315,8 +315,8 @@ def _run(engine: Engine, now: int, until: int, sent: list[Sent]) -> None:
                             at=due,
                             integration=slot.integration,
                             why=slot.why,
-                            firing=slot.firing,
-                            resolved=slot.resolved,
+                            firing=frozenset(slot.firing),
+                            resolved=frozenset(slot.resolved),
                         )
                     )
                     engine.dispatcher.finish(slot, Delivered(), due)
