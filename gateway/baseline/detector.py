@@ -195,6 +195,10 @@ class Baseline:
         self._count(closed)
         return closed
 
+    def open_ids(self) -> NDArray[np.uint32]:
+        """Ids of the series that an alert is open for, ascending."""
+        return np.flatnonzero(self._states["open"]).astype(np.uint32)
+
     @property
     def watermark_ms(self) -> int:
         """Time of the newest point seen, Unix milliseconds; 0 before the first."""

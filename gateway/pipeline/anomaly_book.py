@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -70,14 +70,16 @@ class AnomalyBook:
                 )
             )
 
-    def take(self, transitions: Iterable[Any], detected_ns: int) -> Iterator[Anomaly]:
+    def take(
+        self, transitions: Iterable[Any], detected_ns: int, blobs: Mapping[int, bytes] | None = None
+    ) -> Iterator[Anomaly]:
         """The records these transitions make, in order. Each is to be used before the next is asked for: a later
-        transition of the same anomaly changes the same object."""
+        transition of the same anomaly changes the same object. blobs: labels of series whose ids are given up."""
         for transition in transitions:
-            yield self._one(transition, detected_ns)
+            sid = int(transition["sid"])
+            yield self._one(transition, self._blob_of(sid) if blobs is None else blobs[sid], detected_ns)
 
-    def _one(self, transition: Any, detected_ns: int) -> Anomaly:
-        blob = self._blob_of(int(transition["sid"]))
+    def _one(self, transition: Any, blob: bytes, detected_ns: int) -> Anomaly:
         opened_ms = int(transition["opened_ms"])
         identity = blake2b(blob + opened_ms.to_bytes(8, "little"), digest_size=8).hexdigest()
         kind = int(transition["kind"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
@@ -251,10 +251,10 @@ class Scorer:
             RESTORED.inc(self._store.restore(self._baseline, fresh, self._index))
         return fresh
 
-    def _write(self, transitions: NDArray[Any]) -> None:
+    def _write(self, transitions: NDArray[Any], blobs: Mapping[int, bytes] | None = None) -> None:
         if len(transitions) == 0:
             return
-        self._keep(self._book.take(transitions, self._clock.time_ns()))
+        self._keep(self._book.take(transitions, self._clock.time_ns(), blobs))
 
     def _keep(self, anomalies: Iterable[Anomaly]) -> None:
         for anomaly in anomalies:
@@ -275,9 +275,13 @@ class Scorer:
         watermark = self._baseline.watermark_ms
         if watermark == 0:
             return
-        expired = self._index.expire(watermark - self._expiry_ms)
+        cutoff = watermark - self._expiry_ms
+        opened = self._baseline.open_ids()
+        # An alert is told apart by its series' labels, which are gone, or another series', once the id is given up.
+        blobs = {sid: self._index.blob(sid) for sid in opened[self._index.last_seen_ms[opened] < cutoff].tolist()}
+        expired = self._index.expire(cutoff)
         if len(expired):
-            self._write(self._baseline.forget(expired))
+            self._write(self._baseline.forget(expired), blobs)
             for watch in self._watches:
                 self._keep(watch.forget(expired))
             log.info("forgot idle series", series=len(expired))

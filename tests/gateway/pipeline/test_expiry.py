@@ -6,15 +6,19 @@ import asyncio
 import time
 from pathlib import Path
 
+import msgspec
+
 from gateway.baseline.settings import DetectionSettings
 from gateway.clock import ManualClock
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
 from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.log.reader import EventReader
 from gateway.log.settings import LogSettings
 from gateway.pipeline.data_plane import DataPlane
 from gateway.series.settings import SeriesSettings
 from gateway.settings_types import Duration
+from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.selector import parse_selector
 from tests.e2e.otlp import gauge_request
 from tests.gateway.forward.targets import Target
@@ -119,3 +123,36 @@ async def test_reused_ids_never_mix_series(tmp_path: Path) -> None:
         await again.plane.stop()
     finally:
         await target.stop()
+
+
+async def test_an_alert_of_a_series_that_is_forgotten_ends_under_the_labels_it_began_with(tmp_path: Path) -> None:
+    target = Target()
+    await target.start()
+    clock = ManualClock(time.time_ns())
+    began = clock.time_ns() // SECOND
+    try:
+        case = Expiring(tmp_path, clock, target)
+        await case.plane.start()
+        for turn in range(60):
+            await case.send("gone", began + 10 * turn, _values(float(turn % 3)))
+            clock.advance(10)
+        clock.advance(3500)
+        await case.send("tick", began + 4100, [1.0])
+        await case.until(lambda: len(case.plane.baseline.open_ids()) == SERIES)
+        for last in (began + 4200, began + 8000):
+            clock.advance(last - clock.time_ns() // SECOND)
+            await case.send("tick", last, [1.0])
+        clock.advance(61)
+        await case.until(lambda: not case.ids("gone"))
+        await case.plane.stop()
+    finally:
+        await target.stop()
+    states: dict[str, list[str]] = {}
+    reader = EventReader.open(tmp_path / "anomalies", 0)
+    for _, payload in reader.read(1 << 24):
+        record = msgspec.msgpack.decode(payload, type=Anomaly)
+        if record.series.get("__name__") != "tick":
+            assert record.series["__name__"] == "gone"
+            states.setdefault(record.id, []).append(record.state)
+    reader.close()
+    assert sorted(states.values()) == [["firing", "resolved"]] * SERIES
