@@ -176,7 +176,7 @@ class HttpReceiver:
         finally:
             handler = request.protocol
             if isinstance(handler, LargeBodyHandler) and handler.holds_body:
-                handler.release_body()
+                handler.release_body(request)
 
     async def _authenticate(self, request: web.BaseRequest, path: str) -> web.Response | None:
         authorization = request.headers.get("Authorization")

@@ -7,7 +7,7 @@ body is read by a BufferedProtocol into one array, and the connection then gets 
     head seen, large body announced    →  holding: what comes in is kept aside until somebody asks for the body
     `receive_body`                     →  receiving: the transport fills the array, never a byte beyond the body
     body complete                      →  a fresh parser; what was pipelined behind the body goes into it
-    the request ends without asking    →  `release_body`: what was kept goes through the parser like any other body
+    the request ends without asking    →  `release_body`: the transport fills the same scrap again and again
 
 Chunked bodies, upgrades, `Expect: 100-continue` and TLS connections take aiohttp's usual way.
 """
@@ -33,6 +33,12 @@ _HELD_ASIDE: Final = 2**20
 """Bytes kept aside at which the connection is not read any further until the body is asked for."""
 _WINDOW: Final = 2**20
 """Bytes of a body that are reserved at a time."""
+_SCRAP: Final = memoryview(bytearray(2**18))
+"""Where all bodies go that nobody wants."""
+
+
+def _take_nothing(amount: int) -> None:
+    del amount
 
 
 class LargeBodyHandler(RequestHandler):
@@ -96,7 +102,8 @@ class LargeBodyHandler(RequestHandler):
         aside, self._aside = self._aside, None
         if aside is None or self.transport is None:
             raise ConnectionResetError("the connection is gone")
-        receiver = _Receiver(self, self.transport, request, size, reserved, take)
+        body = memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type]  # pages are untouched until filled
+        receiver = _Receiver(self, self.transport, request, body, size, reserved, take)
         receiver.begin(aside)
         return await receiver.done
 
@@ -106,14 +113,16 @@ class LargeBodyHandler(RequestHandler):
         if behind:
             self.data_received(behind)
 
-    def release_body(self) -> None:
-        """The request was answered without its body: it goes aiohttp's way, which reads on for a while or closes."""
+    def release_body(self, request: web.BaseRequest) -> None:
+        """The request was answered without its body, which is read and forgotten: in an overload most are, and the
+        parser would cost more than the answer. aiohttp waits for its end for a while, or closes the connection."""
         aside, self._aside = self._aside, None
-        if aside is None or self.transport is None:
+        size = request.content_length
+        if aside is None or self.transport is None or size is None:
             return
-        if self._aside_bytes > _HELD_ASIDE:
-            self.transport.resume_reading()
-        super().data_received(b"".join(aside))
+        receiver = _Receiver(self, self.transport, request, _SCRAP, size, size, _take_nothing)
+        receiver.done.cancel()
+        receiver.begin(aside)
 
     def _fresh_parser(self) -> HttpRequestParser:
         return HttpRequestParser(
@@ -137,6 +146,7 @@ class _Receiver(asyncio.BufferedProtocol):
         handler: LargeBodyHandler,
         transport: asyncio.Transport,
         request: web.BaseRequest,
+        body: memoryview,
         size: int,
         reserved: int,
         take: Callable[[int], None],
@@ -144,7 +154,7 @@ class _Receiver(asyncio.BufferedProtocol):
         self._handler, self._transport, self._request, self._take = handler, transport, request, take
         self._size, self._reserved = size, reserved
         self._at = 0
-        self._body = memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type]  # pages are untouched until filled
+        self._body = body
         self.done: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
 
     def begin(self, parts: list[bytes]) -> None:

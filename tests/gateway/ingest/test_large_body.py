@@ -106,6 +106,16 @@ async def test_a_refused_large_request_is_answered_and_the_connection_goes_on(re
     client.close()
 
 
+async def test_what_is_pipelined_behind_a_refused_large_body_is_heard(receivers):
+    client = await Client.to(receivers)
+    requests = [post(1, SIZE, path="/nowhere"), post(2, 50), post(1, LARGE_BODY, path="/nowhere"), post(4, SIZE)]
+    sending = asyncio.create_task(client.send(b"".join(requests)))
+    assert [await client.answer() for _ in requests] == [404, 200, 404, 200]
+    await sending
+    assert receivers.sink.points == 6
+    client.close()
+
+
 async def test_a_body_that_does_not_fit_in_memory_is_refused_while_it_arrives():
     async with running() as receivers:
         receivers.admission.max_bytes = 4 * 2**20
