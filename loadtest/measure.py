@@ -39,7 +39,7 @@ class Measured:
     processes: dict[str, float]
     """The gateway's processes: role → CPU, µs a point; empty for peers."""
     anomalies: int
-    """Records of the gateway's detector during the run: the load is to look healthy."""
+    """Records of the gateway's detector since its start: the load is to look healthy."""
     status: dict[str, Any]
     """The gateway's /api/v1/status after the run; empty for peers."""
 
@@ -89,7 +89,6 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
         before = target.status() if isinstance(target, Gateway) else {}
         threads = thread_cpu(target.role_pids()["data"]) if isinstance(target, Gateway) else {}
         roles = _roles(target) if isinstance(target, Gateway) else {}
-        anomalies = target.metric(_ANOMALIES) if isinstance(target, Gateway) else 0.0
         cpu = cpu_seconds(target.pid)
         profiler = _profiler(target, profile) if profile is not None else None
         senders.start()
@@ -99,8 +98,9 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
         drained = await_true(lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "all handed on")
         cpu = cpu_seconds(target.pid) - cpu
         by_role: dict[str, float] = {}
+        anomalies = 0.0
         if isinstance(target, Gateway):
-            anomalies = target.metric(_ANOMALIES) - anomalies
+            anomalies = target.metric(_ANOMALIES)
             by_role = {
                 name: round((spent - roles.get(name, 0.0)) / outcome.points * 1e6, 4)
                 for name, spent in _roles(target).items()
@@ -138,7 +138,7 @@ def _at_rest(pid: int) -> bool:
     """Whether the processes do next to nothing for half a second: what a start loads in the background is no work."""
     before = cpu_seconds(pid)
     time.sleep(0.5)
-    return cpu_seconds(pid) - before < 0.1
+    return cpu_seconds(pid) - before < 0.06
 
 
 def _by_thread(gateway: Gateway, before: dict[int, tuple[float, float]], points: int) -> dict[str, tuple[float, float]]:

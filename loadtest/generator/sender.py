@@ -62,9 +62,10 @@ class _Sender:
         self._turns = [asyncio.Lock() for _ in templates]
         try:
             await asyncio.to_thread(await_phase, READY)
+            rounds = ((turn, place) for turn in range(self.work.warm_rounds) for place in range(len(templates)))
             async with asyncio.TaskGroup() as group:
-                for index, exchange in enumerate(exchanges):
-                    group.create_task(self._warm(exchange, templates[index::mine]))
+                for exchange in exchanges:
+                    group.create_task(self._warm(exchange, templates, rounds))
             self._reset()
             await asyncio.to_thread(await_phase, WARM)
             self._began = time.perf_counter()
@@ -82,9 +83,11 @@ class _Sender:
             self.counters[place] = 0
         self.latencies, self.body_bytes = [], 0
 
-    async def _warm(self, exchange: Exchange, templates: list[Template]) -> None:
-        for turn in range(self.work.warm_rounds):
-            for template in templates:
+    async def _warm(self, exchange: Exchange, templates: list[Template], rounds: Iterator[tuple[int, int]]) -> None:
+        # Templates take turns as they do later: series that run ahead of others in time make the others look silent.
+        for turn, place in rounds:
+            async with self._turns[place]:
+                template = templates[place]
                 number = turn * self.work.templates + template.number
                 await self._request(exchange, template, number, time.perf_counter())
 
