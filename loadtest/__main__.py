@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--ledger", action="store_true", help="number every sample and read all of them back afterwards")
     one.add_argument("--workers", type=int, default=1, help="compare so many workers with one, in alternating runs")
     one.add_argument("--runs", type=int, default=5, help="with --workers: turns; medians are reported")
-    one.add_argument("--profile", type=Path, help="write a py-spy profile of the data plane: .svg, or .txt (raw)")
+    one.add_argument(
+        "--profile", type=Path, help="write a profile of the data plane: .svg or .txt (raw) by py-spy, .data by perf"
+    )
     one.add_argument("--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value")
     kills = commands.add_parser("kill9", help="kill -9 at random moments while sending; ledger verdict")
     _work_options(kills, series=10_000, batch=500, warm=0)

@@ -157,8 +157,12 @@ def _by_thread(gateway: Gateway, before: dict[int, tuple[float, float]], points:
 
 
 def _profiler(target: Target, path: Path) -> subprocess.Popen[bytes]:
-    """py-spy on the gateway's data plane. Slows it down a little: no figure of such a run is worth keeping."""
+    """py-spy on the gateway's data plane, or Linux's perf for a file *.data, which sees the kernel and libraries as well.
+    Slows it down a little: no figure of such a run is worth keeping."""
     pid = target.role_pids()["data"] if isinstance(target, Gateway) else target.pid
+    if path.suffix == ".data":
+        perf = ["perf", "record", "-F", "999", "-p", str(pid), "-o", str(path)]
+        return subprocess.Popen(perf, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     shape = "flamegraph" if path.suffix == ".svg" else "raw"
     command: list[str | Path] = [
         Path(sys.executable).parent / "py-spy", "record", "--nonblocking", "--threads", "--rate", "200",

@@ -4,7 +4,7 @@ aiohttp's parser hands a body on in pieces that are copied three times before th
 the parser, into the whole. Where a request announces a large body, only its headers go through the parser here; the
 body is read by a BufferedProtocol into one array, and the connection then gets a fresh parser for the next request.
 
-    head seen, large body announced    →  holding: what comes in is kept aside until somebody asks for the body
+    head seen, large body announced    →  holding: reading pauses until somebody asks for the body
     `receive_body`                     →  receiving: the transport fills the array, never a byte beyond the body
     body complete                      →  a fresh parser; what was pipelined behind the body goes into it
     the request ends without asking    →  `release_body`: the transport fills the same scrap again and again
@@ -29,8 +29,6 @@ LARGE_BODY: Final = 64 * 1024
 """Content-Length from which a body takes this way."""
 _LONGEST_HEAD: Final = 16 * 1024
 """How far the end of the headers is looked for."""
-_HELD_ASIDE: Final = 2**20
-"""Bytes kept aside at which the connection is not read any further until the body is asked for."""
 _WINDOW: Final = 2**20
 """Bytes of a body that are reserved at a time."""
 _SCRAP: Final = memoryview(bytearray(2**18))
@@ -44,12 +42,11 @@ def _take_nothing(amount: int) -> None:
 class LargeBodyHandler(RequestHandler):
     """aiohttp's connection handler, with a way for large bodies of its own."""
 
-    __slots__ = ("_aside", "_aside_bytes")
+    __slots__ = ("_aside",)
 
     def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
-        self._aside: list[bytes] | None = None
-        self._aside_bytes = 0
+        self._aside: memoryview | None = None
 
     @property
     def holds_body(self) -> bool:
@@ -59,18 +56,21 @@ class LargeBodyHandler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """What the transport read: the head of a large request is told from its body, the rest is aiohttp's."""
         if self._aside is not None:
-            self._aside.append(data)
-            self._aside_bytes += len(data)
-            if self._aside_bytes > _HELD_ASIDE and self.transport is not None:
-                self.transport.pause_reading()
+            self._aside = memoryview(bytes(self._aside) + data)  # read before the pause took effect
             return
         waits = self._waiter is not None and not self._waiter.done() and not self._messages
         end = data.find(b"\r\n\r\n", 0, _LONGEST_HEAD) + 4 if waits else 3
-        if 3 < end < len(data):
+        if end > 3:
+            # Many senders write the head by itself, so that nothing of the body may be here yet.
             super().data_received(data[:end])
-            data = data[end:]
             if self._announces_large_body():
-                self._aside, self._aside_bytes = [data], len(data)
+                self._aside = memoryview(data)[end:]
+                # Nothing more is read until the body is asked for, which is soon: what comes now would be copied twice.
+                assert self.transport is not None
+                self.transport.pause_reading()
+                return
+            data = data[end:]
+            if not data:
                 return
         super().data_received(data)
 
@@ -157,9 +157,8 @@ class _Receiver(asyncio.BufferedProtocol):
         self._body = body
         self.done: asyncio.Future[memoryview] = asyncio.get_running_loop().create_future()
 
-    def begin(self, parts: list[bytes]) -> None:
+    def begin(self, came: memoryview) -> None:
         """Take what came with the headers, then all else from the transport."""
-        came = b"".join(parts)
         here = min(len(came), self._size)
         while self._reserved < here and not self.done.done():
             self._reserve_more()
@@ -170,7 +169,7 @@ class _Receiver(asyncio.BufferedProtocol):
             self.connection_lost(None)
         elif here == self._size:
             self._transport.resume_reading()
-            self._finish(came[here:])
+            self._finish(bytes(came[here:]))
         else:
             self._switch_to(self)
 
