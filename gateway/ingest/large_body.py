@@ -25,8 +25,9 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError
 
-LARGE_BODY: Final = 64 * 1024
-"""Content-Length from which a body takes this way."""
+LARGE_BODY: Final = 256 * 1024
+"""Content-Length from which a body takes this way. A smaller one mostly comes in one piece, and two changes of protocol
+cost more than its copies (`python -m bench.http_transport`)."""
 _LONGEST_HEAD: Final = 16 * 1024
 """How far the end of the headers is looked for."""
 _WINDOW: Final = 2**20
