@@ -13,9 +13,10 @@ import signal
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from loadtest import faults, kill9, measure, peers, peers_build, soak, workers
+from loadtest import drain, faults, kill9, measure, peers, peers_build, restart, soak, workers
 from loadtest.generator.work import ENCODINGS, Work
 from loadtest.processes import LoadTestError
 from loadtest.progress import say
@@ -94,6 +95,14 @@ def _parser() -> argparse.ArgumentParser:
     side.add_argument("--only", action="append", default=[], help="a piece of work by name; --list names them")
     side.add_argument("--scale", type=float, default=1.0, help="more or fewer points in every run")
     side.add_argument("--list", action="store_true")
+    away = commands.add_parser("drain", help="how fast a backlog is handed on after an outage, beside vmagent")
+    _work_options(away)
+    away.set_defaults(rate=200_000.0)
+    away.add_argument("--outage", type=float, default=600.0, help="seconds without VictoriaMetrics")
+    away.add_argument("--runs", type=int, default=1)
+    again = commands.add_parser("restart", help="seconds until ready with many series known, beside vmagent")
+    _work_options(again, series=1_000_000, batch=5_000)
+    again.add_argument("--runs", type=int, default=3)
     wrong = commands.add_parser("faults", help="faults injected while sending; one table")
     wrong.add_argument("--only", action="append", default=[], help="a fault by name; --list names them")
     wrong.add_argument("--seconds", type=float, default=10.0, help="of sending around each fault")
@@ -138,6 +147,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "soak":
             settings = tuple(options.settings) or soak.SETTINGS
             return soak.soak(directory, _work(options), options.hours, options.settle, settings)
+        if options.command == "drain":
+            work = replace(_work(options), requests=0, seconds=2 * options.outage + 600.0)
+            return drain.drain(directory, work, options.outage, options.runs)
+        if options.command == "restart":
+            return restart.restart(directory, _work(options), options.runs)
         if options.command == "peers":
             return peers.peers(directory, options.only, options.runs, options.scale)
         load = QUICK if options.quick else Load(rate=options.rate, seconds=options.seconds)

@@ -157,7 +157,7 @@ def _by_thread(gateway: Gateway, before: dict[int, tuple[float, float]], points:
 
 
 def _profiler(target: Target, path: Path) -> subprocess.Popen[bytes]:
-    """py-spy on the gateway's data plane, or Linux's perf for a file *.data, which sees the kernel and libraries as well.
+    """py-spy on the gateway's data plane, or Linux's perf for a file *.data, which sees kernel and libraries as well.
     Slows it down a little: no figure of such a run is worth keeping."""
     pid = target.role_pids()["data"] if isinstance(target, Gateway) else target.pid
     if path.suffix == ".data":

@@ -34,9 +34,12 @@ WARM_ROUNDS: Final = 43
 detector only learns."""
 
 
-def _work(protocol: Any, encoding: Any, batch: int, points: int, connections: int = 4, series: int = 80_000) -> Work:
+def _work(
+    protocol: Any, encoding: Any, batch: int, points: int, connections: int = 4, series: int = 80_000,
+    warm_rounds: int = WARM_ROUNDS,
+) -> Work:  # fmt: skip
     return Work(
-        protocol, "http://127.0.0.1:1/", series=series, batch=batch, requests=points // batch, warm_rounds=WARM_ROUNDS,
+        protocol, "http://127.0.0.1:1/", series=series, batch=batch, requests=points // batch, warm_rounds=warm_rounds,
         connections=connections, encoding=encoding, step_ms=15_000,
     )  # fmt: skip
 
@@ -63,6 +66,14 @@ WORKS: Final[dict[str, PeerWork]] = {
         "OTLP/HTTP, 10 points a request, 200 connections", VmAgent,
         _work("otlp-http", "none", 10, 150_000, 200, 20_000),
     ),
+    "series-10k": PeerWork(
+        "10,000 series, OTLP/HTTP, 5,000 points a request", VmAgent,
+        _work("otlp-http", "none", 5_000, 4_000_000, 2, 10_000),
+    ),
+    "series-1m": PeerWork(
+        "1,000,000 series, OTLP/HTTP, 5,000 points a request", VmAgent,
+        _work("otlp-http", "none", 5_000, 4_000_000, 4, 1_000_000, 3),
+    ),
 }  # fmt: skip
 
 
@@ -73,19 +84,25 @@ def peers(directory: Path, only: Sequence[str], runs: int, scale: float) -> int:
         raise LoadTestError(f"no such work: {', '.join(sorted(unknown))}; there are {', '.join(WORKS)}")
     say(machine())
     missing = 0
+    medians: dict[str, list[float]] = {}
     for name, entry in WORKS.items():
         if only and name not in only:
             continue
         work = replace(entry.work, requests=max(entry.work.templates, round(entry.work.requests * scale)))
         try:
-            _side_by_side(directory / name, name, entry, work, runs)
+            medians[name] = _side_by_side(directory / name, name, entry, work, runs)
         except LoadTestError as error:
             missing += 1
             say(f"{name}: left out: {error}")
+    if "series-10k" in medians and "series-1m" in medians:
+        growth = [few / many for few, many in zip(medians["series-10k"], medians["series-1m"], strict=True)]
+        figure({"scenario": "peers-growth", "peer": round(growth[0], 2), "gateway": round(growth[1], 2)})
+        say(f"cost a point, from 10,000 to 1,000,000 series: gateway × {growth[1]:.2f}, vmagent × {growth[0]:.2f}")
     return 1 if missing else 0
 
 
-def _side_by_side(directory: Path, name: str, entry: PeerWork, work: Work, runs: int) -> None:
+def _side_by_side(directory: Path, name: str, entry: PeerWork, work: Work, runs: int) -> list[float]:
+    """Medians of points per CPU-second, the peer's first."""
     makers: tuple[Callable[[Path, str], Target], ...] = (entry.peer, Gateway)
     results: list[list[Measured]] = [[], []]
     for number in range(runs):
@@ -101,10 +118,23 @@ def _side_by_side(directory: Path, name: str, entry: PeerWork, work: Work, runs:
         "peer": f"{results[0][0].target} {results[0][0].version}",
         "peer_points_per_cpu_second": round(middle[0]), "gateway_points_per_cpu_second": round(middle[1]),
         "ratio": round(middle[1] / middle[0], 2), "ratio_least": round(min(ratios), 2),
-        "ratio_most": round(max(ratios), 2), "machine": machine(),
+        "ratio_most": round(max(ratios), 2),
+        "peer_bytes_per_series": _bytes_per_series(results[0]),
+        "gateway_bytes_per_series": _bytes_per_series(results[1]),
+        "machine": machine(),
     }  # fmt: skip
     figure(line)
     say(f"{name}: gateway {middle[1]:,.0f}, {line['peer']} {middle[0]:,.0f} points per CPU-second: × {line['ratio']}")
+    say(
+        f"{name}: bytes of memory a series: gateway {line['gateway_bytes_per_series']:,}, "
+        f"peer {line['peer_bytes_per_series']:,}"
+    )
+    return middle
+
+
+def _bytes_per_series(measured: Sequence[Measured]) -> int:
+    """Median of all the program's resident memory by series; with few series that is its fixed part above all."""
+    return round(statistics.median(m.resident_bytes / m.outcome.work.series for m in measured))
 
 
 def _once(directory: Path, make: Callable[[Path, str], Target], work: Work) -> Measured:

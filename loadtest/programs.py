@@ -233,8 +233,8 @@ class Collector(Program):
         return self.metric("otelcol_exporter_queue_size")
 
 
-# The remote-write exporter keeps its persistent queue in a write-ahead log of its own; `sending_queue` of it is in
-# memory. The log syncs to disk as its library does by default.
+# The remote-write exporter keeps its persistent queue in a write-ahead log of its own, here with the exporter's own
+# defaults; `sending_queue` of it is in memory. The log syncs to disk as its library does by default.
 _COLLECTOR: Final = """\
 receivers:
   otlp:
@@ -246,7 +246,7 @@ exporters:
     endpoint: "{target}/api/v1/write"
     max_batch_size_bytes: 3000000
     remote_write_queue: {{enabled: true, queue_size: 10000, num_consumers: 4}}
-    wal: {{directory: "{queue}", buffer_size: 1, truncate_frequency: 1s}}
+    wal: {{directory: "{queue}"}}
     resource_to_telemetry_conversion: {{enabled: true}}
 service:
   telemetry:
