@@ -4,7 +4,7 @@ aiohttp's parser hands a body on in pieces that are copied three times before th
 the parser, into the whole. Where a request announces a large body, only its headers go through the parser here; the
 body is read by a BufferedProtocol into one array, and the connection then gets a fresh parser for the next request.
 
-    head seen, large body announced    →  holding: reading pauses until somebody asks for the body
+    head seen, large body announced    →  holding: it waits in the socket until somebody asks for the body
     `receive_body`                     →  receiving: the transport fills the array, never a byte beyond the body
     body complete                      →  a fresh parser; what was pipelined behind the body goes into it
     the request ends without asking    →  `release_body`: the transport fills the same scrap again and again
@@ -25,9 +25,11 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.errors import GatewayError
 
-LARGE_BODY: Final = 256 * 1024
-"""Content-Length from which a body takes this way. A smaller one mostly comes in one piece, and two changes of protocol
-cost more than its copies (`python -m bench.http_transport`)."""
+LARGE_BODY: Final = 64 * 1024
+"""Content-Length from which a body takes this way."""
+_LARGEST_PIECE: Final = 256 * 1024
+"""What one reading of the transport brings at most. A body up to this mostly comes in one or two pieces, and stopping
+the transport for it would cost more than its copies (`python -m bench.http_transport`)."""
 _LONGEST_HEAD: Final = 16 * 1024
 """How far the end of the headers is looked for."""
 _WINDOW: Final = 2**20
@@ -57,39 +59,40 @@ class LargeBodyHandler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """What the transport read: the head of a large request is told from its body, the rest is aiohttp's."""
         if self._aside is not None:
-            self._aside = memoryview(bytes(self._aside) + data)  # read before the pause took effect
+            self._aside = memoryview(bytes(self._aside) + data)
+            if len(self._aside) > _LARGEST_PIECE and self.transport is not None:
+                self.transport.pause_reading()
             return
         waits = self._waiter is not None and not self._waiter.done() and not self._messages
         end = data.find(b"\r\n\r\n", 0, _LONGEST_HEAD) + 4 if waits else 3
         if end > 3:
             # Many senders write the head by itself, so that nothing of the body may be here yet.
             super().data_received(data[:end])
-            if self._announces_large_body():
+            length = self._announced_large_body()
+            if length:
                 self._aside = memoryview(data)[end:]
-                # Nothing more is read until the body is asked for, which is soon: what comes now would be copied twice.
-                assert self.transport is not None
-                self.transport.pause_reading()
+                if length > _LARGEST_PIECE and self.transport is not None:
+                    # Nothing more is read until the body is asked for: what comes now would be copied twice.
+                    self.transport.pause_reading()
                 return
             data = data[end:]
             if not data:
                 return
         super().data_received(data)
 
-    def _announces_large_body(self) -> bool:
+    def _announced_large_body(self) -> int:
+        """The length of the large body that is to follow; 0 if there is none."""
         if len(self._messages) != 1 or self._upgraded or self._close or self._force_close:
-            return False
+            return 0
         message, payload = self._messages[0]
         if not isinstance(message, RawRequestMessage) or message.chunked or message.upgrade:
-            return False
+            return 0
         if self.transport is None or self.transport.get_extra_info("sslcontext") is not None:
-            return False
+            return 0
         length = message.headers.get("Content-Length", "")
-        return (
-            "Expect" not in message.headers
-            and length.isdecimal()
-            and int(length) >= LARGE_BODY
-            and payload.total_bytes == 0
-        )
+        if "Expect" in message.headers or not length.isdecimal() or payload.total_bytes:
+            return 0
+        return int(length) if int(length) >= LARGE_BODY else 0
 
     async def receive_body(
         self, request: web.BaseRequest, size: int, reserved: int, take: Callable[[int], None]
