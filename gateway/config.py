@@ -50,9 +50,7 @@ class ServerSettings(Settings, frozen=True):
     data_dir: str = "data"
     """Directory of everything that is kept; made if absent, locked while the gateway runs."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    """Data plane processes, which share the ports and the work. More than one needs unproven_workers."""
-    unproven_workers: bool = False
-    """Allow more than one worker although rows can be lost where a worker is started again while others run."""
+    """Data plane processes, which share the ports and the work."""
     spares: bool = True
     """Keep a second, loaded process behind each one, which takes over within a second when that dies. Costs about
     110 MiB for the data plane and 60 MiB for the control plane; without it a restart takes as long as a start."""
@@ -160,13 +158,6 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_addresses(config: Config, sources: Mapping[str, str]) -> None:
-    if config.server.workers > 1 and not config.server.unproven_workers:
-        raise ConfigError(
-            "with several workers, rows can be lost where one is started again while others run",
-            source=sources.get("server.workers", "defaults"),
-            key="server.workers",
-            expected="1, or server.unproven_workers = true for trials",
-        )
     for name in ("otlp_grpc", "otlp_http", "http"):
         try:
             _, port = parse_address(getattr(config.server, name))

@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     _work_options(kills, series=10_000, batch=500, warm=0)
     kills.add_argument("--kills", type=int, default=20)
     kills.add_argument("--seed", type=int, default=1)
+    kills.add_argument(
+        "--set", dest="settings", action="append", default=[], help="a gateway setting, section.key=value"
+    )
     long = commands.add_parser("soak", help="hours with churn: memory slope of every process, ledger verdict")
     _work_options(long, series=20_000, batch=500, warm=0, step=0.0)
     long.set_defaults(rate=5_000.0, churn=0.02)
@@ -141,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             work = _work(options, ledger=directory / "ledger" if options.ledger else None)
             return measure.run(directory, work, tuple(options.settings), options.profile)
         if options.command == "kill9":
-            return kill9.kill9(directory, _work(options), options.kills, options.seed)
+            return kill9.kill9(directory, _work(options), options.kills, options.seed, tuple(options.settings))
         if options.command == "soak" and options.report:
             return 0 if all(one["flat"] for one in soak.report(options.report, options.settle)) else 1
         if options.command == "soak":

@@ -60,7 +60,7 @@ def trial(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
         with bar("kill -9", kills) as progress:
             for number in range(kills):
                 whom = draw.choices(("data", "control", "all"), (8, 1, 1))[0]
-                hit[_kill(gateway, whom)] += 1
+                hit[_kill(gateway, whom, draw)] += 1
                 worst = max(worst, _recover(gateway, senders, early=number % 5 == 4))
                 progress(number + 1)
                 time.sleep(draw.uniform(0.0, LONGEST_PAUSE))
@@ -75,10 +75,11 @@ def trial(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
         probes = held_probes(store.url)
         missing = sum(number not in probes for number in prober.acknowledged)
         seen = prober.report()
+        unaccounted = status["accepted_points"] - status["forwarded_points"] - sum(status["dropped_points"].values())
         return Line(
             "kill9", "kill -9 at random moments", sum(hit.values()), verdict.acknowledged + len(prober.acknowledged),
             verdict.held + len(prober.acknowledged) - missing, verdict.lost + missing,
-            passed=verdict.passed and verdict.acknowledged > 0 and not outcome.refused and not missing,
+            passed=verdict.passed and verdict.acknowledged > 0 and not outcome.refused and not missing and not unaccounted,
             repeated=verdict.repeated + sum(n - 1 for n in probes.values()), recovery_seconds=round(worst, 2),
             refused_share=seen["refused_share"],
             longest_refusal_seconds=seen["longest_without_acknowledgement_seconds"],
@@ -87,7 +88,7 @@ def trial(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
                 "seed": seed, "kills": sum(hit.values()), **{f"kills_{k}": v for k, v in hit.items()},
                 "sent": verdict.sent, "wrong": verdict.wrong, **outcome.figures(),
                 "status_accepted": status["accepted_points"], "status_forwarded": status["forwarded_points"],
-                "status_dropped": status["dropped_points"],
+                "status_dropped": status["dropped_points"], "status_unaccounted": unaccounted,
             },
         )  # fmt: skip
     finally:
@@ -98,13 +99,14 @@ def trial(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
         store.kill()
 
 
-def _kill(gateway: Gateway, whom: str) -> str:
-    """Returns whom it hit."""
+def _kill(gateway: Gateway, whom: str, draw: random.Random) -> str:
+    """Returns whom it hit. Of several workers one is drawn."""
     if whom != "all":
-        pid = gateway.role_pids().get(whom) if gateway.running else None
-        if pid is not None:
+        pids = gateway.role_pids() if gateway.running else {}
+        names = sorted(name for name in pids if name == whom or name.startswith(f"{whom}-"))
+        if names:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pids[draw.choice(names)], signal.SIGKILL)
             return whom
     gateway.kill()
     gateway.launch()

@@ -23,11 +23,7 @@ def workers(directory: Path, work: Work, settings: tuple[str, ...], count: int, 
     passed = True
     for turn in range(runs):
         for number in (1, count):
-            measured = _one(
-                directory / f"{turn}-{number}",
-                work,
-                (*settings, f"server.workers={number}", "server.unproven_workers=true"),
-            )
+            measured = _one(directory / f"{turn}-{number}", work, (*settings, f"server.workers={number}"))
             seconds = measured.outcome.wall_seconds + measured.drain_seconds
             rates[number].append(measured.outcome.points / seconds)
             costs[number].append(measured.points_per_cpu_second)

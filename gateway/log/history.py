@@ -90,7 +90,10 @@ class LogHistory:
                 if segment.number > durable_end.segment:
                     break
                 segment = segment._replace(end=min(segment.end, durable_end.offset))
-            index = self._index(segment, closed=number + 1 < len(segments))
+            # A segment the end lies in is read as an open one, although it may have been closed since: the index that
+            # is kept is of the whole of it.
+            whole = durable_end is None or segment.number < durable_end.segment
+            index = self._index(segment, closed=whole and number + 1 < len(segments))
             in_time = (index.max_ms >= start_ms) & (index.min_ms <= end_ms) & (index.offsets < segment.end)
             if not in_time.any():
                 continue

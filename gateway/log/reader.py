@@ -103,7 +103,7 @@ class SegmentReader:
                 return
             limit = self._limit(end)
             if self.position.offset >= limit:
-                if self._successor is not None:
+                if self._ends_here(end):
                     self._leave_segment()
                 elif not self._find_successor(end):
                     return
@@ -117,7 +117,7 @@ class SegmentReader:
             if taken:
                 budget -= taken
             elif not self._step(limit):
-                if self._successor is not None:
+                if self._ends_here(end):
                     self._cause = "corrupt_frame"
                     DAMAGED_BYTES.inc(limit - self.position.offset)
                     self._leave_segment()
@@ -214,6 +214,15 @@ class SegmentReader:
         self._successor = following[0]
         self._segment = next((s for s in segments if s.number == self._segment.number), self._segment)
         return True
+
+    def _ends_here(self, end: LogPosition | None) -> bool:
+        """Whether the current segment is closed and wholly before `end`.
+
+        A next segment alone does not say so: the writer may have written more into this one, and gone on, after the
+        end was looked up.
+        """
+        assert self._segment is not None
+        return self._successor is not None and (end is None or end.segment > self._segment.number)
 
     def _limit(self, end: LogPosition | None) -> int:
         """Byte offset in the current segment that must not be read over."""

@@ -86,7 +86,10 @@ class Gateway:
         assert self._process is not None
         found = {}
         for child in sorted(psutil.Process(self._process.pid).children(), key=psutil.Process.create_time):
-            words = child.cmdline()
+            try:
+                words = child.cmdline()
+            except psutil.NoSuchProcess:
+                continue  # it ended, or is dead and not waited for yet
             if "role" in words:
                 found.setdefault(words[words.index("role") + 1], child)
         return found

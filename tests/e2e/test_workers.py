@@ -93,19 +93,11 @@ def settled(gateway: Gateway) -> dict[str, Any]:
     return status
 
 
-_LOSES_ROWS = pytest.mark.xfail(
-    strict=False,
-    reason="a worker that follows another's log passes over its last rows when that one is started again: "
-    'more than one worker needs "server.unproven_workers"',
-)
-
-
-@_LOSES_ROWS
 def test_acknowledged_samples_survive_a_killed_worker_and_a_change_of_their_number(
     tmp_path: Path, target: VictoriaMetrics
 ) -> None:
     options = (f"victoriametrics.url={target.url}", "victoriametrics.scores=none")
-    with Gateway(tmp_path, *options, "server.workers=2", "server.unproven_workers=true") as gateway:
+    with Gateway(tmp_path, *options, "server.workers=2") as gateway:
         ledger = Ledger(gateway)
         ledger.send(40)
         status = settled(gateway)
@@ -140,14 +132,8 @@ def test_acknowledged_samples_survive_a_killed_worker_and_a_change_of_their_numb
         gateway.assignments.pop()
 
 
-@_LOSES_ROWS
 def test_a_rolling_restart_ends_one_worker_after_another(tmp_path: Path, target: VictoriaMetrics) -> None:
-    options = (
-        f"victoriametrics.url={target.url}",
-        "victoriametrics.scores=none",
-        "server.workers=2",
-        "server.unproven_workers=true",
-    )
+    options = (f"victoriametrics.url={target.url}", "victoriametrics.scores=none", "server.workers=2")
     with Gateway(tmp_path, *options) as gateway:
         ledger = Ledger(gateway)
         ledger.send(5)

@@ -12,7 +12,7 @@ from gateway.log.segment import list_segments
 from gateway.log.segment_index import SegmentIndex
 from gateway.log.writer import LogWriter
 from gateway.telemetry.columns import Definitions, ExemplarColumns
-from tests.gateway.log.rows import NOTHING, open_writer
+from tests.gateway.log.rows import NOTHING, open_writer, write
 
 SERIES = 40
 
@@ -109,3 +109,16 @@ def test_exemplars_come_with_their_series(tmp_path: Path) -> None:
     (found,) = LogHistory(tmp_path, 0).scan(lambda blob: blob == b"b", 0, 1000).series
     assert [(t.time, t.value) for t in found.exemplars] == [(0.3, 0.3)], "of this series, in the span, finite"
     assert found.exemplars[0].trace_id == bytes(range(16)).hex()
+
+
+def test_a_segment_closed_since_its_end_was_looked_up_gets_no_short_index(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    first, *_ = write(writer, 3, 2, 4)
+    writer.rotate()
+    write(writer, 1)
+    history = LogHistory(tmp_path, 0)
+    (found,) = history.scan(lambda _: True, 0, 10**6, durable_end=first.end).series
+    assert found.values.tolist() == [0, 1, 2]
+    (found,) = history.scan(lambda _: True, 0, 10**6).series
+    assert len(found.values) == 4  # a repeated time once; the longest frame has four
+    assert found.values.tolist() == [9, 6, 7, 8]

@@ -33,6 +33,8 @@ class LogModel(RuleBasedStateMachine):
         self.clock = ManualClock()
         self.writer = open_writer(self.directory, SETTINGS, self.clock)
         self.durable = 0
+        self.ends = [LogPosition(0, 0)]
+        """Durable ends of the past: what a reader was told a while ago, when the writer has gone on since."""
         self.seen = dict.fromkeys(READERS, 0)
         self.committed: dict[str, tuple[LogPosition, int]] = {name: (LogPosition(0, 0), 0) for name in READERS}
         self.readers = {name: LogReader.open(self.directory, 0) for name in READERS}
@@ -44,6 +46,7 @@ class LogModel(RuleBasedStateMachine):
         self.writer.prepare(500)
         for size in sizes:
             append(self.writer, size)
+            self.ends.append(self.writer.end)
         self.writer.sync()
         self.durable += sum(sizes)
 
@@ -77,6 +80,19 @@ class LogModel(RuleBasedStateMachine):
         got = values(self.readers[name].read(size, end=self.writer.durable_end))
         assert got == list(range(self.seen[name], self.seen[name] + len(got)))
         self.seen[name] += len(got)
+
+    @rule(name=st.sampled_from(READERS), size=st.integers(1, 3000), age=st.integers(0, 5), anew=st.booleans())
+    def read_up_to_a_former_end(self, name: str, size: int, age: int, anew: bool) -> None:
+        if anew:
+            self.readers[name].close()
+            self.readers[name] = LogReader.open(self.directory, 0, self.readers[name].position, self.seen[name])
+        end = self.ends[max(0, len(self.ends) - 1 - age)]
+        if end >= self.readers[name].position:
+            frames = self.readers[name].read(size, end=end)
+            got = values(frames)
+            assert got == list(range(self.seen[name], self.seen[name] + len(got)))
+            assert all(frame.end <= end for frame in frames)
+            self.seen[name] += len(got)
 
     @rule(name=st.sampled_from(READERS))
     def commit(self, name: str) -> None:

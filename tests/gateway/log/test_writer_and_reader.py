@@ -11,7 +11,7 @@ import pytest
 from gateway.clock import ManualClock
 from gateway.errors import DiskFailed, LogFull, StateError
 from gateway.log.reader import EventReader, LogReader
-from gateway.log.segment import SEGMENT_HEADER_BYTES, list_segments
+from gateway.log.segment import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, list_segments
 from gateway.log.settings import LogSettings
 from gateway.log.sharing import edge_page_path
 from gateway.log.writer import EventWriter
@@ -130,6 +130,39 @@ def test_a_reader_goes_on_in_the_next_segment(tmp_path: Path) -> None:
     assert writer.segment == 3
     assert values(reader.read(1000, end=writer.durable_end)) == [4]
     assert reader.lost == {}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_reader_stays_in_a_segment_whose_end_lies_beyond_the_given_one(tmp_path: Path, begun: bool) -> None:
+    """It was told an end, and the writer has written more and gone on to the next segment before it reads."""
+    writer = open_writer(tmp_path)
+    first, second, third = write(writer, 3, 2, 4)
+    reader = LogReader.open(tmp_path, 0)
+    if begun:
+        assert values(reader.read(10_000, end=first.end)) == [0, 1, 2]
+    writer.rotate()
+    write(writer, 1)
+    reader.read(10_000, end=second.end)
+    assert reader.position == second.end
+    assert values(reader.read(10_000, end=third.end)) == [5, 6, 7, 8]
+    assert values(reader.read(10_000, end=writer.durable_end)) == [9]
+    assert reader.lost == {}
+
+
+def test_damage_before_the_given_end_does_not_end_the_segment(tmp_path: Path) -> None:
+    writer = open_writer(tmp_path)
+    first, second, _ = write(writer, 3, 2, 4)
+    path = writer.path_of(1)
+    writer.rotate()
+    write(writer, 1)
+    content = bytearray(path.read_bytes())
+    content[second.start.offset + FRAME_HEADER_BYTES + 3] ^= 1
+    path.write_bytes(content)
+    reader = LogReader.open(tmp_path, 0)
+    assert values(reader.read(10_000, end=second.end)) == [0, 1, 2]
+    assert reader.position in (first.end, second.end)
+    assert values(reader.read(10_000, end=writer.durable_end)) == [5, 6, 7, 8, 9]
+    assert reader.lost == {"corrupt_frame": 2}
 
 
 def test_a_reader_that_begins_in_the_middle_gets_the_definitions_before(tmp_path: Path) -> None:
