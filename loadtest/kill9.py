@@ -79,7 +79,7 @@ def trial(directory: Path, work: Work, kills: int, seed: int, settings: tuple[st
         return Line(
             "kill9", "kill -9 at random moments", sum(hit.values()), verdict.acknowledged + len(prober.acknowledged),
             verdict.held + len(prober.acknowledged) - missing, verdict.lost + missing,
-            passed=verdict.passed and verdict.acknowledged > 0 and not outcome.refused and not missing and not unaccounted,
+            passed=verdict.passed and verdict.acknowledged > 0 and not (outcome.refused or missing or unaccounted),
             repeated=verdict.repeated + sum(n - 1 for n in probes.values()), recovery_seconds=round(worst, 2),
             refused_share=seen["refused_share"],
             longest_refusal_seconds=seen["longest_without_acknowledgement_seconds"],
