@@ -37,13 +37,14 @@ test: .venv/.setup ## the whole test suite
 	$(V)/python -m kernels.warmup
 	$(V)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit
+lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit, pins of the dependencies
 	$(V)/ruff check .
 	$(V)/ruff format --check .
 	$(V)/mypy
 	$(V)/lint-imports --no-logo
 	$(V)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml gateway kernels proto
-	@echo "not part of lint: the audit of dependencies, which asks an advisory service (make audit)"
+	$(V)/python deploy/check_lock.py
+	@echo "NOT AUDITED here: known vulnerabilities of the dependencies; that asks an advisory service (make audit)"
 
 # A virtual environment of its own: pip-audit's dependencies are none of the gateway's. It fails, and says so, where the
 # advisory service cannot be reached: an audit that did not happen is not a clean one.

@@ -146,7 +146,7 @@ class ControlRole:
         application.add_routes(events.routes())
         catalog = SeriesCatalog(data_plane)
         application.add_routes(SeriesSearch(catalog).routes())
-        application.add_routes(Services(catalog, feed).routes())
+        application.add_routes(Services(catalog, feed, lambda: self._router.incidents.topology.edges).routes())
         application.add_routes(Hosts(catalog, feed).routes())
         application.add_routes(Exemplars(data_plane).routes())
         application.add_routes(ProbesApi(prober).routes())

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +41,8 @@ GOODPUT_SHARE: Final = 0.9
 _TIMES: Final = 3.0
 _IN_FLIGHT: Final = 8 * 2**20
 _SENDERS: Final = 2
+_LOOK_SECONDS: Final = 1.0
+"""Between two questions to the gateway: what they cost it is neither goodput nor refusal."""
 _LEAST_OFFERED: Final = 2.0
 """Of the maximum: what the senders must have reached for the run to be one of overload."""
 _MOST_IN_FLIGHT: Final = 1.5 * _IN_FLIGHT
@@ -127,7 +128,7 @@ def _send(work: Work, gateway: Gateway, processor: int) -> _Phase:
         sending, idle = cpu_seconds(gateway.pid) - used, _idle_seconds(processor) - idle
     finally:
         senders.kill()
-    drained = await_true(lambda: gateway.pending() == 0, DRAIN_SECONDS, "everything handed on")
+    drained = await_true(lambda: gateway.pending() == 0, DRAIN_SECONDS, "everything handed on", _LOOK_SECONDS)
     return _Phase(outcome, cpu_seconds(gateway.pid) - used, sending, idle, drained)
 
 
@@ -141,7 +142,7 @@ def _idle_seconds(processor: int) -> float:
 
 
 class _Watch:
-    """Memory and bytes in flight, ten times a second."""
+    """Memory and bytes in flight, now and then."""
 
     def __init__(self, gateway: Gateway, pid: int) -> None:
         self._gateway, self._pid, self._stop = gateway, pid, threading.Event()
@@ -162,7 +163,7 @@ class _Watch:
                 self.most_resident = max(self.most_resident, resident(self._pid)[1])
             with contextlib.suppress(OSError):
                 self.most_in_flight = max(self.most_in_flight, self._gateway.metric("gateway_ingest_in_flight_bytes"))
-            time.sleep(0.1)
+            self._stop.wait(_LOOK_SECONDS)
 
 
 def _line(

@@ -15,7 +15,7 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from aiohttp import web
 
 from gateway.errors import NotFound
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
+from gateway.telemetry.call_edge import CallEdge
 from gateway.web.events import AnomalySource
 from gateway.web.query_parameters import parse_time
 from gateway.web.series_search import SeriesCatalog
@@ -69,9 +70,16 @@ class _Service:
 class Services:
     """Serves /api/v1/services and /api/v1/services/{name}."""
 
-    def __init__(self, catalog: SeriesCatalog, anomalies: AnomalySource) -> None:
+    def __init__(
+        self,
+        catalog: SeriesCatalog,
+        anomalies: AnomalySource,
+        calls: Callable[[], Iterable[CallEdge]] = tuple,
+    ) -> None:
+        """calls: who calls whom, as far as traces have shown it."""
         self._catalog = catalog
         self._anomalies = anomalies
+        self._calls = calls
         self._known: dict[str, _Service] = {}
         self._version = 0
 
@@ -96,18 +104,26 @@ class Services:
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def one(self, request: web.Request) -> web.Response:
-        """One service: its summary, each metric with its number of series and signal, its recent anomalies."""
+        """One service: its summary, each metric with its number of series and signal, its recent anomalies, and its
+        neighbours: who calls it and whom it calls, with their open anomalies."""
         name = request.match_info["name"]
-        service = (await self._services()).get(name)
+        services = await self._services()
+        service = services.get(name)
         if service is None:
             raise NotFound(f"no service {name!r} sends series now")
-        anomalies = self._anomalies_by_service(time.time() - RECENT_SECONDS).get(name, [])
+        by_service = self._anomalies_by_service(time.time() - RECENT_SECONDS)
+        anomalies = by_service.get(name, [])
         body = _summary(name, service, anomalies) | {
             "metric_list": [
                 {"metric": metric, "series": count, "signal": signal_of(metric)}
                 for metric, count in sorted(service.metrics.items())
             ],
             "anomalies": anomalies[:200],
+            "neighbours": [
+                _neighbour(edge, name, services, by_service)
+                for edge in sorted(self._calls(), key=lambda edge: (edge.caller, edge.callee))
+                if name in (edge.caller, edge.callee)
+            ],
         }
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 
@@ -151,6 +167,23 @@ def _strip(anomalies: list[Anomaly]) -> list[tuple[float, float | None, str]]:
         )
         for a in anomalies[:STRIP_LENGTH]
     ]
+
+
+def _neighbour(
+    edge: CallEdge, name: str, services: Mapping[str, _Service], by_service: Mapping[str, list[Anomaly]]
+) -> dict[str, Any]:
+    calls = edge.caller == name
+    other = edge.callee if calls else edge.caller
+    firing = [a.severity for a in by_service.get(other, ()) if a.state == "firing"]
+    return {
+        "name": other,
+        "direction": "calls" if calls else "called by",
+        "calls": edge.calls,
+        "last_seen": edge.last_seen / 1e9,
+        "sends": other in services,
+        "open": len(firing),
+        "worst": max(firing, key=SEVERITIES.index, default="none"),
+    }
 
 
 def _summary(name: str, service: _Service, anomalies: list[Anomaly]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from tests.e2e.console_stage import (
     must_have,
 )
 from tests.e2e.program import Gateway
+from tests.e2e.test_incident_groups import trace
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -118,6 +119,10 @@ def prepare(gateway: Gateway) -> None:
         body["end"] = "2100-01-01T00:00:00Z"
         gateway.send("POST", "/api/v1/maintenance", body)
         gateway.send("POST", "/api/v1/markers", {"title": "inventory 2.1 rolled out", "service": "inventory"})
+    for number, (caller, callee) in enumerate((("cart", "checkout"), ("checkout", "ledger")), 1):
+        status, _ = gateway.post("/v1/traces", trace(caller, callee, number), Content_Type="application/x-protobuf")
+        assert status == 200
+    gateway.until(lambda: len(gateway.json("/api/v1/topology")) >= 2, 40)
     gateway.until(lambda: bool(gateway.json("/api/v1/notifications")["recent"]))
     gateway.until(lambda: any(s["sdk"] for s in gateway.json("/api/v1/senders")["senders"]), 40)
     gateway.until(lambda: gateway.json("/api/v1/probes")[0]["state"] == "failing")
@@ -163,6 +168,39 @@ def test_from_the_overview_to_the_fault_to_a_silence_to_its_explanation(visitor:
     visitor.go("#/alerts")
     page.get_by_role("button", name="End it now").click()
     expect(page.get_by_text("A silence keeps matching alerts")).to_be_visible()
+
+
+def test_what_a_person_thinks_of_an_anomaly_reaches_the_gateway_and_can_be_changed(
+    visitor: Visitor, gateway: Gateway
+) -> None:
+    anomaly = next(a for a in gateway.json("/api/v1/anomalies") if a["series"].get("job") == "checkout")
+    page = visitor.go(f"#/anomalies/{anomaly['id']}")
+    judging = page.get_by_role("region", name="Was this worth telling?")
+    judging.get_by_label("Your name").fill("")
+    judging.get_by_role("button", name="Useful").click()
+    expect(judging.get_by_text("Say who you are first.")).to_be_visible()
+    judging.get_by_label("Your name").fill("Ada")
+    for button, verdict, comment in (("Useful", "useful", "it was the deploy"), ("Noise", "noise", "")):
+        judging.get_by_label("Comment").fill(comment)
+        judging.get_by_role("button", name=button).click()
+        expect(judging.get_by_text(f"Thank you: {verdict}.")).to_be_visible()
+        given = gateway.json(f"/api/v1/anomalies/{anomaly['id']}")["feedback"]
+        assert (given["verdict"], given["by"], given["comment"]) == (verdict, "Ada", comment)
+    page.reload()
+    expect(judging.get_by_text("Ada called it noise")).to_be_visible()
+
+
+def test_from_a_service_to_its_neighbour(visitor: Visitor, gateway: Gateway) -> None:
+    prepare(gateway)
+    page = visitor.go("#/services/checkout")
+    neighbours = page.get_by_role("region", name="Neighbours")
+    expect(neighbours.get_by_text("calls it")).to_be_visible()
+    expect(neighbours.get_by_text("ledger")).to_be_visible()
+    expect(neighbours.get_by_role("link", name="ledger")).to_have_count(0)
+    neighbours.get_by_role("link", name=re.compile("cart")).click()
+    expect(page.get_by_role("heading", name="cart", exact=True)).to_be_visible()
+    link = page.get_by_role("region", name="Neighbours").get_by_role("link", name=re.compile("checkout"))
+    expect(link).to_have_text(re.compile(r"is called, \d+ open"))
 
 
 def test_an_alert_is_acknowledged_and_remembers_by_whom(visitor: Visitor, gateway: Gateway) -> None:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.call_edge import CallEdge
 from gateway.web.json_api import declared_errors
 from gateway.web.series_search import SeriesCatalog, SeriesSearch, in_order
 from gateway.web.services import Services, service_of, signal_of
@@ -63,12 +64,19 @@ class Feed:
         ]
 
 
+CALLS = [
+    CallEdge("web", "checkout", calls=7, last_seen=2 * 10**9),
+    CallEdge("checkout", "payment", calls=5, last_seen=3 * 10**9),
+    CallEdge("web", "payment"),
+]
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[TestClient[Any, Any]]:
     catalog = SeriesCatalog(Source())
     application = web.Application(middlewares=[declared_errors])
     application.add_routes(SeriesSearch(catalog).routes())
-    application.add_routes(Services(catalog, Feed()).routes())
+    application.add_routes(Services(catalog, Feed(), lambda: CALLS).routes())
     async with TestClient(TestServer(application)) as found:
         yield found
 
@@ -98,6 +106,13 @@ async def test_an_impossible_question_is_refused_with_the_reason(client: TestCli
     response = await client.get(f"/api/v1/series/search?{query}")
     assert response.status == 400
     assert (await response.json())["error"]
+
+
+async def test_a_service_names_its_neighbours_and_how_they_are(client: TestClient[Any, Any]) -> None:
+    found = (await ask(client, "/api/v1/services/checkout"))["neighbours"]
+    payment = {"direction": "calls", "calls": 5, "last_seen": 3.0, "sends": True, "open": 1, "worst": "high"}
+    web_ = {"direction": "called by", "calls": 7, "last_seen": 2.0, "sends": False, "open": 0, "worst": "none"}
+    assert found == [{"name": "payment", **payment}, {"name": "web", **web_}]
 
 
 async def test_services_show_what_is_wrong_first_and_their_signals(client: TestClient[Any, Any]) -> None:

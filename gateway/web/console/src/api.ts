@@ -38,6 +38,7 @@ export interface Anomaly {
   state: "firing" | "resolved";
   ended: number | null;
   exemplars: { trace_id: string; span_id: string; value: number; time: number }[];
+  feedback?: { verdict: "useful" | "noise"; by: string; comment: string; at: string } | null;
 }
 
 export interface Series { id: number; labels: Labels }

@@ -156,6 +156,7 @@ function Feedback({ anomaly: a }: { anomaly: Anomaly }) {
         <button type="button" onClick={() => judge("noise")}>Noise</button>
         <span role="status">{said}</span>
       </div>
+      {!said && a.feedback && <p>{a.feedback.by} called it {a.feedback.verdict}{a.feedback.comment ? `: ${a.feedback.comment}` : ""}. A new verdict replaces it.</p>}
     </section>
   );
 }

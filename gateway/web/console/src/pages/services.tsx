@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 import { update, useAddress } from "../address";
-import { query, type AlertList, type Anomaly, type History, type Marker, type ServiceSummary } from "../api";
+import { query, type AlertList, type Anomaly, type History, type Marker, type ServiceSummary, type Severity } from "../api";
 import { Chart, COLORS, type Line } from "../chart";
 import { count, title, unitOf } from "../format";
 import { isCounter, meanOf, scored, thinned } from "../history";
@@ -12,7 +12,8 @@ import { Table } from "../table";
 import { rangeOf, useZone, zoom } from "../time";
 
 type Metric = { metric: string; series: number; signal: string };
-type Service = ServiceSummary & { metric_list: Metric[]; anomalies: Anomaly[] };
+type Neighbour = { name: string; direction: "calls" | "called by"; calls: number; last_seen: number; sends: boolean; open: number; worst: Severity };
+type Service = ServiceSummary & { metric_list: Metric[]; anomalies: Anomaly[]; neighbours: Neighbour[] };
 
 const SIGNALS = ["traffic", "errors", "latency", "saturation"] as const;
 
@@ -82,6 +83,7 @@ export function ServicePage({ name }: { name: string }) {
               <li key={a.id}><Link to={["anomalies", a.id]}><Badge severity={a.severity} state={a.state} /><b>{a.series.__name__}</b><span class="why">{a.reasons[0]}</span><span>{a.state === "firing" ? "open" : "ended"} <When time={a.time} /></span></Link></li>))}</ul>}
           </section>
           <div class="columns">
+            <Neighbours list={s.neighbours} />
             <section class="card" aria-labelledby="sa"><h2 id="sa">Alerts</h2>
               <State of={alerts} what="alerts">{(found) => found.alerts === 0 ? <Empty><p>None is active.</p></Empty> : <ul class="rows">{found.groups.flatMap((g) => g.alerts).slice(0, 6).map((a) => (
                 <li key={a.fingerprint}><Link to={["alerts", a.fingerprint]}><Badge severity={a.labels.severity ?? "none"} /><b>{a.labels.metric ?? a.labels.alertname}</b><span class="why">{a.acknowledgedBy ? `acknowledged by ${a.acknowledgedBy}` : a.state === "suppressed" ? "not told" : ""}</span><When time={Date.parse(a.startsAt) / 1000} /></Link></li>))}</ul>}</State>
@@ -106,6 +108,27 @@ export function ServicePage({ name }: { name: string }) {
         </>;
       }}</State>
     </>
+  );
+}
+
+const NEIGHBOURS = 12;
+
+/** Who calls the service and whom it calls, those with open anomalies first. */
+function Neighbours({ list }: { list: Neighbour[] }) {
+  const [all, show] = useState(false);
+  const sorted = [...list].sort((a, b) => b.open - a.open || b.calls - a.calls);
+  const shown = all ? sorted : sorted.slice(0, NEIGHBOURS);
+  return (
+    <section class="card" aria-labelledby="sn"><h2 id="sn">Neighbours</h2>
+      {list.length === 0 ? <Empty><p>None is known. Send traces to port 4317 or 4318: who calls whom is read from them.</p></Empty> : <>
+        <ul class="rows">{shown.map((n) => {
+          const what = <>
+            <span class={`dot ${n.open ? (n.worst === "critical" || n.worst === "high" ? "bad" : "warn") : n.sends ? "good" : ""}`} role="img" aria-label={n.open ? `${n.open} open anomalies` : n.sends ? "healthy" : "sends no series"} />
+            <b>{n.name}</b><span class="why">{n.direction === "calls" ? "is called" : "calls it"}{n.open ? `, ${n.open} open` : ""}</span><When time={n.last_seen} /></>;
+          return <li key={n.direction + n.name} class={n.sends ? "" : "plain"}>{n.sends ? <Link to={["services", n.name]}>{what}</Link> : what}</li>;
+        })}</ul>
+        <More shown={shown.length} total={list.length} more={() => show(true)} /></>}
+    </section>
   );
 }
 
