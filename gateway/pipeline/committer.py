@@ -49,7 +49,9 @@ _FRAME_BYTES: Final = 512
 class _Request:
     columns: PointColumns
     received_ns: int
-    done: Callable[[Receipt | GatewayError], None]
+    answer: Future[Receipt] | asyncio.Future[Receipt]
+    loop: asyncio.AbstractEventLoop | None = None
+    """Which `answer` belongs to; None for one that any thread may answer."""
 
 
 class _Probe:
@@ -120,39 +122,21 @@ class Committer:
         del body_bytes
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Receipt] = loop.create_future()
-
-        def settle(outcome: Receipt | GatewayError) -> None:
-            if future.done():  # the client went away and its handler was cancelled
-                return
-            if isinstance(outcome, GatewayError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self._submit(
-            _Request(columns, received_ns, lambda outcome: _call_soon(loop, settle, outcome)),
-        )
+        self._submit(_Request(columns, received_ns, future, loop))
         return await future
 
     def accept_blocking(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
         """See BlockingSink."""
         del body_bytes
         future: Future[Receipt] = Future()
-
-        def settle(outcome: Receipt | GatewayError) -> None:
-            if isinstance(outcome, GatewayError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-
-        self._submit(_Request(columns, received_ns, settle))
+        self._submit(_Request(columns, received_ns, future))
         return future.result()
 
     def _submit(self, request: _Request) -> None:
         if self._stopping:
             raise ShuttingDown("the gateway is stopping")
         if len(request.columns) == 0:
-            request.done(Receipt(rows=0))
+            _answer([(request, Receipt(rows=0))])
             return
         if self._queued_since is None:
             self._queued_since = self._clock.monotonic()
@@ -218,7 +202,7 @@ class Committer:
             TASK_FAILURES.labels("committer").inc()
             log.exception("a commit failed unexpectedly", requests=len(batch), error=repr(error))
             if len(batch) == 1:
-                batch[0].done(Unavailable("the request could not be stored; send it again"))
+                _answer([(batch[0], Unavailable("the request could not be stored; send it again"))])
                 return
             # Nothing of the group was stored. One request that we cannot handle must not take the others along.
             for request in batch:
@@ -230,8 +214,7 @@ class Committer:
         if refused is not None:
             self._answer_with_refusals(batch, ends, refused)
             return
-        for request in batch:
-            request.done(Receipt(rows=len(request.columns)))
+        _answer([(request, Receipt(rows=len(request.columns))) for request in batch])
 
     def _write(self, columns: PointColumns, received_ns: int, latest_ns: int) -> Resolution:
         """Resolve, append, sync, publish."""
@@ -282,6 +265,7 @@ class Committer:
         refused_rows: NDArray[np.bool_],
     ) -> None:
         first = 0
+        answers: list[tuple[_Request, Receipt | GatewayError]] = []
         for request, end in zip(batch, ends, strict=True):
             rows = refused_rows[first:end]
             lost = int(rows.sum())
@@ -293,13 +277,13 @@ class Committer:
                 refused = len(np.unique(points[counted])) if points is not None else int(np.count_nonzero(counted))
                 receipt.refused["series_limit"] = refused
                 receipt.message = self._edge.limit_message
-            request.done(receipt)
+            answers.append((request, receipt))
             first = int(end)
+        _answer(answers)
 
     def _fail(self, batch: Sequence[_Request], error: GatewayError) -> None:
         self.last_error = error
-        for request in batch:
-            request.done(error)
+        _answer([(request, error) for request in batch])
 
     def _refuse_the_rest(self) -> None:
         while True:
@@ -308,16 +292,34 @@ class Committer:
             except queue.Empty:
                 return
             if isinstance(request, _Request):
-                request.done(ShuttingDown("the gateway is stopping"))
+                _answer([(request, ShuttingDown("the gateway is stopping"))])
 
 
-def _call_soon(
-    loop: asyncio.AbstractEventLoop,
-    settle: Callable[[Receipt | GatewayError], None],
-    outcome: Receipt | GatewayError,
-) -> None:
-    try:
-        loop.call_soon_threadsafe(settle, outcome)
-    except RuntimeError:
-        # The loop is closed: the client this answer was for is gone with it.
-        log.debug("an answer came after the loop had closed")
+def _answer(answers: Sequence[tuple[_Request, Receipt | GatewayError]]) -> None:
+    """Answer requests; those of an event loop in one call, because waking it costs more than the answer."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Request, Receipt | GatewayError]]] = {}
+    for request, outcome in answers:
+        if request.loop is not None:
+            by_loop.setdefault(request.loop, []).append((request, outcome))
+        else:
+            _settle(request, outcome)
+    for loop, theirs in by_loop.items():
+        try:
+            loop.call_soon_threadsafe(_settle_all, theirs)
+        except RuntimeError:
+            # The loop is closed: the clients these answers were for are gone with it.
+            log.debug("answers came after the loop had closed", requests=len(theirs))
+
+
+def _settle_all(answers: Sequence[tuple[_Request, Receipt | GatewayError]]) -> None:
+    for request, outcome in answers:
+        _settle(request, outcome)
+
+
+def _settle(request: _Request, outcome: Receipt | GatewayError) -> None:
+    if request.answer.done():  # the client went away and its handler was cancelled
+        return
+    if isinstance(outcome, GatewayError):
+        request.answer.set_exception(outcome)
+    else:
+        request.answer.set_result(outcome)
