@@ -24,6 +24,10 @@ NOT_SCORED = counter("baseline_rows_not_scored", "Rows a baseline did not take."
 CHANGES = counter("baseline_transitions", "Alerts opened, changed and closed by the series' own baselines.", ["kind"])
 
 _KIND_NAMES = {1: "opened", 2: "changed", 3: "closed"}
+for _name in _KIND_NAMES.values():
+    CHANGES.labels(_name)  # nothing yet is 0, not unknown
+for _name in ("late", "repeated", "not_a_measurement"):
+    NOT_SCORED.labels(_name)
 _LIVE_LAG_MS = 300_000
 """Points younger than this when they arrive are live: silence is then measured on the wall clock as well."""
 

@@ -31,7 +31,7 @@ from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 from gateway.series.index import SeriesIndex
 from gateway.series.label_values import distinct_values
-from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.frame import Place
 from gateway.telemetry.lag import LagWindow
 from gateway.telemetry.resolved import ResolvedFrame
@@ -40,6 +40,9 @@ from kernels.first_seen import first_seen
 log = structlog.get_logger(__name__)
 
 ANOMALIES = counter("anomalies", "Anomaly records written, by severity and state.", ["severity", "state"])
+for _severity in SEVERITIES[1:]:
+    for _state in ("firing", "resolved"):
+        ANOMALIES.labels(_severity, _state)  # nothing yet is 0, not unknown
 COPY_SECONDS = histogram("baseline_copy_seconds", "Time scoring stands still for a snapshot of the baselines.")
 SNAPSHOT_SECONDS = histogram("baseline_snapshot_seconds", "Time until a snapshot of the baselines is on disk.")
 RESTORED = gauge("baseline_restored_series", "Series that took up their baseline after the last start.")
