@@ -63,9 +63,9 @@ def _channel(
     if isinstance(options, OpsgenieOptions):
         return OpsgenieChannel(options, delivery, configuration.texts)
     if isinstance(options, EmailOptions):
-        return EmailChannel(options, configuration.texts, settings.delivery_timeout)
+        return EmailChannel(options, configuration.texts, delivery.guard, settings.delivery_timeout)
     if isinstance(options, SmsReceiver):
         return TwilioChannel(options, delivery, configuration.texts)
     if isinstance(options, AppriseReceiver):
-        return AppriseChannel(options, configuration.texts)
+        return AppriseChannel(options, configuration.texts, delivery.guard)
     raise TypeError(f"no channel for {type(options).__name__}")

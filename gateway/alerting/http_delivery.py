@@ -2,20 +2,14 @@
 
 Rules of the subject:
   * Only an address that the operator wrote in the configuration is asked; nothing from an alert becomes an address.
-  * Link-local addresses (cloud metadata lives there) are never asked. Other internal addresses are asked when the
-    settings allow it, and never as the target of a redirect. The guard stands at name resolution, so a name that
-    changes its answer between check and connection does not pass.
+  * Which addresses may be asked says the guard (`address_guard`); a redirect to another host leads to public ones only.
   * 2xx is delivered. 429, 5xx and every failure of connection or time is tried again, after Retry-After if given.
     Everything else is final.
 """
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
-import errno
-import ipaddress
-import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,8 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 
+from gateway.alerting.address_guard import AddressGuard, GuardedResolver
 from gateway.alerting.document import Value
 from gateway.alerting.notification import Again, Delivered, Outcome, Refused
 from gateway.settings_types import Secret
@@ -124,58 +118,14 @@ def read_url(value: Value) -> str:
     return url
 
 
-def internal(address: str) -> str | None:
-    """Why an IP address is internal, or None for a public one."""
-    ip = ipaddress.ip_address(address.split("%")[0])
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped or ip
-    if ip.is_link_local:
-        return "link-local"
-    if ip.is_global and not ip.is_multicast:
-        return None
-    return "internal"
-
-
-class GuardedResolver(AbstractResolver):
-    """Resolves names and refuses what the guard forbids."""
-
-    def __init__(self, *, allow_internal: bool) -> None:
-        self._allow_internal = allow_internal
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        """See aiohttp."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        allowed: list[ResolveResult] = []
-        for its_family, _, protocol, _, address in found:
-            if self.allows(str(address[0])):
-                allowed.append(
-                    ResolveResult(
-                        hostname=host, host=str(address[0]), port=port, family=its_family, proto=protocol, flags=0
-                    )
-                )
-        if not allowed:
-            raise OSError(errno.EACCES, f"{host} is an internal address, which the settings do not allow")
-        return allowed
-
-    def allows(self, address: str) -> bool:
-        """Whether an IP address may be asked."""
-        kind = internal(address)
-        return kind is None or (kind == "internal" and self._allow_internal)
-
-    async def close(self) -> None:
-        """See aiohttp."""
-
-
 class HttpDelivery:
     """The HTTP client of all channels."""
 
-    def __init__(self, *, allow_internal: bool, timeout: float = 10.0) -> None:
-        self._allow_internal = allow_internal
+    def __init__(self, guard: AddressGuard, *, timeout: float = 10.0) -> None:
+        self.guard = guard
+        self._public = AddressGuard()
         self._timeout = timeout
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._sessions: dict[AddressGuard, aiohttp.ClientSession] = {}
 
     async def close(self) -> None:
         """Closes the connections; idempotent."""
@@ -183,11 +133,11 @@ class HttpDelivery:
         for session in sessions:
             await session.close()
 
-    def _session(self, allow_internal: bool) -> aiohttp.ClientSession:
-        session = self._sessions.get(allow_internal)
+    def _session(self, guard: AddressGuard) -> aiohttp.ClientSession:
+        session = self._sessions.get(guard)
         if session is None:
             connector = aiohttp.TCPConnector(
-                resolver=GuardedResolver(allow_internal=allow_internal),
+                resolver=GuardedResolver(guard),
                 use_dns_cache=False,
                 limit=256,
                 limit_per_host=64,
@@ -199,7 +149,7 @@ class HttpDelivery:
                 auto_decompress=True,
                 headers={"User-Agent": "telemetry-gateway"},
             )
-            self._sessions[allow_internal] = session
+            self._sessions[guard] = session
         return session
 
     async def post(
@@ -211,11 +161,12 @@ class HttpDelivery:
             sent["Authorization"] = aiohttp.encode_basic_auth(options.username, options.password.reveal())
         elif options.credentials:
             sent["Authorization"] = f"{options.authorization_type} {options.credentials.reveal()}"
-        allow = self._allow_internal
+        guard = self.guard
         origin = urlsplit(url).netloc
         for _ in range(MAX_REDIRECTS + 1):
-            self._check_literal(url, allow)
-            async with self._session(allow).request(
+            # aiohttp does not ask the resolver about a literal address.
+            guard.check_literal(urlsplit(url).hostname or "")
+            async with self._session(guard).request(
                 method,
                 url,
                 data=body,
@@ -232,19 +183,9 @@ class HttpDelivery:
                 url = urljoin(url, location)
                 if urlsplit(url).netloc != origin:
                     # A stranger decides where this goes: public addresses only, and without our credentials.
-                    allow = False
+                    guard = self._public
                     sent.pop("Authorization", None)
         return Answer(310, {}, b"too many redirects")
-
-    def _check_literal(self, url: str, allow: bool) -> None:
-        # aiohttp does not ask the resolver about a literal address.
-        host = urlsplit(url).hostname or ""
-        try:
-            permitted = GuardedResolver(allow_internal=allow).allows(host)
-        except ValueError:
-            return
-        if not permitted:
-            raise OSError(errno.EACCES, f"{host} is an internal address, which the settings do not allow")
 
 
 def outcome_of(answer: Answer, memory: Mapping[str, str] | None = None) -> Outcome:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from gateway.alerting.address_guard import AddressGuard
 from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.channels import make_channels, with_extra_receivers
@@ -93,6 +94,7 @@ class AlertRouter:
     ) -> None:
         """Raises ConfigError if the configuration cannot be used."""
         self.settings, self.clock, self.external_url = settings, clock, external_url
+        self._guard = AddressGuard(settings.internal_receivers)
         self.configuration = self._load_configuration()
         self.engine = Engine(self.configuration, external_url=external_url)
         self.people = People(self.engine)
@@ -150,9 +152,7 @@ class AlertRouter:
         self.started_at = now
         await asyncio.to_thread(self._restore, now)
         await self.commit()
-        self._delivery = HttpDelivery(
-            allow_internal=self.settings.allow_internal_receivers, timeout=self.settings.delivery_timeout
-        )
+        self._delivery = HttpDelivery(self._guard, timeout=self.settings.delivery_timeout)
         self._start_couriers()
         self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
         self._renewal = asyncio.create_task(self._run_renewal(), name="alerting lists")

@@ -78,9 +78,10 @@ class AlertingSettings(Settings, frozen=True):
     """Shortcut without a configuration file: one webhook receiver for all alerts."""
     webhook_signing_secret: Secret = msgspec.field(default_factory=lambda: Secret(""))
     """Key of the HMAC-SHA256 signature on outgoing webhooks. Empty: not signed."""
-    allow_internal_receivers: bool = True
-    """Whether receivers on loopback and private addresses may be told; the addresses come from the operator alone.
-    Link-local addresses and redirects to internal ones are refused in any case."""
+    internal_receivers: tuple[str, ...] = ("loopback",)
+    """Internal networks in which receivers may be: "loopback", "private" (10/8, 172.16/12, 192.168/16, 100.64/10,
+    fc00::/7) or a network such as "10.1.0.0/16". Public addresses may always be asked; link-local ones, metadata
+    services of clouds and redirects from another host to an internal one never."""
     delivery_timeout: Duration = Duration(10)
     """Longest time one delivery attempt may take, seconds."""
     restart_grace: Duration = Duration(120)

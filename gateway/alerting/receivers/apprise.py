@@ -6,9 +6,11 @@ It reports success or failure without a reason, so a failure is tried again.
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 from typing import Any, Final
 
+from gateway.alerting.address_guard import AddressGuard
 from gateway.alerting.notification import Again, Delivered, Notification, Outcome
 from gateway.alerting.settings import AppriseReceiver
 from gateway.alerting.template import Texts
@@ -23,22 +25,26 @@ class AppriseChannel:
 
     concurrency = 2
 
-    def __init__(self, options: AppriseReceiver, texts: Texts) -> None:
+    def __init__(self, options: AppriseReceiver, texts: Texts, guard: AddressGuard) -> None:
         if importlib.util.find_spec("apprise") is None:
             raise ConfigError("the optional dependency apprise is not installed", key="alerting.apprise")
         import apprise
 
-        self._texts = texts
-        self._target: Any = apprise.Apprise()
-        for number, url in enumerate(options.urls):
-            if not self._target.add(url.reveal()):
+        self._texts, self._guard = texts, guard
+        self._targets: list[Any] = [apprise.Apprise() for _ in options.urls]
+        for number, (url, target) in enumerate(zip(options.urls, self._targets, strict=True)):
+            if not target.add(url.reveal()):
                 raise ConfigError(f"address {number + 1} is not one that apprise knows", key="alerting.apprise.urls")
 
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
+        told = await asyncio.to_thread(self._tell, notification)
+        return Delivered() if told else Again("apprise could not deliver", uncertain=True)
+
+    def _tell(self, notification: Notification) -> bool:
         data = notification.data()
         kind = "failure" if notification.status == "firing" else "success"
-        told = await self._target.async_notify(
-            title=self._texts.render(_TITLE, data), body=self._texts.render(_BODY, data), notify_type=kind
-        )
-        return Delivered() if told else Again("apprise could not deliver", uncertain=True)
+        title, body = self._texts.render(_TITLE, data), self._texts.render(_BODY, data)
+        with self._guard.over_library():
+            outcomes = [bool(target.notify(title=title, body=body, notify_type=kind)) for target in self._targets]
+        return all(outcomes)

@@ -7,6 +7,7 @@ recipient or a 5xx answer is final; 4xx answers and failures of connection are t
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import ssl
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from typing import Final
 import aiosmtplib
 import msgspec
 
+from gateway.alerting.address_guard import AddressGuard
 from gateway.alerting.document import Section
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused
@@ -97,8 +99,8 @@ class EmailChannel:
 
     concurrency = 4
 
-    def __init__(self, options: EmailOptions, texts: Texts, timeout: float) -> None:
-        self._options, self._texts, self._timeout = options, texts, timeout
+    def __init__(self, options: EmailOptions, texts: Texts, guard: AddressGuard, timeout: float) -> None:
+        self._options, self._texts, self._guard, self._timeout = options, texts, guard, timeout
 
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
@@ -108,9 +110,14 @@ class EmailChannel:
             return Refused(f"the message cannot be made: {error}")
         options = self._options
         implicit = options.port == 465
+        try:
+            async with asyncio.timeout(self._timeout):
+                connected = await self._guard.connect(options.host, options.port)
+        except (OSError, TimeoutError) as error:
+            return Again(f"cannot connect: {error!r}"[:300])
         client = aiosmtplib.SMTP(
-            hostname=options.host,
-            port=options.port,
+            hostname=options.server_name or options.host,
+            sock=connected,
             local_hostname=options.hello or None,
             use_tls=implicit,
             start_tls=False if implicit else (True if options.require_tls else None),
