@@ -113,6 +113,37 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def sort_key(alert: Alert) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """Order inside a notification: by job, by instance, then by the labels."""
-    return alert.labels.get("job", ""), alert.labels.get("instance", ""), tuple(alert.labels.items())
+SortKey = tuple[bool, str, bool, str, int, tuple[tuple[tuple[int, ...], str], ...]]
+
+
+def sort_key(alert: Alert) -> SortKey:
+    """Order inside a notification (Alertmanager `AlertSlice` and `model.LabelSet.Before`): by job, by instance, without
+    them last; then fewer labels first; then by the first label that differs: one that has it not before one that has
+    it, else by its value."""
+    labels = alert.labels
+    job, instance = labels.get("job"), labels.get("instance")
+    names = tuple(labels)
+    shape = _SHAPES.get(names)
+    if shape is None:
+        if len(_SHAPES) > _MOST_SHAPES:
+            _SHAPES.clear()
+        shape = _SHAPES[names] = tuple(_falling(name) for name in names)
+    return (
+        job is None,
+        job or "",
+        instance is None,
+        instance or "",
+        len(names),
+        tuple(zip(shape, labels.values(), strict=True)),
+    )
+
+
+_MOST_SHAPES: Final = 10_000
+_SHAPES: dict[tuple[str, ...], tuple[tuple[int, ...], ...]] = {}
+"""Names of a label set → what stands for them in a sort key."""
+
+
+def _falling(name: str) -> tuple[int, ...]:
+    """Sorts names the other way round: of two label sets of one size, the one whose next name comes first in the
+    alphabet has a label that the other lacks, and comes after it."""
+    return (*(-byte for byte in name.encode("utf-8", "surrogatepass")), 1)

@@ -16,7 +16,6 @@ import msgspec
 from gateway.alerting.alert import Alert
 from gateway.alerting.engine import Engine
 from gateway.alerting.group import Group
-from gateway.alerting.matcher import all_match
 from gateway.alerting.moments import NEVER
 from gateway.alerting.oncall import OnCall, Policy
 from gateway.alerting.people import People
@@ -69,9 +68,7 @@ class Escalations:
             return
         firing = [alert for alert in passing if alert.active(now)]
         if firing and (escalation is None or self._anew(escalation, firing, now)):
-            policy = next(
-                (p for p in self.oncall.policies if any(all_match(p.matchers, alert.labels) for alert in firing)), None
-            )
+            policy = next((p for p in self.oncall.policies if any(p.meets(alert.labels) for alert in firing)), None)
             if policy is not None:
                 self._store(
                     Escalation(

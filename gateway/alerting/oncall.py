@@ -1,4 +1,4 @@
-"""Who is on call: people, schedules with rotations and overrides, escalation policies, read from `oncall_file`.
+"""Who is on call: people, teams, schedules with rotations and overrides, escalation policies, from `oncall_file`.
 
     people:
       - {name: ana, receiver: ana-phone}          # receiver: a receiver of alertmanager.yml
@@ -9,12 +9,15 @@
           - {people: [ana, bob], start: '2026-01-05T09:00', shift: 1w}
         overrides:
           - {person: bob, start: '2026-03-01T00:00', end: '2026-03-02T00:00'}
+    teams:
+      - {name: shop, members: [ana, bob], schedules: [primary], matchers: ['service=~"cart|checkout"']}
     escalation_policies:
       - name: pages
+        team: shop
         matchers: ['severity="critical"']
         steps:
           - {wait: 5m, notify: ['schedule:primary']}
-          - {wait: 15m, notify: ['person:bob', 'receiver:managers']}
+          - {wait: 15m, notify: ['person:bob', 'team:shop', 'receiver:managers']}
         repeat: 1
 
 Rules of the subject:
@@ -22,18 +25,21 @@ Rules of the subject:
     all year; a shift of hours counts real hours from the start.
   * An override that holds wins over the rotations; the later one wins over the earlier. Rotations are layers: the
     last one in the list that has begun decides.
+  * An alert is a team's if its label `team` names it, or, without that label, if the team's matchers hold. To tell a
+    team is to tell who is on call in its schedules, and all its members if nobody is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from gateway.alerting.document import Section, Value, read_document
-from gateway.alerting.matcher import Matcher
+from gateway.alerting.matcher import Matcher, all_match
 from gateway.alerting.moments import SECOND
 from gateway.alerting.mute_interval import zone
 from gateway.alerting.route import read_matchers
@@ -85,8 +91,22 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         return ""
 
 
+class Team(msgspec.Struct, frozen=True, kw_only=True):
+    """People who answer for some alerts together."""
+
+    name: str
+    members: tuple[str, ...]
+    schedules: tuple[str, ...] = ()
+    matchers: tuple[Matcher, ...] = ()
+
+    def owns(self, labels: Mapping[str, str]) -> bool:
+        """Whether an alert with these labels is the team's."""
+        named = labels.get("team", "")
+        return named == self.name if named else bool(self.matchers) and all_match(self.matchers, labels)
+
+
 class Step(msgspec.Struct, frozen=True):
-    """After `wait` nanoseconds tell these: (kind, name), kind being person, schedule or receiver."""
+    """After `wait` nanoseconds tell these: (kind, name), kind being person, schedule, team or receiver."""
 
     wait: int
     targets: tuple[tuple[str, str], ...]
@@ -100,6 +120,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[Step, ...]
     repeat: int = 0
     """How often the steps are run again after the first time."""
+    team: Team | None = None
+    """Only for this team's alerts."""
+
+    def meets(self, labels: Mapping[str, str]) -> bool:
+        """Whether it holds for an alert with these labels."""
+        return (self.team is None or self.team.owns(labels)) and all_match(self.matchers, labels)
 
 
 class OnCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,19 +134,33 @@ class OnCall(msgspec.Struct, frozen=True, kw_only=True):
     people: dict[str, str] = {}
     """Name → receiver."""
     schedules: dict[str, Schedule] = {}
+    teams: dict[str, Team] = {}
     policies: tuple[Policy, ...] = ()
 
     def receivers(self, targets: tuple[tuple[str, str], ...], moment: int) -> list[str]:
         """Receivers that the targets of a step mean at a moment, in order, each once."""
-        found: list[str] = []
+        found: dict[str, None] = {}
         for kind, name in targets:
-            if kind == "schedule":
-                name = self.people.get(self.schedules[name].on_call(moment), "")
-            elif kind == "person":
-                name = self.people[name]
-            if name and name not in found:
-                found.append(name)
-        return found
+            if kind == "receiver":
+                found[name] = None
+                continue
+            if kind == "person":
+                people = [name]
+            elif kind == "schedule":
+                people = [self.schedules[name].on_call(moment)]
+            else:
+                people = self.on_call(self.teams[name], moment) or list(self.teams[name].members)
+            found.update((self.people[person], None) for person in people if person)
+        return list(found)
+
+    def on_call(self, team: Team, moment: int) -> list[str]:
+        """The people on call in a team's schedules, each once; empty if nobody is."""
+        people = (self.schedules[name].on_call(moment) for name in team.schedules)
+        return list(dict.fromkeys(person for person in people if person))
+
+    def teams_of(self, labels: Mapping[str, str]) -> list[str]:
+        """Names of the teams that an alert with these labels belongs to."""
+        return [team.name for team in self.teams.values() if team.owns(labels)]
 
 
 def load_oncall(path: Path, receivers: set[str]) -> OnCall:
@@ -140,15 +180,39 @@ def read_oncall(text: str, source: str, receivers: set[str]) -> OnCall:
         below = item.section()
         name, receiver = below.must("name").text(), below.must("receiver")
         below.finish("name, receiver")
+        if name in people:
+            raise item.refuse(f'the person "{name}" is defined twice')
         people[name] = _one_of(receiver, receivers, "receiver")
     schedules = {}
     for item in section.items("schedules"):
         schedule = _schedule(item.section(), people)
+        if schedule.name in schedules:
+            raise item.refuse(f'the schedule "{schedule.name}" is defined twice')
         schedules[schedule.name] = schedule
-    known = {"person": set(people), "schedule": set(schedules), "receiver": receivers}
-    policies = tuple(_policy(item, known) for item in section.items("escalation_policies"))
-    section.finish("people, schedules, escalation_policies")
-    return OnCall(people=people, schedules=schedules, policies=policies)
+    teams: dict[str, Team] = {}
+    for item in section.items("teams"):
+        team = _team(item, set(people), set(schedules))
+        if team.name in teams:
+            raise item.refuse(f'the team "{team.name}" is defined twice')
+        teams[team.name] = team
+    known = {"person": set(people), "schedule": set(schedules), "team": set(teams), "receiver": receivers}
+    policies = tuple(_policy(item, known, teams) for item in section.items("escalation_policies"))
+    section.finish("people, schedules, teams, escalation_policies")
+    return OnCall(people=people, schedules=schedules, teams=teams, policies=policies)
+
+
+def _team(value: Value, people: set[str], schedules: set[str]) -> Team:
+    section = value.section()
+    team = Team(
+        name=section.must("name").text(),
+        members=tuple(_one_of(person, people, "person") for person in section.must("members").items()),
+        schedules=tuple(_one_of(schedule, schedules, "schedule") for schedule in section.items("schedules")),
+        matchers=read_matchers(section, "match", "match_re", "matchers"),
+    )
+    section.finish("name, members, schedules, matchers")
+    if not team.members:
+        raise value.refuse("a team needs members")
+    return team
 
 
 def _schedule(section: Section, people: dict[str, str]) -> Schedule:
@@ -183,7 +247,7 @@ def _schedule(section: Section, people: dict[str, str]) -> Schedule:
     )
 
 
-def _policy(value: Value, known: dict[str, set[str]]) -> Policy:
+def _policy(value: Value, known: dict[str, set[str]], teams: dict[str, Team]) -> Policy:
     section = value.section()
     steps = []
     for item in section.items("steps"):
@@ -192,20 +256,23 @@ def _policy(value: Value, known: dict[str, set[str]]) -> Policy:
         for target in below.must("notify").items():
             kind, _, name = target.text().partition(":")
             if name not in known.get(kind, set()):
-                raise target.refuse(f'"{target.text()}" is not known', "person:NAME, schedule:NAME or receiver:NAME")
+                raise target.refuse(
+                    f'"{target.text()}" is not known', "person:NAME, schedule:NAME, team:NAME or receiver:NAME"
+                )
             targets.append((kind, name))
         steps.append(Step(below.must("wait").duration(), tuple(targets)))
         below.finish("wait, notify")
     if not steps:
         raise value.refuse("an escalation policy needs steps")
-    repeat = section.take("repeat")
+    repeat, team = section.take("repeat"), section.take("team")
     policy = Policy(
         name=section.must("name").text(),
         matchers=read_matchers(section, "match", "match_re", "matchers"),
         steps=tuple(steps),
         repeat=0 if repeat is None else repeat.whole(),
+        team=None if team is None else teams[_one_of(team, set(teams), "team")],
     )
-    section.finish("name, matchers, steps, repeat")
+    section.finish("name, team, matchers, steps, repeat")
     return policy
 
 

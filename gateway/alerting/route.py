@@ -127,7 +127,9 @@ def read_matchers(section: Section, equal_key: str, regex_key: str, list_key: st
 
 
 def _old_matcher(name: str, is_regex: bool, text: str) -> Matcher:
-    return make(name, text, is_regex=is_regex)
+    """An expression of the old writing is anchored in words, as Alertmanager shows it in keys of groups."""
+    make(name, text, is_regex=is_regex)
+    return make(name, f"^(?:{text})$", is_regex=True) if is_regex else make(name, text)
 
 
 def _check_root(value: Value, section: Section, matchers: tuple[Matcher, ...]) -> None:

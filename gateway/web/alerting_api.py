@@ -106,11 +106,21 @@ class AlertingApi:
         return _json({"by": said.by})
 
     async def oncall(self, _request: web.Request) -> web.Response:
-        """GET /oncall: who is on call now, by schedule."""
+        """GET /oncall: who is on call now, by schedule and by team."""
         now = self._router.clock.time_ns()
         oncall = self._router.escalations.oncall
         schedules = {name: schedule.on_call(now) for name, schedule in oncall.schedules.items()}
-        return _json({"schedules": schedules, "policies": [policy.name for policy in oncall.policies]})
+        teams = [
+            {
+                "name": team.name,
+                "members": team.members,
+                "schedules": team.schedules,
+                "onCall": oncall.on_call(team, now),
+            }
+            for team in oncall.teams.values()
+        ]
+        policies = [policy.name for policy in oncall.policies]
+        return _json({"schedules": schedules, "teams": teams, "policies": policies})
 
     async def notifications(self, request: web.Request) -> web.Response:
         """GET /notifications: what is on its way, and the latest deliveries, retries and refusals with their lag."""

@@ -149,10 +149,62 @@ schedules:
         ("schedules: [{name: s, rotations: [{people: [x], start: '2026-01-01T00:00', shift: 1w}]}]", '"x" is not'),
         ("escalation_policies: [{name: p, steps: [{wait: 1m, notify: ['person:x']}]}]", '"person:x" is not known'),
         ("escalation_policies: [{name: p, steps: []}]", "needs steps"),
-        ("teams: []", '"teams" is not supported'),
+        ("groups: []", '"groups" is not supported'),
+        ("teams: [{name: t, members: [x]}]", '"x" is not defined'),
+        ("teams: [{name: t, members: []}]", "needs members"),
+        ("escalation_policies: [{name: p, team: t, steps: [{wait: 1m, notify: ['receiver:boss']}]}]", '"t" is not'),
+        ("people: [{name: a, receiver: ana}, {name: a, receiver: bob}]", "defined twice"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_with_its_line(text: str, problem: str) -> None:
     with pytest.raises(ConfigError, match=r"oncall\.yml:1") as raised:
         read_oncall(text, "oncall.yml", RECEIVERS)
     assert problem in str(raised.value)
+
+
+TEAMS = """
+people: [{name: ana, receiver: ana}, {name: bob, receiver: bob}]
+schedules:
+  - name: shop-primary
+    location: Asia/Kathmandu
+    rotations: [{people: [ana, bob], start: '2023-11-13T09:00', shift: 1w}]
+    overrides: [{person: bob, start: '2023-11-15T04:10', end: '2023-11-15T05:00'}]
+  - name: later
+    rotations: [{people: [bob], start: '2099-01-01T00:00', shift: 1w}]
+teams:
+  - {name: shop, members: [ana, bob], schedules: [shop-primary], matchers: ['service=~"cart|checkout"']}
+  - {name: search, members: [ana, bob], schedules: [later]}
+escalation_policies:
+  - {name: shop, team: shop, steps: [{wait: 5m, notify: ['team:shop']}]}
+  - {name: search, team: search, matchers: [severity="critical"], steps: [{wait: 5m, notify: ['team:search']}]}
+"""
+
+
+def test_a_team_is_told_by_who_is_on_call_in_it_and_else_as_a_whole() -> None:
+    oncall = read_oncall(TEAMS, "oncall.yml", RECEIVERS)
+    assert oncall.teams_of({"service": "cart"}) == ["shop"]
+    assert oncall.teams_of({"service": "cart", "team": "search"}) == ["search"]
+    assert oncall.teams_of({"service": "other"}) == []
+
+    def told(**labels: str) -> list[tuple[float, str]]:
+        world = World(CONFIGURATION)
+        people = People(world.engine)
+        Escalations(world.engine, people, oncall)
+        world.fire(alertname="x", **labels)
+        world.advance(1800)
+        return pages(world)
+
+    # The world begins at 2023-11-14T22:13:20Z, 03:58:20 of the next day in Kathmandu: bob's override is not yet.
+    assert told(service="cart") == [(10.0, "team"), (310.0, "ana")]
+    assert told(team="shop") == [(10.0, "team"), (310.0, "ana")]
+    assert told(team="search", severity="critical") == [(10.0, "team"), (310.0, "ana"), (310.0, "bob")]
+    assert told(team="search", severity="low") == [(10.0, "team")]
+    assert told(service="other") == [(10.0, "team")]
+    later = read_oncall(
+        TEAMS.replace("wait: 5m, notify: ['team:shop']", "wait: 15m, notify: ['team:shop']"), "o", RECEIVERS
+    )
+    world = World(CONFIGURATION)
+    Escalations(world.engine, People(world.engine), later)
+    world.fire(alertname="x", service="cart")
+    world.advance(1800)
+    assert pages(world) == [(10.0, "team"), (910.0, "bob")]

@@ -1,0 +1,195 @@
+"""Random configurations and streams of alerts on which Alertmanager and the router must tell the same.
+
+A world is one seed: a tree of routes below the matcher `world="SEED"`, receivers, inhibition rules, silences, and a
+stream. Many worlds share one configuration. Everything that is posted falls on whole seconds and every flush on half
+ones, so that two programs that are some milliseconds apart decide about the same state.
+
+What the router does otherwise on purpose is not generated: what mutes an alert is there before the alert, so that no
+receiver knows of an alert that is then muted, and what has ended is not ended again (docs/alerting.md, differences).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+LENGTH = 9
+"""Seconds of a stream; notifications may follow for some more."""
+NAMES = ["a", "b", "c"]
+VALUES = {"a": ["1", "2", "3"], "b": ["x", "y"], "c": ["", "p", "p q"]}
+
+
+class RandomWorld:
+    """One seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self._dice = random.Random(f"world {seed}")
+        dice = self._dice
+        self.receivers = [f"w{seed}-{number}" for number in range(dice.randint(1, 3))]
+        self._options = {
+            name: {
+                "send_resolved": dice.random() < 0.75,
+                "max_alerts": dice.choice([0, 0, 0, 1, 2]),
+            }
+            for name in self.receivers
+        }
+        self.inhibit = dice.random() < 0.4
+        self._equal = dice.choice([[], ["b"], ["b", "none"]])
+        self.silenced = self._matchers() if dice.random() < 0.4 else None
+        self.silence_ends = dice.choice([3.25, 5.25, 60.0])
+
+    # Configuration
+
+    def route(self) -> dict[str, Any]:
+        """The world's routes."""
+        return {
+            "matchers": [f'world="{self.seed}"'],
+            "receiver": self.receivers[0],
+            "group_by": self._dice.choice([["a"], ["b"], ["a", "b"], ["..."], ["none"]]),
+            "group_wait": self._dice.choice(["500ms", "1500ms"]),
+            "group_interval": self._dice.choice(["1s", "2s", "3s"]),
+            "repeat_interval": self._dice.choice(["1h", "1h", "2250ms", "4250ms"]),
+            "routes": _unlike([self._child(2) for _ in range(self._dice.randint(0, 3))]),
+        }
+
+    def _child(self, depth: int) -> dict[str, Any]:
+        dice = self._dice
+        node: dict[str, Any] = {"receiver": dice.choice(self.receivers), "continue": dice.random() < 0.4}
+        if dice.random() < 0.3:
+            name = dice.choice(NAMES)
+            node["match"] = {name: dice.choice(VALUES[name])}
+        if dice.random() < 0.3:
+            node["match_re"] = {dice.choice(NAMES): dice.choice(["1|2", "x.*", ".*", ".+", "[13]"])}
+        if dice.random() < 0.6:
+            node["matchers"] = self._matchers()
+        for key, choices in (
+            ("group_by", [["b"], ["c"], ["a", "c"], ["..."]]),
+            ("group_wait", ["500ms", "2500ms"]),
+            ("group_interval", ["1s", "2s"]),
+            ("repeat_interval", ["3250ms"]),
+            ("mute_time_intervals", [["always"], ["long-ago"]]),
+            ("active_time_intervals", [["always"], ["long-ago"]]),
+        ):
+            if dice.random() < (0.3 if key.startswith("group") else 0.1):
+                node[key] = dice.choice(choices)
+        if depth > 1 and dice.random() < 0.5:
+            node["routes"] = _unlike([self._child(depth - 1) for _ in range(dice.randint(1, 2))])
+        return node
+
+    def _matchers(self) -> list[str]:
+        found = []
+        for name in self._dice.sample(NAMES, self._dice.choice([1, 1, 2])):
+            operator = self._dice.choice(["=", "!=", "=~", "!~"])
+            value = self._dice.choice(VALUES[name]) if "~" not in operator else self._dice.choice(["1|x", ".+", "p.*"])
+            found.append(f'{name} {operator} "{value}"')
+        return found
+
+    def inhibit_rules(self) -> list[dict[str, Any]]:
+        """Zero or one."""
+        if not self.inhibit:
+            return []
+        own = f'world="{self.seed}"'
+        rule = {
+            "source_matchers": [own, 'role="source"'],
+            "target_matchers": [own, 'role!="source"'],
+            "equal": self._equal,
+        }
+        return [rule]
+
+    def hooks(self, base: str) -> list[dict[str, Any]]:
+        """Receivers; `base` is where they are."""
+        return [
+            {"name": name, "webhook_configs": [{"url": f"{base}/{name}", **self._options[name]}]}
+            for name in self.receivers
+        ]
+
+    # Stream
+
+    def stream(self, start: datetime) -> list[tuple[float, str, Any]]:
+        """(second, path, body) in order of time; the first is for what mutes."""
+        dice = self._dice
+        steps: list[tuple[float, str, Any]] = []
+        if self.silenced is not None:
+            steps.append((0.0, "silences", self._silence(start)))
+        if self.inhibit:
+            ends = dice.choice([None, 4, 6])
+            labels = {"role": "source", "b": dice.choice(VALUES["b"])}
+            steps.append((0.0, "alerts", [self._alert(start, labels, 0, None)]))
+            if ends is not None:
+                steps.append((float(ends), "alerts", [self._alert(start, labels, 0, ends - 0.1)]))
+        sets = [dict(zip(NAMES, values, strict=True)) for values in itertools.product(*(VALUES[n] for n in NAMES))]
+        for labels in dice.sample(sets, dice.randint(2, 6)):
+            second = dice.randint(1, 5)
+            began = second
+            while second < LENGTH:
+                kind = dice.random()
+                ends = second + dice.choice([1.25, 2.25, 3.25]) if kind < 0.3 else None
+                note = dice.choice(["one", "two"])
+                steps.append((float(second), "alerts", [self._alert(start, labels, began, ends, note)]))
+                second += dice.randint(1, 4)
+                # What has ended is not ended again: Alertmanager lists such an end once more, the router does not.
+                if dice.random() < 0.5 and second < LENGTH and (ends is None or ends > second):
+                    steps.append((float(second), "alerts", [self._alert(start, labels, began, second - 0.1, note)]))
+                    second += dice.randint(1, 3)
+                    began = second
+                elif ends is not None and second > ends:
+                    began = second
+                if dice.random() < 0.4:
+                    break
+        return sorted(steps, key=lambda step: step[0])
+
+    def _alert(
+        self, start: datetime, labels: dict[str, str], began: float, ends: float | None, note: str = "one"
+    ) -> dict[str, Any]:
+        def stamp(seconds: float) -> str:
+            return (start + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+        return {
+            "labels": {"alertname": "Random", "world": str(self.seed), **labels},
+            "annotations": {"note": note},
+            "startsAt": stamp(began),
+            "endsAt": stamp(3600 if ends is None else ends),
+        }
+
+    def _silence(self, start: datetime) -> dict[str, Any]:
+        assert self.silenced is not None
+        matchers = [{"name": "world", "value": str(self.seed), "isRegex": False, "isEqual": True}]
+        for text in self.silenced:
+            name, operator, value = text.split(" ", 2)
+            matchers.append(
+                {"name": name, "value": json.loads(value), "isRegex": "~" in operator, "isEqual": "!" not in operator}
+            )
+        return {
+            "matchers": matchers,
+            "startsAt": start.isoformat().replace("+00:00", "Z"),
+            "endsAt": (start + timedelta(seconds=self.silence_ends)).isoformat().replace("+00:00", "Z"),
+            "createdBy": "test",
+            "comment": "random",
+        }
+
+
+def _unlike(routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One of each set of matchers: groups of two siblings with equal ones have one key, and tell in turn."""
+    return list(
+        {str([route.get(key) for key in ("match", "match_re", "matchers")]): route for route in routes}.values()
+    )
+
+
+def configuration_of(worlds: list[RandomWorld], base: str) -> str:
+    """One configuration for all worlds, as JSON, which is YAML."""
+    return json.dumps(
+        {
+            "route": {"receiver": "nobody", "routes": [world.route() for world in worlds]},
+            "inhibit_rules": [rule for world in worlds for rule in world.inhibit_rules()],
+            "time_intervals": [
+                {"name": "always", "time_intervals": [{"years": ["2000:2100"]}]},
+                {"name": "long-ago", "time_intervals": [{"years": ["2000"]}]},
+            ],
+            "receivers": [{"name": "nobody"}, *(hook for world in worlds for hook in world.hooks(base))],
+        },
+        indent=1,
+    )
