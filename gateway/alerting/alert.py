@@ -105,6 +105,37 @@ def problem_of(labels: Mapping[str, str], annotations: Mapping[str, str], starts
     return None
 
 
+def made(
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    *,
+    starts: int,
+    ends: int,
+    now: int,
+    assumed_end: bool = False,
+    generator_url: str = "",
+    origin: str = "api",
+) -> Alert:
+    """An alert as somebody reports it now: sorted, without empty labels; raises ValueError with the reason if there is
+    no such alert."""
+    labels = {name: labels[name] for name in sorted(labels) if labels[name]}
+    annotations = dict(sorted(annotations.items()))
+    problem = problem_of(labels, annotations, starts, ends)
+    if problem is not None:
+        raise ValueError(problem)
+    return Alert(
+        fingerprint=fingerprint(labels),
+        labels=labels,
+        annotations=annotations,
+        starts=starts,
+        ends=ends,
+        updated=now,
+        assumed_end=assumed_end,
+        generator_url=generator_url,
+        origin=origin,
+    )
+
+
 def _is_utf8(text: str) -> bool:
     try:
         text.encode("utf-8")

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.alerting.alert import ALERT_NAME, Alert, fingerprint, problem_of
+from gateway.alerting.alert import ALERT_NAME, Alert, made
 from gateway.alerting.moments import ABSENT, NEVER, parse_moment
 from gateway.errors import RequestError
 
@@ -258,16 +258,12 @@ def _webhook_alert(item: Any, now: int) -> Alert:
     starts = min(starts, now)
     ends = NEVER if status == "firing" else max(starts, min(ends or now, now))
     url = item.get("generatorURL")
-    problem = problem_of(labels, annotations, starts, ends)
-    if problem is not None:
-        raise ValueError(problem)
-    return Alert(
-        fingerprint=fingerprint(labels),
-        labels=labels,
-        annotations=annotations,
+    return made(
+        labels,
+        annotations,
         starts=starts,
         ends=ends,
-        updated=now,
+        now=now,
         generator_url=url if isinstance(url, str) else "",
         origin=WEBHOOK,
     )
@@ -410,18 +406,8 @@ def _alert(
     url: str,
 ) -> Alert:
     full = {**{label: _cut(value) for label, value in labels.items()}, "inbound": name, key[0]: key[1]}
-    full = {label: full[label] for label in sorted(full) if full[label]}
-    told = {label: value for label, value in sorted(annotations.items()) if value}
-    problem = problem_of(full, told, starts, NEVER)
-    if problem is not None:
-        raise Invalid({"": problem})
-    return Alert(
-        fingerprint=fingerprint(full),
-        labels=full,
-        annotations=told,
-        starts=starts,
-        ends=NEVER,
-        updated=now,
-        generator_url=url,
-        origin=origin,
-    )
+    told = {label: value for label, value in annotations.items() if value}
+    try:
+        return made(full, told, starts=starts, ends=NEVER, now=now, generator_url=url, origin=origin)
+    except ValueError as error:
+        raise Invalid({"": str(error)}) from error

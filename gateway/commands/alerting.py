@@ -19,7 +19,8 @@ from gateway.alerting.channels import with_extra_receivers
 from gateway.alerting.configuration import Configuration, load_configuration
 from gateway.alerting.moments import SECOND, format_moment, parse_duration
 from gateway.alerting.recorded import RecordedStore, open_recorded
-from gateway.alerting.replay import Comparison, Difference, Way, compare
+from gateway.alerting.replay import compare
+from gateway.alerting.told_otherwise import Comparison, Difference, Way
 from gateway.commands.serve import load_or_exit
 from gateway.config import LoadedConfig
 from gateway.errors import ConfigError, GatewayError

@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import Gauge
 
-from gateway.alerting.alert import Alert, fingerprint, problem_of
+from gateway.alerting.alert import Alert, made
 from gateway.alerting.listing import Selection
 from gateway.alerting.matcher import Matcher, make, parse_matchers, pattern
 from gateway.alerting.moments import ABSENT, format_moment, parse_moment
@@ -241,18 +241,12 @@ def alert_of(item: PostedAlert, now: int, resolve_timeout: int) -> Alert:
         starts = ends or now
     if assumed:
         ends = now + resolve_timeout
-    labels = {name: item.labels[name] for name in sorted(item.labels) if item.labels[name]}
-    annotations = dict(sorted((item.annotations or {}).items()))
-    problem = problem_of(labels, annotations, starts, ends)
-    if problem is not None:
-        raise ValueError(problem)
-    return Alert(
-        fingerprint=fingerprint(labels),
-        labels=labels,
-        annotations=annotations,
+    return made(
+        item.labels,
+        item.annotations or {},
         starts=starts,
         ends=ends,
-        updated=now,
+        now=now,
         assumed_end=assumed,
         generator_url=item.generatorURL or "",
     )

@@ -14,9 +14,10 @@ from gateway.alerting.configuration import read_configuration
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Again, Delivered, Refused
 from gateway.alerting.people import People
-from gateway.alerting.replay import Comparison, compare
+from gateway.alerting.replay import compare
 from gateway.alerting.sqlite_store import SqliteStore
 from gateway.alerting.store import Batch, Event
+from gateway.alerting.told_otherwise import Comparison
 from gateway.commands.alerting import register
 from gateway.errors import GatewayError
 from tests.gateway.alerting.test_properties import MIXED, NAMES, ONE
