@@ -9,17 +9,16 @@ Rules of the subject:
   * An alert that begins again while its group is open returns to it, wherever a person has put it.
   * A group closes when its last alert ended `linger` ago. KEEP_CLOSED closed groups are remembered, for people to merge
     and split afterwards; that teaches as well.
-Work per alert is bounded: MAX_CANDIDATES groups, MAX_HEADS members of each. It decides nothing about routes by itself:
-see `incident_notices`. What people do to groups is in `regrouping`.
+Work per alert is bounded: MAX_CANDIDATES groups (`incident_index`), MAX_HEADS members of each. It decides nothing about
+routes by itself: see `incident_notices`. What people do to groups is in `regrouping`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from gateway.alerting.alert import Alert
@@ -28,12 +27,12 @@ from gateway.alerting.cooccurrence import Cooccurrence, KeyCount, PairCount, key
 from gateway.alerting.engine import Engine
 from gateway.alerting.evidence import DEFAULT_WEIGHTS, Evidence, Weights, weigh
 from gateway.alerting.incident_group import GroupState, IncidentGroup, Member
+from gateway.alerting.incident_index import IncidentIndex
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.store import COOCCURRENCE_KEY, COOCCURRENCE_PAIR, INCIDENT_GROUP, INCIDENT_MEMBER
 from gateway.alerting.topology import Place, Topology, place_of
 from gateway.selfmetrics import counter, gauge
 
-MAX_CANDIDATES: Final = 48
 MAX_HEADS: Final = 12
 AT_ONCE: Final = 60 * SECOND
 BRIDGE: Final = 1.0
@@ -44,7 +43,6 @@ KEEP_MEMBERS: Final = 200
 """Members of a closed group that are remembered."""
 FLUSH_SECONDS: Final = 10
 """What the model counted is written this often; what people said at once."""
-_PER_INDEX: Final = 8
 _SUMMARY: Final = 200
 
 _JOINED = counter("alerting_correlated_alerts", "Alerts by what the correlation did with them.", ["result"])
@@ -70,7 +68,7 @@ class Correlator:
         self.groups: dict[str, IncidentGroup] = {}
         self._of: dict[str, str] = {}
         """Fingerprint → the open group it is in."""
-        self._index: dict[str, dict[str, None]] = {}
+        self._index = IncidentIndex(self.topology, self.model)
         self._closing: list[tuple[int, str]] = []
         self._closed: deque[str] = deque()
         self._next_flush = NEVER
@@ -170,18 +168,8 @@ class Correlator:
         at_once = self._at_once(member)
         if at_once is not None:
             return [at_once]
-        names: dict[str, None] = {}
-        for key in self._search_keys(member):
-            entries = self._index.get(key)
-            if entries:
-                for number, name in enumerate(reversed(entries)):
-                    names[name] = None
-                    if number + 1 == _PER_INDEX:
-                        break
-                if len(names) >= MAX_CANDIDATES:
-                    break
         found = []
-        for name in names:
+        for name in self._index.candidates(member):
             group = self.groups[name]
             evidence = self._affinity(member, group, now)
             if evidence is not None and evidence.score > 0.0:
@@ -191,10 +179,10 @@ class Correlator:
 
     def _at_once(self, member: Member) -> tuple[IncidentGroup, Evidence] | None:
         """The group where the same rule fires on the same service for less than AT_ONCE: nothing else is asked then."""
-        homes = self._index.get(f"key:{member.key}")
-        if not homes or not member.place.service:
+        home = self._index.latest(member.key) if member.place.service else ""
+        if not home:
             return None
-        group = self.groups[next(reversed(homes))]
+        group = self.groups[home]
         head = group.head(member.key)
         if head is None or not head.active or abs(member.starts - head.starts) > AT_ONCE:
             return None
@@ -210,33 +198,6 @@ class Correlator:
             if best is None or evidence.score > best.score:
                 best = evidence
         return best
-
-    def _search_keys(self, member: Member) -> Iterator[str]:
-        yield f"key:{member.key}"
-        place = member.place
-        if place.service:
-            yield f"service:{place.service}"
-        if place.host:
-            yield f"host:{place.host}"
-        if not place.service:
-            yield f"rule:{member.name}"
-        for partner in self.model.partners(member.key):
-            yield f"key:{partner}"
-        for service in self.topology.near(place):
-            yield f"service:{service}"
-        if place.service:
-            for host in itertools.islice(reversed(self.topology.hosts(place.service)), _PER_INDEX):
-                yield f"host:{host}"
-
-    def _index_keys(self, member: Member) -> list[str]:
-        keys = [f"key:{member.key}"]
-        if member.place.service:
-            keys.append(f"service:{member.place.service}")
-        else:
-            keys.append(f"rule:{member.name}")
-        if member.place.host:
-            keys.append(f"host:{member.place.host}")
-        return keys
 
     # Changing groups; also for `regrouping`
 
@@ -263,7 +224,7 @@ class Correlator:
     def _take_out(self, group: IncidentGroup, fingerprint: str) -> Member:
         member = group.take_out(fingerprint)
         self.engine.journal.drop(INCIDENT_MEMBER, _record_key(member))
-        self._unindex(group, member)
+        self._index.take_out(group, member)
         if self._of.get(fingerprint) == group.id:
             del self._of[fingerprint]
         return member
@@ -284,7 +245,7 @@ class Correlator:
             self._closed.remove(group.id)
         for member in group.members.values():
             if self._of.setdefault(member.fingerprint, group.id) == group.id:
-                self._enter(group, member)
+                self._index.enter(group.id, member)
         _OPEN.inc()
         self.keep_state(group)
         self.see_whether_over(group, now)
@@ -315,26 +276,8 @@ class Correlator:
         if group.open:
             if member.active or member.fingerprint not in self._of:
                 self._of[member.fingerprint] = group.id
-            self._enter(group, member)
+            self._index.enter(group.id, member)
         self._keep(member)
-
-    def _enter(self, group: IncidentGroup, member: Member) -> None:
-        for key in self._index_keys(member):
-            entries = self._index.setdefault(key, {})
-            entries.pop(group.id, None)
-            entries[group.id] = None
-
-    def _unindex(self, group: IncidentGroup, member: Member) -> None:
-        for key in self._index_keys(member):
-            if not any(key in self._index_keys(other) for other in group.members.values()):
-                self._leave(key, group.id)
-
-    def _leave(self, key: str, name: str) -> None:
-        entries = self._index.get(key)
-        if entries is not None:
-            entries.pop(name, None)
-            if not entries:
-                del self._index[key]
 
     def _keep(self, member: Member) -> None:
         self.engine.journal.put(INCIDENT_MEMBER, _record_key(member), member)
@@ -369,8 +312,7 @@ class Correlator:
         self.keep_state(group)
         _OPEN.dec()
         for member in list(group.members.values()):
-            for key in self._index_keys(member):
-                self._leave(key, group.id)
+            self._index.leave(group.id, member)
             if self._of.get(member.fingerprint) == group.id:
                 del self._of[member.fingerprint]
         for fingerprint in list(group.members)[KEEP_MEMBERS:]:
@@ -422,7 +364,7 @@ class Correlator:
             self.topology.see_places((member.place,), now)
             if group.open:
                 self._of[member.fingerprint] = group.id
-                self._enter(group, member)
+                self._index.enter(group.id, member)
         closed = sorted((g.state.closed, g.id) for g in self.groups.values() if not g.open)
         self._closed = deque(name for _, name in closed)
         for key, known in keys:

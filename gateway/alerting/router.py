@@ -17,12 +17,13 @@ import structlog
 
 from gateway.alerting.address_guard import AddressGuard
 from gateway.alerting.alert import Alert
-from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
+from gateway.alerting.anomaly_reports import AnomalyReports
 from gateway.alerting.channels import make_channels, with_extra_receivers
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
 from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage, feedback_stage
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.courier import Courier
+from gateway.alerting.couriers import Couriers
 from gateway.alerting.engine import Engine
 from gateway.alerting.enrichment import Enrichment, recorded_alert
 from gateway.alerting.escalation import Escalation, Escalations
@@ -46,7 +47,7 @@ from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ANOMALY, ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store
+from gateway.alerting.store import ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
 from gateway.errors import GatewayError, NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
@@ -62,9 +63,6 @@ RENEWAL_PAUSE: Final = 0.002
 """Between two slices of renewing lists, so that it takes a small share of the loop."""
 STOP_SECONDS: Final = 10.0
 """Longest wait for the last commit when stopping."""
-CLOSED_RETENTION: Final = 3 * 86400 * SECOND
-"""Resolved anomalies are remembered this long, so that reading their log again does not open them again."""
-
 _RECEIVED = counter("alerting_alerts_received", "Alert reports taken.", ["origin"])
 _SUPPRESSED = counter(
     "alerting_suppressed",
@@ -73,6 +71,12 @@ _SUPPRESSED = counter(
     ["kind"],
 )
 _ACTIVE = gauge("alerting_alerts", "Alerts known, by state.", ["state"])
+_RELOADED = gauge(
+    "alerting_config_last_reload_successful", "Whether the last reading of the alerting configuration succeeded."
+)
+_RELOADED_AT = gauge(
+    "alerting_config_last_reload_success_timestamp_seconds", "When the alerting configuration was last read well."
+)
 _log = structlog.get_logger(__name__)
 
 ChannelFactory = Callable[[Configuration, HttpDelivery], dict[str, Channel]]
@@ -110,6 +114,7 @@ class AlertRouter:
         )
         self.service_alerts = ServiceAlerts(self.engine.alerts)
         self.engine.hooks.stages += [deploy_stage, feedback_stage, self.service_alerts.stage]
+        self.anomalies = AnomalyReports(self.engine, self.context, self.service_alerts, external_url)
         self.open_anomalies: Callable[[], Iterable[Anomaly]] = tuple
         """The anomalies that are open now, for a marker that comes after them."""
         self.incidents = Incidents(self.engine, settings, self.markers)
@@ -122,11 +127,10 @@ class AlertRouter:
             lambda configuration, delivery: make_channels(configuration, settings, delivery, clock)
         )
         self._delivery: HttpDelivery | None = None
-        self._couriers: dict[str, tuple[Courier, asyncio.Task[None]]] = {}
+        self._couriers = Couriers()
         self._timers: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
-        self._anomalies: dict[str, KnownAnomaly] = {}
         self._last_alive = 0
         self._next_prune = 0
         self._stopped = False
@@ -152,14 +156,14 @@ class AlertRouter:
         self.started_at = now
         await asyncio.to_thread(self._restore, now)
         await self.commit()
+        self._loaded_well()
         self._delivery = HttpDelivery(self._guard, timeout=self.settings.delivery_timeout)
         self._start_couriers()
         self._timers = asyncio.create_task(self._run_timers(), name="alerting timers")
         self._renewal = asyncio.create_task(self._run_renewal(), name="alerting lists")
 
     def _restore(self, now: int) -> None:
-        for key, body in self.store.records(ANOMALY):
-            self._anomalies[key] = msgspec.json.decode(body, type=KnownAnomaly)
+        self.anomalies.load(self.store)
         self.markers.load(self.store, now)
         self.feedback.load(self.store, now)
         for _, body in self.store.records(PEOPLE):
@@ -188,7 +192,7 @@ class AlertRouter:
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-        await self._stop_couriers()
+        await self._couriers.stop()
         if self._delivery is not None:
             await self._delivery.close()
         if self.started_at:
@@ -203,35 +207,37 @@ class AlertRouter:
 
     def _start_couriers(self) -> None:
         assert self._delivery is not None
-        for key, channel in self._make_channels(self.configuration, self._delivery).items():
-            courier = Courier(
-                key,
-                channel,
-                self.engine,
-                self.clock,
-                self.settings.delivery_timeout,
-                commit=self.commit,
-                done=self._after_attempt,
-            )
-            self._couriers[key] = (courier, asyncio.create_task(courier.run(), name=f"courier {key}"))
-
-    async def _stop_couriers(self) -> None:
-        couriers, self._couriers = list(self._couriers.values()), {}
-        for _, task in couriers:
-            task.cancel()
-        await asyncio.gather(*(task for _, task in couriers), return_exceptions=True)
+        channels = self._make_channels(self.configuration, self._delivery)
+        timeout = self.settings.delivery_timeout
+        self._couriers.start(
+            {
+                key: Courier(
+                    key, channel, self.engine, self.clock, timeout, commit=self.commit, done=self._after_attempt
+                )
+                for key, channel in channels.items()
+            }
+        )
 
     async def reload(self) -> None:
         """Reads the configuration again; raises ConfigError and changes nothing if it cannot be used."""
-        configuration = await asyncio.to_thread(self._load_configuration)
-        oncall = await asyncio.to_thread(self._load_oncall, configuration)
-        await self._stop_couriers()
+        try:
+            configuration = await asyncio.to_thread(self._load_configuration)
+            oncall = await asyncio.to_thread(self._load_oncall, configuration)
+        except GatewayError:
+            _RELOADED.set(0)
+            raise
+        await self._couriers.stop()
         self.configuration = configuration
         self.escalations.oncall = oncall
         self.engine.reload(configuration, self.clock.time_ns())
+        self._loaded_well()
         self._start_couriers()
         await self.commit()
         self._wake.set()
+
+    def _loaded_well(self) -> None:
+        _RELOADED.set(1)
+        _RELOADED_AT.set(self.clock.time_ns() / SECOND)
 
     # Time
 
@@ -269,8 +275,7 @@ class AlertRouter:
         now = self.clock.time_ns()
         ran = self.engine.tick(now, limit=1)
         if ran:
-            for courier, _ in self._couriers.values():
-                courier.wake()
+            self._couriers.wake()
         if now >= self._last_alive + ALIVE_SECONDS * SECOND:
             self._mark_alive(now)
             _ACTIVE.labels("active").set(len(self.engine.alerts))
@@ -279,10 +284,7 @@ class AlertRouter:
             self._next_prune = now + PRUNE_SECONDS * SECOND
             self.fatigue.ignored.prune(now)
             self.store.forget(now - round(self.settings.history_retention * SECOND))
-            for key, known in list(self._anomalies.items()):
-                if known.closed and known.closed < now - CLOSED_RETENTION:
-                    del self._anomalies[key]
-                    self.engine.journal.drop(ANOMALY, key)
+            self.anomalies.prune(now)
         self._commit_soon()
         return min((self.engine.next_due() - now) / SECOND, LONGEST_WAIT)
 
@@ -326,39 +328,13 @@ class AlertRouter:
 
         Submitting the same record again changes nothing, so a reader of the anomalies log may start again anywhere.
         """
-        now = self.clock.time_ns()
-        known = self._anomalies.get(anomaly.id)
-        resolved = anomaly.state == "resolved"
-        if (known is not None and known.closed) or (known is None and resolved):
-            return
-        severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
-        judgement = self.context.judge(anomaly, severity, first=known is None)
-        alert = alert_of(anomaly, judgement.severity, now, self.external_url, judgement.annotations)
-        self.service_alerts.take(alert)
-        reports = [alert]
-        if known is not None and known.fingerprint != alert.fingerprint:
-            old = self.engine.alerts.get(known.fingerprint)
-            if old is not None and old.active(now):
-                reports.insert(0, msgspec.structs.replace(old, ends=now, updated=now))
-        remembered = KnownAnomaly(alert.fingerprint, severity, closed=now if resolved else 0)
-        self._anomalies[anomaly.id] = remembered
-        self.engine.journal.put(ANOMALY, anomaly.id, remembered)
-        await self.post_alerts(reports)
+        reports = self.anomalies.reports(anomaly, self.clock.time_ns())
+        if reports:
+            await self.post_alerts(reports)
 
     def context_of(self, anomaly: Anomaly) -> dict[str, str]:
         """What surrounds an anomaly: `severity` and `muted` of its alert, and why; for people to see."""
-        known = self._anomalies.get(anomaly.id)
-        severity = anomaly.severity if known is None else higher(known.severity, anomaly.severity)
-        judgement = self.context.judge(anomaly, severity)
-        shown = {"alert_severity": judgement.severity, **judgement.annotations}
-        if known is None:
-            return shown
-        shown["fingerprint"] = known.fingerprint
-        holders = self.engine.membership.get(known.fingerprint, ())
-        muted = {self.engine.groups[name].muted.get(known.fingerprint, "") for name in holders} - {""}
-        if muted and anomaly.state == "firing":
-            shown["muted"] = "; ".join(sorted(muted))
-        return shown
+        return self.anomalies.context_of(anomaly)
 
     async def mark(self, marker: Marker) -> None:
         """Keeps a deploy marker, and judges the open anomalies again; durable when this returns.
@@ -368,7 +344,7 @@ class AlertRouter:
         self.markers.mark(marker, self.clock.time_ns())
         await self.commit()
         for anomaly in list(self.open_anomalies()):
-            if anomaly.id in self._anomalies:
+            if anomaly.id in self.anomalies:
                 await self.submit_anomaly(anomaly)
 
     async def set_silence(self, silence: Silence) -> str:
@@ -406,8 +382,7 @@ class AlertRouter:
         """Takes back a suppression, see `Fatigue.release`. Raises NotFound, DiskFailed."""
         released = self.fatigue.release(suppression, who, self.clock.time_ns())
         await self.commit()
-        for courier, _ in self._couriers.values():
-            courier.wake()
+        self._couriers.wake()
         self._wake.set()
         return released
 
