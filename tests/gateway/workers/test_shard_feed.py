@@ -174,6 +174,30 @@ def test_what_lies_before_a_place_comes_before_what_does_not(tmp_path: Path) -> 
     assert values(all_of(again)) == [3, 4, 1, 2]
 
 
+def test_a_worker_started_again_reads_all_it_had_written_although_it_writes_on(tmp_path: Path) -> None:
+    """Its forwarder had acknowledged a part; the new segment is there before it reads that part again."""
+    edge = Edge(tmp_path, 0)
+    before = feed_of(tmp_path, Shard(0, 2, KEY), edges=1)
+    before.seek(None)
+    edge.append(1, 10)
+    (safe,) = all_of(before)
+    edge.append(2, 20)
+    (acknowledged,) = all_of(before)
+    edge.append(3, 30)
+    edge.writer.close()
+    again = Edge(tmp_path, 0)
+    again.tell()
+    feed = ShardFeed(
+        "forwarder", tmp_path / "log", tmp_path / "run", SeriesIndex(100), Shard(0, 2, KEY), 1, 0,
+        again.writer.durable_end,
+        former=[], former_until=[], on_committed=lambda *_: None, touch=False,
+    )  # fmt: skip
+    feed.seek(safe.end, until=acknowledged.end)
+    feed.publish(again.append(4, 40))
+    assert values(all_of(feed)) == [2, 3, 4]
+    assert feed.lost == {}
+
+
 def test_lost_rows_are_answered_for_once(tmp_path: Path) -> None:
     edge = Edge(tmp_path, 1)
     Edge(tmp_path, 0)
