@@ -60,28 +60,10 @@ def _joined(group: Sequence[ResolvedFrame]) -> ResolvedFrame:
         times_ms=np.concatenate([frame.times_ms for frame in frames]),
         values=np.concatenate([frame.values for frame in frames]),
         starts_ms=starts,
-        exemplars=_exemplars(frames),
+        exemplars=ExemplarColumns.joined((frame.exemplars, len(frame)) for frame in frames),
     )
     return ResolvedFrame(joined, np.concatenate([resolved.sids for resolved in group]), group[-1].place)
 
 
 def _starts(frame: Frame) -> NDArray[np.int64]:
     return frame.starts_ms if frame.starts_ms is not None else np.zeros(len(frame), np.int64)
-
-
-def _exemplars(frames: Sequence[Frame]) -> ExemplarColumns | None:
-    parts: list[tuple[ExemplarColumns, int]] = []
-    before = 0
-    for frame in frames:
-        if frame.exemplars is not None:
-            parts.append((frame.exemplars, before))
-        before += len(frame)
-    if not parts:
-        return None
-    return ExemplarColumns(
-        np.concatenate([e.rows + np.uint32(first) for e, first in parts]),
-        np.concatenate([e.times_ms for e, _ in parts]),
-        np.concatenate([e.values for e, _ in parts]),
-        np.concatenate([e.trace_ids for e, _ in parts]),
-        np.concatenate([e.span_ids for e, _ in parts]),
-    )

@@ -70,21 +70,8 @@ def merge_columns(requests: Sequence[PointColumns]) -> tuple[PointColumns, NDArr
         starts_ms=starts,
         kinds=np.concatenate([r.kinds for r in requests]),
         source=MergedLabelSource([r.source for r in requests], ends),
-        exemplars=_merge_exemplars(requests, ends),
+        exemplars=ExemplarColumns.joined((r.exemplars, len(r)) for r in requests),
         points=sum(r.points for r in requests),
         row_points=np.concatenate(row_points),
     )
     return merged, ends
-
-
-def _merge_exemplars(requests: Sequence[PointColumns], ends: NDArray[np.int64]) -> ExemplarColumns | None:
-    parts = [(r.exemplars, int(end) - len(r)) for r, end in zip(requests, ends, strict=True) if r.exemplars is not None]
-    if not parts:
-        return None
-    return ExemplarColumns(
-        np.concatenate([e.rows + np.uint32(first) for e, first in parts]),
-        np.concatenate([e.times_ms for e, _ in parts]),
-        np.concatenate([e.values for e, _ in parts]),
-        np.concatenate([e.trace_ids for e, _ in parts]),
-        np.concatenate([e.span_ids for e, _ in parts]),
-    )

@@ -6,6 +6,7 @@ buckets is b + 2 (its count, its sum, its buckets; those rows stand next to each
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -54,6 +55,26 @@ class ExemplarColumns:
     values: NDArray[np.float64]
     trace_ids: NDArray[np.uint8]
     span_ids: NDArray[np.uint8]
+
+    @classmethod
+    def joined(cls, blocks: Iterable[tuple[ExemplarColumns | None, int]]) -> ExemplarColumns | None:
+        """Those of several blocks of rows, each given with its number of rows, whose rows are put one after another;
+        None where no block has any."""
+        parts: list[tuple[ExemplarColumns, int]] = []
+        first = 0
+        for exemplars, rows in blocks:
+            if exemplars is not None:
+                parts.append((exemplars, first))
+            first += rows
+        if not parts:
+            return None
+        return cls(
+            np.concatenate([e.rows + np.uint32(before) for e, before in parts]),
+            np.concatenate([e.times_ms for e, _ in parts]),
+            np.concatenate([e.values for e, _ in parts]),
+            np.concatenate([e.trace_ids for e, _ in parts]),
+            np.concatenate([e.span_ids for e, _ in parts]),
+        )
 
 
 class LabelSource(Protocol):
