@@ -22,6 +22,7 @@ BENCHES: Final = {
     "log_append": "appending to the log, with and without fsync",
     "baseline_score": "scoring, one core, one million series",
     "pipeline": "cost of every stage, µs a point",
+    "regression": "stages against a fixed loop; fails when one has become slower",
     "http_transport": "HTTP receiver alone",
     "grpc_transport": "gRPC transport alone",
     "alerting": "alert router",
