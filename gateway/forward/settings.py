@@ -43,7 +43,7 @@ class VictoriaMetricsSettings(Settings, frozen=True):
     """Bytes of one request before compression, at most (a single larger series still goes)."""
     flush_interval: Duration = Duration(0.1)
     """Seconds in which small blocks are gathered before they are sent."""
-    zstd_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = -1
+    zstd_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = -2
     """Compression level where the target takes zstd; lower is faster."""
 
     connect_timeout: Duration = Duration(5.0)
