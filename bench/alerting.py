@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import multiprocessing
@@ -30,7 +31,7 @@ from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
 from gateway.telemetry.anomaly import Anomaly
-from gateway.web.alertmanager_api import register_routes
+from gateway.web import alert_groups_api, alerting_api, alertmanager_api, incident_api
 
 SILENCES = 200
 BATCH = 256
@@ -71,12 +72,17 @@ def serve(directory: str, webhook: str, pipe: Connection) -> None:
             )
 
         app = web.Application()
-        register_routes(app, router)
+        alert_groups_api.register_routes(app, router)
+        alerting_api.register_routes(app, router)
+        incident_api.register_routes(app, router)
+        alertmanager_api.register_routes(app, router)
         app.router.add_post("/anomaly/{name}", anomaly)
         app.router.add_get("/usage", usage)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
+        gc.collect()
+        gc.freeze()  # as the program does once it has started
         pipe.send(runner.addresses[0][1])
         await watch()
 
@@ -153,11 +159,18 @@ async def measure(url: str, told: dict[str, float], alerts: int, anomalies: int)
             )
         say("memory", (await usage())["rss_mib"], "MiB", alerts=alerts)
         for name, path in (
-            ("alerts", "alerts"),
-            ("alerts_filtered", "alerts?filter=cluster%3D%22c1%22"),
-            ("groups", "alerts/groups"),
-            ("silences", "silences"),
-            ("alerts_silenced", "alerts"),
+            ("alerts", "v2/alerts"),
+            ("alerts_filtered", "v2/alerts?filter=cluster%3D%22c1%22"),
+            ("alerts_filtered_by_expression", "v2/alerts?filter=cluster%3D~%22c1%7Cc2%22"),
+            ("groups", "v2/alerts/groups"),
+            ("groups_filtered", "v2/alerts/groups?filter=cluster%3D%22c1%22"),
+            ("console_groups", "v1/alerts/groups?limit=20"),
+            ("console_groups_searched", "v1/alerts/groups?limit=20&q=host-77"),
+            ("incident_groups", "v1/incident-groups"),
+            ("suppressions", "v1/suppressions"),
+            ("silences", "v2/silences"),
+            ("alerts_silenced", "v2/alerts"),
+            ("console_groups_silenced", "v1/alerts/groups?limit=20&state=suppressed"),
         ):
             if name == "silences":
                 for number in range(SILENCES):
@@ -167,7 +180,8 @@ async def measure(url: str, told: dict[str, float], alerts: int, anomalies: int)
             seconds_each = []
             for _ in range(6):
                 began = time.perf_counter()
-                async with session.get(f"{url}/api/v2/{path}") as answer:
+                async with session.get(f"{url}/api/{path}") as answer:
+                    assert answer.status == 200, await answer.text()
                     size = len(await answer.read())
                 seconds_each.append(time.perf_counter() - began)
             after = await usage()
