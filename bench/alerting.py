@@ -31,7 +31,7 @@ from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
 from gateway.telemetry.anomaly import Anomaly
-from gateway.web import alert_groups_api, alerting_api, alertmanager_api, incident_api
+from gateway.web import alert_groups_api, alerting_api, alertmanager_api, incident_api, maintenance_api
 
 SILENCES = 200
 BATCH = 256
@@ -75,6 +75,7 @@ def serve(directory: str, webhook: str, pipe: Connection) -> None:
         alert_groups_api.register_routes(app, router)
         alerting_api.register_routes(app, router)
         incident_api.register_routes(app, router)
+        maintenance_api.register_routes(app, router)
         alertmanager_api.register_routes(app, router)
         app.router.add_post("/anomaly/{name}", anomaly)
         app.router.add_get("/usage", usage)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.alerting.alert import Alert
 from gateway.alerting.digest import digest_key
 from gateway.alerting.engine import Engine
 from gateway.alerting.fatigue import Fatigue, lowered_id
+from gateway.alerting.group import Group
 from gateway.alerting.moments import format_moment
 from gateway.alerting.stages import kind_of
 
@@ -22,10 +25,22 @@ def present_suppressions(engine: Engine, fatigue: Fatigue, now: int, limit: int)
     """Counts by kind, and at most `limit` suppressions. Reads the engine: call it on the loop."""
     counts: Counter[str] = Counter()
     shown: list[dict[str, Any]] = []
-    for one in _all(engine, fatigue, now):
+    for one in itertools.chain(_held(engine, fatigue, now), _lowered(fatigue)):
         counts[one["kind"]] += 1
         if len(shown) < limit:
             shown.append(one)
+    kinds: dict[str, str] = {}
+    for group in engine.groups.values():
+        for fingerprint, reason in group.muted.items():
+            alert = group.members.get(fingerprint)
+            if alert is None or alert.ends <= now:
+                continue
+            kind = kinds.get(reason)
+            if kind is None:
+                kind = kinds[reason] = kind_of(reason)
+            counts[kind] += 1
+            if len(shown) < limit:
+                shown.append(_muted(group, alert, kind, reason))
     storm = fatigue.storm.state
     return {
         "counts": dict(sorted(counts.items())),
@@ -39,7 +54,7 @@ def present_suppressions(engine: Engine, fatigue: Fatigue, now: int, limit: int)
     }
 
 
-def _all(engine: Engine, fatigue: Fatigue, now: int) -> Iterator[dict[str, Any]]:
+def _held(engine: Engine, fatigue: Fatigue, now: int) -> Iterator[dict[str, Any]]:
     for held in fatigue.digests:
         group = engine.groups.get(held.group_id)
         if held.released_by or group is None:
@@ -58,6 +73,9 @@ def _all(engine: Engine, fatigue: Fatigue, now: int) -> Iterator[dict[str, Any]]
             "toldInDigest": any(fingerprint in told for fingerprint in firing),
             "release": f"POST /api/v1/suppressions/{held.id}/release",
         }
+
+
+def _lowered(fatigue: Fatigue) -> Iterator[dict[str, Any]]:
     for one in fatigue.ignored:
         yield {
             "id": lowered_id(one.fingerprint),
@@ -68,22 +86,20 @@ def _all(engine: Engine, fatigue: Fatigue, now: int) -> Iterator[dict[str, Any]]
             "alertname": one.name,
             "release": f"POST /api/v1/suppressions/{lowered_id(one.fingerprint)}/release",
         }
-    for group in engine.groups.values():
-        for fingerprint, reason in group.muted.items():
-            alert = group.members.get(fingerprint)
-            if alert is None or not alert.active(now):
-                continue
-            kind, name = kind_of(reason), reason.partition(" ")[2]
-            release = _RELEASE[kind].format(name) if kind in _RELEASE else None
-            if kind == "snooze":
-                release = f"POST /api/v1/alerts/{fingerprint}/unsnooze"
-            yield {
-                "kind": kind,
-                "reason": reason,
-                "since": None,
-                "fingerprint": fingerprint,
-                "alertname": alert.name,
-                "groupKey": group.key,
-                "receiver": group.route.receiver,
-                "release": release,
-            }
+
+
+def _muted(group: Group, alert: Alert, kind: str, reason: str) -> dict[str, Any]:
+    name = reason.partition(" ")[2]
+    release = _RELEASE[kind].format(name) if kind in _RELEASE else None
+    if kind == "snooze":
+        release = f"POST /api/v1/alerts/{alert.fingerprint}/unsnooze"
+    return {
+        "kind": kind,
+        "reason": reason,
+        "since": None,
+        "fingerprint": alert.fingerprint,
+        "alertname": alert.name,
+        "groupKey": group.key,
+        "receiver": group.route.receiver,
+        "release": release,
+    }
