@@ -290,7 +290,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
                 limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
                 table = second_table(p, P_MODEL)
             odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
-            if by_run and p[P_SURE] > 0.0:
+            if by_run and tau < DENSE_S and p[P_SURE] > 0.0:
+                # The model was fitted on samples minutes apart and hesitates where they come every few seconds.
                 odds = max(odds, limit + beyond_doubt(out, O_FEATURES, third, p[P_SURE], p[P_SURE_TOP]))
         # The kind of evidence that is furthest beyond its floor gives the name.
         local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0

@@ -23,6 +23,7 @@ from bench.detection.incidents import SIZES
 from bench.detection.injections import plan
 from bench.detection.peer_scores import comparison
 from bench.detection.peers_ewma import Ewma
+from bench.detection.peers_sketch import Sketch
 from bench.detection.silent import silent_plan
 
 Work = Callable[[Detector], list[Piece]]
@@ -37,7 +38,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the injected faults and the bootstrap")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument(
-        "--detector", default="gateway", help="gateway, or ewma for the floor peer (ewma:8 = threshold)"
+        "--detector", default="gateway", help="gateway, or a floor peer: ewma, sketch (ewma:8 = threshold)"
     )
     parser.add_argument("--sensitivity", default="balanced", help="quiet, balanced or keen")
     parser.add_argument("--ablate", help=f"comma-separated NAME or NAME=VALUE of: {', '.join(ablations())}")
@@ -50,8 +51,10 @@ def _detector(arguments: argparse.Namespace, overrides: tuple[tuple[int, float],
     name, _, threshold = arguments.detector.partition(":")
     if name == "ewma":
         return Ewma(float(threshold or 5.0))
+    if name == "sketch":
+        return Sketch(float(threshold or 5.0))
     if name != "gateway":
-        raise SystemExit(f"--detector {name}: expected gateway or ewma")
+        raise SystemExit(f"--detector {name}: expected gateway, ewma or sketch")
     return Gateway(arguments.sensitivity, overrides)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.detection.datasets import MONDAY_S, Recording
-from bench.detection.injections import Fault, Slice, background, plan, robust_sigma
+from bench.detection.injections import Fault, Slice, background, plan, usual_spread
 
 SIZES = (5, 5, 5, 10, 10, 10, 20, 20, 20, 50, 50, 50)
 DAYS = 10
@@ -52,7 +52,7 @@ def incident(root: Path, number: int, seed: int) -> Incident | None:
             continue
         lag = int(rng.integers(0, 3))
         size = float(rng.choice([3.0, 4.5, 6.0]))
-        sigma = robust_sigma(values[max(at - 720, 0) : at + 720])
+        sigma = usual_spread(values[max(at - 720, 0) : at + 720])
         sign = 1.0 if (up if common_sign else rng.random() < 0.5) else -1.0
         if not math.isfinite(sigma):
             continue

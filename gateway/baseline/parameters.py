@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gateway.baseline.settings import DetectionSettings
 from kernels import series_state as state
 
-_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (0.2, 3.0), "balanced": (-1.0, 2.0), "keen": (-2.0, 1.6)}
+_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (1.4, 4.0), "balanced": (0.4, 3.3), "keen": (-0.8, 2.2)}
 """Log odds of the pattern model at which an alert opens: for runs, and for all else."""
 
 
@@ -39,7 +39,7 @@ def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
     p[state.P_SILENCE] = 3.2
     p[state.P_GAP_RATE] = 0.02
     p[state.P_GAP_FLOOR], p[state.P_GAP_USUAL], p[state.P_GAP_EXCESS] = 0.4, 0.1, 0.35
-    p[state.P_HOLE] = 2.0
+    p[state.P_HOLE] = 4.0
     p[state.P_SURE], p[state.P_SURE_TOP] = 8.0, 0.4
     p[state.P_BAND] = 4.0
     return np.concatenate([p, _pattern_model()])
