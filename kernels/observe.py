@@ -75,6 +75,10 @@ OUTPUTS: Final = O_FEATURES + FEATURES
 ENTER: Final = 2.5
 """Scales at which a run begins."""
 DENSE_S: Final = 15.0
+RANKED: Final = 6.0
+"""Samples over which a score below one half is smoothed."""
+LIFE: Final = 5e-5
+"""Least share of a sample in what is usual in a series' life."""
 DRIFT_RUN: Final = 2.0
 """Scales a sample of a run must be beyond the reference to add to it."""
 CAP: Final = 9.0
@@ -112,6 +116,23 @@ def severity_of(score: float) -> int:
     if score >= 0.5:
         return 2
     return 1 if score > 0.25 else 0
+
+
+@step
+def rank_ordinary(s: Any, score: float, distance: float) -> float:
+    """Score below one half of what brought no alert: how the evidence stands over the last samples, and how far the
+    values are from what was expected, against how far they were in all the series' life. Both are smoothed, because
+    what lasts is less usual than what does not; the measure is the same for all of the life, so that a day full of
+    deviations does not hide the next one.
+    """
+    a = 1.0 / min(s.count, RANKED)
+    capped = min(distance, 8.0 * s.usual_dev) if s.count > 100 and s.usual_dev > 0.0 else distance
+    s.usual_dev += max(1.0 / s.count, LIFE) * (capped - s.usual_dev)
+    s.recent_dev += a * (distance - s.recent_dev)
+    s.recent_score += a * (score - s.recent_score)
+    apart: float = s.recent_dev / (s.recent_dev + 5.0 * s.usual_dev) if s.recent_dev > 0.0 else 0.0
+    evidence: float = min(2.0 * s.recent_score, 1.0)
+    return 0.4999 * (0.3 * evidence + 0.7 * apart)
 
 
 @step
@@ -333,7 +354,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     s.previous = x
 
     # Score: one half where the log odds reach the limit, 0.2 more for each unit beyond, and up to 0.25 for what lasts.
-    # Below every floor the deviation alone still orders the samples, under one quarter.
+    # Below it the odds and the deviation alone order the samples.
     score = 0.25 * az / (az + 4.0) if warm else 0.0
     if warm and reason != 0:
         beyond = odds - limit
@@ -345,6 +366,9 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
                 score = 1.0 - 0.01 / (score - 0.8)
         else:
             score = max(score, 0.4999 * math.exp(0.12 * beyond))
+    ordinary = rank_ordinary(s, score, abs(x - out[O_EXPECTED]))
+    if warm and score < 0.5:
+        score = ordinary
     out[O_SCORE] = score
     firing = score >= 0.5
     severity = severity_of(score)

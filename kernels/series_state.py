@@ -54,6 +54,9 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("step", np.float32),  # last value less the one before
         ("onset", np.float32),  # largest step of a run's first two samples
         ("season_then", np.float32),  # season when the levels last learned
+        ("usual_dev", np.float32),  # mean distance from what was expected, over the whole life
+        ("recent_dev", np.float32),  # the same over the last samples
+        ("recent_score", np.float32),  # score of the evidence over the last samples
         ("q", np.float32),  # smoothed distance from season and slow level
         ("q_dev", np.float32),
         ("log_short", np.float32),  # smoothed log of the step from sample to sample

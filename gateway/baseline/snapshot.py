@@ -26,7 +26,12 @@ from gateway.telemetry.state_file import put_in_place
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
-VERSION: Final = 2
+VERSION: Final = 3
+_SINCE_3: Final = ("usual_dev", "recent_dev", "recent_score")
+_RECORD_2: Final[np.dtype[Any]] = np.dtype(
+    [(name, STATE[name]) for name in STATE.names or () if name not in _SINCE_3], align=True
+)
+"""Records of version 2."""
 _HEADER: Final = struct.Struct("<8sIIQQI4x")
 
 
@@ -94,7 +99,8 @@ def read(path: Path) -> BaselineSnapshot:
         raise StateError(f"{path} is not a baseline snapshot")
     if version > VERSION:
         raise UnknownVersion(path, version, VERSION)
-    if version != VERSION or size != STATE.itemsize:
+    layout = {VERSION: STATE, 2: _RECORD_2}.get(version)
+    if layout is None or size != layout.itemsize:
         raise StateError(f"{path} has layout {version} with records of {size} bytes; this program reads {VERSION}")
     at = _HEADER.size
     if len(data) != at + count * (16 + 4 + size):
@@ -103,8 +109,19 @@ def read(path: Path) -> BaselineSnapshot:
         raise StateError(f"{path} is damaged: its checksum does not agree")
     keys = np.frombuffer(data, np.uint8, count * 16, at).reshape(count, 16)
     deadlines = np.frombuffer(data, np.uint32, count, at + count * 16)
-    records = np.frombuffer(data, STATE, count, at + count * 20)
+    records = np.frombuffer(data, layout, count, at + count * 20)
+    if layout is not STATE:
+        records = _as_now(records)
     return BaselineSnapshot(keys, deadlines, records, int(watermark))
+
+
+def _as_now(former: NDArray[Any]) -> NDArray[Any]:
+    """Records of a former layout; what it did not know begins with what is nearest to it."""
+    records = np.zeros(len(former), STATE)
+    for name in former.dtype.names or ():
+        records[name] = former[name]
+    records["usual_dev"] = former["long_dev"]
+    return records
 
 
 def restore(
