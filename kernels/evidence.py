@@ -50,7 +50,8 @@ def weigh_evidence(
     if s.run_side != 0.0:
         side = s.run_side
     day = max(s.q_dev, 0.3 * scale, 1e-300)
-    hour = day * math.exp(s.day_usual)
+    usual = s.day_hours[s.hour_now] * 0.0625 if s.hour_now >= 0 else 0.0
+    hour = day * math.exp(usual)
     mean = (s.candidate - s.reference) * s.run_side / scale if s.run_side != 0.0 else 0.0
     k = UP if side > 0.0 else DOWN
     height = bounded_log(max(az, 1.0))
@@ -102,15 +103,3 @@ def weigh_evidence(
     out[at + 39] = bounded_log(onset / usual_step)
     out[at + 40] = bounded_log(onset / max(run_mean, 1e-300))
     out[at + 41] = bounded_log(s.candidate_dev / max(run_mean, 1e-300))
-
-
-@step
-def beyond_doubt(features: Any, at: int, third: float, scales: float, margin: float) -> float:
-    """Log odds over the limit of a run that needs no model: at least three of six samples beyond so many scales, so far
-    above the highest hours of the series, and a pair of them outside of all that its days have reached. Else negative.
-    """
-    if features[at + 32] <= 0.0:
-        return -30.0
-    over = math.log(max(third, 0.01) / scales)
-    above: float = features[at + 18] - margin
-    return 2.0 * min(over, above)

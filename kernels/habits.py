@@ -159,6 +159,5 @@ def fold_block(s: Any, t: int, tau: float) -> None:
     hour = (t // 3600000) % HOURS
     s.hour_now = hour
     s.log_usual = s.log_hours[hour] * 0.0625
-    s.day_usual = s.day_hours[hour] * 0.0625
     block = max(BLOCK_S, int(BLOCK_SAMPLES * tau))
     s.block_s = np.uint32((t // 1000 // block + 1) * block)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.evidence import FEATURES, beyond_doubt, weigh_evidence
+from kernels.evidence import FEATURES, weigh_evidence
 from kernels.ewma import share
 from kernels.habits import begin_habits, fold_block, fold_day, note_peaks, note_range, note_recent, third_of_recent
 from kernels.jit import step
@@ -43,8 +43,6 @@ from kernels.series_state import (
     P_MODEL,
     P_SEASON,
     P_SLOW,
-    P_SURE,
-    P_SURE_TOP,
     P_VARIANCE,
     P_WARM_UP_MS,
     P_ZERO,
@@ -311,9 +309,6 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
                 limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
                 table = second_table(p, P_MODEL)
             odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
-            if by_run and tau < DENSE_S and p[P_SURE] > 0.0:
-                # The model was fitted on samples minutes apart and hesitates where they come every few seconds.
-                odds = max(odds, limit + beyond_doubt(out, O_FEATURES, third, p[P_SURE], p[P_SURE_TOP]))
         # The kind of evidence that is furthest beyond its floor gives the name.
         local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0
         slow_by = slow / 5.0 if by_slow else 0.0
@@ -405,7 +400,6 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             s.score = score
             s.severity = severity
             s.held = 0
-            s.alerts += 1.0
             out[O_CHANGE] = OPENED
             out[O_REASON] = reason
             out[O_SEVERITY] = severity

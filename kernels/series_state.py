@@ -56,14 +56,12 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("season_then", np.float32),  # season when the levels last learned
         ("usual_dev", np.float32),  # mean distance from what was expected, over the whole life
         ("recent_dev", np.float32),  # the same over the last samples
-        ("recent_score", np.float32),  # score of the evidence over the last samples
         ("q", np.float32),  # smoothed distance from season and slow level
         ("q_dev", np.float32),
         ("log_short", np.float32),  # smoothed log of the step from sample to sample
         ("log_long", np.float32),  # the same over two days
         ("log_usual", np.float32),  # of this hour of the day, less log_long
         ("log_dev", np.float32),  # how far log_short usually is from log_long + log_usual
-        ("day_usual", np.float32),  # log of the error of days in this hour, less that of all hours
         ("run_sum", np.float32),
         ("run_side", np.float32),  # +1, -1; 0 = no run
         ("run_count", np.uint16),
@@ -72,7 +70,6 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("zero_run", np.uint16),
         ("held", np.uint16),  # samples the open alert has lasted
         ("repeats", np.uint32),  # of the last value in a row
-        ("alerts", np.float32),  # opened, forgotten with a half-life of a week
         ("longest_hole", np.float32),  # steps; slowly forgotten maximum
         ("longest_repeat", np.float32),  # forgetting maximum of it
         ("zero_share", np.float32),
@@ -104,6 +101,7 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("today", np.float32, (2,)),  # lowest and highest pair of samples
         ("yesterday", np.float32, (2,)),
         ("week", np.float32, (2,)),
+        ("recent_score", np.float32),  # score of the evidence over the last samples
         # Tails.
         ("known_days", np.float32),  # days learned from, discounted
         ("learned_s", np.float32),  # seconds since the last discount
@@ -118,7 +116,7 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("cell_now", np.int16),
         ("cell_count", np.uint16),
         ("log_hours", np.int8, (HOURS,)),  # log_usual of each hour, in sixteenths
-        ("day_hours", np.int8, (HOURS,)),  # day_usual of each hour, in sixteenths
+        ("day_hours", np.int8, (HOURS,)),  # log of the error of days in each hour, less that of all, in sixteenths
         ("seen", np.uint8, (CELLS // 8,)),  # days, by two hours
         ("cells", np.int16, (CELLS,)),
     ],
@@ -191,9 +189,7 @@ P_GAP_FLOOR: Final = 13  # log2 of the steps from which a gap counts
 P_GAP_USUAL: Final = 14  # gaps a day and their mean excess before a series has shown its own
 P_GAP_EXCESS: Final = 15
 P_BAND: Final = 16  # half width of lower … upper, in scales
-P_SURE: Final = 17  # scales of the third of six from which no model is asked; 0: it always is
-P_HOLE: Final = 18  # times the longest hole seen that a silence must last
-P_LIMIT_SLOW: Final = 19  # as P_LIMIT, for what no run brought
-P_LIMIT_CALMER: Final = 20  # the same for less variation than usual
-P_SURE_TOP: Final = 21  # how far above its own highest hours that must be, logarithmic
-P_MODEL: Final = 22  # from here the tables of kernels.pattern
+P_HOLE: Final = 17  # times the longest hole seen that a silence must last
+P_LIMIT_SLOW: Final = 18  # as P_LIMIT, for what no run brought
+P_LIMIT_CALMER: Final = 19  # the same for less variation than usual
+P_MODEL: Final = 20  # from here the tables of kernels.pattern

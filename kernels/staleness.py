@@ -59,6 +59,5 @@ def note_silence(s: Any, t: Any) -> bool:
     s.began_ms = s.last_ms
     s.score = 0.95
     s.severity = 4
-    s.alerts += 1.0
     s.held = 0
     return True

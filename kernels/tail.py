@@ -19,8 +19,6 @@ PRIOR_DAYS: Final = 1.0
 """Days the prior rate of gaps weighs as much as."""
 DISCOUNT: Final = 0.9979409
 """Per hour: a half-life of fourteen days."""
-FORGET_ALERTS: Final = 0.9958827
-"""Per hour: a half-life of seven days."""
 
 
 @step
@@ -52,6 +50,5 @@ def discount_tails(s: Any, seconds: float) -> bool:
     s.learned_s = 0.0
     s.gap_excess *= DISCOUNT
     s.gaps *= DISCOUNT
-    s.alerts *= FORGET_ALERTS
     s.longest_hole *= DISCOUNT
     return True

@@ -40,6 +40,5 @@ def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
     p[state.P_GAP_RATE] = 0.02
     p[state.P_GAP_FLOOR], p[state.P_GAP_USUAL], p[state.P_GAP_EXCESS] = 0.4, 0.1, 0.35
     p[state.P_HOLE] = 4.0
-    p[state.P_SURE], p[state.P_SURE_TOP] = 8.0, 0.4
     p[state.P_BAND] = 4.0
     return np.concatenate([p, _pattern_model()])

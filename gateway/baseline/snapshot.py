@@ -28,8 +28,16 @@ from kernels.series_state import STATE
 MAGIC: Final = b"GWBASELN"
 VERSION: Final = 3
 _SINCE_3: Final = ("usual_dev", "recent_dev", "recent_score")
+_ONLY_2: Final = {"longest_hole": "alerts", "run_sum": "day_usual"}
+"""Fields of version 2 that are no more, by the field they stood before: one was never read, one is worked out."""
 _RECORD_2: Final[np.dtype[Any]] = np.dtype(
-    [(name, STATE[name]) for name in STATE.names or () if name not in _SINCE_3], align=True
+    [
+        field
+        for name in STATE.names or ()
+        for field in ((_ONLY_2.get(name, ""), np.dtype(np.float32)), (name, STATE[name]))
+        if field[0] and field[0] not in _SINCE_3
+    ],
+    align=True,
 )
 """Records of version 2."""
 _HEADER: Final = struct.Struct("<8sIIQQI4x")
@@ -118,7 +126,7 @@ def read(path: Path) -> BaselineSnapshot:
 def _as_now(former: NDArray[Any]) -> NDArray[Any]:
     """Records of a former layout; what it did not know begins with what is nearest to it."""
     records = np.zeros(len(former), STATE)
-    for name in former.dtype.names or ():
+    for name in set(former.dtype.names or ()) & set(STATE.names or ()):
         records[name] = former[name]
     records["usual_dev"] = former["long_dev"]
     return records

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import struct
 from decimal import Decimal
 from functools import lru_cache
@@ -62,7 +63,8 @@ def format_float(value: float) -> str:
     if value in (float("inf"), float("-inf")):
         return "+Inf" if value > 0 else "-Inf"
     if value == int(value) and abs(value) < 1e15:
-        return str(int(value))
+        # A negative zero keeps its sign, as strconv.FormatFloat has it.
+        return str(int(value)) if value or math.copysign(1.0, value) > 0.0 else "-0"
     text = format(Decimal(repr(value)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -168,3 +168,17 @@ def test_sensitivity_is_ordered() -> None:
     ]
     assert counts[0] <= counts[1] <= counts[2]
     assert counts[2] > 0
+
+
+def test_below_an_alert_the_score_orders_by_how_unusual_a_stretch_is() -> None:
+    times, values = background(60)
+    begin = START + 50 * HOUR
+    bump = (times >= begin) & (times < begin + 600)
+    values[bump] += 9.0
+    result = run_series(times, values)
+    given = ~result.extra
+    later = result.times_s[given] > START + 30 * HOUR
+    score = result.score[given]
+    inside = np.flatnonzero(bump)[3:]
+    assert score[inside].min() > np.quantile(score[later & ~bump], 0.9)
+    assert (score[later & (result.alert[given] == 0)] < 0.5).all()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from crc32c import crc32c
 
 from gateway.baseline import snapshot
 from gateway.baseline.detector import Baseline, Observation
@@ -155,6 +157,32 @@ def test_snapshot_round_trip(feed: Feed, tmp_path: Path) -> None:
         if new >= 0:
             assert other.states["count"][new] == feed.baseline.states["count"][old]
             assert other.states["generation"][new] == 9
+
+
+def test_a_snapshot_of_version_2_is_read(feed: Feed, tmp_path: Path) -> None:
+    feed.send(120)
+    sids = np.arange(SERIES, dtype=np.uint32)
+    now = feed.baseline.states[:SERIES]
+    gone = {"longest_hole": "alerts", "run_sum": "day_usual"}
+    fields: list[Any] = []
+    for name in state.STATE.names or ():
+        fields += [(gone[name], np.float32)] if name in gone else []
+        fields += [] if name in ("usual_dev", "recent_dev", "recent_score") else [(name, state.STATE[name])]
+    former = np.zeros(SERIES, np.dtype(fields, align=True))
+    assert former.dtype.itemsize == 696, "what version 2 wrote"
+    for name in set(former.dtype.names or ()) & set(state.STATE.names or ()):
+        former[name] = now[name]
+    path = tmp_path / "baselines"
+    keys, deadlines = np.zeros((SERIES, 16), np.uint8), np.zeros(SERIES, np.uint32)
+    body = keys.tobytes() + deadlines.tobytes() + former.tobytes()
+    header = struct.pack("<8sIIQQI4x", b"GWBASELN", 2, former.dtype.itemsize, SERIES, 7, crc32c(body))
+    path.write_bytes(header + body)
+    read = snapshot.read(path)
+    other = Baseline(DetectionSettings())
+    snapshot.restore(other, read, sids.astype(np.int64), np.zeros(SERIES, np.uint32))
+    for name in ("count", "levels", "cells", "long_dev"):
+        np.testing.assert_array_equal(other.states[name][:SERIES], now[name])
+    np.testing.assert_array_equal(other.states["usual_dev"][:SERIES], now["long_dev"])
 
 
 @pytest.mark.parametrize("at", [0, 9, 40, 200, -1])
