@@ -5,8 +5,8 @@ twin, which measures false alerts). Labelled spans of the background, with a mar
 there and alerts there count neither way.
 
 Sizes are in robust σ: 1.4826 · median |x − median| of the twelve hours on either side, at least the same of what is
-left over a running median of 31 samples. So read, the two floors the protocol publishes come near their figures
-(`--detector ewma:5`, `--detector sketch`); in σ of the local noise alone they find a third of it.
+left over a running median of 31 samples. The protocol does not say of what; docs/detection.md compares its two floors
+(`--detector ewma:5`, `--detector sketch`) with what they find here.
 
 Critical: ≥ 6 σ, or ≥ 50 % and ≥ 4 σ, for ≥ 5 minutes; zero, stale (5 intervals or more) and flat on an active series; a
 limit reached within 6 hours. A change of the variance is critical if it brings deviations of that size.

@@ -17,11 +17,12 @@ from bench.detection.detectors import Scored
 Floats = NDArray[np.float64]
 BINS = 144
 WINDOW = 6
+NEEDED = 4
 
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _vote(
-    times_s: Floats, values: Floats, step: float, threshold: float, needed: int,
+    times_s: Floats, values: Floats, step: float, threshold: float,
     z: Floats, expected: Floats, scale: Floats, alert: NDArray[np.bool_],
 ) -> None:  # fmt: skip
     bins, days = np.zeros(BINS), np.zeros(BINS)
@@ -47,7 +48,7 @@ def _vote(
         beyond = z[i] > threshold
         recent[seen % WINDOW] = np.sign(residual) if beyond else 0.0
         if not firing:
-            firing = seen * step > 86400.0 and max((recent > 0).sum(), (recent < 0).sum()) >= needed
+            firing = seen * step > 86400.0 and max((recent > 0).sum(), (recent < 0).sum()) >= NEEDED
             calm = 0
         else:
             calm = 0 if beyond else calm + 1
@@ -70,17 +71,16 @@ def _vote(
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """The vote as a detector. threshold: tracked deviations; needed: samples of the last six."""
+    """The vote as a detector. threshold: in tracked deviations."""
 
     threshold: float = 5.0
-    needed: int = 4
 
     def __call__(self, times_s: Floats, values: Floats, kind: str, interval_s: float) -> Scored:
         """Score one series; a counter is taken as differences."""
         x = np.maximum(np.diff(values, prepend=values[:1]), 0.0) if kind == "counter" else values
         z, expected, scale = np.zeros(len(x)), np.zeros(len(x)), np.zeros(len(x))
         alert = np.zeros(len(x), np.bool_)
-        _vote(times_s, np.ascontiguousarray(x), interval_s, self.threshold, self.needed, z, expected, scale, alert)
+        _vote(times_s, np.ascontiguousarray(x), interval_s, self.threshold, z, expected, scale, alert)
         return Scored(
             times_s=times_s, values=values, expected=expected, lower=expected - self.threshold * scale,
             upper=expected + self.threshold * scale, score=z, alert=alert, extra=np.zeros(len(x), np.bool_),

@@ -11,7 +11,17 @@ import pytest
 
 from bench.detection import injections, silent
 from bench.detection.datasets import Recording, data_root
-from bench.detection.injections import FAULTS, Floats, Injector, Slice, robust_sigma, running_median, seed_of
+from bench.detection.injections import (
+    FAULTS,
+    Floats,
+    Injector,
+    Slice,
+    robust_sigma,
+    running_median,
+    seed_of,
+    usual_spread,
+)
+from bench.detection.peers_sketch import Sketch
 from gateway.baseline.scorecard import Opening
 
 
@@ -80,6 +90,25 @@ def test_faults_keep_away_from_each_other_and_from_masked_spans() -> None:
 
 def test_a_robust_sigma_is_the_noise_not_the_season() -> None:
     assert robust_sigma(_background(2).values) == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_usual_spread_is_that_of_the_values_and_at_least_the_noise() -> None:
+    noise = np.random.default_rng(4).normal(size=1440)
+    wave = 50.0 * np.sin(np.arange(1440) / 1440 * 2 * np.pi)
+    assert usual_spread(wave + noise) > 20 * robust_sigma(wave + noise)
+    assert usual_spread(noise) >= robust_sigma(noise)
+    assert usual_spread(noise) < 1.2 * robust_sigma(noise)
+
+
+def test_the_sketch_votes_four_of_six_and_learns_nothing_meanwhile() -> None:
+    times = 60.0 * np.arange(4 * 1440)
+    values = 100.0 + np.random.default_rng(5).normal(size=len(times))
+    values[5000:5060] += 30.0
+    values[5300:5303] += 30.0
+    alert = Sketch()(times, values, "gauge", 60.0).alert
+    assert np.flatnonzero(alert)[0] == 5003
+    assert alert[5003:5060].all()
+    assert not alert[5100:].any(), "three samples are no vote"
 
 
 def test_running_median_passes_over_missing_values() -> None:
