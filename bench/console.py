@@ -5,11 +5,16 @@ A gateway of its own gets `--series` active series, `--anomalies` open anomalies
 who follows a link) and, staying in the console, one page after another. A page can be read when its heading stands and
 nothing on it says "Loading" any more.
 
-For panning, a plot of 50 series with 2,000 points each is dragged along for some seconds; counted are the frames that
-the browser really draws. Without a graphics card all drawing is done by the same cores.
+For panning, a plot of 50 series with 2,000 points each is dragged along for some seconds, once with samples taken at
+common moments and once with every series at its own. Counted are the frames that the browser really draws, and what the
+page's own thread does for each (Chromium's TaskDuration and ScriptDuration): without a graphics card all drawing is
+done by the cores that everything else runs on, so the first depends on the machine, the second hardly.
 
-Figures are JSON lines: {"bench": "console", "page", "how": "first" | "from_link" | "inside", "seconds"} and one for
-panning. `--check` ends with status 1 where a figure misses its goal (first view 1 s, pages 2 s, 60 frames a second).
+`--load 0.5` sends what half of the maximum is: as much as is taken from one closed loop in five seconds, halved.
+
+Figures are JSON lines: {"bench": "console", "page", "how": "first" | "from_link" | "inside", "seconds"}, two for
+panning, and one of the load. `--check` ends with status 1 where a figure misses its goal (first view 1 s, pages 2 s,
+60 frames a second or, where fewer are drawn, at most a quarter of a frame's time on the page's thread).
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -46,6 +51,8 @@ PLOT_POINTS: Final = 2000
 FIRST_GOAL: Final = 1.0
 PAGE_GOAL: Final = 2.0
 FRAMES_GOAL: Final = 60.0
+THREAD_GOAL: Final = 0.25 * 1000.0 / FRAMES_GOAL
+"""Milliseconds of the page's thread a frame."""
 FLAGS: Final = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-background-networking", "--no-first-run"]
 _PAGES: Final = {
     "overview": "#/",
@@ -78,7 +85,9 @@ def main() -> int:
     parser.add_argument("--series", type=int, default=100_000)
     parser.add_argument("--anomalies", type=int, default=10_000)
     parser.add_argument("--background", type=int, default=0, help="further points a second while it is looked at")
+    parser.add_argument("--load", type=float, default=0.0, help="the same as a share of what can be taken at most")
     parser.add_argument("--rounds", type=int, default=3, help="looks at every page; the median is told")
+    parser.add_argument("--pages", default=",".join(_PAGES), help="comma-separated; empty for panning alone")
     parser.add_argument("--pan-seconds", type=float, default=4.0)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
@@ -89,12 +98,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-console-") as directory:
         prepare_anomalies(Path(directory) / "data", options.anomalies)
         with Gateway(Path(directory), "detection.warm_up=24h") as gateway:
-            fill(gateway, options.series)
+            plotted = fill(gateway, options.series)
             gateway.until(lambda: _alerts(gateway) >= options.anomalies, 600)
             gateway.until(lambda: gateway.json("/api/v1/status")["active_series"] >= options.series, 120)
             print(f"{_alerts(gateway)} alerts, {options.series} series are there", file=sys.stderr)
-            with background(gateway, options.background):
-                missed = look(gateway, chromium, options)
+            rate = options.background
+            if options.load:
+                rate = round(options.load * maximum(gateway))
+                gateway.until(lambda: gateway.json("/api/v1/status")["unscored_backlog_points"] < rate, 120)
+            with background(gateway, rate) as sent:
+                missed = look(gateway, chromium, options, plotted)
+                points, seconds = sent()
+                figure = {
+                    "bench": "console",
+                    "how": "load",
+                    "wanted": rate,
+                    "points_per_second": round(points / seconds),
+                }
+                print(json.dumps(figure), flush=True)
     return 1 if options.check and missed else 0
 
 
@@ -157,51 +178,109 @@ def _send(gateway: Gateway, body: bytes) -> None:
         raise SystemExit(f"the gateway answered {status}: {answer[:200]!r}")
 
 
-def fill(gateway: Gateway, series: int) -> None:
-    """Every series with one sample of now, and the 50 that are plotted with 2,000 samples over the last half hour."""
+def fill(gateway: Gateway, series: int) -> tuple[int, int]:
+    """Every series with one sample of now, and twice 50 that are plotted with 2,000 samples over the last half hour:
+    one half at common moments, the other each at its own. Gives that half hour in Unix seconds."""
     now = time.time_ns()
     each = math.ceil(series / SERVICES)
     for service in range(SERVICES):
         _send(gateway, request_body(((i, i % 500, now, float(i % 17)) for i in range(each)), service))
-    step = 1_800_000_000_000 // PLOT_POINTS
-    for first in range(0, PLOT_POINTS, 100):
-        points = (
-            (s, 0, now - (PLOT_POINTS - n) * step, math.sin(n / 40 + s) + s)
-            for n in range(first, first + 100)
-            for s in range(PLOT_SERIES)
-        )
-        _send(gateway, request_body(points, SERVICES))
+    span = 1_800_000_000_000
+    step = span // PLOT_POINTS
+    for service, apart in ((SERVICES, 0), (SERVICES + 1, step // PLOT_SERIES)):
+        for first in range(0, PLOT_POINTS, 100):
+            points = (
+                (s, 0, now - span + n * step + s * apart, math.sin(n / 40 + s) + s)
+                for n in range(first, first + 100)
+                for s in range(PLOT_SERIES)
+            )
+            _send(gateway, request_body(points, service))
+    return (now - span) // 10**9, now // 10**9
+
+
+SENDER: Final = """
+import http.client, sys, time
+import numpy as np
+from bench.console import request_body
+
+host, rate, end, each, services = sys.argv[1], float(sys.argv[2]), time.monotonic() + float(sys.argv[3]), 1000, 100
+mark = 0x0123456789ABCDEF
+bodies = [
+    np.frombuffer(request_body(((i, i % 500, mark, float(i % 17)) for i in range(each)), s), np.uint8).copy()
+    for s in range(services)
+]
+sample = mark.to_bytes(8, "little")
+places = []
+for body in bodies:
+    raw, at, found = body.tobytes(), -1, []
+    while (at := raw.find(sample, at + 1)) >= 0:
+        found.append(at)
+    assert len(found) == each
+    places.append(np.array(found)[:, None] + np.arange(8))
+connection = http.client.HTTPConnection(host)
+print("ready", flush=True)
+sys.stdin.readline()
+began = due = time.monotonic()
+number = 0
+while time.monotonic() < end:
+    body = bodies[number % services]
+    body[places[number % services]] = np.frombuffer(time.time_ns().to_bytes(8, "little"), np.uint8)
+    connection.request("POST", "/v1/metrics", body.tobytes(), {"Content-Type": "application/x-protobuf"})
+    answer = connection.getresponse()
+    answer.read()
+    number += answer.status == 200
+    print(number * each, time.monotonic() - began, flush=True)
+    if rate:
+        due += each / rate
+        time.sleep(max(0.0, due - time.monotonic()))
+"""
+"""Requests of 1,000 points of series that are there, made once, with a new time in each."""
 
 
 @contextlib.contextmanager
-def background(gateway: Gateway, rate: int) -> Iterator[None]:
-    """Load from a process of its own while the body runs."""
-    if not rate:
-        yield
+def background(gateway: Gateway, rate: int, seconds: float = 3600.0) -> Iterator[Callable[[], tuple[int, float]]]:
+    """Load from a process of its own while the body runs; without a rate as much as is taken.
+
+    What it gives, called once at the end, stops it: points acknowledged, and in how many seconds.
+    """
+    if rate == 0 and seconds == 3600.0:
+        yield lambda: (0, 1.0)
         return
-    code = (
-        "import sys,time,urllib.request;from bench.console import request_body\n"
-        "url,rate=sys.argv[1],int(sys.argv[2]);n=2000;due=time.monotonic()\n"
-        "while True:\n"
-        "  now=time.time_ns();body=request_body(((i,i%500,now,float(i%17)) for i in range(n)),1)\n"
-        "  r=urllib.request.Request(url,body,{'Content-Type':'application/x-protobuf'})\n"
-        "  urllib.request.urlopen(r).read()\n"
-        "  due+=n/rate;time.sleep(max(0,due-time.monotonic()))\n"
-    )
-    url = f"http://{gateway.otlp_http}/v1/metrics"
-    sender = subprocess.Popen([sys.executable, "-c", code, url, str(rate)], env=os.environ)
-    try:
-        yield
-    finally:
-        sender.terminate()
-        sender.wait()
+    command = [sys.executable, "-c", SENDER, gateway.otlp_http, str(rate), str(seconds)]
+    with tempfile.TemporaryFile("w+") as told:
+        sender = subprocess.Popen(command, env=os.environ, stdin=subprocess.PIPE, stdout=told, text=True)
+        assert sender.stdin is not None
+
+        def finish() -> tuple[int, float]:
+            if seconds == 3600.0:
+                sender.terminate()
+            sender.wait()
+            told.seek(0)
+            points, took = told.read().rstrip("\n").split("\n")[-1].split()
+            return int(points), float(took)
+
+        try:
+            sender.stdin.write("go\n")
+            sender.stdin.flush()
+            yield finish
+        finally:
+            sender.kill()
+            sender.wait()
 
 
-def look(gateway: Gateway, chromium: str, options: argparse.Namespace) -> int:
+def maximum(gateway: Gateway) -> float:
+    """Points a second that are acknowledged to one sender who does not wait between two requests."""
+    with background(gateway, 0, 8.0) as finish:
+        points, seconds = finish()
+    return points / seconds
+
+
+def look(gateway: Gateway, chromium: str, options: argparse.Namespace, plotted: tuple[int, int]) -> int:
     """Every page, then panning; gives the number of figures that miss their goal."""
     from playwright.sync_api import sync_playwright
 
     missed = 0
+    pages = {name: address for name, address in _PAGES.items() if name in options.pages.split(",")}
     base = f"http://{gateway.http}/"
 
     def tell(page: str, how: str, seconds: list[float], goal: float) -> None:
@@ -213,7 +292,7 @@ def look(gateway: Gateway, chromium: str, options: argparse.Namespace) -> int:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for name, address in _PAGES.items():
+        for name, address in pages.items():
             cold = []
             for _ in range(options.rounds):
                 context = browser.new_context(viewport={"width": 1360, "height": 900})
@@ -228,7 +307,7 @@ def look(gateway: Gateway, chromium: str, options: argparse.Namespace) -> int:
         page = browser.new_page(viewport={"width": 1360, "height": 900})
         page.goto(base)
         page.wait_for_function(_READABLE, timeout=60_000)
-        for name, address in _PAGES.items():
+        for name, address in pages.items():
             warm = []
             for _ in range(options.rounds):
                 page.evaluate("location.hash = '#/nowhere'")
@@ -239,50 +318,68 @@ def look(gateway: Gateway, chromium: str, options: argparse.Namespace) -> int:
                 page.wait_for_function(_READABLE, polling="raf", timeout=60_000)
                 warm.append(time.perf_counter() - began)
             tell(name, "inside", warm, PAGE_GOAL)
-        missed += pan(page, base, options.pan_seconds)
+        for service, moments in ((SERVICES, "common"), (SERVICES + 1, "own")):
+            missed += pan(page, base, options.pan_seconds, service, moments, plotted)
         browser.close()
     return missed
 
 
-def pan(page: Any, base: str, seconds: float) -> int:
+def pan(page: Any, base: str, seconds: float, service: int, moments: str, plotted: tuple[int, int]) -> int:
     """Frames drawn while a plot of 50 series is dragged along."""
     matches = "&".join(
-        "m=" + quote(f'bench_value{{job="service-{SERVICES}",item=~"{low}"}}')
+        "m=" + quote(f'bench_value{{job="service-{service}",item=~"{low}"}}')
         for low in ("[0-9]", "1[0-9]", "2[0-9]", "3[0-9]", "4[0-9]")
     )
     page.goto("about:blank")
-    page.goto(f"{base}#/explore?band=off&ex=off&from=-15m&{matches}")
+    page.goto(f"{base}#/explore?band=off&ex=off&from={plotted[0]}&to={plotted[1]}&{matches}")
     page.wait_for_function(_READABLE, timeout=60_000)
     page.wait_for_selector(".chart canvas")
     drawn = page.evaluate("document.querySelectorAll('.legend.full li').length")
     box = page.locator(".chart .u-over").first.bounding_box()
+    tools = page.context.new_cdp_session(page)
+    tools.send("Performance.enable")
+
+    def spent() -> dict[str, float]:
+        return {m["name"]: m["value"] for m in tools.send("Performance.getMetrics")["metrics"]}
+
     page.keyboard.down("Shift")
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 80)
     page.mouse.down()
     page.evaluate(_WATCH)
+    before = spent()
     began, n = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
         n += 1
         page.mouse.move(box["x"] + box["width"] / 2 + 250 * math.sin(n / 25), box["y"] + 80)
     frames: list[float] = page.evaluate("() => { window.__watch = false; return window.__frames; }")
+    after = spent()
     page.mouse.up()
     page.keyboard.up("Shift")
+    page.wait_for_function(f"() => !location.hash.includes('to={plotted[1]}&')")
     gaps = sorted(b - a for a, b in itertools.pairwise(frames))
     rate = 1000.0 * len(gaps) / (frames[-1] - frames[0])
+    thread, script = (
+        (after[name] - before[name]) * 1000.0 / len(frames) for name in ("TaskDuration", "ScriptDuration")
+    )
     figure = {
         "bench": "console",
         "page": "explore",
         "how": "pan",
+        "moments": moments,
         "series": drawn,
-        "points": PLOT_POINTS // 2,
+        "points": PLOT_POINTS,
         "frames_per_second": round(rate, 1),
         "frame_ms_p50": round(statistics.median(gaps), 1),
         "frame_ms_p95": round(gaps[int(0.95 * (len(gaps) - 1))], 1),
+        "frame_ms_most": round(gaps[-1], 1),
+        "thread_ms_a_frame": round(thread, 2),
+        "script_ms_a_frame": round(script, 2),
         "moves": n,
         "goal": FRAMES_GOAL,
+        "thread_goal": round(THREAD_GOAL, 2),
     }
     print(json.dumps(figure), flush=True)
-    return int(rate < FRAMES_GOAL * 0.97)
+    return int(rate < FRAMES_GOAL * 0.97 and thread > THREAD_GOAL)
 
 
 if __name__ == "__main__":

@@ -74,3 +74,55 @@ export function thinned(series: HistorySeries, most: number): HistorySeries {
     lower: pick(series.lower), upper: pick(series.upper), score: pick(series.score),
   };
 }
+
+/** Rows of one time axis; more are folded into columns of time. */
+const MOST_ROWS = 4000;
+type Cell = number | null | undefined;
+
+/**
+ * Tables of times (seconds, ascending) with columns, as rows of one time axis: [times, ...columns], undefined where
+ * another table has its sample. Senders take samples at their own moments: fifty series of 2,000 would make 100,000 rows
+ * of fifty. Beyond MOST_ROWS each stretch of time therefore keeps the lowest and the highest of a table's first column, in
+ * the order in which they came, and the last of its others.
+ */
+export function onOneAxis(tables: { times: number[]; columns: (number | null)[][] }[]): Cell[][] {
+  const distinct = new Set<number>();
+  let first = Infinity, last = -Infinity;
+  for (const { times } of tables) {
+    for (const t of times) distinct.add(t);
+    if (times.length) { first = Math.min(first, times[0]!); last = Math.max(last, times[times.length - 1]!); }
+  }
+  if (distinct.size <= MOST_ROWS) {
+    const axis = [...distinct].sort((a, b) => a - b);
+    const row = new Map(axis.map((t, i) => [t, i]));
+    const out: Cell[][] = [axis];
+    for (const { times, columns } of tables) for (const column of columns) {
+      const cells = new Array<Cell>(axis.length).fill(undefined);
+      times.forEach((t, i) => { cells[row.get(t)!] = column[i]; });
+      out.push(cells);
+    }
+    return out;
+  }
+  const stretches = MOST_ROWS / 2, step = (last - first) / (stretches - 1) || 1;
+  const out: Cell[][] = [Array.from({ length: MOST_ROWS }, (_, i) => first + (i / 2) * step)];
+  for (const { times, columns } of tables) {
+    const cells = columns.map(() => new Array<Cell>(MOST_ROWS).fill(undefined));
+    const values = columns[0]!;
+    for (let i = 0; i < times.length;) {
+      const stretch = Math.floor((times[i]! - first) / step), from = i;
+      let low = -1, high = -1;
+      for (; i < times.length && Math.floor((times[i]! - first) / step) === stretch; i++) {
+        const v = values[i];
+        if (v === null || v === undefined) continue;
+        if (low < 0 || v < values[low]!) low = i;
+        if (high < 0 || v > values[high]!) high = i;
+      }
+      const at = 2 * stretch;
+      cells[0]![at] = low < 0 ? null : values[Math.min(low, high)];
+      if (low !== high) cells[0]![at + 1] = values[Math.max(low, high)];
+      for (let c = 1; c < columns.length; c++) cells[c]![at] = columns[c]!.slice(from, i).findLast((v) => v !== null) ?? null;
+    }
+    out.push(...cells);
+  }
+  return out;
+}
