@@ -54,6 +54,7 @@ from gateway.web.exemplars import Exemplars
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
 from gateway.web.hosts import Hosts
 from gateway.web.json_api import MAX_LIMIT, JsonApi, declared_errors
+from gateway.web.label_catalog import LabelCatalog
 from gateway.web.openapi import add_document_route
 from gateway.web.probes_api import ProbeAlerts, ProbesApi
 from gateway.web.related_series import RelatedSeries
@@ -144,8 +145,9 @@ class ControlRole:
         application.add_routes(Senders(data_plane).routes())
         events = Events(data_plane, feed, self._alert_counts, self._clock, version=VERSION)
         application.add_routes(events.routes())
-        catalog = SeriesCatalog(data_plane)
-        application.add_routes(SeriesSearch(catalog).routes())
+        searched, catalog = SeriesCatalog(data_plane), LabelCatalog(data_plane)
+        self._stack.push_async_callback(searched.stop)
+        application.add_routes(SeriesSearch(searched).routes())
         application.add_routes(Services(catalog, feed, lambda: self._router.incidents.topology.edges).routes())
         application.add_routes(Hosts(catalog, feed).routes())
         application.add_routes(Exemplars(data_plane).routes())

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +54,7 @@ from gateway.series.settings import SeriesSettings
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.frame import Frame, edge_positions
 from gateway.telemetry.history_samples import HistorySamples
+from gateway.telemetry.label_groups import LabelGroups
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
 from gateway.telemetry.selector import LabelMatcher
 
@@ -412,6 +414,10 @@ class DataPlane:
         """Active series with id and labels."""
         tests = [(m.name, m.operator, m.value) for m in matchers]
         return [{"id": sid, "labels": self._index.labels(sid)} for sid in self._index.find(tests, limit)]
+
+    def label_groups(self, names: Sequence[str]) -> LabelGroups:
+        """Active series counted by the values of some labels."""
+        return self._index.groups(names)
 
     def calls(self) -> list[CallEdge]:
         """Call edges between services, as counted since the start."""

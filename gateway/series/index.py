@@ -29,6 +29,7 @@ from gateway.errors import RequestError
 from gateway.selfmetrics import counter, gauge
 from gateway.series.label_values import distinct_values
 from gateway.telemetry.columns import Definitions
+from gateway.telemetry.label_groups import LabelGroups, grouped
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
 from gateway.telemetry.regular_expression import compile_expression
 from kernels import label_index as table
@@ -284,6 +285,26 @@ class SeriesIndex:
                     step = step[np.fromiter(map(test, values), np.bool_, len(values))[which]]
                 found.extend(step[: limit - len(found)].tolist())
         return found
+
+    def groups(self, names: Sequence[str]) -> LabelGroups:
+        """All series counted by the values of the labels `names`. Costs about a microsecond a series and label, most of
+        it outside of the interpreter's lock."""
+        with self._lock:
+            sids = np.flatnonzero(self._lengths[: self.end_sid]).astype(np.uint32)
+        known: list[dict[str, int]] = [{} for _ in names]
+        parts: list[NDArray[np.uint32]] = []
+        for first in range(0, len(sids), _SEARCH_STEP):
+            with self._lock:
+                step = sids[first : first + _SEARCH_STEP]
+                step = step[self._lengths[step] > 0]
+                codes = np.empty((len(names), len(step)), np.uint32)
+                for at, name in enumerate(names):
+                    values, which = distinct_values(self, step, name)
+                    of_value = [known[at].setdefault(value, len(known[at])) for value in values]
+                    codes[at] = np.array(of_value, np.uint32)[which]
+                parts.append(codes)
+        whole = np.concatenate(parts, axis=1) if parts else np.empty((len(names), 0), np.uint32)
+        return grouped(names, [list(values) for values in known], whole)
 
 
 def _test(operator: str, value: str) -> Callable[[str], bool]:

@@ -8,6 +8,7 @@ tells by the id that it knows it.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -70,6 +71,9 @@ class AnomalyFeed:
         self, *, since: float = 0.0, limit: int = 100, severity: str | None = None, state: str | None = None
     ) -> list[Anomaly]:
         """Newest first; `severity` is the least severe wanted."""
+        if severity is None and state is None:
+            ordered = self._newest_first()
+            return ordered[: min(limit, bisect_right(ordered, -since, key=lambda a: -a.time))]
         floor = SEVERITIES.index(severity) if severity else 0
         found: list[Anomaly] = []
         for anomaly in self._newest_first():

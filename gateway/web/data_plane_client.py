@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import msgspec
 from gateway.errors import RequestError, Unavailable
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
+from gateway.telemetry.label_groups import LabelGroups
 from gateway.web.workers import (
     merged_calls,
     merged_history,
@@ -20,6 +22,8 @@ from gateway.web.workers import (
     merged_series,
     merged_status,
 )
+
+Parameters = dict[str, str] | list[tuple[str, str]]
 
 _INLINE_BYTES: Final = 65536
 _TIMEOUT = aiohttp.ClientTimeout(total=30.0, connect=1.0)
@@ -47,7 +51,7 @@ class _Connection:
             await self._session.close()
             self._session = None
 
-    async def get(self, path: str, parameters: dict[str, str] | None = None) -> bytes:
+    async def get(self, path: str, parameters: Parameters | None = None) -> bytes:
         if self._session is None:
             connector = aiohttp.UnixConnector(str(self._socket))
             self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
@@ -111,6 +115,11 @@ class DataPlaneClient:
         large = sum(map(len, answers)) >= _INLINE_BYTES
         return await asyncio.to_thread(_merged_lines, answers, limit) if large else _merged_lines(answers, limit)
 
+    async def label_groups(self, names: Sequence[str]) -> list[LabelGroups]:
+        """Active series counted by the values of some labels, of each worker."""
+        answers = await self._ask("/series/groups", [("name", name) for name in names])
+        return [msgspec.msgpack.decode(body, type=LabelGroups) for body in answers]
+
     async def history(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySamples]:
         """Samples from the embedded log."""
         parameters = {"match": match, "start_ms": str(start_ms), "end_ms": str(end_ms), "limit": str(limit)}
@@ -128,6 +137,6 @@ class DataPlaneClient:
         for worker in self._workers:
             await worker.close()
 
-    async def _ask(self, path: str, parameters: dict[str, str] | None = None) -> list[bytes]:
+    async def _ask(self, path: str, parameters: Parameters | None = None) -> list[bytes]:
         """The answer of every worker, in order."""
         return await asyncio.gather(*(worker.get(path, parameters) for worker in self._workers))

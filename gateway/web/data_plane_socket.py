@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from gateway import selfmetrics
 from gateway.errors import GatewayError
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
+from gateway.telemetry.label_groups import LabelGroups
 from gateway.telemetry.selector import LabelMatcher, parse_selector
 
 log = structlog.get_logger(__name__)
@@ -38,6 +39,10 @@ class DataPlaneView(Protocol):
 
     def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
         """Active series with id and labels; runs in a thread."""
+        ...
+
+    def label_groups(self, names: Sequence[str]) -> LabelGroups:
+        """Active series counted by the values of some labels; runs in a thread."""
         ...
 
     def history(
@@ -85,6 +90,11 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
 
         return web.Response(body=await asyncio.to_thread(lines), content_type="application/x-ndjson")
 
+    async def groups(request: web.Request) -> web.Response:
+        names = request.query.getall("name", [])
+        body = await asyncio.to_thread(lambda: msgspec.msgpack.encode(view.label_groups(names)))
+        return web.Response(body=body, content_type="application/msgpack")
+
     async def calls(_: web.Request) -> web.Response:
         found = await asyncio.to_thread(view.calls)
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
@@ -110,6 +120,7 @@ def build_data_plane_app(view: DataPlaneView, clients: Callable[[], list[dict[st
         "/ready": ready,
         "/metrics": metrics,
         "/series": series,
+        "/series/groups": groups,
         "/history": history,
         "/calls": calls,
     }.items():

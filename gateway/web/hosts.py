@@ -20,7 +20,7 @@ from aiohttp import web
 
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.web.events import AnomalySource
-from gateway.web.series_search import SeriesCatalog
+from gateway.web.label_catalog import Groups, LabelCatalog
 
 MAX_HOSTS: Final = 5000
 _RECENT_SECONDS: Final = 6 * 3600.0
@@ -47,10 +47,10 @@ def host_of(labels: Mapping[str, str]) -> tuple[str, str, str] | None:
     return None
 
 
-def collect(series: Iterable[Mapping[str, str]]) -> dict[tuple[str, str, str], Host]:
-    """Hosts by (kind, label, value)."""
+def collect(groups: Iterable[tuple[Mapping[str, str], int]]) -> dict[tuple[str, str, str], Host]:
+    """Hosts by (kind, label, value), of label sets and how many series have each."""
     hosts: dict[tuple[str, str, str], Host] = {}
-    for labels in series:
+    for labels, count in groups:
         key = host_of(labels)
         if key is None:
             continue
@@ -59,18 +59,18 @@ def collect(series: Iterable[Mapping[str, str]]) -> dict[tuple[str, str, str], H
             if len(hosts) >= MAX_HOSTS:
                 continue
             host = hosts[key] = Host(key[2], key[0], key[1])
-        host.series += 1
+        host.series += count
     return hosts
 
 
 class Hosts:
     """Serves /api/v1/hosts."""
 
-    def __init__(self, catalog: SeriesCatalog, anomalies: AnomalySource) -> None:
+    def __init__(self, catalog: LabelCatalog, anomalies: AnomalySource) -> None:
         self._catalog = catalog
         self._anomalies = anomalies
         self._known: dict[tuple[str, str, str], Host] = {}
-        self._version = 0
+        self._groups: Groups | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """The one address."""
@@ -78,18 +78,22 @@ class Hosts:
 
     async def hosts(self, _: web.Request) -> web.Response:
         """Every machine that reports on itself, those with open anomalies first."""
-        entries = await self._catalog.entries()
-        if self._version != self._catalog.version:
-            self._known = await asyncio.to_thread(collect, (entry.labels for entry in entries))
-            self._version = self._catalog.version
-        anomalies: dict[tuple[str, str, str], list[Anomaly]] = {}
-        for anomaly in self._anomalies.newest(since=time.time() - _RECENT_SECONDS, limit=10_000):
-            key = host_of(anomaly.series)
-            if key is not None:
-                anomalies.setdefault(key, []).append(anomaly)
-        found = [_shown(host, anomalies.get(key, [])) for key, host in self._known.items()]
-        found.sort(key=lambda host: (-host["open"], host["name"], host["kind"]))
-        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+        groups = await self._catalog.groups()
+        if groups is not self._groups:
+            self._known, self._groups = await asyncio.to_thread(collect, groups), groups
+        recent = self._anomalies.newest(since=time.time() - _RECENT_SECONDS, limit=10_000)
+        return web.Response(body=await asyncio.to_thread(_listed, self._known, recent), content_type="application/json")
+
+
+def _listed(known: Mapping[tuple[str, str, str], Host], recent: Iterable[Anomaly]) -> bytes:
+    anomalies: dict[tuple[str, str, str], list[Anomaly]] = {}
+    for anomaly in recent:
+        key = host_of(anomaly.series)
+        if key is not None:
+            anomalies.setdefault(key, []).append(anomaly)
+    found = [_shown(host, anomalies.get(key, [])) for key, host in known.items()]
+    found.sort(key=lambda host: (-host["open"], host["name"], host["kind"]))
+    return msgspec.json.encode(found)
 
 
 def _shown(host: Host, anomalies: list[Anomaly]) -> dict[str, Any]:

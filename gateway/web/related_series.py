@@ -9,14 +9,16 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
+from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.alerting.enrichment import RelatedValue
 from gateway.alerting.topology import place_of
 from gateway.telemetry.history_samples import HistorySamples
-from gateway.web.services import SERVICE_LABELS, signal_of
+from gateway.web.label_catalog import Groups
+from gateway.web.services import signal_of
 
 MINUTES: Final = 10
 MAX_METRICS: Final = 12
@@ -36,10 +38,10 @@ class SampleSource(Protocol):
 
 
 class LabelSource(Protocol):
-    """The catalogue of active series."""
+    """What series there are, by their names and services; see LabelCatalog."""
 
-    async def entries(self) -> Any:
-        """Entries with `labels`; raises Unavailable."""
+    async def groups(self) -> Groups:
+        """Raises Unavailable."""
         ...
 
 
@@ -54,9 +56,9 @@ class RelatedSeries:
         place = place_of(labels)
         if not place.service:
             return []
-        entries = await self._catalog.entries()
+        groups = await self._catalog.groups()
         own = await asyncio.to_thread(
-            lambda: [entry.labels for entry in entries if place_of(entry.labels).service == place.service]
+            lambda: [labels for labels, _ in groups if place_of(labels).service == place.service]
         )
         wanted = choose(own, metrics)[:MAX_METRICS]
         if not wanted:

@@ -8,23 +8,18 @@ within the name; every word has to be met somehow.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import msgspec
 from aiohttp import web
 
-from gateway.errors import RequestError, Unavailable
+from gateway.errors import RequestError
+from gateway.web.kept import Kept
 
 MAX_SERIES: Final = 100_000
 MAX_QUERY: Final = 200
 MAX_FOUND: Final = 500
-_KEEP_SECONDS: Final = 5.0
-_STALE_SECONDS: Final = 60.0
-_KEEP_PER_SERIES: Final = 0.0002
-"""A list of 100,000 is kept 20 seconds longer: it costs more to ask for."""
 
 
 class SeriesSource(Protocol):
@@ -43,48 +38,23 @@ class _Entry:
 
 
 class SeriesCatalog:
-    """The active series, at most a few seconds old. Shared by everything on the control plane that lists series."""
+    """The active series as they are searched, at most some seconds old."""
 
     def __init__(self, source: SeriesSource) -> None:
         self._source = source
-        self._entries: list[_Entry] = []
-        self._until = 0.0
-        self._lock = asyncio.Lock()
-        self._refreshing: asyncio.Task[None] | None = None
-        self.version = 0
-        """Changes with every list taken."""
+        self._kept = Kept(self._take, "series-catalog")
 
     async def entries(self) -> list[_Entry]:
-        """The list; while a new one is taken, the old one for another minute. Raises Unavailable."""
-        now = time.monotonic()
-        if now >= self._until:
-            if self.version and now < self._until + _STALE_SECONDS:
-                if self._refreshing is None or self._refreshing.done():
-                    self._refreshing = asyncio.create_task(self._refresh_quietly(), name="series-catalog")
-            else:
-                await self._refresh()
-        return self._entries
+        """The list. Raises Unavailable."""
+        return await self._kept.get()
 
     async def stop(self) -> None:
         """Ends a refresh in progress; idempotent."""
-        task, self._refreshing = self._refreshing, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._kept.stop()
 
-    async def _refresh(self) -> None:
-        async with self._lock:
-            if time.monotonic() < self._until:
-                return  # somebody else did while we waited
-            found = await self._source.series("", MAX_SERIES)
-            self._entries = await asyncio.to_thread(lambda: [_entry(e["labels"]) for e in found])
-            self._until = time.monotonic() + _KEEP_SECONDS + _KEEP_PER_SERIES * len(found)
-            self.version += 1
-
-    async def _refresh_quietly(self) -> None:
-        # Whoever asks a minute later asks directly, and is told.
-        with contextlib.suppress(Unavailable):
-            await self._refresh()
+    async def _take(self) -> list[_Entry]:
+        found = await self._source.series("", MAX_SERIES)
+        return await asyncio.to_thread(lambda: [_entry(e["labels"]) for e in found])
 
 
 def _entry(labels: dict[str, str]) -> _Entry:

@@ -17,21 +17,22 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.errors import NotFound
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.call_edge import CallEdge
 from gateway.web.events import AnomalySource
-from gateway.web.query_parameters import parse_time
-from gateway.web.series_search import SeriesCatalog
+from gateway.web.label_catalog import HOST_LABELS, Groups, LabelCatalog
+from gateway.web.query_parameters import one_of, parse_time
 
-SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
-HOST_LABELS: Final = ("host_name", "host.name", "instance", "service_instance_id")
 RECENT_SECONDS: Final = 6 * 3600.0
+MAX_ANOMALIES: Final = 10_000
 STRIP_LENGTH: Final = 100
 """Anomalies of a service that its time strip shows, the newest."""
 _SIGNALS: Final = (
@@ -55,6 +56,7 @@ def service_of(labels: Mapping[str, str]) -> str:
     return found.rsplit("/", 1)[-1]
 
 
+@lru_cache(maxsize=20_000)
 def signal_of(metric: str) -> str:
     """traffic, errors, latency, saturation, or empty."""
     return next((signal for signal, names in _SIGNALS if names.search(metric)), "")
@@ -72,7 +74,7 @@ class Services:
 
     def __init__(
         self,
-        catalog: SeriesCatalog,
+        catalog: LabelCatalog,
         anomalies: AnomalySource,
         calls: Callable[[], Iterable[CallEdge]] = tuple,
     ) -> None:
@@ -81,7 +83,7 @@ class Services:
         self._anomalies = anomalies
         self._calls = calls
         self._known: dict[str, _Service] = {}
-        self._version = 0
+        self._groups: Groups | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """The two addresses."""
@@ -94,14 +96,12 @@ class Services:
         """Every service: counts of series and anomalies, the worst open severity, metrics by signal, a time strip."""
         text = request.query.get("since", "")
         since = parse_time(text, "since") if text else time.time() - RECENT_SECONDS
+        strips = one_of(request, "strip", ("yes", "no"), "yes") == "yes"
         services = await self._services()
-        by_service = self._anomalies_by_service(since)
-        found = []
-        for name, service in services.items():
-            anomalies = by_service.get(name, [])
-            found.append(_summary(name, service, anomalies) | {"strip": _strip(anomalies)})
-        found.sort(key=lambda s: (-s["open"], s["name"]))
-        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+        recent = self._anomalies.newest(since=since, limit=MAX_ANOMALIES)
+        return web.Response(
+            body=await asyncio.to_thread(_overview, services, recent, strips), content_type="application/json"
+        )
 
     async def one(self, request: web.Request) -> web.Response:
         """One service: its summary, each metric with its number of series and signal, its recent anomalies, and its
@@ -111,7 +111,8 @@ class Services:
         service = services.get(name)
         if service is None:
             raise NotFound(f"no service {name!r} sends series now")
-        by_service = self._anomalies_by_service(time.time() - RECENT_SECONDS)
+        recent = self._anomalies.newest(since=time.time() - RECENT_SECONDS, limit=MAX_ANOMALIES)
+        by_service = await asyncio.to_thread(_by_service, recent)
         anomalies = by_service.get(name, [])
         body = _summary(name, service, anomalies) | {
             "metric_list": [
@@ -128,29 +129,39 @@ class Services:
         return web.Response(body=msgspec.json.encode(body), content_type="application/json")
 
     async def _services(self) -> dict[str, _Service]:
-        entries = await self._catalog.entries()
-        if self._version != self._catalog.version:
-            self._known = await asyncio.to_thread(collect, (entry.labels for entry in entries))
-            self._version = self._catalog.version
+        groups = await self._catalog.groups()
+        if groups is not self._groups:
+            self._known, self._groups = await asyncio.to_thread(collect, groups), groups
         return self._known
 
-    def _anomalies_by_service(self, since: float) -> dict[str, list[Anomaly]]:
-        found: dict[str, list[Anomaly]] = defaultdict(list)
-        for anomaly in self._anomalies.newest(since=since, limit=10_000):
-            found[service_of(anomaly.series)].append(anomaly)
-        return found
+
+def _by_service(anomalies: Iterable[Anomaly]) -> dict[str, list[Anomaly]]:
+    found: dict[str, list[Anomaly]] = defaultdict(list)
+    for anomaly in anomalies:
+        found[service_of(anomaly.series)].append(anomaly)
+    return found
 
 
-def collect(series: Iterable[Mapping[str, str]]) -> dict[str, _Service]:
-    """Services by name; series that name none are left out."""
+def _overview(services: Mapping[str, _Service], recent: list[Anomaly], strips: bool) -> bytes:
+    by_service = _by_service(recent)
+    found = []
+    for name, service in services.items():
+        anomalies = by_service.get(name, [])
+        found.append(_summary(name, service, anomalies) | ({"strip": _strip(anomalies)} if strips else {}))
+    found.sort(key=lambda s: (-s["open"], s["name"]))
+    return msgspec.json.encode(found)
+
+
+def collect(groups: Iterable[tuple[Mapping[str, str], int]]) -> dict[str, _Service]:
+    """Services by name, of label sets and how many series have each; series that name none are left out."""
     services: dict[str, _Service] = {}
-    for labels in series:
+    for labels, count in groups:
         name = service_of(labels)
         if not name:
             continue
         service = services.setdefault(name, _Service())
-        service.series += 1
-        service.metrics[labels.get("__name__", "")] += 1
+        service.series += count
+        service.metrics[labels.get("__name__", "")] += count
         host = next((labels[label] for label in HOST_LABELS if labels.get(label)), "")
         if host:
             service.hosts.add(host)

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.selector import parse_selector
 from gateway.web.related_series import RelatedSeries, choose
-
-
-@dataclass
-class Entry:
-    labels: dict[str, str]
 
 
 class Plane:
@@ -24,8 +16,8 @@ class Plane:
         self.series = series
         self.asked: list[str] = []
 
-    async def entries(self) -> Any:
-        return [Entry(labels) for labels in self.series]
+    async def groups(self) -> list[tuple[dict[str, str], int]]:
+        return [(labels, 1) for labels in self.series]
 
     async def samples(self, match: str, start_ms: int, end_ms: int, limit: int) -> list[HistorySamples]:
         self.asked.append(match)

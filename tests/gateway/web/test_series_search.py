@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.series.index import SeriesIndex
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.call_edge import CallEdge
+from gateway.telemetry.columns import Definitions
+from gateway.telemetry.label_groups import LabelGroups
+from gateway.telemetry.labels import encode_label_blob
 from gateway.web.json_api import declared_errors
+from gateway.web.label_catalog import LabelCatalog
 from gateway.web.series_search import SeriesCatalog, SeriesSearch, in_order
 from gateway.web.services import Services, service_of, signal_of
 
@@ -37,6 +44,19 @@ class Source:
         """All of them."""
         self.asked += 1
         return [{"id": i, "labels": labels} for i, labels in enumerate(SERIES)]
+
+    async def label_groups(self, names: Sequence[str]) -> list[LabelGroups]:
+        """As two workers tell it."""
+        self.asked += 1
+        return [index_of(SERIES[:2]).groups(names), index_of(SERIES[2:]).groups(names)]
+
+
+def index_of(series: Sequence[dict[str, str]]) -> SeriesIndex:
+    """An index that holds these."""
+    index = SeriesIndex(arena_bytes=2**20)
+    blobs = [encode_label_blob(labels) for labels in series]
+    index.define(Definitions.from_blobs(blobs, np.zeros(len(blobs), np.uint8)))
+    return index
 
 
 class Feed:
@@ -76,7 +96,7 @@ async def client() -> AsyncIterator[TestClient[Any, Any]]:
     catalog = SeriesCatalog(Source())
     application = web.Application(middlewares=[declared_errors])
     application.add_routes(SeriesSearch(catalog).routes())
-    application.add_routes(Services(catalog, Feed(), lambda: CALLS).routes())
+    application.add_routes(Services(LabelCatalog(Source()), Feed(), lambda: CALLS).routes())
     async with TestClient(TestServer(application)) as found:
         yield found
 
@@ -139,6 +159,31 @@ async def test_the_list_is_asked_for_once_for_questions_in_quick_succession() ->
     catalog = SeriesCatalog(source)
     await asyncio.gather(*(catalog.entries() for _ in range(5)))
     assert source.asked == 1
+
+
+async def test_groups_are_the_same_object_until_something_changes() -> None:
+    source = Source()
+    catalog = LabelCatalog(source)
+    first = await catalog.groups()
+    assert sum(count for _, count in first) == len(SERIES)
+    assert await catalog._take() is first
+    assert source.asked == 2
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from("abcd"), st.sampled_from(["1", "2", "3"]), min_size=1),
+        max_size=20,
+        unique_by=str,
+    )
+)
+def test_groups_count_what_a_loop_over_all_series_counts(series: list[dict[str, str]]) -> None:
+    series = [dict(sorted(labels.items())) for labels in series]
+    index = index_of([dict(labels) for labels in {str(labels): labels for labels in series}.values()])
+    kept = [index.labels(sid) for sid in range(index.end_sid)]
+    wanted = Counter(tuple((name, labels[name]) for name in "ab" if name in labels) for labels in kept)
+    found = {tuple(labels.items()): count for labels, count in index.groups(("a", "b"))}
+    assert found == dict(wanted)
 
 
 def test_names_tell_their_signal() -> None:

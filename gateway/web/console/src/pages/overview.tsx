@@ -61,7 +61,7 @@ export function Overview() {
   const range = rangeOf(search);
   const recent = useLoad<StatusSample[]>("/api/v1/status/recent", beat);
   const firing = useLoad<Anomaly[]>(query("/api/v1/anomalies", { state: "firing", limit: 50 }), live.anomalies.version);
-  const services = useLoad<ServiceSummary[]>("/api/v1/services", beat);
+  const services = useLoad<ServiceSummary[]>("/api/v1/services?strip=no", beat);
   const { status, rates } = live;
   const probes = useLoad<ProbeShown[]>("/api/v1/probes", beat);
   const parts = partsOf(live);

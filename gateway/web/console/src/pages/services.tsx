@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 import { update, useAddress } from "../address";
-import { query, type AlertList, type Anomaly, type History, type Marker, type ServiceSummary, type Severity } from "../api";
+import { query, SEVERITIES, type AlertList, type Anomaly, type History, type Marker, type ServiceSummary, type Severity } from "../api";
 import { Chart, COLORS, type Line } from "../chart";
 import { count, title, unitOf } from "../format";
 import { isCounter, meanOf, scored, thinned } from "../history";
@@ -19,10 +19,16 @@ const SIGNALS = ["traffic", "errors", "latency", "saturation"] as const;
 
 function Strip({ spans, start, end }: { spans: NonNullable<ServiceSummary["strip"]>; start: number; end: number }) {
   const x = (t: number) => Math.max(0, Math.min(100, ((t - start) / (end - start)) * 100));
+  // One path for each severity: a hundred services of a hundred anomalies would be ten thousand elements.
+  const paths = new Map<Severity, string>();
+  for (const [from, to, severity] of spans) {
+    if ((to ?? end) < start || from > end) continue;
+    const left = x(from), width = Math.max(0.7, x(to ?? end) - left);
+    paths.set(severity, `${paths.get(severity) ?? ""}M${left.toFixed(2)} 0h${width.toFixed(2)}v10h-${width.toFixed(2)}z`);
+  }
   return (
     <svg class="strip" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
-      {spans.filter(([from, to]) => (to ?? end) >= start && from <= end).map(([from, to, severity], i) => (
-        <rect key={i} class={severity} x={x(from)} y={0} width={Math.max(0.7, x(to ?? end) - x(from))} height={10} />))}
+      {SEVERITIES.map((severity) => paths.has(severity) && <path key={severity} class={severity} d={paths.get(severity)} />)}
     </svg>
   );
 }
