@@ -17,7 +17,7 @@ from gateway.baseline.parameters import parameters
 from gateway.baseline.settings import DetectionSettings
 from gateway.selfmetrics import counter
 from kernels.score import find_silent, score_batch
-from kernels.series_state import CLOSED, FORGOTTEN, STATE, TRANSITION
+from kernels.series_state import CLOSED, FORGOTTEN, STALE, STATE, TRANSITION
 
 SCORED = counter("baseline_rows_scored", "Rows a baseline took, warm-up included.")
 NOT_SCORED = counter("baseline_rows_not_scored", "Rows a baseline did not take.", ["reason"])
@@ -180,10 +180,24 @@ class Baseline:
     def forget(self, sids: NDArray[np.uint32]) -> NDArray[Any]:
         """Drop the state of ids that expired; returns a CLOSED transition for each whose alert was open."""
         known = sids[sids < len(self._states)]
-        opened = known[self._states["open"][known] != 0]
+        closed = self._closed(known[self._states["open"][known] != 0], FORGOTTEN)
+        self._states[known] = np.zeros(1, STATE)[0]
+        self._deadlines[known] = 0
+        return closed
+
+    def end_silence(self, sids: NDArray[np.uint32]) -> NDArray[Any]:
+        """Others took the place of these series: close the alerts that are open because they are silent; a CLOSED
+        transition for each."""
+        known = sids[sids < len(self._states)]
+        opened = known[self._states["open"][known] == STALE]
+        closed = self._closed(opened, reasons.REPLACED)
+        self._states["open"][opened] = 0
+        return closed
+
+    def _closed(self, opened: NDArray[np.uint32], closing: int) -> NDArray[Any]:
+        """Transitions that close the open alerts of these series, by the time of the newest point."""
         closed = np.zeros(len(opened), TRANSITION)
         for name, source in (
-            ("time_ms", "last_ms"),
             ("began_ms", "began_ms"),
             ("opened_ms", "opened_ms"),
             ("expected", "reference"),
@@ -192,12 +206,17 @@ class Baseline:
             ("reason", "open"),
         ):
             closed[name] = self._states[source][opened]
-        closed["sid"], closed["row"], closed["kind"], closed["closing"] = opened, -1, CLOSED, FORGOTTEN
+        closed["time_ms"] = np.maximum(self._states["last_ms"][opened], self._watermark_ms)
+        closed["sid"], closed["row"], closed["kind"], closed["closing"] = opened, -1, CLOSED, closing
         closed["value"] = closed["lower"] = closed["upper"] = np.nan
-        self._states[known] = np.zeros(1, STATE)[0]
-        self._deadlines[known] = 0
         self._count(closed)
         return closed
+
+    def without_record(self, sids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+        """Those of the ids that no point was ever taken of."""
+        held = sids < len(self._states)
+        held[held] = self._states["count"][sids[held]] != 0
+        return sids[~held]
 
     def open_ids(self) -> NDArray[np.uint32]:
         """Ids of the series that an alert is open for, ascending."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from kernels import series_state as state
+
+REPLACED: Final = 4
+"""Why an alert closed, beside the kernels' own: another instance's series took the place of a silent one."""
 
 
 def duration_words(seconds: float) -> str:
@@ -40,7 +43,11 @@ def words(transition: Any) -> list[str]:
     deviation, reason = float(transition["deviation"]), int(transition["reason"])
     lasted = (int(transition["time_ms"]) - int(transition["began_ms"])) / 1000.0
     if transition["kind"] == state.CLOSED:
-        how = {state.ADOPTED: "a new usual level was adopted", state.FORGOTTEN: "the series ended"}
+        how = {
+            state.ADOPTED: "a new usual level was adopted",
+            state.FORGOTTEN: "the series ended",
+            REPLACED: "another instance took its place",
+        }
         back = how.get(int(transition["closing"]), "back within its usual range")
         return [f"{back} after {duration_words(lasted)}"]
     away = _against_expected(value, expected, deviation)

@@ -27,6 +27,7 @@ from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, Unsynce
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.data_quality import DataQuality
 from gateway.pipeline.feed import Feed, ThreadFeed
+from gateway.pipeline.replacements import Replacements
 from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 from gateway.series.index import SeriesIndex
@@ -95,6 +96,7 @@ class Scorer:
         self._watches = watches
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
+        self._replacements = Replacements(index)
         self.quality = DataQuality(lambda sids: distinct_values(index, sids, "job"))
         self._known = np.full(1024, _NEVER_MET, np.uint32)
         self._unwritten: list[bytes] = []
@@ -157,9 +159,7 @@ class Scorer:
                 now = self._clock.monotonic()
                 if now >= next_advance:
                     next_advance = now + _ADVANCE_SECONDS
-                    self._write(self._baseline.advance(self._clock.time_ns() // 1_000_000))
-                    for watch in self._watches:
-                        self._keep(watch.advance(self._baseline.watermark_ms))
+                    self._advance(self._clock.time_ns() // 1_000_000)
                 if now >= next_expiry:
                     next_expiry = now + _EXPIRY_SECONDS
                     self._expire()
@@ -193,6 +193,16 @@ class Scorer:
     def _feed_wait(self) -> None:
         threading.Event().wait(_WAIT_SECONDS)
 
+    def _advance(self, now_ms: int) -> None:
+        """Tell of series that fell silent, unless others took their place."""
+        silent = self._baseline.advance(now_ms)
+        told, replaced, told_before = self._replacements.match(silent, self._baseline.watermark_ms)
+        self._baseline.end_silence(replaced)
+        self._write(told)
+        self._write(self._baseline.end_silence(told_before))
+        for watch in self._watches:
+            self._keep(watch.advance(self._baseline.watermark_ms))
+
     def _round(self) -> None:
         for resolved in self._feed.next_frames(_FRAMES_BYTES, _WAIT_SECONDS):
             frame = resolved.frame
@@ -209,7 +219,7 @@ class Scorer:
 
     def _score(self, resolved: ResolvedFrame) -> None:
         frame, sids = resolved.frame, resolved.sids
-        fresh = self._meet(sids)
+        fresh = self._meet(sids, frame.times_ms)
         for watch in self._watches:
             watch.learn(fresh, frame)
         observation = self._baseline.observe(
@@ -239,7 +249,7 @@ class Scorer:
         with self._lag_lock:
             self._lag.add(self._clock.monotonic(), (now_ns - frame.received_ns) / 1e9, len(sids))
 
-    def _meet(self, sids: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    def _meet(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Prepare for series that appear for the first time, or again under a reused id; gives their ids."""
         if len(self._known) < self._index.end_sid:
             larger = np.full(max(self._index.end_sid, 2 * len(self._known)), _NEVER_MET, np.uint32)
@@ -252,6 +262,7 @@ class Scorer:
             self._bounds.learn(fresh)
             self.quality.learn(fresh)
             RESTORED.inc(self._store.restore(self._baseline, fresh, self._index))
+            self._replacements.learn(self._baseline.without_record(fresh), int(times_ms.max()))
         return fresh
 
     def _write(self, transitions: NDArray[Any], blobs: Mapping[int, bytes] | None = None) -> None:
