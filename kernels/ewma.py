@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from kernels.jit import step
+from kernels.jit import hot_step
 
 LN2 = 0.6931471805599453
 
 
-@step
+@hot_step
 def share(seconds: float, half_life: float) -> float:
     """Weight of a value that stands for `seconds`, discounted with `half_life` (seconds).
 

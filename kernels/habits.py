@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.series_state import HOURS, RECENT
 
 BLOCK_S: Final = 3600
@@ -25,7 +25,7 @@ LOW: Final = 0
 HIGH: Final = 1
 
 
-@step
+@hot_step
 def note_recent(s: Any, z: float) -> None:
     """Remember a deviation in place of the oldest."""
     for k in range(RECENT - 1, 0, -1):
@@ -33,7 +33,7 @@ def note_recent(s: Any, z: float) -> None:
     s.recent[0] = np.int16(min(max(z * 16.0, -32000.0), 32000.0))
 
 
-@step
+@hot_step
 def third_of_recent(s: Any, side: float) -> float:
     """Third largest of the recent deviations on one side, in scales; 0 if fewer are there."""
     first, second, third = 0.0, 0.0, 0.0
@@ -51,7 +51,7 @@ def third_of_recent(s: Any, side: float) -> float:
     return third * 0.0625
 
 
-@step
+@hot_step
 def note_peaks(s: Any, z: float, third: float) -> None:
     """Deviations that may be the highest of the block."""
     if z > s.peak[UP]:
@@ -71,7 +71,7 @@ def begin_habits(s: Any, t: int, x: float) -> None:
     s.day_s = np.uint32((t // 1000 // DAY_S + 1) * DAY_S)
 
 
-@step
+@hot_step
 def note_range(s: Any, x: float, previous: float, frozen: bool) -> None:
     """Widen the range of today by a pair of samples; of a run, only once it is over."""
     low = np.float32(min(x, previous) - s.origin)

@@ -18,7 +18,7 @@ import numpy as np
 from kernels.evidence import FEATURES, weigh_evidence
 from kernels.ewma import share
 from kernels.habits import begin_habits, fold_block, fold_day, note_peaks, note_range, note_recent, third_of_recent
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.pattern import second_table, weigh
 from kernels.seasonal import CELL_MS, learn_season, season_of
 from kernels.series_state import (
@@ -104,7 +104,7 @@ SLOW_HELD: Final = 1500.0
 """Seconds after which an alert on days or variation closes; four samples where those last longer."""
 
 
-@step
+@hot_step
 def severity_of(score: float) -> int:
     """0 none … 4 critical."""
     if score >= 0.9:
@@ -116,7 +116,7 @@ def severity_of(score: float) -> int:
     return 1 if score > 0.25 else 0
 
 
-@step
+@hot_step
 def rank_ordinary(s: Any, score: float, distance: float) -> float:
     """Score below one half of what brought no alert: how the evidence stands over the last samples, and how far the
     values are from what was expected, against how far they were in all the series' life. Both are smoothed, because
@@ -159,7 +159,7 @@ def shift_levels(s: Any, level: float) -> None:
     s.slope = 0.0
 
 
-@step
+@hot_step
 def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     """One value of one series at time t (ms, later than the last): score, then learn. Fills `out`."""
     for k in range(O_FEATURES):
@@ -467,7 +467,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         learn_silence(s, p)
 
 
-@step
+@hot_step
 def learn_value(s: Any, t: int, x: float, y: float, w: float, scale: float, z: float, mature: bool, p: Any) -> None:
     """Move levels, losses, scales and season; what an alert or a run holds frozen stands still."""
     tau = float(s.interval)

@@ -7,13 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.series_state import CELLS
 
 CELL_MS: Final = 900_000
 
 
-@step
+@hot_step
 def season_of(s: Any, t: int) -> float:
     """Season at time t (ms), 0 before it has been seen; between the middles of two cells if every cell is visited."""
     if s.interval > 650.0:

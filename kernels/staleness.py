@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.series_state import P_GAP_RATE, P_HOLE, P_SILENCE, STALE
 from kernels.tail import gap_at, learn_gap
 
@@ -20,7 +20,7 @@ def learn_silence(s: Any, p: Any) -> None:
     s.silence_steps = max(p[P_SILENCE], own, p[P_HOLE] * s.longest_hole)
 
 
-@step
+@hot_step
 def learn_interval(s: Any, seconds: float, p: Any) -> None:
     """Follow the usual step; a gap or a burst moves it only slowly."""
     if s.count == 1:
@@ -42,7 +42,7 @@ def learn_interval(s: Any, seconds: float, p: Any) -> None:
         learn_silence(s, p)
 
 
-@step
+@hot_step
 def silence_limit_ms(s: Any, p: Any) -> int:
     """Milliseconds after the last value at which the series counts as stopped."""
     steps = s.silence_steps if s.silence_steps > 0.0 else p[P_SILENCE]

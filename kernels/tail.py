@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from kernels.jit import step
+from kernels.jit import hot_step, step
 from kernels.series_state import P_GAP_EXCESS, P_GAP_FLOOR, P_GAP_USUAL
 
 PRIOR_GAPS: Final = 8.0
@@ -40,7 +40,7 @@ def learn_gap(s: Any, gap: float, p: Any) -> None:
         s.gap_excess += gap - floor
 
 
-@step
+@hot_step
 def discount_tails(s: Any, seconds: float) -> bool:
     """Forget slowly; once an hour is enough. True when it was done."""
     s.learned_s += seconds
