@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from kernels.jit import F4, F8, I8, RF8, RI8, RU1, RU4, U1, U4, i8, kernel, step
+from kernels.jit import F4, F8, I8, RF8, RI8, RU1, RU4, U1, U4, hot_step, i8, kernel, step
 from kernels.observe import (
     O_CHANGE,
     O_CLOSING,
@@ -25,7 +25,7 @@ from kernels.observe import (
 )
 from kernels.prefetch import prefetch, prefetch_record
 from kernels.seasonal import CELL_MS
-from kernels.series_state import CELLS, OPENED, P_STALE, STALE, STATE, STATES, TRANSITIONS
+from kernels.series_state import CELLS, CELLS_AT, OPENED, P_STALE, STALE, STATES, TOUCHED, TRANSITIONS
 from kernels.staleness import note_silence, silence_limit_ms
 
 # What became of a row.
@@ -35,19 +35,19 @@ REPEATED: Final = 2
 SKIPPED: Final = 3
 
 AHEAD: Final = 8
-"""Rows between asking for a record and scoring it. What is asked for is some twelve cache lines a row, which is as much
-as a core can wait for at once; at half the distance large states cost a fifth more."""
+"""Rows between asking for a record and scoring it. What is asked for is some ten cache lines a row; much more than that
+times eight a core cannot wait for at once, and at half the distance large states cost a fifth more."""
 _LINE: Final = 64
-_CELLS_AT: Final = STATE.fields["cells"][1] if STATE.fields is not None else 0
 
 
-@step
+@hot_step
 def fetch_record(states: Any, sid: Any, t: Any) -> None:
-    """Ask for the parts of a record that a value at time t touches: all but the season's cells, and of these the two
-    between which t lies."""
-    for at in range(0, _CELLS_AT + _LINE, _LINE):
+    """Ask for the parts of a record that a value at time t touches: what every point does, and the season's cells of
+    that time."""
+    for at in range(0, TOUCHED, _LINE):
         prefetch_record(states, np.int64(sid), at)
-    prefetch_record(states, np.int64(sid), _CELLS_AT + 2 * ((t // CELL_MS) % CELLS))
+    prefetch_record(states, np.int64(sid), TOUCHED - 1)
+    prefetch_record(states, np.int64(sid), CELLS_AT + 2 * ((t // CELL_MS) % CELLS))
 
 
 @step

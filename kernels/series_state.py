@@ -1,9 +1,10 @@
 """What the detector remembers of a series: one fixed-size record, and the names of its parameters.
 
 `STATE` is a numpy dtype and, as `STATES`, the type kernels take. A record is all zeros for a series never seen.
-Values are float64 where a large offset with a small movement must survive, float32 elsewhere. The fields every point
-touches stand first; the season's cells, of which a point touches two, stand last. Cells are int16 in units of `unit`,
-so that a day at fifteen minutes costs 192 bytes.
+Values are float64 where a large offset with a small movement must survive, float32 elsewhere. Fields stand by how often
+they are touched, because a record that is not in the cache costs as much as it has lines touched: first what every
+point touches (`TOUCHED` bytes), then what a run adds, the season's cells, of which a point touches two, and the rest.
+Cells are int16 in units of `unit`, so that a day at fifteen minutes costs 192 bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ TRENDED: Final = 3
 
 STATE: Final[np.dtype[Any]] = np.dtype(
     [
-        # How values arrive.
+        # Touched by every point: how values arrive.
         ("last_ms", np.int64),  # time of the last value scored; 0 = never
         ("raw_ms", np.int64),  # time of the last row taken, scored or not
         ("raw", np.float64),  # its value as it came: increments of counters
@@ -39,90 +40,98 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         # Where the series stands, its season taken off.
         ("levels", np.float64, (LEVELS,)),
         ("slope", np.float64),  # per second, of the trended level
-        ("reference", np.float64),  # prediction when the run began
-        ("candidate", np.float64),  # level of a regime that may be adopted
-        ("fallback", np.float64),  # level before the last adoption
         ("slow", np.float64),  # level over a day
-        ("slow_before", np.float64),  # the same before the last adoption
-        ("slow_before_s", np.uint32),
-        ("fallback_s", np.uint32),
         ("losses", np.float32, (LEVELS,)),  # mean absolute error of each predictor, over a day
         ("short_dev", np.float32),  # mean absolute error of the chosen one, over an hour
         ("long_dev", np.float32),  # the same over a day
-        ("candidate_dev", np.float32),
         ("stride", np.float32),  # mean step between unequal values: what a coarse value moves by
         ("step", np.float32),  # last value less the one before
-        ("onset", np.float32),  # largest step of a run's first two samples
         ("season_then", np.float32),  # season when the levels last learned
+        ("active", np.float32),  # mean absolute value where it is not zero
+        ("zero_share", np.float32),
+        ("zero_run", np.uint16),
+        # The alert, and what stands for one.
+        ("open", np.uint8),  # 0 closed, else reason
+        ("chosen", np.uint8),  # predictor in use
+        ("muted", np.uint8),  # reason whose alert was closed by time, until its evidence is gone
+        ("severity", np.uint8),
+        ("calm", np.uint16),  # samples back at the reference
+        ("recent", np.int16, (RECENT,)),  # the last deviations, in sixteenths of a scale
+        ("run_sum", np.float32),
+        ("run_side", np.float32),  # +1, -1; 0 = no run
         ("usual_dev", np.float32),  # mean distance from what was expected, over the whole life
         ("recent_dev", np.float32),  # the same over the last samples
+        ("recent_score", np.float32),  # score of the evidence over the last samples
+        ("repeats", np.uint32),  # of the last value in a row
+        ("longest_repeat", np.float32),  # forgetting maximum of it
+        # Days and variation.
+        ("slow_before_s", np.uint32),
         ("q", np.float32),  # smoothed distance from season and slow level
         ("q_dev", np.float32),
         ("log_short", np.float32),  # smoothed log of the step from sample to sample
         ("log_long", np.float32),  # the same over two days
         ("log_usual", np.float32),  # of this hour of the day, less log_long
         ("log_dev", np.float32),  # how far log_short usually is from log_long + log_usual
-        ("run_sum", np.float32),
-        ("run_side", np.float32),  # +1, -1; 0 = no run
-        ("run_count", np.uint16),
-        ("calm", np.uint16),  # samples back at the reference
-        ("quiet", np.uint16),  # samples of the run within one scale, in a row
-        ("zero_run", np.uint16),
-        ("held", np.uint16),  # samples the open alert has lasted
-        ("repeats", np.uint32),  # of the last value in a row
-        ("longest_hole", np.float32),  # steps; slowly forgotten maximum
-        ("longest_repeat", np.float32),  # forgetting maximum of it
-        ("zero_share", np.float32),
-        ("active", np.float32),  # mean absolute value where it is not zero
-        # The alert.
-        ("score", np.float32),
-        ("began_ms", np.int64),  # first exceedance
-        ("opened_ms", np.int64),
-        ("severity", np.uint8),
-        ("open", np.uint8),  # 0 closed, else reason
-        ("chosen", np.uint8),  # predictor in use
         ("log_known", np.uint8),  # the two logs have a first value
-        # Habits.
-        ("recent", np.int16, (RECENT,)),  # the last deviations, in sixteenths of a scale
-        ("hour_now", np.int16),  # hour of the day being gathered; -1 = none
-        ("muted", np.uint8),  # reason whose alert was closed by time, until its evidence is gone
+        # What is gathered for the block, the day, the cell.
         ("hour_samples", np.uint16),
-        ("hours", np.uint16),  # folded
         ("block_s", np.uint32),  # Unix seconds at which the block ends
         ("day_s", np.uint32),  # Unix seconds at which the day ends
-        ("muted_s", np.uint32),
-        ("peak", np.float32, (3,)),  # of the block: one sample up, one down, third of the recent
-        ("peak_mean", np.float32, (3,)),  # log, over blocks
-        ("peak_top", np.float32, (3,)),  # log, slowly forgotten
         ("log_sum", np.float32),  # of log_short over the block
         ("error_sum", np.float32),  # of the error of days over the block
+        ("peak", np.float32, (3,)),  # of the block: one sample up, one down, third of the recent
         ("origin", np.float64),  # the ranges count from here
         ("pending", np.float32, (2,)),  # lowest and highest of a run that may yet be adopted
         ("today", np.float32, (2,)),  # lowest and highest pair of samples
-        ("yesterday", np.float32, (2,)),
-        ("week", np.float32, (2,)),
-        ("recent_score", np.float32),  # score of the evidence over the last samples
-        # Tails.
-        ("known_days", np.float32),  # days learned from, discounted
         ("learned_s", np.float32),  # seconds since the last discount
-        ("gaps", np.float32),  # gaps seen, discounted
-        ("gap_excess", np.float32),  # summed excess of the gaps, discounted
-        # The season.
         ("season_gain", np.float32),  # 0 … 1: how far the season is trusted
-        ("loss_with", np.float32),
-        ("loss_without", np.float32),
         ("unit", np.float32),
         ("cell_sum", np.float32),
         ("cell_now", np.int16),
         ("cell_count", np.uint16),
+        ("seen", np.uint8, (CELLS // 8,)),  # days, by two hours
+        # Touched while there is a run: it stands next, as most records' lines still hold it.
+        ("run_count", np.uint16),
+        ("quiet", np.uint16),  # samples of the run within one scale, in a row
+        ("candidate_dev", np.float32),
+        ("onset", np.float32),  # largest step of a run's first two samples
+        ("fallback_s", np.uint32),
+        ("reference", np.float64),  # prediction when the run began
+        ("candidate", np.float64),  # level of a regime that may be adopted
+        ("fallback", np.float64),  # level before the last adoption
+        ("held", np.uint16),  # samples the open alert has lasted
+        # The season: of the cells a point touches two.
+        ("cells", np.int16, (CELLS,)),
+        # Touched by candidates and alerts, and when a block, a day or a cell is over.
+        ("hours", np.uint16),  # folded
+        ("hour_now", np.int16),  # hour of the day being gathered; -1 = none
+        ("slow_before", np.float64),  # the same before the last adoption
+        ("began_ms", np.int64),  # first exceedance
+        ("opened_ms", np.int64),
+        ("score", np.float32),
+        ("muted_s", np.uint32),
+        ("longest_hole", np.float32),  # steps; slowly forgotten maximum
+        ("peak_mean", np.float32, (3,)),  # log, over blocks
+        ("peak_top", np.float32, (3,)),  # log, slowly forgotten
+        ("yesterday", np.float32, (2,)),
+        ("week", np.float32, (2,)),
+        ("known_days", np.float32),  # days learned from, discounted
+        ("gaps", np.float32),  # gaps seen, discounted
+        ("gap_excess", np.float32),  # summed excess of the gaps, discounted
+        ("loss_with", np.float32),
+        ("loss_without", np.float32),
         ("log_hours", np.int8, (HOURS,)),  # log_usual of each hour, in sixteenths
         ("day_hours", np.int8, (HOURS,)),  # log of the error of days in each hour, less that of all, in sixteenths
-        ("seen", np.uint8, (CELLS // 8,)),  # days, by two hours
-        ("cells", np.int16, (CELLS,)),
     ],
     align=True,
 )
 """State of one series."""
+
+_OFFSETS: Final[Any] = STATE.fields
+TOUCHED: Final = int(_OFFSETS["run_count"][1])
+"""Bytes from the start of a record that every point touches."""
+CELLS_AT: Final = int(_OFFSETS["cells"][1])
+"""Bytes before the season's cells."""
 
 STATES: Final = types.Array(from_dtype(STATE), 1, "C")
 

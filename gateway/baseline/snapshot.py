@@ -26,20 +26,33 @@ from gateway.telemetry.state_file import put_in_place
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
-VERSION: Final = 3
+VERSION: Final = 4
+_ORDER_3: Final = """
+    last_ms raw_ms raw previous first_ms interval silence_steps count generation levels slope reference candidate
+    fallback slow slow_before slow_before_s fallback_s losses short_dev long_dev candidate_dev stride step onset
+    season_then usual_dev recent_dev q q_dev log_short log_long log_usual log_dev run_sum run_side run_count calm
+    quiet zero_run held repeats longest_hole longest_repeat zero_share active score began_ms opened_ms severity open
+    chosen log_known recent hour_now muted hour_samples hours block_s day_s muted_s peak peak_mean peak_top log_sum
+    error_sum origin pending today yesterday week recent_score known_days learned_s gaps gap_excess season_gain
+    loss_with loss_without unit cell_sum cell_now cell_count log_hours day_hours seen cells
+"""
+"""Fields of version 3 in their order; version 4 has the same ones in another."""
 _SINCE_3: Final = ("usual_dev", "recent_dev", "recent_score")
 _ONLY_2: Final = {"longest_hole": "alerts", "run_sum": "day_usual"}
 """Fields of version 2 that are no more, by the field they stood before: one was never read, one is worked out."""
-_RECORD_2: Final[np.dtype[Any]] = np.dtype(
-    [
-        field
-        for name in STATE.names or ()
-        for field in ((_ONLY_2.get(name, ""), np.dtype(np.float32)), (name, STATE[name]))
-        if field[0] and field[0] not in _SINCE_3
-    ],
-    align=True,
-)
-"""Records of version 2."""
+_FORMER: Final[dict[int, np.dtype[Any]]] = {
+    3: np.dtype([(name, STATE[name]) for name in _ORDER_3.split()], align=True),
+    2: np.dtype(
+        [
+            field
+            for name in _ORDER_3.split()
+            for field in ((_ONLY_2.get(name, ""), np.dtype(np.float32)), (name, STATE[name]))
+            if field[0] and field[0] not in _SINCE_3
+        ],
+        align=True,
+    ),
+}
+"""Records of former versions."""
 _HEADER: Final = struct.Struct("<8sIIQQI4x")
 
 
@@ -107,7 +120,7 @@ def read(path: Path) -> BaselineSnapshot:
         raise StateError(f"{path} is not a baseline snapshot")
     if version > VERSION:
         raise UnknownVersion(path, version, VERSION)
-    layout = {VERSION: STATE, 2: _RECORD_2}.get(version)
+    layout = STATE if version == VERSION else _FORMER.get(version)
     if layout is None or size != layout.itemsize:
         raise StateError(f"{path} has layout {version} with records of {size} bytes; this program reads {VERSION}")
     at = _HEADER.size
@@ -128,7 +141,8 @@ def _as_now(former: NDArray[Any]) -> NDArray[Any]:
     records = np.zeros(len(former), STATE)
     for name in set(former.dtype.names or ()) & set(STATE.names or ()):
         records[name] = former[name]
-    records["usual_dev"] = former["long_dev"]
+    if "usual_dev" not in (former.dtype.names or ()):
+        records["usual_dev"] = former["long_dev"]
     return records
 
 
