@@ -15,6 +15,7 @@ import multiprocessing
 import resource
 import statistics
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -27,7 +28,7 @@ from gateway.ingest.admission import Admission
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.settings import IngestSettings
-from gateway.telemetry.columns import Definitions, PointColumns, Receipt
+from gateway.telemetry.columns import Definitions, JoinedColumns, PointColumns, Receipt
 
 CASES = {(1_710, 200): 20_000, (17_100, 200): 12_000, (85_500, 32): 6_000, (1_368_000, 8): 400}
 """(body bytes, connections) → requests a round: 10, 100, 500 and 8,000 points of 171 bytes."""
@@ -49,12 +50,17 @@ def _decode(body: Body, now_ms: int) -> PointColumns:
     return _COLUMNS
 
 
+def _decode_joined(bodies: Sequence[Sequence[Body]], now_ms: int) -> JoinedColumns:
+    ends = np.arange(1, len(bodies) + 1)
+    return JoinedColumns(_COLUMNS, ends, np.ones(len(bodies), np.int64))
+
+
 def _count(body: Body, is_json: bool) -> dict[str, int]:
     return {}
 
 
 class _Sink:
-    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
+    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int, latest_ns: int = 0) -> Receipt:
         return Receipt(1)
 
 
@@ -62,7 +68,7 @@ def serve(kind: str, answers: Any, questions: Any) -> None:
     """The gateway's receiver, or the same in aiohttp's usual way."""
 
     async def main() -> None:
-        decoders = Decoders(_decode, _decode, _decode, _decode, _count, _count)
+        decoders = Decoders(_decode, _decode, _decode, _decode, _count, _count, _decode_joined)
         settings = IngestSettings()
         if kind == "receiver":
             receiver = HttpReceiver(

@@ -184,6 +184,7 @@ class DataRole:
             remote_write_v2=RemoteWriteV2Decoder(hash_key, remote_write).decode,
             count_traces=self._take_traces,
             count_logs=self._take_logs,
+            otlp_metrics_joined=otlp.decode_joined,
         )
 
     def _take_traces(self, body: Body, is_json: bool) -> dict[str, int]:

@@ -8,6 +8,9 @@ or more than 1,024), `attribute_depth`. Malformed bytes refuse the request with 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,11 +20,12 @@ from gateway.decode.otlp_json import request_from_json
 from gateway.decode.otlp_labels import OtlpLabels, SharedLabels
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import BodyTooLarge, DecodeError
-from gateway.telemetry.columns import ExemplarColumns, PointColumns
+from gateway.telemetry.columns import ExemplarColumns, JoinedColumns, PointColumns
 from kernels import otlp_points, otlp_rows
 from kernels.label_hash import derive_secrets
 from kernels.otlp_attributes import STACK, STAMP_BITS
 from kernels.otlp_histograms import MOST_BOUNDS
+from kernels.otlp_joined import requests_end_apart
 from kernels.otlp_reasons import REASONS
 from kernels.varint import FAULT_TEXTS, fault_code, fault_offset
 
@@ -29,8 +33,21 @@ OVERWRITTEN = selfmetrics.counter(
     "decode_overwritten_attributes", "Attributes of which a later one of the same set has the same key."
 )
 
+Body: TypeAlias = bytes | bytearray | memoryview
+
 _LEAST_EXEMPLAR = 20
 """Bytes an exemplar with a trace id and its framing take at least."""
+
+
+class _Filled(NamedTuple):
+    """A request as the kernels left it."""
+
+    data: NDArray[np.uint8]
+    rows: otlp_rows.Rows
+    exemplars: otlp_rows.Exemplars
+    origins: otlp_rows.Origins
+    state: NDArray[np.int64]
+    rejected: NDArray[np.int64]
 
 
 class OtlpMetricsDecoder:
@@ -51,6 +68,43 @@ class OtlpMetricsDecoder:
         Raises DecodeError for malformed bytes, BodyTooLarge for a request of more than `max_rows` rows.
         """
         data = body if isinstance(body, np.ndarray) else np.frombuffer(body, np.uint8)
+        return self._columns(self._fill(data, now_ms))
+
+    def decode_joined(self, bodies: Sequence[Sequence[Body]], now_ms: int) -> JoinedColumns | None:
+        """Several requests, each of one or more pieces, as one: what a request costs beside its points is spent once.
+
+        None where that could say less than one by one, which the caller then does: any of them is malformed, a point
+        is refused, exemplars are too many, all together have more than `max_rows` rows.
+        """
+        ends = np.cumsum([sum(map(len, pieces)) for pieces in bodies], dtype=np.int64)
+        data = np.frombuffer(b"".join([piece for pieces in bodies for piece in pieces]), np.uint8)
+        if not requests_end_apart(data, ends):
+            return None
+        try:
+            filled = self._fill(data, now_ms)
+        except (DecodeError, BodyTooLarge):
+            return None
+        state, rows = filled.state, filled.rows
+        if filled.rejected.any() or state[otlp_rows.S_EXEMPLARS_LOST]:
+            return None
+        n = int(state[otlp_rows.S_ROWS])
+        places, numbers = rows.points[:n].astype(np.int64), rows.numbers[:n]
+        of_points = numbers != otlp_rows.NO_POINT
+        if of_points.all():
+            row_ends = np.searchsorted(places, ends)
+            before = row_ends
+        else:
+            # A target_info row stands behind its resource's points.
+            places[~of_points] = filled.origins.resource_end[rows.metrics[:n][~of_points]].astype(np.int64) - 1
+            row_ends = np.searchsorted(places, ends)
+            numbers, before = numbers[of_points], np.searchsorted(places[of_points], ends)
+        point_ends = np.zeros(len(ends), np.int64)
+        some = before > 0
+        point_ends[some] = numbers[before[some] - 1].astype(np.int64) + 1
+        return JoinedColumns(self._columns(filled), row_ends, np.diff(point_ends, prepend=0))
+
+    def _fill(self, data: NDArray[np.uint8], now_ms: int) -> _Filled:
+        """Both passes of the kernels. Raises as `decode_protobuf` does."""
         counts = np.zeros(otlp_points.C_LENGTH, np.int64)
         _check(otlp_points.count_rows(data, counts))
         settings = self._settings
@@ -117,21 +171,14 @@ class OtlpMetricsDecoder:
                 rejected,
             )
         )
-        return self._columns(data, rows, exemplars, origins, state, rejected)
+        return _Filled(data, rows, exemplars, origins, state, rejected)
 
     def decode_json(self, body: bytes, now_ms: int) -> PointColumns:
         """The columns of a request in OTLP/JSON; raises as `decode_protobuf` does."""
         return self.decode_protobuf(request_from_json(body), now_ms)
 
-    def _columns(
-        self,
-        data: NDArray[np.uint8],
-        rows: otlp_rows.Rows,
-        exemplars: otlp_rows.Exemplars,
-        origins: otlp_rows.Origins,
-        state: NDArray[np.int64],
-        rejected: NDArray[np.int64],
-    ) -> PointColumns:
+    def _columns(self, filled: _Filled) -> PointColumns:
+        data, rows, exemplars, origins, state, rejected = filled
         n, kept = int(state[otlp_rows.S_ROWS]), int(state[otlp_rows.S_EXEMPLARS])
         points = int(state[otlp_rows.S_POINTS])
         if state[otlp_rows.S_OVERWRITTEN]:

@@ -103,6 +103,11 @@ class Ticket:
             tenant.spend_bytes(amount)
         self._held += amount
 
+    @property
+    def limits_series(self) -> bool:
+        """Whether points of a request may be refused for its tenant's limit of series."""
+        return self._tenant is not None and self._tenant.limits_series
+
     def hold_columns(self, rows: int) -> None:
         """Account for decoded rows, which stay until they are durable. They cannot be refused any more: the work is
         done, and a lone request that expands far would otherwise be refused for ever."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from gateway.telemetry.columns import PointColumns
+from gateway.telemetry.columns import JoinedColumns, PointColumns
 
 Body: TypeAlias = bytes | bytearray | memoryview
 """One request, decompressed; the receiver does not touch it again, so a LabelSource may keep it."""
@@ -14,8 +14,18 @@ Body: TypeAlias = bytes | bytearray | memoryview
 PointDecoder: TypeAlias = Callable[[Body, int], PointColumns]
 """(body, now in Unix milliseconds) → columns; raises DecodeError. Releases the GIL where it computes."""
 
+JoinedDecoder: TypeAlias = Callable[[Sequence[Sequence[Body]], int], JoinedColumns | None]
+"""(requests, each of one or more pieces; now in Unix milliseconds) → all of them as one, or None where they have to be
+decoded one by one. Raises nothing; releases the GIL where it computes."""
+
 RecordCounter: TypeAlias = Callable[[Body, bool], dict[str, int]]
 """(body, whether it is JSON) → spans or log records by service name; raises DecodeError."""
+
+
+def one_by_one(bodies: Sequence[Sequence[Body]], now_ms: int) -> JoinedColumns | None:
+    """A JoinedDecoder that joins nothing."""
+    del bodies, now_ms
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +38,4 @@ class Decoders:
     remote_write_v2: PointDecoder
     count_traces: RecordCounter
     count_logs: RecordCounter
+    otlp_metrics_joined: JoinedDecoder = one_by_one

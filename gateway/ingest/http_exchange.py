@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from aiohttp import web
@@ -38,6 +39,7 @@ _INLINE_BODY: Final = 192 * 1024
 """Bytes up to which a body is decoded on the event loop (about 0.2 ms): a thread would cost more than it takes over."""
 _INLINE_COMPRESSED: Final = 16 * 1024
 """Bytes up to which a compressed body is tried on the event loop, as long as it stays under _INLINE_BODY."""
+_FRAMING: Final = frozenset({"Content-Length", "Date", "Connection", "Transfer-Encoding"})
 _DRAIN: Final = 64 * 1024
 """Bytes of unread answers at which a connection is no longer answered without waiting."""
 
@@ -54,7 +56,7 @@ class Exchange:
         clients: ClientTable | None = None,
     ) -> None:
         self.settings, self.admission, self.pool, self.clock = settings, admission, pool, clock
-        self._clients = clients
+        self.clients = clients
         self._loop = asyncio.get_running_loop()
         self._limit = int(settings.max_request_bytes)
 
@@ -111,9 +113,9 @@ class Exchange:
         self, request: web.BaseRequest, protocol: str, received_ns: int, size: int, points: int, refused: bool = False
     ) -> None:
         """Who sent this request, for the table of clients."""
-        if self._clients is not None:
+        if self.clients is not None:
             agent = request.headers.get("User-Agent", "")
-            self._clients.count(
+            self.clients.count(
                 protocol,
                 agent,
                 request.remote or "",
@@ -203,6 +205,17 @@ class _Sent:
 
 
 _SENT: Final = cast(web.StreamResponse, _Sent())
+
+
+def rendered(response: web.Response, now: int, *, close: bool = False) -> bytes:
+    """A response as bytes, for a connection of HTTP/1.1; `now` in Unix seconds."""
+    body = response.body if isinstance(response.body, bytes) else b""
+    lines = [f"HTTP/1.1 {response.status} {HTTPStatus(response.status).phrase}"]
+    lines += [f"{name}: {value}" for name, value in response.headers.items() if name not in _FRAMING]
+    lines += [f"Content-Length: {len(body)}", f"Date: {formatdate(now, usegmt=True)}"]
+    if close:
+        lines.append("Connection: close")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
 def send_fixed(request: web.BaseRequest, reply: FixedReply, now: int) -> web.StreamResponse | None:

@@ -31,7 +31,10 @@ from gateway.ingest.decoders import Decoders
 from gateway.ingest.http_exchange import TENANT, Exchange
 from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.receiver_metrics import ReceiverMetrics
+from gateway.ingest.request_head import Heads
 from gateway.ingest.settings import IngestSettings
+from gateway.ingest.small_body import SmallRequestHandler
+from gateway.ingest.small_requests import Identify, SmallRequests
 from gateway.telemetry.columns import Sink
 
 _log = structlog.get_logger(__name__)
@@ -47,7 +50,7 @@ _SLOW_HEADERS: Final = _TURNED_AWAY.labels("slow_headers")
 class _Server(web.Server):
     """aiohttp's connection factory with a bound on connections and a limit for the first headers."""
 
-    def __init__(self, handler: Handler, settings: IngestSettings) -> None:
+    def __init__(self, handler: Handler, settings: IngestSettings, small: SmallRequests, identify: Identify) -> None:
         super().__init__(
             handler,
             access_log=None,
@@ -57,10 +60,11 @@ class _Server(web.Server):
             read_bufsize=2**18,
         )
         self._settings = settings
+        self._small, self._identify, self._heads = small, identify, Heads()
         _CONNECTIONS.set_function(lambda: len(self._connections))
 
     def __call__(self) -> RequestHandler:
-        return LargeBodyHandler(self, loop=self._loop, **self._kwargs)
+        return SmallRequestHandler(self, self._small, self._heads, self._identify, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -129,7 +133,8 @@ class HttpReceiver:
             "/api/v1/write": self._remote_write.write,
             "/api/v1/push": self._remote_write.write,
         }
-        self._runner = web.ServerRunner(_Server(self._handle, self._settings))
+        self._small = SmallRequests(exchange, self._decoders, self._sink, otlp.metrics[otlp_http.METRICS])
+        self._runner = web.ServerRunner(_Server(self._handle, self._settings, self._small, self._tenant))
         await self._runner.setup()
         site = web.TCPSite(
             self._runner,
@@ -147,6 +152,7 @@ class HttpReceiver:
         if runner is not None:
             runner._shutdown_timeout = grace
             await runner.cleanup()
+            await self._small.stop()
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -177,6 +183,17 @@ class HttpReceiver:
             handler = request.protocol
             if isinstance(handler, LargeBodyHandler) and handler.holds_body:
                 handler.release_body(request)
+
+    def _tenant(self, authorization: str | None) -> str | None:
+        """See Identify."""
+        try:
+            identity = self._authenticator.identify_nowait(authorization)
+            if identity is not None:
+                identity.require("ingest")
+                return identity.tenant
+        except GatewayError:
+            pass  # the usual way says so to the sender
+        return None
 
     async def _authenticate(self, request: web.BaseRequest, path: str) -> web.Response | None:
         authorization = request.headers.get("Authorization")

@@ -64,7 +64,7 @@ class OtlpHttp:
 
     def __init__(self, exchange: Exchange, decoders: Decoders, sink: Sink) -> None:
         self._exchange, self._decoders, self._sink = exchange, decoders, sink
-        self._metrics = {s: ReceiverMetrics("otlp_http", s.name) for s in (METRICS, TRACES, LOGS)}
+        self.metrics = {s: ReceiverMetrics("otlp_http", s.name) for s in (METRICS, TRACES, LOGS)}
         self._all_accepted = {
             PROTOBUF: FixedReply(200, "OK", {"Content-Type": PROTOBUF}, b""),
             JSON: FixedReply(200, "OK", {"Content-Type": JSON}, b"{}"),
@@ -74,7 +74,7 @@ class OtlpHttp:
         """POST /v1/metrics."""
         exchange = self._exchange
         received_ns = exchange.clock.time_ns()
-        metrics = self._metrics[METRICS]
+        metrics = self.metrics[METRICS]
         ticket = exchange.ticket(request)
         form, size = JSON, 0
         try:
@@ -99,7 +99,7 @@ class OtlpHttp:
                 sent = send_fixed(request, self._all_accepted[form], received_ns // 1_000_000_000)
                 if sent is not None:
                     return sent
-            return _success(form, METRICS, rejected, rejected_message(columns, receipt))
+            return success(form, METRICS, rejected, rejected_message(columns, receipt))
         except GatewayError as error:
             exchange.count_client(request, metrics.protocol, received_ns, size, 0, refused=True)
             return refuse(error, form, metrics, size)
@@ -117,7 +117,7 @@ class OtlpHttp:
     async def _count(
         self, request: web.BaseRequest, signal: Signal, counter: Callable[[Body, bool], dict[str, int]]
     ) -> web.StreamResponse:
-        exchange, metrics = self._exchange, self._metrics[signal]
+        exchange, metrics = self._exchange, self.metrics[signal]
         ticket = exchange.ticket(request)
         form, size = JSON, 0
         try:
@@ -128,14 +128,15 @@ class OtlpHttp:
             counts = await exchange.decode(body, decompressor, ticket, lambda plain: counter(plain, form is JSON))
             total = count_unstored(signal.name, counts)
             metrics.answered("200", size)
-            return _success(form, signal, total, NOT_STORED.format(signal.records) if total else "")
+            return success(form, signal, total, NOT_STORED.format(signal.records) if total else "")
         except GatewayError as error:
             return refuse(error, form, metrics, size)
         finally:
             ticket.close()
 
 
-def _success(form: str, signal: Signal, rejected: int, message: str) -> web.Response:
+def success(form: str, signal: Signal, rejected: int, message: str) -> web.Response:
+    """The answer to a request of which something was taken: how many records were not, and why."""
     if form is JSON:
         body = status_details.export_response_json(rejected, message, signal.rejected_key)
     else:

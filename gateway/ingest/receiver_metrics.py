@@ -36,12 +36,12 @@ class ReceiverMetrics:
         self._points = _POINTS.labels(protocol)
         self._codes: dict[str, Counter] = {}
 
-    def answered(self, code: str, body_bytes: int) -> None:
-        """One request answered with an HTTP or gRPC code."""
+    def answered(self, code: str, body_bytes: int, requests: int = 1) -> None:
+        """Requests answered with an HTTP or gRPC code, of so many bytes together."""
         child = self._codes.get(code)
         if child is None:
             child = self._codes[code] = _REQUESTS.labels(self.protocol, self.signal, code)
-        child.inc()
+        child.inc(requests)
         self._bytes.inc(body_bytes)
 
     def refused(self, error: GatewayError) -> None:

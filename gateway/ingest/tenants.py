@@ -77,8 +77,15 @@ class Tenant:
         if self._series is not None:
             _SERIES.labels(name).set_function(self._series.count)
 
+    @property
+    def limits_series(self) -> bool:
+        """Whether there is a limit of series."""
+        return self._series is not None
+
     def enter(self) -> None:
         """Before a request is read. Raises Overloaded with the time after which it may come."""
+        if not self._bytes.rate and not self._rows.rate:
+            return
         with self._lock:
             now = self._clock.monotonic()
             waits = {"rows": self._rows.wait(now), "bytes": self._bytes.wait(now)}
@@ -93,8 +100,9 @@ class Tenant:
     def spend_bytes(self, amount: int) -> None:
         """Received, or grown by decompression."""
         self._count_bytes.inc(amount)
-        with self._lock:
-            self._bytes.spend(amount)
+        if self._bytes.rate:
+            with self._lock:
+                self._bytes.spend(amount)
 
     def spend_rows(self, rows: int) -> None:
         """Decoded."""

@@ -49,6 +49,7 @@ _FRAME_BYTES: Final = 512
 class _Request:
     columns: PointColumns
     received_ns: int
+    latest_ns: int
     answer: Future[Receipt] | asyncio.Future[Receipt]
     loop: asyncio.AbstractEventLoop | None = None
     """Which `answer` belongs to; None for one that any thread may answer."""
@@ -117,19 +118,19 @@ class Committer:
         """gettid(2) of the writer thread; 0 before it is started."""
         return self._thread.native_id or 0
 
-    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
+    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int, latest_ns: int = 0) -> Receipt:
         """See Sink."""
         del body_bytes
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Receipt] = loop.create_future()
-        self._submit(_Request(columns, received_ns, future, loop))
+        self._submit(_Request(columns, received_ns, max(received_ns, latest_ns), future, loop))
         return await future
 
     def accept_blocking(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
         """See BlockingSink."""
         del body_bytes
         future: Future[Receipt] = Future()
-        self._submit(_Request(columns, received_ns, future))
+        self._submit(_Request(columns, received_ns, received_ns, future))
         return future.result()
 
     def _submit(self, request: _Request) -> None:
@@ -192,8 +193,7 @@ class Committer:
         began = self._clock.monotonic()
         try:
             merged, ends = merge_columns([r.columns for r in batch])
-            received = [r.received_ns for r in batch]
-            resolution = self._write(merged, min(received), max(received))
+            resolution = self._write(merged, min(r.received_ns for r in batch), max(r.latest_ns for r in batch))
             self.last_error = None
         except GatewayError as error:
             self._fail(batch, error)
@@ -277,6 +277,7 @@ class Committer:
                 refused = len(np.unique(points[counted])) if points is not None else int(np.count_nonzero(counted))
                 receipt.refused["series_limit"] = refused
                 receipt.message = self._edge.limit_message
+                receipt.refused_rows = rows
             answers.append((request, receipt))
             first = int(end)
         _answer(answers)

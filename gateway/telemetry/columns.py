@@ -122,6 +122,18 @@ class PointColumns:
 
 
 @dataclass(slots=True)
+class JoinedColumns:
+    """Several requests, k of them, decoded as one, of which no point was refused.
+
+    row_ends: int64[k], rows up to and including request i. points: int64[k], protocol points of request i.
+    """
+
+    columns: PointColumns
+    row_ends: NDArray[np.int64]
+    points: NDArray[np.int64]
+
+
+@dataclass(slots=True)
 class Receipt:
     """What became of an accepted request, once durable."""
 
@@ -129,13 +141,18 @@ class Receipt:
     refused: dict[str, int] = field(default_factory=dict)
     """Protocol points refused after decoding (`series_limit`), by reason."""
     message: str = ""
+    refused_rows: NDArray[np.bool_] | None = None
+    """bool[n]: the rows of the refused points, for requests that were decoded as one; None where none was refused."""
 
 
 class Sink(Protocol):
     """Where receivers hand decoded requests; wired by app."""
 
-    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
-        """Returns when the points are durable. Raises RetryLater (LogFull, Unavailable, ShuttingDown)."""
+    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int, latest_ns: int = 0) -> Receipt:
+        """Returns when the points are durable. Raises RetryLater (LogFull, Unavailable, ShuttingDown).
+
+        latest_ns: when the last of several requests decoded as one was received; 0 = at received_ns, like the first.
+        """
         ...
 
 

@@ -90,7 +90,7 @@ class MemorySink:
         self.accepted.append(columns)
         return Receipt(len(columns), dict(self.refused))
 
-    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int) -> Receipt:
+    async def accept(self, columns: PointColumns, *, received_ns: int, body_bytes: int, latest_ns: int = 0) -> Receipt:
         if self.gate is not None:
             await self.gate.wait()
         return self._take(columns)

@@ -1,0 +1,319 @@
+"""Small OTLP metrics requests over HTTP, many at a time: what a request costs beside its points is spent once a group.
+
+At ten or a hundred points a request the points are not what costs: it is the task, the futures, the parser's objects,
+a call of every kernel. So requests whose head is plain (`request_head.py`) do not go through aiohttp. What has come in
+on all connections while the loop went round, or while the decoding threads were busy, is a group: it is joined in one
+piece of memory, decoded as one (`decode_joined`), handed to the sink as one, and answered with one write each.
+
+Where one of a group is not in order, each is decoded alone, as if it had come alone, so that one sender's error says
+nothing to another. Nothing here keeps requests back to make groups larger: an idle gateway handles one at once.
+
+    connection (`small_body.py`)  →  add  →  group  →  decode (loop, or a thread)  →  sink  →  connection.answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+import structlog
+from aiohttp import web
+
+from gateway import selfmetrics
+from gateway.errors import GatewayError, RequestError, Unavailable
+from gateway.ingest import otlp_http
+from gateway.ingest.admission import Ticket
+from gateway.ingest.content_encoding import DECOMPRESSORS
+from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.http_exchange import Exchange, FixedReply, rendered
+from gateway.ingest.receiver_metrics import ReceiverMetrics, rejected_message
+from gateway.ingest.request_head import PATH, Head
+from gateway.telemetry import kind
+from gateway.telemetry.columns import JoinedColumns, PointColumns, Receipt, Sink
+
+_log = structlog.get_logger(__name__)
+
+_GROUP_BYTES: Final = 2**20
+"""Bodies of one group, about: so long a decoding thread holds what it works on, and no longer."""
+_GROUP_REQUESTS: Final = 1000
+_ON_LOOP: Final = 192 * 1024
+"""Bytes of a group up to which it is decoded on the loop (about 0.2 ms)."""
+_EXPANDS: Final = 12
+"""What a compressed body counts as, for that."""
+_LARGEST: Final = 256 * 1024
+"""Bytes up to which a body is a small one."""
+_COMPRESSED: Final = 16 * 1024
+"""The same for a compressed one."""
+_SWEEP_SECONDS: Final = 1.0
+
+
+class Connection(Protocol):
+    """What a connection is to a request."""
+
+    address: str
+
+    def answer(self, data: bytes, *, close: bool = False) -> None:
+        """Send the answer to the request under way; nothing happens if the client has gone away."""
+        ...
+
+
+class SmallRequest:
+    """One request: its head is read, its body comes in or is complete."""
+
+    __slots__ = ("connection", "error", "head", "left", "pieces", "received_ns", "tenant", "ticket")
+
+    def __init__(self, connection: Connection, head: Head, received_ns: int, tenant: str, ticket: Ticket) -> None:
+        self.connection, self.head, self.received_ns = connection, head, received_ns
+        self.tenant, self.ticket = tenant, ticket
+        self.pieces: list[Body] = []
+        self.left = head.length
+        """Bytes of the body that are still to come."""
+        self.error: GatewayError | None = None
+        """Why it is refused, once that is known; what still comes of the body is then not kept."""
+
+    def take(self, piece: Body) -> None:
+        """The next part of the body, not more than is left."""
+        self.left -= len(piece)
+        if self.error is None:
+            self.pieces.append(piece)
+
+    def whole(self) -> Body:
+        """The body in one piece."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+
+    def weight(self) -> int:
+        """Bytes it counts as, for where it is decoded."""
+        return self.head.length if self.head.encoding is None else self.head.length * _EXPANDS
+
+
+class _Part:
+    """Requests of one group and tenant that share their columns."""
+
+    def __init__(self, requests: list[SmallRequest], columns: PointColumns, joined: JoinedColumns | None) -> None:
+        self.requests, self.columns, self.joined = requests, columns, joined
+
+
+class SmallRequests:
+    """All small requests of a receiver; belongs to its event loop."""
+
+    def __init__(self, exchange: Exchange, decoders: Decoders, sink: Sink, metrics: ReceiverMetrics) -> None:
+        self.exchange = exchange
+        self._decoders, self._sink, self._metrics = decoders, sink, metrics
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[SmallRequest] = []
+        self._scheduled = False
+        self._threads_busy = 0
+        self._groups: set[asyncio.Task[None]] = set()
+        self._receiving: dict[SmallRequest, float] = {}
+        self._sweep: asyncio.TimerHandle | None = None
+        self._accepted = FixedReply(200, "OK", {"Content-Type": otlp_http.PROTOBUF}, b"")
+
+    def takes(self, head: Head) -> bool:
+        """Whether a request is small enough."""
+        most = _LARGEST if head.encoding is None else _COMPRESSED
+        return head.length <= min(most, self.exchange.settings.max_request_bytes)
+
+    # ---- bodies that take their time --------------------------------------------------------------------------------
+
+    def begin(self, request: SmallRequest) -> None:
+        """A body is not complete yet; it has until the limit for bodies."""
+        self._receiving[request] = self._loop.time() + float(self.exchange.settings.body_timeout)
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._end_slow)
+
+    def end(self, request: SmallRequest) -> None:
+        """It is complete, or its client has gone away."""
+        del self._receiving[request]
+
+    def _end_slow(self) -> None:
+        now = self._loop.time()
+        slow = []
+        for request, until in self._receiving.items():  # in the order in which they began, so the first end first
+            if until > now:
+                break
+            slow.append(request)
+        for request in slow:
+            self.end(request)
+            self._refuse(request, RequestError("the body did not arrive in time", reason="slow_body"), close=True)
+        self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._end_slow) if self._receiving else None
+
+    # ---- groups -----------------------------------------------------------------------------------------------------
+
+    def add(self, request: SmallRequest) -> None:
+        """A request is complete."""
+        if request.error is not None:
+            self._refuse(request, request.error)
+            return
+        self._waiting.append(request)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._form_groups)
+
+    def _form_groups(self) -> None:
+        """Begin as many groups as there is somebody to decode them."""
+        self._scheduled = False
+        while self._waiting:
+            count = size = 0
+            for request in self._waiting[:_GROUP_REQUESTS]:
+                if size and size + request.weight() > _GROUP_BYTES:
+                    break
+                size += request.weight()
+                count += 1
+            threaded = size > _ON_LOOP
+            if threaded and self._threads_busy >= self.exchange.settings.decode_threads:
+                return  # when one of them is free
+            group, self._waiting = self._waiting[:count], self._waiting[count:]
+            if threaded:
+                self._threads_busy += 1
+            task = self._loop.create_task(self._serve(group, threaded))
+            self._groups.add(task)
+            task.add_done_callback(self._groups.discard)
+
+    async def _serve(self, group: list[SmallRequest], threaded: bool) -> None:
+        try:
+            if threaded:
+                try:
+                    parts = await self._loop.run_in_executor(self.exchange.pool, self._decode, group)
+                finally:
+                    self._threads_busy -= 1
+                    self._form_groups()
+            else:
+                parts = self._decode(group)
+            for request in group:
+                if request.error is not None:
+                    self._refuse(request, request.error)
+            if len(parts) == 1:
+                await self._store(parts[0])
+            elif parts:
+                await asyncio.gather(*(self._store(part) for part in parts))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a group's outermost edge: 503 keeps the senders' data
+            selfmetrics.TASK_FAILURES.labels("http_request").inc()
+            _log.exception("a group of http requests failed", requests=len(group), error=repr(error))
+            for request in group:
+                if request.error is None:
+                    self._refuse(request, Unavailable("the request could not be handled; send it again"))
+        finally:
+            for request in group:
+                request.ticket.close()
+
+    def _decode(self, group: list[SmallRequest]) -> list[_Part]:
+        """On the loop, or in a thread."""
+        by_tenant: dict[str, list[SmallRequest]] = {}
+        for request in group:
+            if request.head.encoding is not None:
+                try:
+                    decompress = DECOMPRESSORS[request.head.encoding]
+                    limit = int(self.exchange.settings.max_request_bytes)
+                    request.pieces = [decompress(request.whole(), limit, request.ticket.take)]
+                except GatewayError as error:
+                    request.error = error
+                    continue
+            by_tenant.setdefault(request.tenant, []).append(request)
+        parts: list[_Part] = []
+        for requests in by_tenant.values():
+            # A tenant's limit of series is a matter of single requests: each is told what of it was refused.
+            if len(requests) > 1 and not requests[0].ticket.limits_series:
+                now_ms = max(request.received_ns for request in requests) // 1_000_000
+                joined = self._decoders.otlp_metrics_joined([request.pieces for request in requests], now_ms)
+                if joined is not None:
+                    requests[0].ticket.hold_columns(len(joined.columns))
+                    parts.append(_Part(requests, joined.columns, joined))
+                    continue
+            for request in requests:
+                try:
+                    columns = self._decoders.otlp_metrics_protobuf(request.whole(), request.received_ns // 1_000_000)
+                except GatewayError as error:
+                    request.error = error
+                except Exception as error:  # noqa: BLE001  # a request's outermost edge: the others of the group go on
+                    selfmetrics.TASK_FAILURES.labels("http_request").inc()
+                    _log.exception("http request failed", path=PATH, error=repr(error))
+                    request.error = Unavailable("the request could not be handled; send it again")
+                else:
+                    parts.append(_Part([request], request.ticket.hold(columns), None))
+        return parts
+
+    async def _store(self, part: _Part) -> None:
+        requests, columns = part.requests, part.columns
+        size = sum(request.head.length for request in requests)
+        try:
+            receipt = None
+            if len(columns):
+                receipt = await self._sink.accept(
+                    columns,
+                    received_ns=min(request.received_ns for request in requests),
+                    body_bytes=size,
+                    latest_ns=max(request.received_ns for request in requests),
+                )
+        except GatewayError as error:
+            for request in requests:
+                self._refuse(request, error)
+            return
+        rejected = self._metrics.accepted(columns, receipt)
+        self._metrics.answered("200", size, len(requests))
+        second = self.exchange.clock.time_ns() // 1_000_000_000
+        points = [columns.points] if part.joined is None else part.joined.points.tolist()
+        for request, count in zip(requests, points, strict=True):
+            self._count(request, count)
+        if not rejected and not columns.rejected_message:
+            data = self._accepted.render(second)
+            for request in requests:
+                request.connection.answer(data)
+            return
+        lost = [rejected] if part.joined is None else _refused_points(part.joined, receipt)
+        for request, count in zip(requests, lost, strict=True):
+            message = rejected_message(columns, receipt) if count or part.joined is None else ""
+            response = otlp_http.success(otlp_http.PROTOBUF, otlp_http.METRICS, count, message)
+            request.connection.answer(rendered(response, second))
+
+    def _refuse(self, request: SmallRequest, error: GatewayError, *, close: bool = False) -> None:
+        request.error = error
+        request.ticket.close()
+        self._count(request, 0, refused=True)
+        response: web.Response = otlp_http.refuse(error, otlp_http.PROTOBUF, self._metrics, request.head.length)
+        second = self.exchange.clock.time_ns() // 1_000_000_000
+        request.connection.answer(rendered(response, second, close=close), close=close)
+
+    def _count(self, request: SmallRequest, points: int, *, refused: bool = False) -> None:
+        clients = self.exchange.clients
+        if clients is not None:
+            clients.count(
+                self._metrics.protocol,
+                request.head.agent,
+                request.connection.address,
+                received_ns=request.received_ns,
+                points=points,
+                size=request.head.length,
+                refused=refused,
+            )
+
+    async def stop(self) -> None:
+        """End what is still under way; their connections are closed."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        groups = list(self._groups)
+        for group in groups:
+            group.cancel()
+        await asyncio.gather(*groups, return_exceptions=True)
+
+
+def _refused_points(joined: JoinedColumns, receipt: Receipt | None) -> Sequence[int]:
+    """Points refused after decoding, of each request."""
+    refused = receipt.refused_rows if receipt is not None else None
+    if refused is None:
+        return [0] * len(joined.row_ends)
+    columns = joined.columns
+    counted = refused & ((columns.kinds & kind.CLASS_MASK) != kind.TARGET_INFO)
+    points = columns.row_points if columns.row_points is not None else np.arange(len(counted))
+    first, found = 0, []
+    for end in joined.row_ends.tolist():
+        found.append(len(np.unique(points[first:end][counted[first:end]])))
+        first = end
+    return found
+
+
+Identify = Callable[[str | None], str | None]
+"""An Authorization header → the tenant that may send, or None where the usual way has to look at it. Does not raise."""
