@@ -205,3 +205,58 @@ def test_sums_that_are_no_number_are_left_out_and_counted() -> None:
     assert [k & kind.CLASS_MASK for k in columns.kinds.tolist()].count(kind.HISTOGRAM_SUM) == 1
     assert columns.points == 3
     assert NAN_SUMS._value.get() == before + 2
+
+
+def shop(*points: m.NumberDataPoint, name: str = "x") -> bytes:
+    return gauge(*points, name=name, resource=(attribute("service.name", "shop"), attribute("host.name", "a")))
+
+
+@pytest.mark.parametrize("decoder", [PROMETHEUS, OTLP])
+def test_requests_decoded_as_one_are_what_they_are_alone(decoder: OtlpMetricsDecoder) -> None:
+    every = sample().SerializeToString()
+    bodies = [shop(point(), point(2.0)), b"", every, gauge(), shop(point(3.0), name="y") + shop(point(4.0)), every]
+    pieces = [[body[:7], memoryview(body)[7:]] for body in bodies]
+    joined = decoder.decode_joined(pieces, NOW)
+    assert joined is not None
+    alone = [decoder.decode_protobuf(body, NOW) for body in bodies]
+    assert joined.row_ends.tolist() == np.cumsum([len(columns) for columns in alone]).tolist()
+    assert joined.points.tolist() == [columns.points for columns in alone]
+    assert joined.columns.points == sum(columns.points for columns in alone)
+    definitions = joined.columns.source.definitions(np.arange(len(joined.columns)))
+    first = 0
+    for columns, end in zip(alone, joined.row_ends.tolist(), strict=True):
+        mine = [decode_label_blob(definitions.blob(row)) for row in range(first, end)]
+        assert mine == labels(columns)
+        for name in ("hash_hi", "hash_lo", "times_ms", "values", "kinds"):
+            np.testing.assert_array_equal(getattr(joined.columns, name)[first:end], getattr(columns, name), name)
+        if columns.exemplars is not None:
+            assert joined.columns.exemplars is not None
+            inside = (joined.columns.exemplars.rows >= first) & (joined.columns.exemplars.rows < end)
+            np.testing.assert_array_equal(joined.columns.exemplars.rows[inside] - first, columns.exemplars.rows)
+        first = end
+
+
+GOOD = shop(point())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(GOOD[:-1], id="cut off"),
+        pytest.param(b"\x0a\xff", id="a length that swallows the next"),
+        pytest.param(shop(point(math.nan)), id="a refused point"),
+        pytest.param(shop(point(time=1)), id="a point too old"),
+        pytest.param(GOOD + b"\x10\x01", id="an unknown field"),
+        pytest.param(b"garbage", id="garbage"),
+    ],
+)
+def test_what_is_not_in_order_is_not_decoded_as_one(bad: bytes) -> None:
+    for bodies in ([GOOD, bad], [bad, GOOD], [GOOD, bad, GOOD]):
+        assert PROMETHEUS.decode_joined([[body] for body in bodies], NOW) is None
+
+
+def test_more_rows_than_a_request_may_have_are_not_decoded_as_one() -> None:
+    decoder = OtlpMetricsDecoder(KEY, DecodeSettings(max_rows=8))
+    three = shop(*[point(float(i), AT, attribute("i", str(i))) for i in range(3)])
+    assert decoder.decode_joined([[three]], NOW) is not None
+    assert decoder.decode_joined([[three], [three], [three]], NOW) is None
