@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from kernels.habits import DOWN, THIRD, UP, beyond_range, range_width
 from kernels.jit import step
+from kernels.logarithm import natural_log
 
 FEATURE_NAMES: Final = (
     "deviation", "run_sum", "run_samples", "run_mean", "run_steady", "third", "day_error", "day_distance", "slow",
@@ -25,13 +26,13 @@ FEATURES: Final = len(FEATURE_NAMES)
 @step
 def bounded_log(x: float) -> float:
     """log(x) within about ± 7."""
-    return math.log(min(max(x, 1e-3), 1e3))
+    return natural_log(min(max(x, 1e-3), 1e3))
 
 
 @step
 def signed_log(x: float) -> float:
     """log(1 + |x|) with the sign of x, for |x| up to 1000."""
-    a = math.log(1.0 + min(abs(x), 1e3))
+    a = natural_log(1.0 + min(abs(x), 1e3))
     return a if x >= 0.0 else -a
 
 

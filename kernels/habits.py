@@ -27,10 +27,8 @@ HIGH: Final = 1
 
 @hot_step
 def note_recent(s: Any, z: float) -> None:
-    """Remember a deviation in place of the oldest."""
-    for k in range(RECENT - 1, 0, -1):
-        s.recent[k] = s.recent[k - 1]
-    s.recent[0] = np.int16(min(max(z * 16.0, -32000.0), 32000.0))
+    """Remember a deviation in place of the oldest; the sample is counted already."""
+    s.recent[s.count % RECENT] = np.int16(min(max(z * 16.0, -32000.0), 32000.0))
 
 
 @hot_step

@@ -19,6 +19,7 @@ from kernels.evidence import FEATURES, weigh_evidence
 from kernels.ewma import share
 from kernels.habits import begin_habits, fold_block, fold_day, note_peaks, note_range, note_recent, third_of_recent
 from kernels.jit import hot_step, step
+from kernels.logarithm import natural_log
 from kernels.pattern import second_table, weigh
 from kernels.seasonal import CELL_MS, learn_season, season_of
 from kernels.series_state import (
@@ -123,7 +124,7 @@ def rank_ordinary(s: Any, score: float, distance: float) -> float:
     what lasts is less usual than what does not; the measure is the same for all of the life, so that a day full of
     deviations does not hide the next one.
     """
-    a = 1.0 / min(s.count, RANKED)
+    a = 1.0 / RANKED if s.count >= RANKED else 1.0 / s.count
     capped = min(distance, 8.0 * s.usual_dev) if s.count > 100 and s.usual_dev > 0.0 else distance
     s.usual_dev += max(1.0 / s.count, LIFE) * (capped - s.usual_dev)
     s.recent_dev += a * (distance - s.recent_dev)
@@ -214,10 +215,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     # What either "as just before" or "as just before, and on with the season" explains is no deviation.
     e = y - prediction
     plain = x - (prediction + s.season_then)
-    if e * plain <= 0.0:
-        e = 0.0
-    elif abs(plain) < abs(e):
-        e = plain
+    nearer = plain if abs(plain) < abs(e) else e
+    e = nearer if e * plain > 0.0 else 0.0
     z = min(max(e / scale, -1e6), 1e6) if s.count > 4 else 0.0
     az = abs(z)
     out[O_EXPECTED] = prediction + season
@@ -274,28 +273,28 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     # An alert that is open lets go faster than it came.
     back = 4.0 if s.open == SEASON and abs(apart) < 0.5 * abs(s.q) else 1.0
     q_new = s.q + share(back * w, max(8.0 * tau, 300.0)) * (apart - s.q)
-    slow = abs(q_new) / max(s.q_dev, scale * 0.3) if mature else 0.0
+    usual_q = max(s.q_dev, scale * 0.3)
     # How far it moves from sample to sample. Straight lines are somebody's filling, not values.
     moved = x - s.previous
     straight = moved != 0.0 and abs(moved - s.step) <= 1e-6 * abs(moved)
     typical = 1.25 * s.long_dev
     log_new = float(s.log_short)
     if not straight:
-        log_now = math.log(min(abs(moved), 10.0 * typical) + 0.05 * typical + 1e-300)
+        log_now = natural_log(min(min(abs(moved), 10.0 * typical) + 0.05 * typical + 1e-300, 1e308))
         if not s.log_known:
             log_new = log_now
         log_new += share(w, max(25.0 * tau, 1200.0)) * (log_now - log_new)
     s.step = moved
     wave = log_new - s.log_long - s.log_usual if mature else 0.0
-    waves = abs(wave) / max(s.log_dev, 0.05)
+    usual_wave = max(s.log_dev, 0.05)
 
     # What is beyond the floors is a candidate, and the pattern model weighs it.
     odds = -30.0
     limit = p[P_LIMIT]
     reason = 0
     by_run = p[P_LOCAL] > 0.0 and (az * dense > LOOK_SPIKE or s.run_sum > LOOK_RUN or third > LOOK_THIRD)
-    by_slow = p[P_SLOW] > 0.0 and slow > LOOK_SLOW and s.muted != SEASON
-    by_wave = p[P_VARIANCE] > 0.0 and waves > LOOK_WAVE and s.muted != NOISIER
+    by_slow = p[P_SLOW] > 0.0 and mature and abs(q_new) > LOOK_SLOW * usual_q and s.muted != SEASON
+    by_wave = p[P_VARIANCE] > 0.0 and abs(wave) > LOOK_WAVE * usual_wave and s.muted != NOISIER
     if warm and (by_run or by_slow or by_wave):
         if not mature:
             # Nothing is known yet of days: only what is large beyond doubt counts.
@@ -311,8 +310,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
         # The kind of evidence that is furthest beyond its floor gives the name.
         local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0
-        slow_by = slow / 5.0 if by_slow else 0.0
-        wave_by = waves / 4.5 if by_wave else 0.0
+        slow_by = abs(q_new) / (5.0 * usual_q) if by_slow else 0.0
+        wave_by = abs(wave) / (4.5 * usual_wave) if by_wave else 0.0
         if local_by >= slow_by and local_by >= wave_by:
             reason = SPIKE if s.run_count <= 1 else SUSTAINED
         elif slow_by >= wave_by:
@@ -340,8 +339,9 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.repeats = 0
         stride = abs(x - s.previous)
         s.stride += max(0.005, 1.0 / s.count) * (min(stride, 4.0 * s.stride) - s.stride)
-    flat_limit = max(8.0 + 3.0 * s.longest_repeat, 600.0 / tau)
-    flat = p[P_FLAT] > 0.0 and warm and s.count - s.repeats > 200 and s.longest_repeat < 8.0 and s.repeats >= flat_limit
+    flat = s.repeats >= 8 and p[P_FLAT] > 0.0 and warm and s.count - s.repeats > 200 and s.longest_repeat < 8.0
+    if flat:
+        flat = s.repeats >= max(8.0 + 3.0 * s.longest_repeat, 600.0 / tau)
     if flat and not zero and odds < limit + 3.0:
         odds = limit + 3.0
         reason = FLAT
@@ -378,7 +378,9 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.calm -= 1
     adopted = False
     silently = False
-    need = max(p[P_ADOPT], 240.0 / tau) if tau < 900.0 else 0.25 * p[P_ADOPT]
+    need = 0.0
+    if s.open != 0 or s.run_side != 0.0:
+        need = max(p[P_ADOPT], 240.0 / tau) if tau < 900.0 else 0.25 * p[P_ADOPT]
     if need > 0.0 and s.open != 0:
         steady = s.candidate_dev < 3.0 * scale
         lasting = s.held >= LONGEST * need or (s.calm == 0 and steady and s.held >= need)
@@ -417,9 +419,9 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
                 adopted = True
                 s.longest_repeat = s.repeats
         elif s.open == NOISIER or s.open == CALMER:
-            over = waves < 1.5 or long_enough
+            over = abs(wave) < 1.5 * usual_wave or long_enough
         elif s.open == SEASON:
-            over = slow < 1.5 or long_enough
+            over = not mature or abs(q_new) < 1.5 * usual_q or long_enough
         if over or adopted:
             out[O_CHANGE] = CLOSED
             out[O_REASON] = s.open
@@ -446,7 +448,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.run_side = 0.0
         s.run_sum = 0.0
     if s.muted != 0:
-        away = slow > 1.5 if s.muted == SEASON else waves > 1.5
+        away = mature and abs(q_new) > 1.5 * usual_q if s.muted == SEASON else abs(wave) > 1.5 * usual_wave
         if not away:
             s.muted = 0
         elif now_s - s.muted_s > 86400:
@@ -520,8 +522,9 @@ def learn_value(s: Any, t: int, x: float, y: float, w: float, scale: float, z: f
     if not young:
         # The error of days is learned anew once there is a season to be wrong about.
         age_s = (t - s.first_ms) * 0.001
-        known = s.count * (age_s - 86400.0) / age_s if age_s > 90000.0 else float(s.count)
-        a_days = max(share(w, 172800.0), min(1.0 / max(known, 1.0), 0.02))
+        # One in the samples since the first day, and no more than a fiftieth.
+        seasoned_s = age_s - 86400.0 if age_s > 90000.0 else age_s
+        a_days = max(share(w, 172800.0), age_s / max(s.count * seasoned_s, 50.0 * age_s))
         wide = 4.0 * max(s.q_dev, 1e-300)
         s.q_dev += a_days * ((min(abs(s.q), wide) if mature else abs(s.q)) - s.q_dev)
         wave = s.log_short - s.log_long - s.log_usual

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
 import numpy as np
@@ -20,17 +19,21 @@ def season_of(s: Any, t: int) -> float:
         here = (t // CELL_MS) % CELLS
         known: float = s.cells[here] * s.unit if s.seen[here // 8] > 0 else 0.0
         return known
-    position = (t % (CELLS * CELL_MS)) / CELL_MS - 0.5
-    low = math.floor(position)
-    part = position - low
-    a = int(low) % CELLS
-    b = (a + 1) % CELLS
-    wa = (1.0 - part) if s.seen[a // 8] > 0 else 0.0
-    wb = part if s.seen[b // 8] > 0 else 0.0
-    if wa + wb <= 0.0:
-        return 0.0
-    season: float = (wa * s.cells[a] + wb * s.cells[b]) / (wa + wb) * s.unit
-    return season
+    # Half a cell earlier begins the one in whose second half or after whose end t lies.
+    earlier = t - CELL_MS // 2
+    low = earlier // CELL_MS
+    part = (earlier - low * CELL_MS) * (1.0 / CELL_MS)
+    a = low % CELLS
+    b = a + 1 if a + 1 < CELLS else 0
+    known_a, known_b = s.seen[a // 8] > 0, s.seen[b // 8] > 0
+    if known_a and known_b:
+        between: float = (s.cells[a] + part * (s.cells[b] - s.cells[a])) * s.unit
+        return between
+    if known_a:
+        season: float = s.cells[a] * s.unit if part < 1.0 else 0.0
+        return season
+    other: float = s.cells[b] * s.unit if known_b and part > 0.0 else 0.0
+    return other
 
 
 @step

@@ -27,15 +27,16 @@ def learn_interval(s: Any, seconds: float, p: Any) -> None:
         if s.interval == 0.0:
             s.interval = seconds
         return
-    ratio = seconds / s.interval
-    if ratio > 1.5:
+    usual = float(s.interval)
+    if seconds > 1.5 * usual:
         s.interval *= 1.02
-    elif ratio < 0.6:
+    elif seconds < 0.6 * usual:
         s.interval *= 0.9
     else:
-        s.interval += 0.05 * (seconds - s.interval)
+        s.interval += 0.05 * (seconds - usual)
     # The first steps tell little of gaps.
-    if s.count > 8 and ratio > 1.3:
+    if s.count > 8 and seconds > 1.3 * usual:
+        ratio = seconds / usual
         learn_gap(s, min(math.log2(ratio), 6.0), p)
         if ratio > 2.5:
             s.longest_hole = max(s.longest_hole, min(ratio, 240.0))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from kernels import series_state as state
 from kernels.evidence import FEATURES
 from kernels.ewma import share
 from kernels.habits import begin_habits, beyond_range, fold_day, note_range, note_recent, third_of_recent
+from kernels.logarithm import natural_log
 from kernels.pattern import DEPTH, FIRST, LEAVES, TREE, second_table, weigh
 from kernels.seasonal import learn_season, season_of
 from kernels.series_state import STATE
@@ -28,6 +31,12 @@ def test_share_stays_near_the_exact_weight(seconds: float, half_life: float) -> 
     assert 0 < got < 1
     assert got <= exact + 1e-12
     assert got >= exact * (1 - 0.35 * seconds / half_life - 1e-5)
+
+
+@settings(deadline=None)
+@given(x=st.floats(min_value=2.3e-308, max_value=1.7e308))
+def test_natural_log_agrees_with_the_library(x: float) -> None:
+    assert natural_log(x) == pytest.approx(math.log(x), rel=5e-16, abs=5e-16)
 
 
 @settings(max_examples=20, deadline=None)
@@ -78,6 +87,7 @@ def test_gap_height_agrees_with_its_twin(gaps: list[float], days: float, rate: f
 def test_third_of_recent_agrees_with_its_twin(deviations: list[float], side: float) -> None:
     record = np.zeros(1, STATE)
     for deviation in deviations:
+        record[0]["count"] += 1
         note_recent(record[0], deviation)
     # Kept in sixteenths.
     assert third_of_recent(record[0], side) == pytest.approx(third_largest(deviations, side), abs=1 / 16)
