@@ -174,7 +174,9 @@ def _line(
     figures = outcome.figures()
     goodput = outcome.points / (over.used + over.idle)
     refused = outcome.given_up
-    offered = (outcome.acknowledged + refused) * outcome.work.batch / (over.sending + over.idle)
+    had = over.sending + over.idle
+    offered = outcome.work.rate * outcome.wall_seconds / had
+    answered = (outcome.acknowledged + refused) * outcome.work.batch / had
     longest = float(figures.get("ack_p100_ms", 0.0)) / 1e3
     grown = watch.most_resident - quiet
     missing = sum(number not in probes for number in prober.acknowledged)
@@ -205,6 +207,7 @@ def _line(
             "goodput_points_per_cpu_second": round(goodput),
             "goodput_share": round(goodput / maximum, 3),
             "offered_times_maximum": round(offered / maximum, 2),
+            "answered_times_maximum": round(answered / maximum, 2),
             "gateway_cpu_seconds": round(over.used, 2),
             "gateway_idle_seconds": round(over.idle, 2),
             "sending_seconds": round(outcome.wall_seconds, 2),

@@ -1,8 +1,9 @@
 """Admission by bytes in flight: the memory of requests that are being read, decoded or made durable is bounded.
 
 A request takes what it is about to hold *before* it holds it: the received bytes while they arrive, then the growth
-through decompression. What does not fit is refused with a wait, so that a client that is told to come back has cost
-little. A declared length is only asked about, never believed: an announced gigabyte reserves nothing.
+through decompression, and beside both what it will be as rows, judged by what requests of late became. What does not
+fit is refused with a wait, so that a client that is told to come back has cost little. A declared length is only asked
+about, never believed: an announced gigabyte reserves nothing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,10 @@ _IN_FLIGHT = selfmetrics.gauge("ingest_in_flight_bytes", "Bytes of requests rece
 _LIMIT = selfmetrics.gauge("ingest_in_flight_limit_bytes", "Limit of gateway_ingest_in_flight_bytes.")
 
 
+_TELLING: Final = 16 * 1024
+"""Bytes from which a request tells what requests become; small ones do not fill the memory."""
+_FORGETTING: Final = 0.99
+"""Share of the expansion that is kept from one such request to the next."""
 COLUMN_BYTES: Final = 45
 """A decoded row: two hash halves, time, value, start, point number, kind."""
 
@@ -30,33 +35,51 @@ class Admission:
         """tenants: who competes for the bytes; None where nobody is told apart."""
         self.max_bytes = max_bytes
         self.in_flight = 0
+        self.expansion = 0.0
+        """Bytes of decoded rows to each byte they were decoded from: the most of late, at most 1."""
         self._tenants = tenants
-        self._retry_after = retry_after
+        self.retry_after = retry_after
         self._lock = threading.Lock()
         _IN_FLIGHT.set_function(lambda: self.in_flight)
         _LIMIT.set(max_bytes)
 
+    def fits(self, declared: int) -> bool:
+        """Whether a request of this size, with the rows it is likely to become, fits now; reserves nothing. What would
+        only fit alone is let in when nothing else is there."""
+        growing = int(declared * self.expansion)
+        return self.in_flight + declared + growing <= self.max_bytes or not self.in_flight
+
     def check(self, declared: int) -> None:
         """Raise Overloaded if a request of this declared size cannot fit now; reserves nothing."""
-        if self.in_flight + declared > self.max_bytes:
-            raise self._overloaded()
+        if not self.fits(declared):
+            raise self.overloaded()
 
     def ticket(self, tenant: str) -> Ticket:
         """For one request of that tenant."""
         return Ticket(self, None if self._tenants is None else self._tenants.get(tenant))
 
-    def take(self, amount: int, tenant: Tenant | None = None, held: int = 0) -> None:
-        """Reserve bytes for a request of `tenant` that holds `held` already; raises Overloaded."""
+    def take(self, amount: int, tenant: Tenant | None = None, held: int = 0, grown: int = 0) -> int:
+        """Reserve bytes for a request of `tenant` that holds `held` already, and what they are likely to become as
+        rows; returns the latter, of which the request has `grown` already. Raises Overloaded."""
+        growth = int(amount * self.expansion)
         with self._lock:
-            if self.in_flight + amount > self.max_bytes:
-                raise self._overloaded()
+            # What only fits alone must get through: nothing is kept free for its rows.
+            needed = -grown if self.in_flight <= held + grown else growth
+            if self.max_bytes - self.in_flight - amount < needed:
+                raise self.overloaded()
             if tenant is not None:
                 others = tenant.in_flight - held
                 share = tenant.weight * (self.max_bytes - self.in_flight)
                 if others > 0 and tenant.in_flight + amount > share and self._tenants and self._tenants.several:
                     raise tenant.over_share()
                 tenant.in_flight += amount
-            self.in_flight += amount
+            self.in_flight += amount + growth
+        return growth
+
+    def learn_expansion(self, received: int, decoded: int) -> None:
+        """How many bytes of rows a request of so many bytes became."""
+        if received >= _TELLING:
+            self.expansion = min(1.0, max(decoded / received, _FORGETTING * self.expansion))
 
     def add(self, amount: int, tenant: Tenant | None = None) -> None:
         """Account for memory that is held already; refuses nothing, but those who come next."""
@@ -72,10 +95,11 @@ class Admission:
             if tenant is not None:
                 tenant.in_flight -= amount
 
-    def _overloaded(self) -> Overloaded:
+    def overloaded(self) -> Overloaded:
+        """To be raised."""
         return Overloaded(
             f"{self.in_flight} bytes of requests are in flight and {self.max_bytes} is the limit; send again later",
-            retry_after=self._retry_after,
+            retry_after=self.retry_after,
         )
 
 
@@ -83,25 +107,26 @@ class Ticket:
     """What one request holds. Owned by the request's handler, which closes it exactly when the answer is made; its
     `take` may be called by the thread that decompresses for that handler."""
 
-    __slots__ = ("_admission", "_entered", "_held", "_tenant")
+    __slots__ = ("_admission", "_entered", "_growth", "_held", "_tenant")
 
     def __init__(self, admission: Admission, tenant: Tenant | None = None) -> None:
         self._admission, self._tenant = admission, tenant
-        self._held = 0
+        self._held = self._growth = 0
         self._entered = tenant is None
 
     def take(self, amount: int) -> None:
         """Reserve more; raises Overloaded and then holds what it held."""
         tenant = self._tenant
         if tenant is None:
-            self._admission.take(amount)
+            growth = self._admission.take(amount, None, self._held, self._growth)
         else:
             if not self._entered:
                 tenant.enter()
                 self._entered = True
-            self._admission.take(amount, tenant, self._held)
+            growth = self._admission.take(amount, tenant, self._held, self._growth)
             tenant.spend_bytes(amount)
         self._held += amount
+        self._growth += growth
 
     @property
     def limits_series(self) -> bool:
@@ -112,7 +137,10 @@ class Ticket:
         """Account for decoded rows, which stay until they are durable. They cannot be refused any more: the work is
         done, and a lone request that expands far would otherwise be refused for ever."""
         amount = rows * COLUMN_BYTES
+        growth, self._growth = self._growth, 0
         self._admission.add(amount, self._tenant)
+        self._admission.give_back(growth)
+        self._admission.learn_expansion(self._held, amount)
         self._held += amount
         if self._tenant is not None:
             self._tenant.spend_rows(rows)
@@ -124,6 +152,8 @@ class Ticket:
 
     def close(self) -> None:
         """Free everything; harmless when repeated."""
-        held, self._held = self._held, 0
+        held, growth, self._held, self._growth = self._held, self._growth, 0, 0
+        if growth:
+            self._admission.give_back(growth)
         if held:
             self._admission.give_back(held, self._tenant)

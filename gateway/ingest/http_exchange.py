@@ -24,6 +24,7 @@ from gateway.ingest.content_encoding import Take
 from gateway.ingest.decoders import Body
 from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.settings import IngestSettings
+from gateway.ingest.waiting_room import WaitingRoom
 
 if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
@@ -59,6 +60,7 @@ class Exchange:
         self.clients = clients
         self._loop = asyncio.get_running_loop()
         self._limit = int(settings.max_request_bytes)
+        self._waiting_room = WaitingRoom(admission)
 
     def ticket(self, request: web.BaseRequest) -> Ticket:
         """For what the request will hold, on the account of the tenant it was authenticated as."""
@@ -70,8 +72,7 @@ class Exchange:
         if declared is not None:
             if declared > self._limit:
                 raise BodyTooLarge(f"the body is {declared} bytes and {self._limit} is the limit")
-            self.admission.check(declared)
-            ticket.take(min(declared, _RESERVE))
+            await self._waiting_room.enter(request, declared, min(declared, _RESERVE), ticket)
         elif not request.body_exists:
             return b""
         if request.headers.get("Expect", "").lower() == "100-continue":

@@ -45,11 +45,28 @@ def _take_nothing(amount: int) -> None:
 class LargeBodyHandler(RequestHandler):
     """aiohttp's connection handler, with a way for large bodies of its own."""
 
-    __slots__ = ("_aside",)
+    __slots__ = ("_aside", "_stopped", "told_to_wait_until")
 
     def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._aside: memoryview | None = None
+        self._stopped = False
+        self.told_to_wait_until = 0.0
+        """Time of the event loop at which the wait is over that the last refusal on this connection asked for."""
+
+    def stop_reading(self) -> None:
+        """Leave what the client sends in the socket, until `read_again`."""
+        if self.transport is not None and not self._reading_paused:
+            self._stopped = True
+            self.transport.pause_reading()
+
+    def read_again(self) -> None:
+        """After `stop_reading`. A large body that is held goes on waiting until it is asked for."""
+        if self._stopped and self.transport is not None:
+            aside = self._aside
+            if aside is None or len(aside) <= _LARGEST_PIECE:
+                self.transport.resume_reading()
+        self._stopped = False
 
     @property
     def holds_body(self) -> bool:

@@ -1,0 +1,127 @@
+"""Requests for which there is no room wait in their connections: shortly, or long where the sender takes no notice of
+the wait it was told; those that do take notice go first."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from gateway import selfmetrics
+from gateway.errors import Overloaded
+from gateway.ingest.admission import COLUMN_BYTES, Admission, Ticket
+from gateway.ingest.settings import IngestSettings
+from gateway.settings_types import ByteSize
+from tests.gateway.ingest.receivers import Receivers, running
+from tests.gateway.ingest.test_large_body import Client, post
+
+MEBI = 2**20
+SETTINGS = IngestSettings(max_request_bytes=ByteSize(MEBI), max_in_flight_bytes=ByteSize(2 * MEBI))
+SIZES = (4_000, 100_000, 600_000)
+"""A body within the headers' packet, one that is put aside, one that is not read before it is asked for."""
+
+
+@pytest.fixture
+async def receivers() -> AsyncIterator[Receivers]:
+    async with running(SETTINGS) as both:
+        yield both
+
+
+@contextmanager
+def full(admission: Admission) -> Iterator[None]:
+    """Somebody holds everything."""
+    amount = admission.max_bytes - admission.in_flight
+    admission.add(amount)
+    yield
+    admission.give_back(amount)
+
+
+async def waiting(receivers: Receivers) -> int:
+    """Requests that wait, once there are any."""
+    async with asyncio.timeout(10):
+        while True:
+            text = selfmetrics.exposition().decode()
+            line = next(one for one in text.splitlines() if one.startswith("gateway_ingest_waiting_requests "))
+            if float(line.split()[1]):
+                return int(float(line.split()[1]))
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_who_comes_back_too_early_waits_in_the_connection_until_there_is_room(
+    receivers: Receivers, size: int
+) -> None:
+    client, other = await Client.to(receivers), await Client.to(receivers)
+    with full(receivers.admission):
+        await client.send(post(1, size))
+        assert await client.answer() == 429, "nothing became free in time"
+        await client.send(post(2, size)[: size // 2])
+        assert await waiting(receivers) == 1
+        await other.send(post(4, size))
+        assert await other.answer() == 429, "another connection is told by itself"
+        assert receivers.sink.points == 0
+        assert await waiting(receivers) == 1
+        assert receivers.admission.in_flight == receivers.admission.max_bytes, "who waits holds nothing"
+    await client.send(post(2, size)[size // 2 :])
+    assert await client.answer() == 200
+    await client.send(post(8, size))
+    assert await client.answer() == 200
+    assert receivers.sink.points == 10
+    assert receivers.admission.in_flight == 0
+    client.close()
+    other.close()
+
+
+async def test_what_becomes_free_in_time_is_given_to_who_waits(receivers: Receivers) -> None:
+    clients = [await Client.to(receivers) for _ in range(4)]
+    with full(receivers.admission):
+        for number, client in enumerate(clients):
+            await client.send(post(1 << number, 700_000))
+        assert await waiting(receivers) >= 1
+    for client in clients:
+        assert await client.answer() in (200, 429)
+        client.close()
+    assert receivers.sink.points > 0
+    assert receivers.admission.in_flight == 0
+
+
+async def test_a_client_that_goes_away_while_it_waits_takes_nothing_with_it(receivers: Receivers) -> None:
+    client = await Client.to(receivers)
+    with full(receivers.admission):
+        await client.send(post(1, 300_000))
+        assert await client.answer() == 429
+        await client.send(post(2, 300_000)[:200_000])
+        assert await waiting(receivers) == 1
+        client.close()
+    other = await Client.to(receivers)
+    await other.send(post(4, 300_000))
+    assert await other.answer() == 200
+    other.close()
+    async with asyncio.timeout(10):
+        while receivers.admission.in_flight:
+            await asyncio.sleep(0.005)
+    assert receivers.sink.points == 4
+
+
+def test_what_requests_become_as_rows_counts_before_they_are_decoded() -> None:
+    admission = Admission(100_000)
+    first = Ticket(admission)
+    first.take(40_000)
+    first.hold_columns(20_000 // COLUMN_BYTES)
+    assert 59_000 < admission.in_flight <= 60_000
+    second = Ticket(admission)
+    with pytest.raises(Overloaded):
+        second.take(30_000)
+    second.take(20_000)
+    assert 88_000 < admission.in_flight <= 90_000
+    first.close()
+    second.hold_columns(0)
+    assert admission.in_flight == 20_000
+    second.close()
+    alone = Ticket(admission)
+    alone.take(60_000)
+    alone.take(40_000)
+    alone.close()
+    assert admission.in_flight == 0
