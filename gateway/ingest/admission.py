@@ -133,14 +133,18 @@ class Ticket:
         """Whether points of a request may be refused for its tenant's limit of series."""
         return self._tenant is not None and self._tenant.limits_series
 
-    def hold_columns(self, rows: int) -> None:
+    def hold_columns(self, rows: int, *, joined: bool = False) -> None:
         """Account for decoded rows, which stay until they are durable. They cannot be refused any more: the work is
-        done, and a lone request that expands far would otherwise be refused for ever."""
+        done, and a lone request that expands far would otherwise be refused for ever.
+
+        joined: they are the rows of other requests as well.
+        """
         amount = rows * COLUMN_BYTES
         growth, self._growth = self._growth, 0
         self._admission.add(amount, self._tenant)
         self._admission.give_back(growth)
-        self._admission.learn_expansion(self._held, amount)
+        if not joined:
+            self._admission.learn_expansion(self._held, amount)
         self._held += amount
         if self._tenant is not None:
             self._tenant.spend_rows(rows)

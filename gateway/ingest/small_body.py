@@ -88,6 +88,8 @@ class SmallRequestHandler(LargeBodyHandler):
         small = self._small
         if head is None or not small.takes(head):
             return False
+        if not small.exchange.admission.fits(head.length):
+            return False  # on the usual way it waits for room
         waiter = self._waiter
         if self._request_count and (self._messages or self._request_in_progress or (waiter is None or waiter.done())):
             return False

@@ -220,7 +220,7 @@ class SmallRequests:
                 now_ms = max(request.received_ns for request in requests) // 1_000_000
                 joined = self._decoders.otlp_metrics_joined([request.pieces for request in requests], now_ms)
                 if joined is not None:
-                    requests[0].ticket.hold_columns(len(joined.columns))
+                    requests[0].ticket.hold_columns(len(joined.columns), joined=True)
                     parts.append(_Part(requests, joined.columns, joined))
                     continue
             for request in requests:

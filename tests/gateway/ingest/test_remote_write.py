@@ -87,7 +87,7 @@ async def test_content_types(session, media_type, status):
     ("encoding", "body", "status"),
     [
         ("zstd", zstandard.compress(b"points=1"), 204),
-        ("gzip", gzip.compress(b"points=1"), 415),
+        ("gzip", gzip.compress(b"points=1", mtime=0), 415),
         ("deflate", b"points=1", 415),
         ("br", b"points=1", 415),
         ("identity", b"points=1", 415),
