@@ -1,4 +1,5 @@
-"""What is wrong with the data itself, by sender: clocks that are off, series that vanish, points that come twice.
+"""What is wrong with the data itself, by sender: clocks that are off, series that vanish, points that come twice or not
+at all, values in another unit.
 
 A sender is the value of `job`, which OTLP's service.name becomes. Found problems are a level, not an event: they stand
 in `problems` and in the metrics for as long as they hold.
@@ -9,6 +10,10 @@ in `problems` and in the metrics for as long as they hold.
                    (a backfill catches up, a clock does not)
     lost_series    fewer than half of the series that sent a while ago still send, and there were at least 10
     repeated       more than a tenth of all points repeat a time that is already known
+    gaps           within the last ten minutes, more than a tenth of a look's points came after a pause of more than
+                   three steps and 30 s
+    unit_change    within the last ten minutes, four of five deviating points of a look, and at least ten, were of the
+                   same factor between two units (UNIT_FACTORS) away from what was expected
 
 Costs: one write for each row (the time it was seen), and a thousand rows of a frame are looked at for clocks.
 """
@@ -17,11 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.pipeline.content_checks import UNIT_FACTORS, pauses, unit_changes
 from gateway.selfmetrics import gauge
 
 SKEW = gauge(
@@ -30,7 +36,7 @@ SKEW = gauge(
 LIVE = gauge("sender_live_series", "Series of a sender that sent a point within the last 5 minutes.", ["sender"])
 PROBLEMS = gauge("data_quality_problems", "Senders with a problem of their data, by check.", ["check"])
 
-CHECKS: Final = ("clock_ahead", "clock_behind", "lost_series", "repeated")
+CHECKS: Final = ("clock_ahead", "clock_behind", "lost_series", "repeated", "gaps", "unit_change")
 MAX_SENDERS: Final = 200
 """Further senders are watched together under the name "other"."""
 _OTHER: Final = "other"
@@ -44,13 +50,18 @@ _LEAST_SERIES: Final = 10
 _LOST_SHARE: Final = 0.5
 _REPEATED_SHARE: Final = 0.1
 _LEAST_ROWS: Final = 100
+_GAP_SHARE: Final = 0.1
+_UNIT_SHARE: Final = 0.8
+_LEAST_UNIT_ROWS: Final = 10
+_TOLD_SECONDS: Final = 600
+"""So long a problem is told that is an event."""
 _REMEMBERED_LOOKS: Final = 20
 """Looks back to which a sender's number of series is compared: ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One check that holds for one sender. value: seconds, series or a share."""
+    """One check that holds for one sender. value: seconds (of a gap: the longest), series, a share or a factor."""
 
     sender: str
     check: str
@@ -91,6 +102,12 @@ class DataQuality:
         self._since: dict[tuple[str, str], float] = {}
         self.problems: tuple[Problem, ...] = ()
         self._rows_of = np.zeros(MAX_SENDERS + 1, np.int64)
+        self._paused = np.zeros(MAX_SENDERS + 1, np.int64)
+        self._longest_pause = np.zeros(MAX_SENDERS + 1)
+        self._deviating = np.zeros(MAX_SENDERS + 1, np.int64)
+        self._factors = np.zeros((MAX_SENDERS + 1, len(UNIT_FACTORS)), np.int64)
+        self._told: dict[tuple[str, str], tuple[float, float]] = {}
+        """Sender and check → value, and until when it is told."""
         self._last_look = 0.0
         self.senders: tuple[Sender, ...] = ()
 
@@ -121,6 +138,43 @@ class DataQuality:
                 self._look(received)
             self._last_look = received
             self._next_look = received + _LOOK_SECONDS
+
+    def note_pauses(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64], states: NDArray[Any]) -> None:
+        """One frame before the baselines, `states`, take it; see `observe`."""
+        some = slice(None, None, -(-len(sids) // _LOOKED_AT) or 1)
+        seconds = pauses(sids[some], times_ms[some], states)
+        paused = np.flatnonzero(seconds)
+        if len(paused):
+            senders = self._sender[sids[some][paused]]
+            self._paused += np.bincount(senders, minlength=MAX_SENDERS + 1) * some.step
+            np.maximum.at(self._longest_pause, senders, seconds[paused])
+
+    def note_units(self, sids: NDArray[np.uint32], values: NDArray[np.float64], expected: NDArray[np.float64]) -> None:
+        """Rows that deviate from what was expected; all arrays of one length."""
+        some = slice(None, _LOOKED_AT)
+        senders = self._sender[sids[some]]
+        factors = unit_changes(values[some], expected[some])
+        self._deviating += np.bincount(senders, minlength=MAX_SENDERS + 1)
+        np.add.at(self._factors, (senders[factors >= 0], factors[factors >= 0]), 1)
+
+    def _events(self, now: float) -> list[tuple[str, str, float]]:
+        """Problems that are told for a while after they happened, and those of this look."""
+        most = self._factors.argmax(axis=1)
+        rows = self._factors[np.arange(len(most)), most]
+        changed = (rows >= _LEAST_UNIT_ROWS) & (rows > _UNIT_SHARE * self._deviating)
+        gapped = (self._paused > 0) & (self._paused > _GAP_SHARE * self._rows_of)
+        for number, name in enumerate(self._names):
+            for check, holds, value in (
+                ("gaps", gapped[number], self._longest_pause[number]),
+                ("unit_change", changed[number], UNIT_FACTORS[most[number]]),
+            ):
+                if holds:
+                    former = self._told.get((name, check), (0.0, 0.0))[0] if check == "gaps" else 0.0
+                    self._told[name, check] = max(former, float(value)), now + _TOLD_SECONDS
+        self._told = {key: one for key, one in self._told.items() if one[1] > now}
+        for array in self._paused, self._longest_pause, self._deviating, self._factors:
+            array[:] = 0
+        return [(name, check, value) for (name, check), (value, _) in self._told.items()]
 
     def _number(self, name: str) -> int:
         known = self._numbers.get(name)
@@ -159,6 +213,7 @@ class DataQuality:
                 found.append((name, "lost_series", float(before[number] - live[number])))
         if self._rows >= _LEAST_ROWS and self._repeated > _REPEATED_SHARE * self._rows:
             found.append((_OTHER if len(self._names) > 2 else self._names[-1], "repeated", self._repeated / self._rows))
+        found += self._events(now)
         self.senders = tuple(
             Sender(
                 name,

@@ -222,6 +222,7 @@ class Scorer:
         fresh = self._meet(sids, frame.times_ms)
         for watch in self._watches:
             watch.learn(fresh, frame)
+        self.quality.note_pauses(sids, frame.times_ms, self._baseline.states)
         observation = self._baseline.observe(
             sids,
             frame.times_ms,
@@ -243,6 +244,8 @@ class Scorer:
             self._write(observation.transitions)
         for watch in self._watches:
             self._keep(watch.observe(sids, frame, observation))
+        if len(far := observation.exceeding):
+            self.quality.note_units(sids[far], frame.values[far], observation.expected[far])
         self.quality.observe(sids, frame.times_ms, frame.received_ns, observation.repeated)
         self._on_scores(resolved, observation)
         now_ns = self._clock.time_ns()

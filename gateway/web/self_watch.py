@@ -138,4 +138,6 @@ _SAID: Final = {
     "clock_behind": "The youngest points of {sender} are {value} s old when they arrive: its clock or its way is late.",
     "lost_series": "{value:.0f} series of {sender} stopped sending within minutes.",
     "repeated": "{value:.0%} of all points repeat a time that is known already; {sender} is to be looked at.",
+    "gaps": "Series of {sender} paused for up to {value:.0f} s, longer than three of their steps.",
+    "unit_change": "Values of {sender} are {value:.4g} times what was expected, all alike: did their unit change?",
 }

@@ -17,4 +17,5 @@ class SelfWatchSettings(Settings, frozen=True):
     heartbeat_interval: Duration = Duration(60)
     """Seconds between heartbeats."""
     data_quality_alerts: bool = True
-    """Raise alerts `DataQuality` for clocks of senders that are off, series that vanish, and repeated points."""
+    """Raise alerts `DataQuality` for clocks of senders that are off, series that vanish or pause, repeated points, and
+    values whose unit changed."""

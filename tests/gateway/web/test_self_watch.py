@@ -15,10 +15,11 @@ from structlog.testing import capture_logs
 from gateway.alerting.alert import Alert
 from gateway.clock import ManualClock
 from gateway.errors import Unavailable
+from gateway.pipeline.data_quality import CHECKS
 from gateway.settings_types import Secret
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.data_plane_socket import DataPlaneSocket
-from gateway.web.self_watch import HEARTBEATS, SelfWatch
+from gateway.web.self_watch import _SAID, HEARTBEATS, SelfWatch
 from gateway.web.self_watch_settings import SelfWatchSettings
 
 
@@ -136,3 +137,8 @@ async def test_a_data_plane_that_is_not_up_yet_is_no_warning(tmp_path: Path) -> 
         await watch.stop()
         assert [line["log_level"] for line in said] == ["warning"]
     await client.close()
+
+
+def test_every_check_of_the_data_has_its_words() -> None:
+    assert set(_SAID) == set(CHECKS)
+    assert all(text.format(sender="s", value=2.0) for text in _SAID.values())

@@ -8,7 +8,7 @@ import { STATUS_TABS } from "./status";
 
 type Sender = SendersShown["senders"][number];
 type Client = SendersShown["clients"][number];
-const CHECKS: Record<string, string> = { clock_ahead: "clock ahead", clock_behind: "clock behind", lost_series: "series lost", repeated: "repeated points" };
+const CHECKS: Record<string, string> = { clock_ahead: "clock ahead", clock_behind: "clock behind", lost_series: "series lost", repeated: "repeated points", gaps: "gaps", unit_change: "unit changed" };
 
 /** Points a second of each client between two looks, as the gateway tells totals alone. */
 function useRates(clients: Client[] | undefined): Map<string, number> {
