@@ -34,6 +34,9 @@ MAX_SAMPLES: Final = 2_000_000
 MAX_EXEMPLARS: Final = 200
 """Of one series in one scan, the newest."""
 
+Select = Callable[[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32]], NDArray[np.bool_]]
+"""(bytes, where each label blob begins in them, its length) to bool, one a blob: whether it can be wanted."""
+
 
 @dataclass(slots=True)
 class SeriesSamples:
@@ -74,10 +77,12 @@ class LogHistory:
         *,
         max_series: int = 100,
         durable_end: LogPosition | None = None,
+        select: Select | None = None,
     ) -> ScanResult:
         """Samples with start_ms <= time <= end_ms of the series whose label blob `matches` accepts.
 
-        durable_end: nothing at or after it is read. Raises DiskFailed.
+        durable_end: nothing at or after it is read. select: leaves out, of a segment's label blobs all at once, what
+        cannot match; `matches` is asked of the others. Raises DiskFailed.
         """
         found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
         kinds: dict[bytes, int] = {}
@@ -99,8 +104,9 @@ class LogHistory:
                 continue
             try:
                 budget, more = _scan_segment(
-                    segment, index, in_time, matches, (start_ms, end_ms), (max_series, budget), found, kinds, traces
-                )
+                    segment, index, in_time, (matches, select), (start_ms, end_ms), (max_series, budget),
+                    found, kinds, traces,
+                )  # fmt: skip
             except FileNotFoundError:
                 continue  # removed by retention meanwhile
             except (OSError, ValueError) as error:
@@ -131,7 +137,7 @@ def _scan_segment(
     segment: SegmentFile,
     index: SegmentIndex,
     in_time: NDArray[np.bool_],
-    matches: Callable[[bytes], bool],
+    accepted: tuple[Callable[[bytes], bool], Select | None],
     span_ms: tuple[int, int],
     limits: tuple[int, int],
     found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]],
@@ -140,13 +146,17 @@ def _scan_segment(
 ) -> tuple[int, bool]:
     """Add the segment's samples to `found`; returns the samples that may still come, and whether some were left out."""
     max_series, budget = limits
+    matches, select = accepted
     truncated = False
     with map_segment(segment) as mapped:
         # slot[id] is the place in `wanted` of a local id that is asked for, else -1.
         slot = np.full(len(index.kinds) + 1, -1, np.int64)
         wanted: list[bytes] = []
         blocks = np.uint64(0)
-        for local in np.flatnonzero(index.blob_lengths).tolist():
+        candidates = index.blob_lengths > 0
+        if select is not None:
+            candidates &= select(np.frombuffer(mapped, np.uint8), index.blob_begins, index.blob_lengths)
+        for local in np.flatnonzero(candidates).tolist():
             begin = int(index.blob_begins[local])
             blob = mapped[begin : begin + int(index.blob_lengths[local])]
             if not matches(blob):

@@ -11,6 +11,7 @@ import contextlib
 import math
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,13 +50,14 @@ from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
+from gateway.series.label_values import blobs_with
 from gateway.series.local_ids import LocalIds
 from gateway.series.settings import SeriesSettings
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.frame import Frame, edge_positions
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.label_groups import LabelGroups
-from gateway.telemetry.labels import decode_label_blob, encode_label_blob
+from gateway.telemetry.labels import decode_label_blob
 from gateway.telemetry.selector import LabelMatcher
 
 log = structlog.get_logger(__name__)
@@ -428,13 +430,14 @@ class DataPlane:
     ) -> list[HistorySamples]:
         """Samples of the embedded log, oldest first; runs in a thread."""
         # Most series are told from their bytes: decoding the labels of 100,000 takes a second.
-        entries = [encode_label_blob({m.name: m.value}) for m in matchers if m.operator == "=" and m.value]
+        exact = {m.name: m.value for m in matchers if m.operator == "=" and m.value}
         found = self._history.scan(
-            lambda blob: all(entry in blob for entry in entries) and _accepts(matchers, decode_label_blob(blob)),
+            lambda blob: _accepts(matchers, decode_label_blob(blob)),
             start_ms,
             end_ms,
             max_series=limit,
             durable_end=self._writer.durable_end,
+            select=partial(blobs_with, exact),
         )
         return [
             HistorySamples(

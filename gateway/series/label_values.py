@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.telemetry.labels import encode_label_blob
 from gateway.telemetry.resolved import SeriesView
 from kernels.label_hash import derive_secrets
+from kernels.label_index import keep_series_with
 from kernels.label_values import label_values
 
 _SECRETS: Final = derive_secrets((secrets.randbits(64), secrets.randbits(64)))
@@ -30,3 +33,15 @@ def distinct_values(series: SeriesView, sids: NDArray[np.uint32], name: str) -> 
     _, first, which = np.unique(digests, return_index=True, return_inverse=True)
     places = zip(begins[first].tolist(), lengths[first].tolist(), strict=True)
     return [arena[at : at + size].tobytes().decode() if at >= 0 else "" for at, size in places], which
+
+
+def blobs_with(
+    labels: Mapping[str, str], area: NDArray[np.uint8], begins: NDArray[np.uint64], lengths: NDArray[np.uint32]
+) -> NDArray[np.bool_]:
+    """bool[n]: which of the label blobs in area, uint8[…], have all of these labels. begins: uint64[n]; lengths:
+    uint32[n]; an empty blob has none."""
+    kept = (lengths > 0).astype(np.uint8)
+    for name, value in labels.items():
+        entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
+        keep_series_with(entry, len(kept), area, begins, lengths, kept)
+    return kept.astype(np.bool_)
