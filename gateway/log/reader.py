@@ -151,10 +151,15 @@ class SegmentReader:
             at += header.nbytes
 
     def _step(self, limit: int) -> bool:
-        """Go on behind damage at the current position; False if nothing sound follows in the segment."""
+        """Go on behind damage at the current position; False if nothing sound follows in the segment. Raises
+        DiskFailed."""
         assert self._segment is not None
         at = self.position.offset
-        with map_segment(self._segment) as data:
+        try:
+            mapped = map_segment(self._segment)
+        except OSError as error:
+            raise DiskFailed(f"{self._segment.path} cannot be read: {error.strerror}") from error
+        with mapped as data:
             end = min(limit, len(data))
             header = FrameHeader.parse(data, at, self._segment.nonce)
             if header is not None and at + header.nbytes <= end and payload_is_sound(header, data, at):

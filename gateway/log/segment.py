@@ -49,6 +49,7 @@ from numpy.typing import NDArray
 from gateway.errors import UnknownVersion
 from gateway.telemetry.columns import Definitions, ExemplarColumns
 from gateway.telemetry.frame import Frame, LogPosition, ShardRows
+from gateway.telemetry.readable import map_readable
 
 FORMAT_VERSION: Final = 2
 """The newest that is read; written where rows are grouped by shard."""
@@ -349,6 +350,6 @@ def list_segments(directory: Path, edge: int) -> list[SegmentFile]:
 
 
 def map_segment(segment: SegmentFile) -> mmap.mmap:
-    """The file in memory, read only. Raises OSError; ValueError if it is empty."""
-    with segment.path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    """The file in memory, read only. Raises OSError, where a page of it cannot be read as well; ValueError if it is
+    empty."""
+    return map_readable(segment.path)

@@ -115,11 +115,15 @@ def _recovered(end: LogPosition | None, next_segment: int, next_row: int, torn: 
 
 
 def _last_frame(segment: SegmentFile) -> tuple[int | None, int]:
-    """Where the last sound frame ends (None without one), and the row after it."""
+    """Where the last sound frame ends (None without one), and the row after it. Raises DiskFailed."""
     if segment.end == 0:
         return None, 0
     end, next_row = None, 0
-    with map_segment(segment) as data:
+    try:
+        mapped = map_segment(segment)
+    except OSError as error:
+        raise DiskFailed(f"{segment.path} cannot be read: {error.strerror}") from error
+    with mapped as data:
         for piece in scan(data, SEGMENT_HEADER_BYTES, min(segment.end, len(data)), segment.nonce):
             if piece.header is not None:
                 end, next_row = piece.end, piece.header.first_row + piece.header.counted_rows

@@ -23,6 +23,7 @@ from gateway.selfmetrics import counter, gauge
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions, PointColumns
 from gateway.telemetry.frame import Frame
+from gateway.telemetry.readable import require_readable
 from kernels import series_table as table
 
 log = structlog.get_logger(__name__)
@@ -31,6 +32,8 @@ DEFINED = counter("edge_definitions", "Definitions written to the log, by where 
 EDGE_SERIES = gauge("edge_series", "Series of the open log segment and the one before it.")
 
 _SMALLEST: Final = 1 << 12
+_PAGES_APART: Final = 16
+"""Pages that are asked for at once may have so many between them that nobody needs."""
 _NO_BLOBS: Final = np.empty(0, np.uint8)
 
 
@@ -89,7 +92,10 @@ class EdgeTable:
         self._places, self._previous_places = _Places(), _Places()
         self._file: NDArray[np.uint8] = _NO_BLOBS
         self._mapping: mmap.mmap | None = None
+        self._asked = np.zeros(0, np.bool_)
+        """Of each page of the mapping, whether it has been asked for, see telemetry.readable."""
         self._path: Path | None = None
+        self._mapped_path: Path | None = None
         self.segment = 0
         """Number of the segment the ids are for; 0 before the first."""
 
@@ -109,7 +115,8 @@ class EdgeTable:
         The segment before becomes the one that definitions are copied from.
         """
         self._previous, self._previous_places = self._slots, self._places
-        self._mapping = _map(self._path)
+        self._mapping, self._mapped_path = _map(self._path), self._path
+        self._asked = np.zeros(0 if self._mapping is None else len(self._mapping) // mmap.PAGESIZE + 1, np.bool_)
         self._file = _NO_BLOBS if self._mapping is None else np.frombuffer(self._mapping, np.uint8)
         self._restart(segment, path)
 
@@ -193,6 +200,13 @@ class EdgeTable:
             DEFINED.labels("request").inc(m)
             return columns.source.definitions(rows)
         places, from_file = self._previous_places, previous[known]
+        stands_at = places.begins[from_file].astype(np.int64)
+        try:
+            self._ask_for(stands_at, stands_at + places.lengths[from_file])
+        except OSError as error:
+            log.error("the previous log segment cannot be read; labels are read from requests", error=str(error))
+            self._mapping, self._file = None, _NO_BLOBS
+            return self._definitions(columns, rows, previous)
         kinds, lengths = np.empty(m, np.uint8), np.empty(m, np.uint32)
         kinds[known], lengths[known] = places.kinds[from_file], places.lengths[from_file]
         asked: Definitions | None = None
@@ -214,6 +228,21 @@ class EdgeTable:
         DEFINED.labels("previous_segment").inc(done)
         DEFINED.labels("request").inc(m - done)
         return Definitions(kinds, offsets.astype(np.uint32), blobs)
+
+    def _ask_for(self, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
+        """Have the pages of these bytes in memory, each once a mapping. Raises OSError."""
+        mapping, path = self._mapping, self._mapped_path
+        if mapping is None or path is None or int(ends.max()) > len(mapping):
+            return  # copying stops there
+        first, last = begins // mmap.PAGESIZE, ends // mmap.PAGESIZE
+        new = ~(self._asked[first] & self._asked[last])
+        if not new.any():
+            return
+        pages = np.unique(np.concatenate([first[new], last[new]]))
+        for run in np.split(pages, np.flatnonzero(np.diff(pages) > _PAGES_APART) + 1):
+            low, high = int(run[0]), int(run[-1]) + 1
+            require_readable(mapping, path, low * mmap.PAGESIZE, high * mmap.PAGESIZE)
+            self._asked[low:high] = True
 
 
 def _map(path: Path | None) -> mmap.mmap | None:
