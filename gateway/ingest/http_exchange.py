@@ -34,7 +34,7 @@ Decompressor = Callable[[Body, int, Take], Body]
 
 TENANT: Final = web.RequestKey("tenant", str)
 """Where a request keeps its tenant's name."""
-_RESERVE: Final = 1 << 20
+RESERVE: Final = 1 << 20
 """Bytes reserved ahead of reading; a declared length above this is reserved while it arrives."""
 _INLINE_BODY: Final = 192 * 1024
 """Bytes up to which a body is decoded on the event loop (about 0.2 ms): a thread would cost more than it takes over."""
@@ -60,7 +60,7 @@ class Exchange:
         self.clients = clients
         self._loop = asyncio.get_running_loop()
         self._limit = int(settings.max_request_bytes)
-        self._waiting_room = WaitingRoom(admission)
+        self.waiting_room = WaitingRoom(admission)
 
     def ticket(self, request: web.BaseRequest) -> Ticket:
         """For what the request will hold, on the account of the tenant it was authenticated as."""
@@ -72,7 +72,7 @@ class Exchange:
         if declared is not None:
             if declared > self._limit:
                 raise BodyTooLarge(f"the body is {declared} bytes and {self._limit} is the limit")
-            await self._waiting_room.enter(request, declared, min(declared, _RESERVE), ticket)
+            await self.waiting_room.enter(request, declared, min(declared, RESERVE), ticket)
         elif not request.body_exists:
             return b""
         if request.headers.get("Expect", "").lower() == "100-continue":
@@ -90,7 +90,7 @@ class Exchange:
         try:
             async with asyncio.timeout(self.settings.body_timeout):
                 if declared is not None and isinstance(handler, LargeBodyHandler) and handler.holds_body:
-                    return await handler.receive_body(request, declared, min(declared, _RESERVE), ticket.take)
+                    return await handler.receive_body(request, declared, min(declared, RESERVE), ticket.take)
                 return await self._read_slowly(content, declared, ticket)
         except TimeoutError:
             raise RequestError("the body did not arrive in time", reason="slow_body") from None
@@ -99,7 +99,7 @@ class Exchange:
 
     async def _read_slowly(self, content: StreamReader, declared: int | None, ticket: Ticket) -> bytes:
         parts: list[bytes] = []
-        size, held = 0, min(declared or 0, _RESERVE)
+        size, held = 0, min(declared or 0, RESERVE)
         while part := await content.readany():
             size += len(part)
             if size > self._limit:

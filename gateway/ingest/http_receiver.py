@@ -30,10 +30,10 @@ from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Decoders
 from gateway.ingest.http_exchange import TENANT, Exchange
 from gateway.ingest.large_body import LargeBodyHandler
+from gateway.ingest.plain_connection import PlainConnection
 from gateway.ingest.receiver_metrics import ReceiverMetrics
-from gateway.ingest.request_head import Heads
+from gateway.ingest.request_head import OTLP, REMOTE_WRITE, Heads
 from gateway.ingest.settings import IngestSettings
-from gateway.ingest.small_body import SmallRequestHandler
 from gateway.ingest.small_requests import Identify, SmallRequests
 from gateway.telemetry.columns import Sink
 
@@ -64,7 +64,7 @@ class _Server(web.Server):
         _CONNECTIONS.set_function(lambda: len(self._connections))
 
     def __call__(self) -> RequestHandler:
-        return SmallRequestHandler(self, self._small, self._heads, self._identify, loop=self._loop, **self._kwargs)
+        return PlainConnection(self, self._small, self._heads, self._identify, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -133,7 +133,8 @@ class HttpReceiver:
             "/api/v1/write": self._remote_write.write,
             "/api/v1/push": self._remote_write.write,
         }
-        self._small = SmallRequests(exchange, self._decoders, self._sink, otlp.metrics[otlp_http.METRICS])
+        routes = {OTLP: otlp.route(), REMOTE_WRITE: self._remote_write.route()}
+        self._small = SmallRequests(exchange, routes, self._sink)
         self._runner = web.ServerRunner(_Server(self._handle, self._settings, self._small, self._tenant))
         await self._runner.setup()
         site = web.TCPSite(

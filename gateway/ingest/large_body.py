@@ -34,11 +34,12 @@ _LONGEST_HEAD: Final = 16 * 1024
 """How far the end of the headers is looked for."""
 _WINDOW: Final = 2**20
 """Bytes of a body that are reserved at a time."""
-_SCRAP: Final = memoryview(bytearray(2**18))
+SCRAP: Final = memoryview(bytearray(2**18))
 """Where all bodies go that nobody wants."""
 
 
-def _take_nothing(amount: int) -> None:
+def take_nothing(amount: int) -> None:
+    """For what uses no memory of its own."""
     del amount
 
 
@@ -141,7 +142,7 @@ class LargeBodyHandler(RequestHandler):
         size = request.content_length
         if aside is None or self.transport is None or size is None:
             return
-        receiver = _Receiver(self, self.transport, request, _SCRAP, size, size, _take_nothing)
+        receiver = _Receiver(self, self.transport, request, SCRAP, size, size, take_nothing)
         receiver.done.cancel()
         receiver.begin(aside)
 
@@ -159,20 +160,19 @@ class LargeBodyHandler(RequestHandler):
         )
 
 
-class _Receiver(asyncio.BufferedProtocol):
+class BodyReceiver(asyncio.BufferedProtocol):
     """Has one body filled by the transport; everything else is told to the connection's handler."""
 
     def __init__(
         self,
         handler: LargeBodyHandler,
         transport: asyncio.Transport,
-        request: web.BaseRequest,
         body: memoryview,
         size: int,
         reserved: int,
         take: Callable[[int], None],
     ) -> None:
-        self._handler, self._transport, self._request, self._take = handler, transport, request, take
+        self._handler, self._transport, self._take = handler, transport, take
         self._size, self._reserved = size, reserved
         self._at = 0
         self._body = body
@@ -241,6 +241,27 @@ class _Receiver(asyncio.BufferedProtocol):
         self._transport.pause_reading()
         self._transport.set_protocol(protocol)
         self._transport.resume_reading()
+
+    def _finish(self, behind: bytes) -> None:
+        """The body is complete; `behind` follows it."""
+        raise NotImplementedError
+
+
+class _Receiver(BodyReceiver):
+    """For a request that went through aiohttp's parser."""
+
+    def __init__(
+        self,
+        handler: LargeBodyHandler,
+        transport: asyncio.Transport,
+        request: web.BaseRequest,
+        body: memoryview,
+        size: int,
+        reserved: int,
+        take: Callable[[int], None],
+    ) -> None:
+        super().__init__(handler, transport, body, size, reserved, take)
+        self._request = request
 
     def _finish(self, behind: bytes) -> None:
         self._request.content.feed_eof()

@@ -25,6 +25,7 @@ from gateway.ingest.content_encoding import DECOMPRESSORS
 from gateway.ingest.decoders import Body, Decoders
 from gateway.ingest.http_exchange import Exchange, FixedReply, choose_decompressor, send_fixed
 from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
+from gateway.ingest.small_requests import Route
 from gateway.telemetry.columns import PointColumns, Sink
 
 PROTOBUF: Final = "application/x-protobuf"
@@ -69,6 +70,19 @@ class OtlpHttp:
             PROTOBUF: FixedReply(200, "OK", {"Content-Type": PROTOBUF}, b""),
             JSON: FixedReply(200, "OK", {"Content-Type": JSON}, b"{}"),
         }
+
+    def route(self) -> Route:
+        """How plain requests of metrics in protobuf are handled in groups."""
+        metrics = self.metrics[METRICS]
+        return Route(
+            metrics,
+            DECOMPRESSORS,
+            self._decoders.otlp_metrics_protobuf,
+            self._decoders.otlp_metrics_joined,
+            self._all_accepted[PROTOBUF],
+            lambda rejected, message: success(PROTOBUF, METRICS, rejected, message),
+            lambda error, size: refuse(error, PROTOBUF, metrics, size),
+        )
 
     async def export_metrics(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST /v1/metrics."""

@@ -24,9 +24,10 @@ from aiohttp import web
 from gateway.errors import GatewayError, UnsupportedMediaType
 from gateway.ingest import status_details
 from gateway.ingest.content_encoding import REMOTE_WRITE_DECOMPRESSORS
-from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.decoders import Body, Decoders, one_by_one
 from gateway.ingest.http_exchange import Decompressor, Exchange, FixedReply, choose_decompressor, send_fixed
 from gateway.ingest.receiver_metrics import ReceiverMetrics, rejected_message
+from gateway.ingest.small_requests import Route
 from gateway.telemetry.columns import PointColumns, Receipt, Sink
 
 V1: Final = "prometheus.WriteRequest"
@@ -95,6 +96,18 @@ class RemoteWrite:
         if "get_vm_proto_version" in request.rel_url.query:
             return web.Response(text="1")
         return None
+
+    def route(self) -> Route:
+        """How plain requests of 1.0 are handled in groups."""
+        return Route(
+            self._metrics[V1],
+            REMOTE_WRITE_DECOMPRESSORS,
+            self._decoders[V1],
+            one_by_one,
+            self._no_content,
+            lambda rejected, message: web.Response(status=400, text=message[:_MAX_TEXT]),
+            lambda error, size: self.refuse(error, V1, size),
+        )
 
     async def write(self, request: web.BaseRequest) -> web.StreamResponse:
         """POST of the address."""

@@ -1,9 +1,9 @@
 """The head of a plain export request, read strictly: what it does not know it leaves to the HTTP parser.
 
 Senders repeat their head word for word, so most are answered from a bounded memory of those read before. Taken are
-`POST /v1/metrics HTTP/1.1` with protobuf and a Content-Length, without anything that changes how the body is framed or
-the connection goes on. Every other head, valid or not, is the HTTP parser's to judge; nothing is judged here, so no
-leniency of this reader can let two programs disagree on where a request ends.
+posts of OTLP metrics and remote write 1.0 in protobuf with a Content-Length, without anything that changes how the body
+is framed or the connection goes on. Every other head, valid or not, is the HTTP parser's to judge; nothing is judged
+here, so no leniency of this reader can let two programs disagree on where a request ends.
 
 Source: RFC 9112 §2.2, §5, §6; RFC 9110 §5.6.2 (names of headers are tokens).
 """
@@ -13,14 +13,20 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from gateway.ingest.content_encoding import DECOMPRESSORS
+from gateway.ingest.content_encoding import DECOMPRESSORS, REMOTE_WRITE_DECOMPRESSORS
 
-PATH: Final = "/v1/metrics"
-_PROTOBUF: Final = ("application/x-protobuf", "application/protobuf")
+OTLP: Final = "/v1/metrics"
+REMOTE_WRITE: Final = "/api/v1/write"
+_PATHS: Final = {b"/v1/metrics": OTLP, b"/api/v1/write": REMOTE_WRITE, b"/api/v1/push": REMOTE_WRITE}
+_MEDIA_TYPES: Final = {
+    OTLP: frozenset({"application/x-protobuf", "application/protobuf"}),
+    REMOTE_WRITE: frozenset({"application/x-protobuf", "application/x-protobuf;proto=prometheus.WriteRequest"}),
+}
+_ENCODINGS: Final = {OTLP: frozenset({None, *DECOMPRESSORS}), REMOTE_WRITE: frozenset(REMOTE_WRITE_DECOMPRESSORS)}
 _LONGEST_REMEMBERED: Final = 1024
 _REMEMBERED: Final = 1024
 _HEAD: Final = re.compile(
-    rb"POST /v1/metrics HTTP/1\.1\r\n"
+    rb"POST (/v1/metrics|/api/v1/write|/api/v1/push) HTTP/1\.1\r\n"
     rb"((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,64}:[ \t]*[\x21-\x7e][\x20-\x7e]*\r\n){1,64})\r\n"
 )
 _LENGTH: Final = re.compile("[0-9]{1,9}")
@@ -33,6 +39,8 @@ _READ: Final = frozenset(
 class Head(NamedTuple):
     """What a plain request says of itself."""
 
+    kind: str
+    """OTLP or REMOTE_WRITE."""
     length: int
     """Bytes of the body."""
     encoding: str | None
@@ -47,7 +55,7 @@ def read_head(raw: bytes) -> Head | None:
     if match is None:
         return None
     found: dict[str, str] = {}
-    for line in match[1].decode("ascii").split("\r\n")[:-1]:
+    for line in match[2].decode("ascii").split("\r\n")[:-1]:
         name, _, value = line.partition(":")
         name = name.lower()
         if name in _UNUSUAL:
@@ -56,16 +64,15 @@ def read_head(raw: bytes) -> Head | None:
             if name in found:
                 return None
             found[name] = value.strip(" \t")
+    kind = _PATHS[match[1]]
     length, encoding = found.get("content-length", ""), found.get("content-encoding")
-    if _LENGTH.fullmatch(length) is None or found.get("content-type") not in _PROTOBUF:
+    if _LENGTH.fullmatch(length) is None or found.get("content-type") not in _MEDIA_TYPES[kind]:
         return None
     if found.get("connection", "keep-alive").lower() != "keep-alive":
         return None
-    if encoding is not None and encoding not in DECOMPRESSORS:
+    if encoding not in _ENCODINGS[kind] or not int(length):
         return None
-    if not int(length):
-        return None
-    return Head(int(length), encoding, found.get("user-agent", ""), found.get("authorization"))
+    return Head(kind, int(length), encoding, found.get("user-agent", ""), found.get("authorization"))
 
 
 class Heads:

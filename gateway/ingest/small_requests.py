@@ -1,20 +1,21 @@
-"""Small OTLP metrics requests over HTTP, many at a time: what a request costs beside its points is spent once a group.
+"""Plain requests over HTTP, many at a time: what a request costs beside its points is spent once a group.
 
 At ten or a hundred points a request the points are not what costs: it is the task, the futures, the parser's objects,
 a call of every kernel. So requests whose head is plain (`request_head.py`) do not go through aiohttp. What has come in
-on all connections while the loop went round, or while the decoding threads were busy, is a group: it is joined in one
-piece of memory, decoded as one (`decode_joined`), handed to the sink as one, and answered with one write each.
+on all connections while the loop went round, or while the decoding threads were busy, is a group. Of OTLP it is joined
+in one piece of memory, decoded as one (`decode_joined`) and handed to the sink as one; each is answered with one write.
 
 Where one of a group is not in order, each is decoded alone, as if it had come alone, so that one sender's error says
 nothing to another. Nothing here keeps requests back to make groups larger: an idle gateway handles one at once.
 
-    connection (`small_body.py`)  →  add  →  group  →  decode (loop, or a thread)  →  sink  →  connection.answer
+    connection (`plain_connection.py`)  →  add  →  group  →  decode (loop, or a thread)  →  sink  →  connection.answer
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -23,13 +24,12 @@ from aiohttp import web
 
 from gateway import selfmetrics
 from gateway.errors import GatewayError, RequestError, Unavailable
-from gateway.ingest import otlp_http
 from gateway.ingest.admission import Ticket
-from gateway.ingest.content_encoding import DECOMPRESSORS
-from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.content_encoding import Take
+from gateway.ingest.decoders import Body, JoinedDecoder, PointDecoder
 from gateway.ingest.http_exchange import Exchange, FixedReply, rendered
 from gateway.ingest.receiver_metrics import ReceiverMetrics, rejected_message
-from gateway.ingest.request_head import PATH, Head
+from gateway.ingest.request_head import Head
 from gateway.telemetry import kind
 from gateway.telemetry.columns import JoinedColumns, PointColumns, Receipt, Sink
 
@@ -42,10 +42,9 @@ _ON_LOOP: Final = 192 * 1024
 """Bytes of a group up to which it is decoded on the loop (about 0.2 ms)."""
 _EXPANDS: Final = 12
 """What a compressed body counts as, for that."""
-_LARGEST: Final = 256 * 1024
-"""Bytes up to which a body is a small one."""
-_COMPRESSED: Final = 16 * 1024
-"""The same for a compressed one."""
+_SMALL_PIECE: Final = 4096
+"""Bytes of a body's piece below which it is kept together with the next: a client that sends single bytes must not
+make as many objects."""
 _SWEEP_SECONDS: Final = 1.0
 
 
@@ -76,8 +75,14 @@ class SmallRequest:
     def take(self, piece: Body) -> None:
         """The next part of the body, not more than is left."""
         self.left -= len(piece)
-        if self.error is None:
+        if self.error is not None:
+            return
+        if len(piece) >= _SMALL_PIECE or not self.pieces:
             self.pieces.append(piece)
+        elif isinstance(last := self.pieces[-1], bytearray):
+            last += piece
+        else:
+            self.pieces.append(bytearray(piece))
 
     def whole(self) -> Body:
         """The body in one piece."""
@@ -88,19 +93,38 @@ class SmallRequest:
         return self.head.length if self.head.encoding is None else self.head.length * _EXPANDS
 
 
-class _Part:
-    """Requests of one group and tenant that share their columns."""
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What differs between OTLP and remote write."""
 
-    def __init__(self, requests: list[SmallRequest], columns: PointColumns, joined: JoinedColumns | None) -> None:
-        self.requests, self.columns, self.joined = requests, columns, joined
+    metrics: ReceiverMetrics
+    decompressors: Mapping[str, Callable[[Body, int, Take], Body]]
+    decode: PointDecoder
+    joined: JoinedDecoder
+    reply: FixedReply
+    """To a request of which everything was accepted."""
+    partly: Callable[[int, str], web.Response]
+    """(points not accepted, what to say of them) → the answer."""
+    refuse: Callable[[GatewayError, int], web.Response]
+    """(error, bytes of the body) → the answer, which it counts."""
+
+
+class _Part:
+    """Requests of one group, route and tenant that share their columns."""
+
+    def __init__(
+        self, route: Route, requests: list[SmallRequest], columns: PointColumns, joined: JoinedColumns | None
+    ) -> None:
+        self.route, self.requests, self.columns, self.joined = route, requests, columns, joined
 
 
 class SmallRequests:
-    """All small requests of a receiver; belongs to its event loop."""
+    """All plain requests of a receiver; belongs to its event loop."""
 
-    def __init__(self, exchange: Exchange, decoders: Decoders, sink: Sink, metrics: ReceiverMetrics) -> None:
+    def __init__(self, exchange: Exchange, routes: Mapping[str, Route], sink: Sink) -> None:
+        """routes: by Head.kind."""
         self.exchange = exchange
-        self._decoders, self._sink, self._metrics = decoders, sink, metrics
+        self._routes, self._sink = routes, sink
         self._loop = asyncio.get_running_loop()
         self._waiting: list[SmallRequest] = []
         self._scheduled = False
@@ -108,12 +132,6 @@ class SmallRequests:
         self._groups: set[asyncio.Task[None]] = set()
         self._receiving: dict[SmallRequest, float] = {}
         self._sweep: asyncio.TimerHandle | None = None
-        self._accepted = FixedReply(200, "OK", {"Content-Type": otlp_http.PROTOBUF}, b"")
-
-    def takes(self, head: Head) -> bool:
-        """Whether a request is small enough."""
-        most = _LARGEST if head.encoding is None else _COMPRESSED
-        return head.length <= min(most, self.exchange.settings.max_request_bytes)
 
     # ---- bodies that take their time --------------------------------------------------------------------------------
 
@@ -202,42 +220,43 @@ class SmallRequests:
 
     def _decode(self, group: list[SmallRequest]) -> list[_Part]:
         """On the loop, or in a thread."""
-        by_tenant: dict[str, list[SmallRequest]] = {}
+        alike: dict[tuple[str, str], list[SmallRequest]] = {}
         for request in group:
             if request.head.encoding is not None:
                 try:
-                    decompress = DECOMPRESSORS[request.head.encoding]
+                    decompress = self._routes[request.head.kind].decompressors[request.head.encoding]
                     limit = int(self.exchange.settings.max_request_bytes)
                     request.pieces = [decompress(request.whole(), limit, request.ticket.take)]
                 except GatewayError as error:
                     request.error = error
                     continue
-            by_tenant.setdefault(request.tenant, []).append(request)
+            alike.setdefault((request.head.kind, request.tenant), []).append(request)
         parts: list[_Part] = []
-        for requests in by_tenant.values():
+        for (kind_of_request, _), requests in alike.items():
+            route = self._routes[kind_of_request]
             # A tenant's limit of series is a matter of single requests: each is told what of it was refused.
             if len(requests) > 1 and not requests[0].ticket.limits_series:
                 now_ms = max(request.received_ns for request in requests) // 1_000_000
-                joined = self._decoders.otlp_metrics_joined([request.pieces for request in requests], now_ms)
+                joined = route.joined([request.pieces for request in requests], now_ms)
                 if joined is not None:
                     requests[0].ticket.hold_columns(len(joined.columns), joined=True)
-                    parts.append(_Part(requests, joined.columns, joined))
+                    parts.append(_Part(route, requests, joined.columns, joined))
                     continue
             for request in requests:
                 try:
-                    columns = self._decoders.otlp_metrics_protobuf(request.whole(), request.received_ns // 1_000_000)
+                    columns = route.decode(request.whole(), request.received_ns // 1_000_000)
                 except GatewayError as error:
                     request.error = error
                 except Exception as error:  # noqa: BLE001  # a request's outermost edge: the others of the group go on
                     selfmetrics.TASK_FAILURES.labels("http_request").inc()
-                    _log.exception("http request failed", path=PATH, error=repr(error))
+                    _log.exception("http request failed", path=request.head.kind, error=repr(error))
                     request.error = Unavailable("the request could not be handled; send it again")
                 else:
-                    parts.append(_Part([request], request.ticket.hold(columns), None))
+                    parts.append(_Part(route, [request], request.ticket.hold(columns), None))
         return parts
 
     async def _store(self, part: _Part) -> None:
-        requests, columns = part.requests, part.columns
+        route, requests, columns = part.route, part.requests, part.columns
         size = sum(request.head.length for request in requests)
         try:
             receipt = None
@@ -252,28 +271,29 @@ class SmallRequests:
             for request in requests:
                 self._refuse(request, error)
             return
-        rejected = self._metrics.accepted(columns, receipt)
-        self._metrics.answered("200", size, len(requests))
+        rejected = route.metrics.accepted(columns, receipt)
         second = self.exchange.clock.time_ns() // 1_000_000_000
         points = [columns.points] if part.joined is None else part.joined.points.tolist()
         for request, count in zip(requests, points, strict=True):
             self._count(request, count)
         if not rejected and not columns.rejected_message:
-            data = self._accepted.render(second)
+            route.metrics.answered(str(route.reply.status), size, len(requests))
+            data = route.reply.render(second)
             for request in requests:
                 request.connection.answer(data)
             return
         lost = [rejected] if part.joined is None else _refused_points(part.joined, receipt)
         for request, count in zip(requests, lost, strict=True):
             message = rejected_message(columns, receipt) if count or part.joined is None else ""
-            response = otlp_http.success(otlp_http.PROTOBUF, otlp_http.METRICS, count, message)
+            response = route.partly(count, message)
+            route.metrics.answered(str(response.status), request.head.length)
             request.connection.answer(rendered(response, second))
 
     def _refuse(self, request: SmallRequest, error: GatewayError, *, close: bool = False) -> None:
         request.error = error
         request.ticket.close()
         self._count(request, 0, refused=True)
-        response: web.Response = otlp_http.refuse(error, otlp_http.PROTOBUF, self._metrics, request.head.length)
+        response = self._routes[request.head.kind].refuse(error, request.head.length)
         second = self.exchange.clock.time_ns() // 1_000_000_000
         request.connection.answer(rendered(response, second, close=close), close=close)
 
@@ -281,7 +301,7 @@ class SmallRequests:
         clients = self.exchange.clients
         if clients is not None:
             clients.count(
-                self._metrics.protocol,
+                self._routes[request.head.kind].metrics.protocol,
                 request.head.agent,
                 request.connection.address,
                 received_ns=request.received_ns,

@@ -54,10 +54,14 @@ class WaitingRoom:
         self._timer: asyncio.TimerHandle | None = None
         _WAITING.set_function(lambda: len(self._patient) + len(self._early))
 
+    def admits(self, declared: int) -> bool:
+        """Whether a request of `declared` bytes would be let in at once."""
+        return self._admission.fits(declared) and (not self._patient or declared < LARGE_BODY)
+
     async def enter(self, request: web.BaseRequest, declared: int, amount: int, ticket: Ticket) -> None:
         """Take `amount` bytes for a request of `declared`, once there is room. Raises Overloaded."""
         admission, handler = self._admission, request.protocol
-        if admission.fits(declared) and (not self._patient or declared < LARGE_BODY):
+        if self.admits(declared):
             ticket.take(amount)
             return
         if not isinstance(handler, LargeBodyHandler):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
+import cramjam
 import numpy as np
 import pytest
 
@@ -21,8 +22,9 @@ from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Body
 from gateway.ingest.http_exchange import Exchange
-from gateway.ingest.receiver_metrics import ReceiverMetrics
-from gateway.ingest.request_head import Head, Heads, read_head
+from gateway.ingest.otlp_http import OtlpHttp
+from gateway.ingest.remote_write import RemoteWrite
+from gateway.ingest.request_head import OTLP, REMOTE_WRITE, Head, Heads, read_head
 from gateway.ingest.settings import IngestSettings
 from gateway.ingest.small_requests import SmallRequest, SmallRequests
 from gateway.settings_types import ByteSize, Duration
@@ -59,7 +61,7 @@ PLAIN = "POST /v1/metrics HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-pro
 def test_a_plain_head_is_read() -> None:
     raw = f"{PLAIN}content-LENGTH:  17 \r\nUser-Agent: otelcol/1 (a; b)\r\nConnection: Keep-Alive\r\n"
     raw += "Content-Encoding: gzip\r\n\r\n"
-    assert read_head(raw.encode()) == Head(17, "gzip", "otelcol/1 (a; b)", None)
+    assert read_head(raw.encode()) == Head(OTLP, 17, "gzip", "otelcol/1 (a; b)", None)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_the_memory_of_heads_is_bounded() -> None:
     heads = Heads()
     for number in range(3000):
         raw = f"{PLAIN}Content-Length: 5\r\nX: {number}\r\n\r\n".encode()
-        assert heads.read(raw) == heads.read(raw) == Head(5, None, "", None)
+        assert heads.read(raw) == heads.read(raw) == Head(OTLP, 5, None, "", None)
     assert len(heads._known) <= 1024
 
 
@@ -156,6 +158,22 @@ async def test_many_pipelined_requests_wait_in_the_socket_and_are_all_answered(r
     client.close()
 
 
+@pytest.mark.parametrize("size", [70_000, 200_000, 400_000])
+async def test_a_stopped_transport_is_read_again_for_a_body(receivers: Receivers, size: int) -> None:
+    client = await Client.to(receivers)
+    receivers.sink.gate = asyncio.Event()
+    chunked = f"{PLAIN}Transfer-Encoding: chunked\r\n\r\n8\r\npoints=9\r\n0\r\n\r\n".encode()
+    sending = asyncio.create_task(client.send((post(1, 30_000) * 3 + post(2, size)) * 3 + chunked * 2000))
+    await asyncio.sleep(0.05)
+    receivers.sink.gate.set()
+    for _ in range(2012):
+        assert await client.answer() == 200
+    await sending
+    assert receivers.sink.points == 3 * 5 + 2000 * 9
+    assert receivers.admission.in_flight == 0
+    client.close()
+
+
 async def test_a_client_that_reads_no_answers_is_not_read_either(receivers: Receivers) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", receivers.http.port, limit=1024)
     writer.write(post(1, 20) * 60_000)
@@ -180,6 +198,51 @@ async def test_a_body_that_does_not_come_is_refused_and_its_memory_given_back(re
     assert await client.answer() == 400
     assert await client.reader.read() == b""
     assert receivers.admission.in_flight == 0
+
+
+@pytest.mark.parametrize("size", [100_000, 2**20])
+async def test_a_larger_body_that_comes_in_crumbs_and_stops_is_refused(receivers: Receivers, size: int) -> None:
+    client = await Client.to(receivers)
+    request = post(1, size)
+    await client.send(request[: size // 2])
+    for at in range(40):
+        await client.send(request[size // 2 + at : size // 2 + at + 1])
+        await asyncio.sleep(0)
+    assert await client.answer() == 400
+    assert await client.reader.read() == b""
+    assert receivers.admission.in_flight == 0
+
+
+def test_a_body_of_crumbs_is_not_kept_as_crumbs() -> None:
+    request = SmallRequest(Told(), Head(OTLP, 10_000, None, "", None), 0, "t", Admission(2**20).ticket("t"))
+    for _ in range(1000):
+        request.take(b"x")
+    request.take(bytes(9000))
+    assert len(request.pieces) < 5
+    assert request.whole() == b"x" * 1000 + bytes(9000)
+    assert not request.left
+
+
+async def test_remote_write_on_a_plain_connection() -> None:
+    async with running(decoders=JOINING) as r:
+        client = await Client.to(r)
+        for body, status in ((b"points=3", 204), (b"points=2,reject=1", 400), (b"bad", 400), (b"points=4", 204)):
+            data = bytes(cramjam.snappy.compress_raw(body))
+            head = "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-protobuf\r\n"
+            head += f"Content-Encoding: snappy\r\nContent-Length: {len(data)}\r\n\r\n"
+            assert read_head(head.encode()) == Head(REMOTE_WRITE, len(data), "snappy", "", None)
+            await client.send(head.encode() + data)
+            async with asyncio.timeout(5):
+                answer = await client.reader.readuntil(b"\r\n\r\n")
+                assert int(answer.split()[1]) == status
+                if status == 204:
+                    assert b"Content-Length" not in answer
+                else:
+                    length = int(answer.split(b"Content-Length: ")[1].split()[0])
+                    text = await client.reader.readexactly(length)
+                    assert (b"older than 48h" in text) == body.startswith(b"points")
+        assert r.sink.points == 9
+        client.close()
 
 
 async def test_a_client_that_goes_away_leaves_nothing_behind(receivers: Receivers) -> None:
@@ -278,7 +341,9 @@ class Group:
         self.clients = ClientTable()
         self.pool = ThreadPoolExecutor(2)
         exchange = Exchange(settings, self.admission, self.pool, SystemClock(), self.clients)
-        self.requests = SmallRequests(exchange, JOINING, self.sink, ReceiverMetrics("otlp_http", "metrics"))
+        routes = {OTLP: OtlpHttp(exchange, JOINING, self.sink).route()}
+        routes[REMOTE_WRITE] = RemoteWrite(exchange, JOINING, self.sink).route()
+        self.requests = SmallRequests(exchange, routes, self.sink)
 
     async def send(self, *bodies: bytes, encoding: str | None = None) -> list[Told]:
         told = []
@@ -286,7 +351,7 @@ class Group:
             told.append(Told())
             ticket = self.admission.ticket("t")
             ticket.take(len(body))
-            request = SmallRequest(told[-1], Head(len(body), encoding, "agent", None), number + 1, "t", ticket)
+            request = SmallRequest(told[-1], Head(OTLP, len(body), encoding, "agent", None), number + 1, "t", ticket)
             request.take(body)
             self.requests.add(request)
         async with asyncio.timeout(10):

@@ -1,11 +1,13 @@
-"""Connections whose small plain requests do not go through aiohttp's parser, tasks and responses.
+"""Connections whose plain requests do not go through aiohttp's parser, tasks and responses.
 
-A request is taken when the connection is at rest and its head, which is here whole, is plain and small. Whatever else
+A request is taken when the connection is at rest and its head, which is here whole, is plain. Whatever else
 comes is given to aiohttp byte for byte from the head's first byte on, and so is everything behind it on this
 connection, until a large body has left a fresh parser behind. One request of a connection is under way at a time:
 bytes behind it wait, at most one reading of the transport of them.
 
-    at rest  →  receiving: the body's pieces are kept as they come  →  waiting for the group's answer  →  at rest
+    at rest  →  receiving  →  waiting for the group's answer  →  at rest
+
+The pieces of a small body are kept as they come; a large one is received straight into its memory, as in large_body.py.
 
 Limits are those of the usual way: bytes in flight (admission), time for the body, time without a request, shutdown
 that lets a request in progress finish. TLS connections take the usual way.
@@ -14,24 +16,41 @@ that lets a request in progress finish. TLS connections take the usual way.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
 from aiohttp import web
 
 from gateway.errors import GatewayError
-from gateway.ingest.large_body import LargeBodyHandler
+from gateway.ingest.http_exchange import RESERVE
+from gateway.ingest.large_body import SCRAP, BodyReceiver, LargeBodyHandler, take_nothing
 from gateway.ingest.request_head import Heads
 from gateway.ingest.small_requests import Identify, SmallRequest, SmallRequests
 
 _LONGEST_HEAD: Final = 8 * 1024
+_IN_PIECES: Final = 256 * 1024
+"""Bytes up to which a body is kept in the pieces in which it comes: mostly one or two, and stopping the transport to
+have it filled in would cost more than putting them together."""
 _PIPELINED: Final = 64 * 1024
 """Bytes behind a request at which the transport is stopped until it is answered."""
 
 
-class SmallRequestHandler(LargeBodyHandler):
-    """aiohttp's connection handler, with a shorter way for small plain requests."""
+class PlainConnection(LargeBodyHandler):
+    """aiohttp's connection handler, with a shorter way for plain requests."""
 
-    __slots__ = ("_behind", "_heads", "_identify", "_quick", "_quick_done", "_small", "_stopped", "_usual", "address")
+    __slots__ = (
+        "_behind",
+        "_behind_at",
+        "_heads",
+        "_held_up",
+        "_identify",
+        "_quick",
+        "_quick_done",
+        "_small",
+        "_usual",
+        "address",
+    )
 
     def __init__(
         self, manager: web.Server, small: SmallRequests, heads: Heads, identify: Identify, **options: Any
@@ -41,8 +60,9 @@ class SmallRequestHandler(LargeBodyHandler):
         self._quick: SmallRequest | None = None
         """The request under way that aiohttp does not know of."""
         self._quick_done: asyncio.Future[None] | None = None
-        self._behind = b""
-        self._stopped = False
+        self._behind, self._behind_at = b"", 0
+        """What came behind the request under way, from a place on."""
+        self._held_up = False
         """Whether the transport was told to stop reading, or the client does not read its answers."""
         self._usual = False
         """Whether aiohttp's parser has seen bytes and must see those that follow."""
@@ -62,33 +82,39 @@ class SmallRequestHandler(LargeBodyHandler):
             return
         request = self._quick
         if request is None:
-            if self._force_close or self._close or (data and self._take(data)):
-                return
-            self._usual = True
-            super().data_received(data)
+            self._begin(data, 0)
         elif request.left:
             size = len(data)
             if size <= request.left:
                 request.take(data)
             else:
-                self._wait_behind(data[request.left :])
-                request.take(memoryview(data)[: request.left])
+                left = request.left
+                request.take(memoryview(data)[:left])
+                self._wait_behind(data, left)
             if not request.left:
                 self._small.end(request)
                 self._small.add(request)
         else:
-            self._wait_behind(data)
+            self._wait_behind(data, 0)
 
-    def _take(self, data: bytes) -> bool:
+    def _begin(self, data: bytes, at: int) -> None:
+        """A request begins at `at`."""
+        if self._force_close or self._close or self._take(data, at):
+            return
+        self._usual = True
+        self._read_on()
+        super().data_received(data[at:])
+
+    def _take(self, data: bytes, at: int) -> bool:
         """Begin a request; whether it is one for this way."""
-        end = data.find(b"\r\n\r\n", 0, _LONGEST_HEAD) + 4
+        end = data.find(b"\r\n\r\n", at, at + _LONGEST_HEAD) + 4
         if end == 3:
             return False
-        head = self._heads.read(data[:end])
+        head = self._heads.read(data[at:end])
         small = self._small
-        if head is None or not small.takes(head):
+        if head is None or head.length > small.exchange.settings.max_request_bytes:
             return False
-        if not small.exchange.admission.fits(head.length):
+        if not small.exchange.waiting_room.admits(head.length):
             return False  # on the usual way it waits for room
         waiter = self._waiter
         if self._request_count and (self._messages or self._request_in_progress or (waiter is None or waiter.done())):
@@ -99,23 +125,49 @@ class SmallRequestHandler(LargeBodyHandler):
         exchange = small.exchange
         admission = exchange.admission
         request = SmallRequest(self, head, exchange.clock.time_ns(), tenant, admission.ticket(tenant))
+        reserved = min(head.length, RESERVE)
         try:
-            request.ticket.take(head.length)
+            request.ticket.take(reserved)
         except GatewayError as error:
             request.error = error  # said when the body is here, which is not kept
         self._quick = request
         self._request_count += 1
         here = len(data) - end
-        if here >= head.length:
-            request.take(memoryview(data)[end : end + head.length])
-            if here > head.length:
-                self._wait_behind(data[end + head.length :])
+        if here == head.length:
+            request.take(memoryview(data)[end:])
             small.add(request)
+        elif here > head.length:
+            request.take(data[end : end + head.length])  # a copy, so that the rest is not kept with it
+            self._wait_behind(data, end + head.length)
+            small.add(request)
+        elif head.length > _IN_PIECES and self.transport is not None:
+            self._read_on()
+            small.begin(request)
+            if request.error is None:
+                body = memoryview(np.empty(head.length, np.uint8))  # type: ignore[arg-type]
+                taker, size = request.ticket.take, reserved
+            else:
+                body, taker, size = SCRAP, take_nothing, head.length
+            PlainReceiver(self, self.transport, request, body, size, taker).begin(memoryview(data)[end:])
         else:
             if here:
                 request.take(memoryview(data)[end:])
+            self._read_on()
             small.begin(request)
         return True
+
+    def body_received(self, request: SmallRequest, body: memoryview, error: GatewayError | None, behind: bytes) -> None:
+        """A large body is complete; `behind` follows it."""
+        if self._quick is not request:
+            return  # it was too slow and is answered, the connection ends
+        if behind:
+            self._wait_behind(behind, 0)
+        request.left = 0
+        request.error = request.error or error
+        if request.error is None:
+            request.pieces.append(body)
+        self._small.end(request)
+        self._small.add(request)
 
     def answer(self, data: bytes, *, close: bool = False) -> None:
         """See Connection."""
@@ -130,13 +182,15 @@ class SmallRequestHandler(LargeBodyHandler):
             self.force_close()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        if self._behind or self._stopped or self._paused:
+        if self._behind or self._held_up or self._paused:
             self._go_on()
 
-    def _wait_behind(self, data: bytes) -> None:
-        self._behind += data
-        if len(self._behind) > _PIPELINED and not self._stopped and self.transport is not None:
-            self._stopped = True
+    def _wait_behind(self, data: bytes, at: int) -> None:
+        if self._behind:
+            data, at = self._behind[self._behind_at :] + data[at:], 0
+        self._behind, self._behind_at = data, at
+        if len(data) - at > _PIPELINED and not self._held_up and self.transport is not None:
+            self._held_up = True
             self.transport.pause_reading()
 
     def _go_on(self) -> None:
@@ -145,21 +199,25 @@ class SmallRequestHandler(LargeBodyHandler):
         if transport is None:
             return
         if self._paused:
-            if not self._stopped:
-                self._stopped = True
+            if not self._held_up:
+                self._held_up = True
                 transport.pause_reading()
             return
-        if self._stopped:
-            self._stopped = False
-            transport.resume_reading()
+        if len(self._behind) - self._behind_at <= _PIPELINED:
+            self._read_on()
         behind, self._behind = self._behind, b""
-        if behind:
-            self.data_received(behind)
+        if self._behind_at < len(behind):
+            self._begin(behind, self._behind_at)
+
+    def _read_on(self) -> None:
+        if self._held_up and self.transport is not None:
+            self._held_up = False
+            self.transport.resume_reading()
 
     def resume_writing(self) -> None:
         """The client reads its answers again."""
         super().resume_writing()
-        if self._stopped and self._quick is None:
+        if self._held_up and self._quick is None:
             self._go_on()
 
     def body_ended(self, behind: bytes) -> None:
@@ -188,3 +246,33 @@ class SmallRequestHandler(LargeBodyHandler):
             self._quick_done = self._loop.create_future()
             await asyncio.wait([self._quick_done], timeout=timeout)
         await super().shutdown(timeout)
+
+
+class PlainReceiver(BodyReceiver):
+    """Has the body of a plain request filled by the transport."""
+
+    def __init__(
+        self,
+        connection: PlainConnection,
+        transport: asyncio.Transport,
+        request: SmallRequest,
+        body: memoryview,
+        reserved: int,
+        take: Callable[[int], None],
+    ) -> None:
+        super().__init__(connection, transport, body, request.head.length, reserved, take)
+        self._connection, self._plain = connection, request
+        if request.error is not None:
+            self.done.set_exception(request.error)  # what comes is read and forgotten
+
+    def _finish(self, behind: bytes) -> None:
+        error = self.done.exception() if self.done.done() else None
+        if not self.done.done():
+            self.done.set_result(self._body)
+        assert error is None or isinstance(error, GatewayError)
+        self._connection.body_received(self._plain, self._body, error, behind)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client went away."""
+        super().connection_lost(error)
+        self.done.exception()  # nobody waits for it
