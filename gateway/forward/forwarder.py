@@ -46,6 +46,9 @@ T = TypeVar("T")
 ANSWERS = counter("forward_answers", "Answers of the target to blocks, by outcome.", ["outcome"])
 REPLAYS = counter("forward_replays", "Times the position went back because the target lost its memory.")
 
+_COMMIT_ROWS: Final = 5_000
+_COMMIT_LOOK: Final = 0.1
+"""Seconds between looks whether so many rows were acked since the progress was written."""
 _ROW_BYTES: Final = 20
 """About what a row takes in a frame."""
 _START_SECOND: Final = 1.05
@@ -490,9 +493,18 @@ class Forwarder:
 
     async def _keep_committing(self) -> None:
         while True:
-            await self._sleep(self._settings.commit_interval)
+            await self._until_commit_is_due()
             await self._checkpoint_when_idle()
             await self._commit()
+
+    async def _until_commit_is_due(self) -> None:
+        """After the interval, or earlier when much was acked: a backlog goes out so fast that a second of it is most
+        of what a process that is killed again soon will have sent, and would send again."""
+        left, written = float(self._settings.commit_interval), self._written_acked
+        rows = written[0].rows if written is not None else 0
+        while left > 0.0 and self._progress.acked.rows - rows < _COMMIT_ROWS:
+            await self._sleep(min(_COMMIT_LOOK, left))
+            left -= _COMMIT_LOOK
 
     async def _checkpoint_when_idle(self) -> None:
         """Let safe come up to acked when nothing arrives that would carry a checkpoint.

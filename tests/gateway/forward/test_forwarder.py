@@ -13,6 +13,7 @@ from gateway.clock import SystemClock
 from gateway.forward.dead_letter import main as show_dead_letters
 from gateway.forward.dead_letter import read_letters
 from gateway.forward.forwarder import Forwarder
+from gateway.forward.progress import ProgressFiles
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.settings_types import Duration, Secret
 from gateway.telemetry import kind
@@ -340,3 +341,17 @@ async def test_credentials_and_headers_are_sent(target, series, tmp_path: Path, 
     async with running(Forwarder(settings_for(target, **changes), feed, series, tmp_path, clock=CLOCK)) as forwarder:
         await until(lambda: accounted(forwarder, feed))
     assert target.requests[0][header[0]] == header[1]
+
+
+async def test_much_that_was_acked_is_noted_before_the_interval_is_over(target, series, tmp_path):
+    feed = FeedInMemory(series)
+    now = CLOCK.time_ns() // 1_000_000 - 3_600_000
+    for at in range(30):
+        times = list(range(now + 1000 * at, now + 1000 * at + 1000))
+        feed.append([0] * 1000, times, [1.0] * 1000, received_ns=CLOCK.time_ns())
+    settings = settings_for(target, commit_interval=Duration(3600.0), block_rows=1000)
+    async with running(Forwarder(settings, feed, series, tmp_path, clock=CLOCK)) as forwarder:
+        await until(lambda: accounted(forwarder, feed))
+        await until(lambda: (tmp_path / "forward-0.progress").exists())
+        files = ProgressFiles(tmp_path, 0)
+        assert files.read()[0].rows >= 5_000
