@@ -108,16 +108,17 @@ class Baseline:
         """
         n = len(sids)
         empty = np.empty(0, TRANSITION)
-        score = np.zeros(n, np.float32)
-        expected, lower, upper = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
         if n == 0 or not self._settings.enabled:
-            return Observation(0, 0, 0, n, score, expected, lower, upper, np.empty(0, np.int64), empty)
+            bands = [np.full(n, np.nan) for _ in range(3)]
+            return Observation(0, 0, 0, n, np.zeros(n, np.float32), *bands, np.empty(0, np.int64), empty)
+        # The kernel fills every row.
+        score, exceeds = np.empty(n, np.float32), np.empty(n, np.uint8)
+        expected, lower, upper = np.empty(n), np.empty(n), np.empty(n)
         top = int(sids.max()) + 1
         if top > min(len(kinds_by_sid), len(generations_by_sid)):
             raise IndexError("a row names a series id beyond the index")
         self._reserve(top)
         bounds = bounds_by_sid if bounds_by_sid is not None and len(bounds_by_sid) >= top else np.empty(0)
-        exceeds = np.zeros(n, np.uint8)
         totals = np.zeros(4, np.int64)
         if len(self._scratch) < n:
             self._scratch = np.zeros(n, TRANSITION)
@@ -261,5 +262,7 @@ class Baseline:
 
     @staticmethod
     def _count(transitions: NDArray[Any]) -> None:
+        if len(transitions) == 0:  # as nearly always; counting nothing would cost as much as scoring a hundred rows
+            return
         for kind, count in zip(*np.unique(transitions["kind"], return_counts=True), strict=True):
             CHANGES.labels(_KIND_NAMES[int(kind)]).inc(int(count))
