@@ -109,8 +109,8 @@ class Baseline:
         n = len(sids)
         empty = np.empty(0, TRANSITION)
         if n == 0 or not self._settings.enabled:
-            bands = [np.full(n, np.nan) for _ in range(3)]
-            return Observation(0, 0, 0, n, np.zeros(n, np.float32), *bands, np.empty(0, np.int64), empty)
+            none = np.full(n, np.nan)
+            return Observation(0, 0, 0, n, np.zeros(n, np.float32), none, none, none, np.empty(0, np.int64), empty)
         # The kernel fills every row.
         score, exceeds = np.empty(n, np.float32), np.empty(n, np.uint8)
         expected, lower, upper = np.empty(n), np.empty(n), np.empty(n)
