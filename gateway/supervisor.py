@@ -55,6 +55,8 @@ _BUSY_SHARE = 0.2
 _LOOKS = 5
 _CROWDED = 10.0
 """So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
+_SERVED_WAIT = 1.0
+_MANY_FAILURES = 20
 _PR_SET_PDEATHSIG = 1
 
 
@@ -103,8 +105,9 @@ class _Child:
 class Supervisor:
     """Runs roles until stopped.
 
-    backoff_seconds: wait before the n-th restart in a row, the last one repeating; a role that ran for
-    `settled_after` seconds starts at the beginning again. spares: whether a loaded process waits behind each role.
+    backoff_seconds: wait before the n-th restart in a row, the last one repeating; at most a second before the first
+    twenty of a role that had become ready. A role that ran for `settled_after` seconds starts at the beginning again.
+    spares: whether a loaded process waits behind each role.
     """
 
     def __init__(
@@ -216,14 +219,21 @@ class Supervisor:
             if role.rolling:
                 role.rolling, failures = False, 0
                 continue
+            served = role.ready.is_set()
             role.ready.clear()
             failures = 0 if loop.time() - began > self._settled_after else failures
-            wait = self._backoff[min(failures, len(self._backoff) - 1)]
+            wait = self._wait_before(failures, served)
             failures += 1
             role.restarts += 1
             log.error("role ended, starting it again", role=role.name, status=status, wait_seconds=wait)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), wait)
+
+    def _wait_before(self, failures: int, served: bool) -> float:
+        """Seconds before the restart after so many others in a row. What had become ready is missed while it is away,
+        and is not waited with for longer than a second, unless it fails again and again."""
+        wait = self._backoff[min(failures, len(self._backoff) - 1)]
+        return min(wait, _SERVED_WAIT) if served and failures < _MANY_FAILURES else wait
 
     async def _launch(self, role: Role, restarts: int) -> _Child:
         read_end, write_end = os.pipe()

@@ -143,3 +143,21 @@ async def test_a_rolling_restart_takes_one_role_after_another(tmp_path: Path) ->
     assert events.read_text().splitlines() == ["first ends", "first ready", "second ends", "second ready"]
     supervisor.stop()
     assert await running == 0
+
+
+async def test_a_role_that_had_become_ready_waits_at_most_a_second_and_one_that_fails_on_and_on_the_whole_time() -> (
+    None
+):
+    frail = _role("frail", 'say(b"ready\\n"); beat()')
+    supervisor = Supervisor([frail], backoff_seconds=(0.01, 60.0))
+    running = asyncio.create_task(supervisor.run())
+    for restarts in range(3):
+        await _until(frail.ready.is_set)
+        os.kill(frail.pid, signal.SIGKILL)
+        await _until(lambda: frail.restarts == restarts + 1 and not frail.ready.is_set())  # noqa: B023
+    await _until(frail.ready.is_set)
+    assert frail.restarts == 3
+    assert [supervisor._wait_before(failures, served=True) for failures in (1, 19, 20)] == [1.0, 1.0, 60.0]
+    assert supervisor._wait_before(1, served=False) == 60.0
+    supervisor.stop()
+    assert await running == 0
