@@ -6,12 +6,11 @@ that vary more or less than usual. Sizes are logarithms, bounded on both sides, 
 
 from __future__ import annotations
 
-import math
 from typing import Any, Final
 
+from kernels.exponential import natural_exp, natural_log
 from kernels.habits import DOWN, THIRD, UP, beyond_range, range_width
 from kernels.jit import step
-from kernels.logarithm import natural_log
 
 FEATURE_NAMES: Final = (
     "deviation", "run_sum", "run_samples", "run_mean", "run_steady", "third", "day_error", "day_distance", "slow",
@@ -52,7 +51,7 @@ def weigh_evidence(
         side = s.run_side
     day = max(s.q_dev, 0.3 * scale, 1e-300)
     usual = s.day_hours[s.hour_now] * 0.0625 if s.hour_now >= 0 else 0.0
-    hour = day * math.exp(usual)
+    hour = day * natural_exp(usual)
     mean = (s.candidate - s.reference) * s.run_side / scale if s.run_side != 0.0 else 0.0
     k = UP if side > 0.0 else DOWN
     height = bounded_log(max(az, 1.0))
@@ -96,7 +95,7 @@ def weigh_evidence(
     out[at + 34] = s.peak_mean[THIRD]
     out[at + 35] = bounded_log(abs(apart) / hour)
     out[at + 36] = bounded_log(day / scale)
-    usual_step = math.exp(s.log_long + s.log_usual)
+    usual_step = natural_exp(s.log_long + s.log_usual)
     run_mean = abs(s.candidate - s.reference) if s.run_side != 0.0 else 0.0
     onset = float(s.onset) if s.run_side != 0.0 else 0.0
     out[at + 37] = bounded_log(abs(e) / usual_step)

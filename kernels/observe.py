@@ -17,9 +17,9 @@ import numpy as np
 
 from kernels.evidence import FEATURES, weigh_evidence
 from kernels.ewma import share
+from kernels.exponential import natural_exp, natural_log
 from kernels.habits import begin_habits, fold_block, fold_day, note_peaks, note_range, note_recent, third_of_recent
 from kernels.jit import hot_step, step
-from kernels.logarithm import natural_log
 from kernels.pattern import second_table, weigh
 from kernels.seasonal import CELL_MS, learn_season, season_of
 from kernels.series_state import (
@@ -193,9 +193,12 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     y = x - season
     chosen = 1
     if p[P_CHOICE] > 0.0:
+        # Without branches: which is the best differs from series to series.
+        least_loss = float(s.losses[chosen])
         for k in range(LEVELS):
-            if s.losses[k] < s.losses[chosen]:
-                chosen = k
+            loss = float(s.losses[k])
+            chosen = k if loss < least_loss else chosen
+            least_loss = min(loss, least_loss)
     s.chosen = chosen
     prediction = s.levels[chosen]
     if chosen == TRENDED:
@@ -360,7 +363,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             if score > 0.9:
                 score = 1.0 - 0.01 / (score - 0.8)
         else:
-            score = max(score, 0.4999 * math.exp(0.12 * beyond))
+            score = max(score, 0.4999 * natural_exp(0.12 * beyond))
     ordinary = rank_ordinary(s, score, abs(x - out[O_EXPECTED]))
     if warm and score < 0.5:
         score = ordinary

@@ -14,8 +14,8 @@ from gateway.baseline.settings import DetectionSettings
 from kernels import series_state as state
 from kernels.evidence import FEATURES
 from kernels.ewma import share
+from kernels.exponential import natural_exp, natural_log
 from kernels.habits import begin_habits, beyond_range, fold_day, note_range, note_recent, third_of_recent
-from kernels.logarithm import natural_log
 from kernels.pattern import DEPTH, FIRST, LEAVES, TREE, second_table, weigh
 from kernels.seasonal import learn_season, season_of
 from kernels.series_state import STATE
@@ -37,6 +37,12 @@ def test_share_stays_near_the_exact_weight(seconds: float, half_life: float) -> 
 @given(x=st.floats(min_value=2.3e-308, max_value=1.7e308))
 def test_natural_log_agrees_with_the_library(x: float) -> None:
     assert natural_log(x) == pytest.approx(math.log(x), rel=5e-16, abs=5e-16)
+
+
+@settings(deadline=None)
+@given(x=st.floats(min_value=-1000, max_value=1000))
+def test_natural_exp_agrees_with_the_library(x: float) -> None:
+    assert natural_exp(x) == pytest.approx(math.exp(min(max(x, -690.0), 690.0)), rel=1e-15)
 
 
 @settings(max_examples=20, deadline=None)
