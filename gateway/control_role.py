@@ -51,6 +51,7 @@ from gateway.web.connection_guard import guard_connections, read_bodies
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.events import Events
 from gateway.web.exemplars import Exemplars
+from gateway.web.forecasts import Forecasts
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
 from gateway.web.hosts import Hosts
 from gateway.web.json_api import MAX_LIMIT, JsonApi, declared_errors
@@ -151,6 +152,7 @@ class ControlRole:
         application.add_routes(Services(catalog, feed, lambda: self._router.incidents.topology.edges).routes())
         application.add_routes(Hosts(catalog, feed).routes())
         application.add_routes(Exemplars(data_plane).routes())
+        application.add_routes(Forecasts(history).routes())
         application.add_routes(ProbesApi(prober).routes())
         self._stack.push_async_callback(catalog.stop)
         self._router.enrichment.related = RelatedSeries(history, catalog)

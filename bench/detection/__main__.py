@@ -19,6 +19,7 @@ from bench.detection import plots, report
 from bench.detection.datasets import DATA_SETS, LABELLED, REPOSITORY, data_root
 from bench.detection.detectors import Detector, Gateway, ablations
 from bench.detection.evaluate import Piece, correlated, injected_slice, labelled_unit, silent_cases
+from bench.detection.forecasts import forecast_rows
 from bench.detection.incidents import SIZES
 from bench.detection.injections import plan
 from bench.detection.peer_scores import comparison
@@ -34,7 +35,9 @@ QUICK_UNITS = {"nab": 1, "wsd": 4, "aiops_kpi": 4, "ms_cloud_monitoring": 1}
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench.detection", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a subset, for development")
-    parser.add_argument("--sets", help=f"comma-separated: {', '.join(LABELLED)}, injected, silent (default: all)")
+    parser.add_argument(
+        "--sets", help=f"comma-separated: {', '.join(LABELLED)}, injected, silent, forecast (default: all)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the injected faults and the bootstrap")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument(
@@ -60,7 +63,7 @@ def _detector(arguments: argparse.Namespace, overrides: tuple[tuple[int, float],
 
 def _work(arguments: argparse.Namespace, root: Path) -> list[tuple[str, Work]]:
     """Every piece of work of the run with its name; sets whose folder is absent are skipped with a message."""
-    known = [*LABELLED, "injected", "silent"]
+    known = [*LABELLED, "injected", "silent", "forecast"]
     wanted = arguments.sets.split(",") if arguments.sets else known
     if unknown := set(wanted) - set(known):
         raise SystemExit(f"--sets {','.join(sorted(unknown))}: expected some of {', '.join(known)}")
@@ -137,7 +140,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     root = data_root()
     work = _work(arguments, root)
-    if not work:
+    forecasts = not arguments.sets or "forecast" in arguments.sets.split(",")
+    if not work and not (forecasts and root.is_dir()):
         print(f"nothing to do: no recordings at {root}", file=sys.stderr)
         return 0
     began = time.monotonic()
@@ -153,13 +157,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     pieces = _run(work, _detector(arguments), arguments.jobs)
     rows = report.figures(pieces, seed=arguments.seed)
     rows += comparison(root, {piece.dataset for piece in pieces})
+    if forecasts:
+        rows += report.rounded(forecast_rows(root))
     print(report.json_lines(rows))
     took = time.monotonic() - began
     points = sum(piece.points for piece in pieces)
     print(f"{points:,} points in {took:.0f} s on {arguments.jobs} processes", file=sys.stderr)
     full = not (arguments.quick or arguments.sets) and arguments.detector == "gateway"
     # Without recordings there is nothing to put in the place of what an earlier run found.
-    if pieces and (full or arguments.write):
+    if rows and (full or arguments.write):
         command = "make bench-detection" + (f" ARGS='{' '.join(sys.argv[1:])}'" if sys.argv[1:] else "")
         report.write_results(REPOSITORY / "bench" / "RESULTS.md", report.markdown(rows, command=command))
     if not arguments.no_plots:

@@ -98,7 +98,7 @@ def _columns(path: Path) -> dict[str, NDArray[Any]]:
     return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
-def _read_csv(path: Path, delimiter: str = ",") -> list[list[str]]:
+def read_csv(path: Path, delimiter: str = ",") -> list[list[str]]:
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         return list(csv.reader(io.StringIO(file.read()), delimiter=delimiter))
 
@@ -108,7 +108,7 @@ def _unix(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _number(text: str) -> float:
+def number_of(text: str) -> float:
     return float(text) if text.strip() else float("nan")
 
 
@@ -116,9 +116,9 @@ def _number(text: str) -> float:
 
 
 def _load_nab(root: Path, key: str) -> list[Recording]:
-    rows = _read_csv(root / "nab" / "data" / f"{key}.csv.gz")[1:]
+    rows = read_csv(root / "nab" / "data" / f"{key}.csv.gz")[1:]
     times = np.array([_unix(row[0]) for row in rows])
-    values = np.array([_number(row[1]) for row in rows])
+    values = np.array([number_of(row[1]) for row in rows])
     windows = json.loads((root / "nab" / "labels" / "combined_windows.json").read_text())[f"{key}.csv"]
     events = [Event(_unix(a.split(".")[0]), _unix(b.split(".")[0])) for a, b in windows]
     labels = np.zeros(len(times), np.int8)
@@ -165,9 +165,9 @@ def _load_kpi(root: Path, key: str) -> list[Recording]:
 
 
 def _load_ms(root: Path, key: str) -> list[Recording]:
-    rows = _read_csv(root / "ms_cloud_monitoring" / f"{key}.csv.gz")[1:]
+    rows = read_csv(root / "ms_cloud_monitoring" / f"{key}.csv.gz")[1:]
     times = np.array([_unix(row[0]) for row in rows])
-    values = np.array([_number(row[1]) for row in rows])
+    values = np.array([number_of(row[1]) for row in rows])
     labels = np.array([int(float(row[2])) for row in rows], np.int8)
     order = np.argsort(times, kind="stable")
     step = float(np.median(np.diff(times)))
@@ -197,7 +197,7 @@ def _machine(dataset: str, root: Path, key: str, step: float) -> list[Recording]
 
 
 def _load_skab(root: Path, key: str) -> list[Recording]:
-    rows = _read_csv(root / "skab" / f"{key}.csv.gz", ";")
+    rows = read_csv(root / "skab" / f"{key}.csv.gz", ";")
     header, rows = rows[0], rows[1:]
     times = np.array([_unix(row[0]) for row in rows])
     labelled = "anomaly" in header
@@ -207,7 +207,7 @@ def _load_skab(root: Path, key: str) -> list[Recording]:
         else np.zeros(len(times), np.int8)
     )
     return [
-        Recording("skab", f"{key}/{header[j]}", times, np.array([_number(row[j]) for row in rows]), labels, 1.0,
+        Recording("skab", f"{key}/{header[j]}", times, np.array([number_of(row[j]) for row in rows]), labels, 1.0,
                   _events(times, labels), group=key, vus_slices=[(0, len(times))] if labelled else [])
         for j in range(1, 9)
     ]  # fmt: skip
@@ -219,11 +219,11 @@ def _load_skab(root: Path, key: str) -> list[Recording]:
 
 @lru_cache(maxsize=4)
 def _petshop_table(path: Path) -> tuple[dict[tuple[str, str, str], int], Floats]:
-    rows = _read_csv(path)
+    rows = read_csv(path)
     names = {(rows[0][j], rows[1][j], rows[2][j]): j for j in range(1, len(rows[0]))}
     width = len(rows[0])
     body = [row for row in rows[3:] if len(row) == width and row[0][:1].isdigit()]
-    return names, np.array([[_number(cell) for cell in row] for row in body], dtype=np.float64).reshape(-1, width)
+    return names, np.array([[number_of(cell) for cell in row] for row in body], dtype=np.float64).reshape(-1, width)
 
 
 def _petshop_keys(root: Path) -> list[str]:
@@ -291,7 +291,7 @@ def _nezha_faults(folder: Path, day: str) -> list[dict[str, str]]:
 def _load_nezha(root: Path, key: str) -> list[Recording]:
     day, pod = key.split("/")
     folder = root / "nezha" / "rca_data" / day
-    rows = _read_csv(folder / "metric" / f"{pod}_metric.csv.gz")
+    rows = read_csv(folder / "metric" / f"{pod}_metric.csv.gz")
     header, rows = rows[0], rows[1:]
     times = np.array([_unix(row[0][:19]) for row in rows])
     faults = [
@@ -299,7 +299,7 @@ def _load_nezha(root: Path, key: str) -> list[Recording]:
         for fault in _nezha_faults(folder, day)
         if fault["inject_pod"] == pod
     ]
-    table = {header[j]: np.array([_number(row[j]) for row in rows]) for j in range(3, len(header))}
+    table = {header[j]: np.array([number_of(row[j]) for row in rows]) for j in range(3, len(header))}
     events, neutral = [], []
     for start, kind in faults:
         span = (times >= start) & (times <= start + _NEZHA_FAULT_S)
@@ -338,12 +338,12 @@ def _visible(values: Floats, before: NDArray[np.bool_], span: NDArray[np.bool_])
 
 
 def _load_ett(root: Path, key: str) -> list[Recording]:
-    rows = _read_csv(root / "ett" / f"{key}.csv.gz")
+    rows = read_csv(root / "ett" / f"{key}.csv.gz")
     times = np.array([_unix(row[0]) for row in rows[1:]])
     none = np.zeros(len(times), np.int8)
     return [
         Recording(
-            "ett", f"{key}/{rows[0][j]}", times, np.array([_number(row[j]) for row in rows[1:]]), none, 3600.0, []
+            "ett", f"{key}/{rows[0][j]}", times, np.array([number_of(row[j]) for row in rows[1:]]), none, 3600.0, []
         )
         for j in range(1, len(rows[0]))
     ]
@@ -355,7 +355,7 @@ def _m4_keys(root: Path) -> list[str]:
 
 def _load_m4(root: Path, key: str) -> list[Recording]:
     out = []
-    for row in _read_csv(root / "m4_hourly" / f"{key}_train.csv.gz"):
+    for row in read_csv(root / "m4_hourly" / f"{key}_train.csv.gz"):
         values = np.array([float(cell) for cell in row[1:] if cell.strip()])
         times = MONDAY_S + 3600.0 * np.arange(len(values), dtype=np.float64)
         out.append(Recording("m4_hourly", row[0], times, values, np.zeros(len(values), np.int8), 3600.0, []))

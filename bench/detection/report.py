@@ -34,6 +34,11 @@ def _round(value: Any) -> Any:
     return value
 
 
+def rounded(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """To four digits, NaN as None."""
+    return [{k: _round(v) for k, v in row.items()} for row in rows]
+
+
 def figures(pieces: Sequence[Piece], *, seed: int) -> list[dict[str, Any]]:
     """All figures of a run, one row a data set and fault type."""
     by_set: dict[str, list[Piece]] = defaultdict(list)
@@ -55,7 +60,7 @@ def figures(pieces: Sequence[Piece], *, seed: int) -> list[dict[str, Any]]:
     if injected:
         rows += _injected(injected, seed)
     rows += incidents + silent
-    return [{k: _round(v) for k, v in row.items()} for row in rows]
+    return rounded(rows)
 
 
 def _total(cards: Iterable[Scorecard]) -> Scorecard:
@@ -280,6 +285,15 @@ def markdown(rows: Sequence[dict[str, Any]], *, command: str) -> str:
             [(r["set"].removeprefix("injected/"), _cell(r["series"]), _cell(r["faults"]), _cell(r["recall"]),
               _cell(r["false_share"]), _cell(r["twin_false_per_series_day"], 4), _cell(r["twin_normal_in_alert"], 4))
              for r in backgrounds],
+        ))  # fmt: skip
+    forecasts = [r for r in rows if "forecast_steps" in r]
+    if forecasts:
+        parts.append("**Forecasts**, errors in those of the seasonal-naive one of the past (MASE)\n\n" + _table(
+            ("set", "steps ahead", "forecasts", "error", "seasonal-naive", "better in", "held of 0.90",
+             "interval score", "seasonal-naive"),
+            [(r["set"], _cell(r["forecast_steps"]), _cell(r["forecasts"]), _cell(r["mase"]),
+              _cell(r["seasonal_naive_mase"]), _cell(r["better_than_naive"], 2), _cell(r["held"]),
+              _cell(r["interval_score"], 2), _cell(r["seasonal_naive_interval_score"], 2)) for r in forecasts],
         ))  # fmt: skip
     silent = [r for r in rows if "silent" in r]
     if silent:

@@ -64,10 +64,12 @@ class HistorySource(Protocol):
         ...
 
 
-def _is_counter(series_kind: int) -> bool:
-    """Whether a series is scored on its rate; the band is one of rates then."""
+def is_counter(samples: HistorySamples) -> bool:
+    """Whether a series is scored on its rate; its band is one of rates then."""
+    if samples.kind == 0:
+        return samples.labels.get("__name__", "").endswith(_COUNTER_ENDINGS)
     counting = (kind.COUNTER, kind.HISTOGRAM_COUNT, kind.HISTOGRAM_SUM, kind.HISTOGRAM_BUCKET)
-    return series_kind & kind.CLASS_MASK in counting and not series_kind & (kind.NON_MONOTONIC | kind.DELTA)
+    return samples.kind & kind.CLASS_MASK in counting and not samples.kind & (kind.NON_MONOTONIC | kind.DELTA)
 
 
 def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
@@ -124,7 +126,7 @@ class LogHistory:
                         h.labels,
                         h.times,
                         h.values,
-                        counter=_is_counter(h.kind),
+                        counter=is_counter(h),
                         start=start_ms / 1000.0,
                         settings=self._settings,
                     )

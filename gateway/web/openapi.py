@@ -66,6 +66,13 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
     "GET /api/v1/series": [_MATCH, _limit(100_000)],
     "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(1000)],
     "GET /api/v1/history": [_MATCH, _START, _END, _limit(100)],
+    "GET /api/v1/forecast": [
+        _MATCH,
+        _query("horizon", 'How far ahead, as "6h".'),
+        _query("history", 'How far back to learn from, as "14d".'),
+        _query("level", "Share of the values that the interval shall hold.", {"type": "number"}),
+        _limit(20),
+    ],
     "GET /api/v1/incident-groups": [
         _query("state", "Open by default.", {"enum": ["open", "closed", "all"]}),
         _limit(1000),
