@@ -22,6 +22,8 @@ _GRACEFUL_SECONDS: Final = 10.0
 _LOADING_SECONDS: Final = 5.0
 """That a spare is given to load itself."""
 _TOLD_SECONDS: Final = 2.0
+_REFUSED_SECONDS: Final = 2.0
+"""That a rolling restart may refuse somebody for."""
 
 
 def _log_full(scene: Scene) -> None:
@@ -109,6 +111,26 @@ def _graceful(scene: Scene) -> None:
     scene.detail["stop_seconds"] = took
     scene.expect(max(took) <= _GRACEFUL_SECONDS, f"stopping took {max(took)} s")
     scene.recover_forwarding()
+
+
+def _rolled(scene: Scene) -> None:
+    """SIGUSR2 with two workers: one after the other is another process, and nobody is refused for long."""
+    for _ in range(2):
+        await_true(lambda: scene.gateway.spares() >= 3, RECOVERY_SECONDS, "spares started")
+        time.sleep(_LOADING_SECONDS)
+        before = {name: pid for name, pid in scene.gateway.role_pids().items() if name.startswith("data")}
+        scene.expect(len(before) == 2, f"{len(before)} workers")
+        began = time.monotonic()
+        os.kill(scene.gateway.pid, signal.SIGUSR2)
+        scene.injected += 1
+        await_true(lambda before=before: all(_replaced(scene, *one) for one in before.items()), RECOVERY_SECONDS,  # type: ignore[misc]
+                   "both workers are others")  # fmt: skip
+        scene.recover_accepting()
+        scene.recoveries.append(time.monotonic() - began)
+        time.sleep(scene.seconds)
+    scene.recover_forwarding()
+    longest = scene.prober.report()["longest_without_acknowledgement_seconds"]
+    scene.expect(longest <= _REFUSED_SECONDS, f"refused for {longest} s")
 
 
 def _clock_stepped(seconds: float) -> Callable[[Scene], None]:
@@ -270,6 +292,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "scorer-held": Fault("scorer's thread hangs, under load", _thread_held("scorer")),
     "committer-held": Fault("log writer's thread hangs, under load", _thread_held("committer")),
     "restart": Fault("graceful stop and start, under load", _graceful),
+    "rolling": Fault("rolling restart of one worker after another", _rolled, ("server.workers=2",)),
     "clock-ahead": Fault("clock steps an hour ahead and back", _clock_stepped(3600.0),
                          environment=ShiftedClock.prepare),
     "clock-behind": Fault("clock steps an hour back and ahead", _clock_stepped(-3600.0), ("ingest.max_future=2h",),
