@@ -6,11 +6,14 @@ import asyncio
 import contextlib
 import threading
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 from aiohttp import web
 
 _HOP_BY_HOP = {"host", "content-length", "connection", "transfer-encoding", "accept-encoding"}
+_PASSED: Final = ("content-type", "content-encoding", "date")
+"""Headers of an answer that are passed on: without the encoding a compressed one cannot be read."""
 
 
 @dataclass(slots=True)
@@ -96,7 +99,7 @@ class BadTarget:
                 request.method, self._target + request.path_qs, data=body or None, headers=headers
             ) as answer:
                 content = await answer.read()
-                status, kind = answer.status, answer.content_type
+                status, told = answer.status, {k: v for k, v in answer.headers.items() if k.lower() in _PASSED}
         except aiohttp.ClientError:
             self._drop(request)
             return web.Response(status=502)
@@ -104,7 +107,7 @@ class BadTarget:
             behaviour.answered_wrongly += 1
             self._drop(request)
         self.taken += write
-        return web.Response(status=status, body=content, content_type=kind)
+        return web.Response(status=status, body=content, headers=told)
 
     async def _starve(self, request: web.Request, behaviour: Behaviour) -> None:
         """Read slowly, or not at all, until another behaviour is asked for; then break the connection."""
