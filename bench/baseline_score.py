@@ -1,6 +1,6 @@
 """Scoring: points a second of one core over many series with the whole ensemble, and a snapshot's way back.
 
-python -m bench.baseline_score [--series 1000000] [--rounds 24]
+python -m bench.baseline_score [--series 1000000] [--rounds 24] [--without season|candidates|both]
 
 A round is one gauge point of every series, 60 s after the one before, in batches of 8,000 rows; one series in 2,000
 carries a fault from the ninth timed round on. Three states of the same number of series are timed:
@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ from gateway.baseline import snapshot
 from gateway.baseline.detector import Baseline
 from gateway.baseline.settings import DetectionSettings
 from gateway.telemetry import kind
-from kernels.series_state import STATE
+from kernels.series_state import P_LOCAL, P_SEASON, P_SLOW, P_VARIANCE, STATE
 
 START_MS = 1_700_000_000_000
 STEP_MS = 60_000
@@ -41,6 +42,9 @@ MODELS = 2_000
 """Series that grow up; the others are copies."""
 GROWN = 2 * 1440
 """Rounds they live before the timed ones."""
+
+PARTS: Final = {"season": (P_SEASON,), "candidates": (P_LOCAL, P_SLOW, P_VARIANCE)}
+"""Parts that can be left out, and the parameters that do so."""
 
 Values = Callable[[int, NDArray[np.int64]], NDArray[np.float64]]
 
@@ -109,8 +113,8 @@ def young(n: int, rounds: int, rng: np.random.Generator) -> Fleet:
     return fleet
 
 
-def grown(n: int, rounds: int, rng: np.random.Generator) -> None:
-    """Time series that have lived for two days."""
+def grown(n: int, rounds: int, rng: np.random.Generator, without: tuple[str, ...]) -> None:
+    """Time series that have lived for two days, parts of the ensemble left out by now."""
     models = min(MODELS, n)
     level, spread = 10.0 ** rng.uniform(-1, 5, models), rng.choice([0.002, 0.02, 0.1], models)
     season, phase = rng.choice([0.0, 0.3], models), rng.uniform(0, 2 * np.pi, models)
@@ -138,6 +142,8 @@ def grown(n: int, rounds: int, rng: np.random.Generator) -> None:
             fleet.baseline.adopt(
                 sids, records[part], deadlines[part], fleet.generations[sids], nursery.baseline.watermark_ms
             )
+        for part_out in without:
+            fleet.baseline._parameters[list(PARTS[part_out])] = 0.0
         wandering[:] = wandering[np.arange(n) % models]
         report("grown", name, n * rounds, n, fleet.play(order, range(GROWN, GROWN + rounds), values))
 
@@ -147,10 +153,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=24, help="timed rounds")
+    parser.add_argument("--without", choices=(*PARTS, "both"), help="leave a part out")
     arguments = parser.parse_args()
     n = arguments.series
     rng = np.random.default_rng(1)
-    grown(n, arguments.rounds, rng)
+    without = tuple(PARTS) if arguments.without == "both" else (arguments.without,) if arguments.without else ()
+    grown(n, arguments.rounds, rng, without)
+    if without:
+        return
     baseline = young(n, arguments.rounds, rng).baseline
     figure("state_per_series", STATE.itemsize, "B", season=int(STATE["cells"].itemsize + STATE["seen"].itemsize))
     began = time.perf_counter()
