@@ -40,6 +40,7 @@ from gateway.pipeline.call_edges import CallEdges
 from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
 from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
+from gateway.pipeline.free_memory import give_back_free_memory
 from gateway.pipeline.group_watch import GroupWatch
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.score_writer import ScoreWriter
@@ -71,6 +72,7 @@ _TOLD_SECONDS: Final = 1.5
 _STALLED_SECONDS: Final = 15.0
 """From which scoring that stands still is a reason to send traffic elsewhere; the log takes it all the while."""
 _SWEEP_SECONDS: Final = 10.0
+_TRIM_SECONDS: Final = 60.0
 _PROBE_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 3.0
 _KIT: Final = ("name", "version", "language")
@@ -264,6 +266,7 @@ class DataPlane:
 
     async def _sweep(self) -> None:
         next_sweep = self._clock.monotonic() + _SWEEP_SECONDS
+        next_trim = self._clock.monotonic() + _TRIM_SECONDS
         while True:
             await asyncio.sleep(_PROBE_SECONDS)
             self.committer.probe()
@@ -279,6 +282,9 @@ class DataPlane:
             except Exception:  # the task's outermost edge: the disk probe and later sweeps must go on
                 TASK_FAILURES.labels("log-retention").inc()
                 log.exception("old log segments could not be removed")
+            if self._clock.monotonic() >= next_trim:
+                next_trim = self._clock.monotonic() + _TRIM_SECONDS
+                await asyncio.to_thread(give_back_free_memory)
 
     # -- what it tells of itself; see web.data_plane_socket.DataPlaneView
 
