@@ -140,8 +140,7 @@ class Correlator:
         member.group = member.thread = group.id
         member.score, member.why = round(evidence.score, 2), evidence.words
         self._put(group, member)
-        group.state.changed = now
-        self.keep_state(group)
+        group.state.changed = now  # on disk that follows from the member: see `load`
         self.engine.journal.event(
             now,
             "correlated",
@@ -361,6 +360,7 @@ class Correlator:
                 self.engine.journal.drop(INCIDENT_MEMBER, _record_key(member))
                 continue
             group.put(member)
+            group.state.changed = max(group.state.changed, member.joined)
             self.topology.see_places((member.place,), now)
             if group.open:
                 self._of[member.fingerprint] = group.id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -88,7 +89,7 @@ class Dispatcher:
         self._inherited: dict[str, SlotRecord] = {}
         """Slots of an earlier run or configuration, whose groups were not looked at since."""
         self._stages: tuple[Stage, ...] = ()
-        self._departing: dict[str, None] = {}
+        self._departing: OrderedDict[str, None] = OrderedDict()
         """Groups with more members to let go."""
 
     def configure(self, configuration: Configuration, inhibitor: Inhibitor) -> None:
@@ -322,8 +323,7 @@ class Dispatcher:
     def depart(self) -> None:
         """Lets more of the members go that `settle` began with: at most `STEP`."""
         if self._departing:
-            name = next(iter(self._departing))
-            del self._departing[name]
+            name, _ = self._departing.popitem(last=False)
             group = self._grouping.groups.get(name)
             if group is not None:
                 self.settle(group)

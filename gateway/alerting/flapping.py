@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import OrderedDict
 from typing import Final
 
 from gateway.alerting.alert import Alert
@@ -20,7 +21,7 @@ class Flapping:
 
     def __init__(self, engine: Engine, threshold: int) -> None:
         self._threshold = threshold
-        self._begun: dict[str, tuple[int, ...]] = {}
+        self._begun: OrderedDict[str, tuple[int, ...]] = OrderedDict()
         """By fingerprint, the one that began last at the end."""
         self._restless: dict[str, None] = {}
         """Those that were flapping when they last began."""

@@ -1,15 +1,18 @@
 """Lists of alerts as API v2 shows them, fast enough for a hundred thousand and never long on the loop.
 
 What an alert looks like is encoded once and kept until the alert, its receivers or what mutes it changes. Alerts stand
-on shelves by the first digits of their fingerprint, so a change spoils one shelf, and the shelves in order are the list
-in order. `alerts` and `groups` give the list in pieces, after at most `SLICE` of work each; their caller lets the loop
-run in between. `refresh` renews spoiled shelves ahead of being asked.
+on shelves by the first digits of their fingerprint, and the shelves in order are the list in order; a changed alert is
+written anew in its place, and only a change of what mutes asks about every alert of a shelf again. Likewise the members
+of each group stand in a row. `alerts` and `groups` give the list in pieces, after at most `SLICE` of work each; their
+caller lets the loop run in between. `refresh` renews shelves and rows ahead of being asked.
 
 Pieces of one list may be some milliseconds apart; each alert is shown as it was at one moment.
 """
 
 from __future__ import annotations
 
+import bisect
+import heapq
 from collections.abc import Iterator
 from time import perf_counter
 from typing import Final
@@ -90,13 +93,15 @@ class Entry(msgspec.Struct, gc=False):
 
 
 class Shelf(msgspec.Struct):
-    """Alerts whose fingerprints begin alike. `known` may hold names that are forgotten, until the next renewal."""
+    """Alerts whose fingerprints begin alike."""
 
     known: set[str] = set()
+    fresh: set[str] = set()
+    """Those that came, changed or went since the last renewal."""
     entries: list[Entry] = []
-    spoiled: bool = True
+    """Those that fire, by fingerprint."""
     seal: object = None
-    """What mutes, as of the last renewal."""
+    """What mutes, as of the last renewal of all."""
     good_until: int = NEVER
 
 
@@ -110,6 +115,10 @@ class Listing:
         self._entries: dict[str, Entry] = {}
         self._rows: dict[str, tuple[int, list[Entry]]] = {}
         """Group id → its roster's version and its members in order."""
+        self._stale_rows: dict[str, None] = {}
+        """Groups that others joined since their row was made."""
+        self._sorting: Iterator[list[Entry] | None] | None = None
+        """A row that the renewal is at."""
         self._texts = _Texts()
         self._seal: object = None
         """What mutes, when all shelves were last given to the renewal."""
@@ -122,15 +131,13 @@ class Listing:
 
     def _touch(self, fingerprint: str) -> None:
         number = int(fingerprint[:_DIGITS], 16)
-        shelf = self._shelves[number]
         self.touches += 1
-        shelf.known.add(fingerprint)
-        shelf.spoiled = True
+        self._shelves[number].fresh.add(fingerprint)
         self._spoiled.add(number)
 
     def refresh(self, now: int) -> bool:
-        """Renews spoiled shelves, and all of them if what mutes has changed, for at most `SLICE`; gives whether some
-        are left."""
+        """Renews spoiled shelves, all of them if what mutes has changed, and then rows, for at most `SLICE`; gives
+        whether some are left."""
         mutes = (self._engine.silences.index(now), self._engine.inhibitor.version, id(self._engine.inhibitor))
         if self._sealed[0] != mutes or self._sealed[1] + SECOND <= now:
             self._sealed = (mutes, now)
@@ -138,12 +145,18 @@ class Listing:
             if seal != self._seal:
                 self._seal = seal
                 self._spoiled.update(number for number, shelf in enumerate(self._shelves) if shelf.known)
+        stop = perf_counter() + SLICE
         if self._spoiled:
             moment = _Moment(self._engine, self._maintenance, now, self._texts)
-            stop = perf_counter() + SLICE
             while self._spoiled and perf_counter() < stop:
                 self._check(self._shelves[self._spoiled.pop()], moment)
-        return bool(self._spoiled)
+        while not self._spoiled and (self._stale_rows or self._sorting is not None) and perf_counter() < stop:
+            if self._sorting is None:
+                group = self._engine.groups.get(self._stale_rows.popitem()[0])
+                self._sorting = None if group is None else self._row(group)
+            elif next(self._sorting, ()) is not None:
+                self._sorting = None
+        return bool(self._spoiled or self._stale_rows or self._sorting is not None)
 
     def alerts(self, selection: Selection, now: int) -> Iterator[bytes]:
         """`GET /alerts`, sorted by fingerprint, in pieces."""
@@ -152,7 +165,7 @@ class Listing:
         pieces: list[bytes] = []
         separator, stop = b"[", perf_counter() + SLICE
         for shelf in self._shelves:
-            if not shelf.known:
+            if not shelf.known and not shelf.fresh:
                 continue
             self._check(shelf, moment)
             entries = shelf.entries if chosen is None else chosen.among(shelf.entries)
@@ -172,7 +185,7 @@ class Listing:
         chosen = None if selection.everything else _Choice(selection)
         stop = perf_counter() + SLICE
         for shelf in self._shelves:
-            if shelf.known:
+            if shelf.known or shelf.fresh:
                 self._check(shelf, moment)
                 if perf_counter() > stop:
                     yield b""
@@ -188,7 +201,14 @@ class Listing:
             muted = moment.interval(group)
             if muted and not selection.muted:
                 continue
-            row, begun = self._row(group), False
+            row: list[Entry] = []
+            for ready in self._row(group):
+                if ready is not None:
+                    row = ready
+                elif perf_counter() > stop:
+                    yield b"".join(pieces)
+                    pieces, stop = [], perf_counter() + SLICE
+            begun = False
             for start in range(0, len(row), BATCH):
                 entries = [entry for entry in row[start : start + BATCH] if entry.ends > now]
                 if chosen is not None:
@@ -208,52 +228,93 @@ class Listing:
                 pieces.append(b'],"labels":' + _encode(group.labels) + b',"receiver":' + receiver + b"}")
         yield b"".join(pieces) + (b"[]" if separator == b"[" else b"]")
 
-    def _row(self, group: Group) -> list[Entry]:
-        known = self._rows.get(group.id)
-        if known is not None and known[0] == group.roster:
-            return known[1]
-        if len(self._rows) > 2 * len(self._engine.groups) + 1000:
-            self._rows.clear()
-        entries = self._entries
-        row = [entries[name] for name in ordered(group) if name in entries]
-        if len(row) == len(group.members):
-            self._rows[group.id] = (group.roster, row)
-        return row
+    def _row(self, group: Group) -> Iterator[list[Entry] | None]:
+        """The group's members in order; None between two steps on the way there."""
+        version, row = self._rows.get(group.id, (-1, []))
+        if version != group.roster:
+            version, entries, members = group.roster, self._entries, group.members
+            row = [entry for entry in row if entries.get(entry.alert.fingerprint) is entry]
+            row = [entry for entry in row if entry.alert.fingerprint in members]
+            if len(row) != len(members):
+                runs: list[list[Alert]] = []
+                alerts = list(members.values())
+                for start in range(0, len(alerts), BATCH):
+                    if start:
+                        yield None
+                    runs.append(sorted(alerts[start : start + BATCH], key=sort_key))
+                row = []
+                for number, alert in enumerate(runs[0] if len(runs) == 1 else heapq.merge(*runs, key=sort_key)):
+                    if number % BATCH == BATCH - 1:
+                        yield None
+                    entry = entries.get(alert.fingerprint)
+                    if entry is not None:
+                        row.append(entry)
+            if len(self._rows) > 2 * len(self._engine.groups) + 1000:
+                self._rows.clear()
+            if group.roster == version and len(row) == len(members):
+                self._rows[group.id] = (version, row)
+        yield row
 
     def _check(self, shelf: Shelf, moment: _Moment) -> None:
-        if shelf.spoiled or shelf.seal != moment.seal or shelf.good_until <= moment.now:
+        if shelf.seal != moment.seal or shelf.good_until <= moment.now:
             self._renew(shelf, moment)
+        elif shelf.fresh:
+            self._patch(shelf, moment)
+
+    def _patch(self, shelf: Shelf, moment: _Moment) -> None:
+        """What is fresh on a shelf is put into its place or taken away."""
+        while shelf.fresh:
+            fingerprint = shelf.fresh.pop()
+            place = bisect.bisect_left(shelf.entries, fingerprint, key=_fingerprint_of)
+            stands = place < len(shelf.entries) and shelf.entries[place].alert.fingerprint == fingerprint
+            entry = self._entry(shelf, fingerprint, moment, judge=False)
+            if entry is None or entry.ends <= moment.now:
+                if stands:
+                    del shelf.entries[place]
+                continue
+            shelf.good_until = min(shelf.good_until, entry.ends)
+            if stands:
+                shelf.entries[place] = entry
+            else:
+                shelf.entries.insert(place, entry)
 
     def _renew(self, shelf: Shelf, moment: _Moment) -> None:
-        alerts, receivers = self._engine.alerts, self._engine.receivers_of
-        shelf.entries = entries = []
-        judged_anew = shelf.seal != moment.seal or shelf.good_until <= moment.now
-        good_until = NEVER
-        for fingerprint in sorted(shelf.known):
-            alert = alerts.get(fingerprint)
-            if alert is None:
-                shelf.known.discard(fingerprint)
-                self._entries.pop(fingerprint, None)
-                continue
-            old = self._entries.get(fingerprint)
-            active = alert.ends > moment.now
-            if not active and old is not None:
-                old.ends = alert.ends
-                continue
-            names = receivers.get(fingerprint, ())
-            if old is None or old.alert is not alert or old.names is not names or judged_anew:
-                muting = moment.muting(alert)
-                if old is None:
-                    old = self._entries[fingerprint] = Entry(alert, alert.labels, 0, (), b"", b"", b"", b"", _UNMUTED)
-                    self._write(old, alert, names, muting, fixed=_fixed(alert, self._texts))
-                elif old.alert is not alert or old.names is not names or old.muting != muting:
-                    fixed = old.fixed if _same_fixed(old.alert, alert) else _fixed(alert, self._texts)
-                    self._write(old, alert, names, muting, fixed)
-            if active:
-                good_until = min(good_until, alert.ends)
-                entries.append(old)
-        shelf.seal, shelf.spoiled = moment.seal, False
+        """All alerts of a shelf are looked at."""
+        shelf.entries, good_until = [], NEVER
+        for fingerprint in sorted(shelf.known | shelf.fresh):
+            entry = self._entry(shelf, fingerprint, moment, judge=True)
+            if entry is not None and entry.ends > moment.now:
+                good_until = min(good_until, entry.ends)
+                shelf.entries.append(entry)
+        shelf.fresh.clear()
+        shelf.seal = moment.seal
         shelf.good_until = min(good_until, moment.good_until)
+
+    def _entry(self, shelf: Shelf, fingerprint: str, moment: _Moment, *, judge: bool) -> Entry | None:
+        """The entry as it is now; None if the alert is forgotten. judge: ask what mutes it even if it is unchanged."""
+        alert = self._engine.alerts.get(fingerprint)
+        if alert is None:
+            shelf.known.discard(fingerprint)
+            self._entries.pop(fingerprint, None)
+            return None
+        shelf.known.add(fingerprint)
+        entry = self._entries.get(fingerprint)
+        if entry is not None and alert.ends <= moment.now:
+            entry.ends = alert.ends
+            return entry
+        names = self._engine.receivers_of.get(fingerprint, ())
+        if entry is None:
+            entry = self._entries[fingerprint] = Entry(alert, alert.labels, 0, (), b"", b"", b"", b"", _UNMUTED)
+            self._write(entry, alert, names, moment.muting(alert), fixed=_fixed(alert, self._texts))
+            self._stale_rows.update(dict.fromkeys(self._engine.membership.get(fingerprint, ())))
+        elif judge or entry.alert is not alert or entry.names is not names:
+            muting = moment.muting(alert)
+            if entry.names is not names:
+                self._stale_rows.update(dict.fromkeys(self._engine.membership.get(fingerprint, ())))
+            if entry.alert is not alert or entry.names is not names or entry.muting != muting:
+                fixed = entry.fixed if _same_fixed(entry.alert, alert) else _fixed(alert, self._texts)
+                self._write(entry, alert, names, muting, fixed)
+        return entry
 
     def _write(self, entry: Entry, alert: Alert, names: tuple[str, ...], muting: Muting, fixed: bytes) -> None:
         texts = self._texts
@@ -388,9 +449,8 @@ class _Choice:
         return selection.active or entry.silenced or entry.inhibited
 
 
-def ordered(group: Group) -> list[str]:
-    """Fingerprints of a group's members in the order of notifications."""
-    return [alert.fingerprint for alert in sorted(group.members.values(), key=sort_key)]
+def _fingerprint_of(entry: Entry) -> str:
+    return entry.alert.fingerprint
 
 
 def _fixed(alert: Alert, texts: _Texts) -> bytes:

@@ -8,6 +8,7 @@ last commit while the next is written.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import queue
 import sqlite3
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +31,17 @@ MAX_GROUP: Final = 4096
 """Batches written in one transaction at most."""
 RETRY_SECONDS: Final = 1.0
 """Wait before writing again what the disk refused."""
+
+CACHE_KIB: Final = 32 * 1024
+"""Pages that the writer keeps in memory."""
+CHECKPOINT_PAGES: Final = 8_000
+"""Pages of 4 KiB in the write-ahead log before they are copied into the file: a page that many commits change is copied
+once."""
+_STATEMENT_ROWS: Final = (128, 16, 1)
+_PUT: Final = "INSERT INTO record VALUES "
+_PUT_ON_CONFLICT: Final = " ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body"
+_DROP: Final = "DELETE FROM record WHERE kind = ? AND key IN (VALUES "
+_ADD_EVENT: Final = "INSERT INTO event (time, kind, fingerprint, grp, detail) VALUES "
 
 _COMMIT_SECONDS = histogram("alerting_commit_seconds", "Time of one group commit of the alert store, sync included.")
 _COMMITS = counter("alerting_commits", "Group commits of the alert store.", ["result"])
@@ -78,6 +91,8 @@ class SqliteStore:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10.0)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit={2 * CHECKPOINT_PAGES * 4096}")
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -167,6 +182,7 @@ class SqliteStore:
         left: GatewayError = ShuttingDown("the alert store is closed")
         try:
             with contextlib.closing(self._connect()) as connection:
+                connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
                 kept, last = Batch(), False
                 while not last:
                     jobs, last = self._next_jobs(kept)
@@ -227,19 +243,16 @@ class SqliteStore:
         try:
             connection.execute("BEGIN IMMEDIATE")
             puts = [(kind, key, body) for (kind, key), body in together.records.items() if body is not None]
-            drops = [(kind, key) for (kind, key), body in together.records.items() if body is None]
-            if puts:
-                connection.executemany(
-                    "INSERT INTO record VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET body = excluded.body",
-                    puts,
-                )
-            if drops:
-                connection.executemany("DELETE FROM record WHERE kind = ? AND key = ?", drops)
-            if together.events:
-                connection.executemany(
-                    "INSERT INTO event (time, kind, fingerprint, grp, detail) VALUES (?, ?, ?, ?, ?)",
-                    [(e.time, e.kind, e.fingerprint, e.group, e.detail) for e in together.events],
-                )
+            puts.sort(key=itemgetter(0, 1))
+            drops: dict[str, list[tuple[str]]] = {}
+            for (kind, key), body in together.records.items():
+                if body is None:
+                    drops.setdefault(kind, []).append((key,))
+            _execute(connection, _PUT, puts, _PUT_ON_CONFLICT)
+            for kind, keys in drops.items():
+                _execute(connection, _DROP, keys, ")", kind)
+            events = [(e.time, e.kind, e.fingerprint, e.group, e.detail) for e in together.events]
+            _execute(connection, _ADD_EVENT, events)
             for job in jobs:
                 if job.forget_before:
                     removed = connection.execute("DELETE FROM event WHERE time < ?", (job.forget_before,)).rowcount
@@ -257,6 +270,21 @@ class SqliteStore:
         for job in jobs:
             job.future.set_result(removed if job.forget_before else None)
         return Batch()
+
+
+def _execute(
+    connection: sqlite3.Connection, head: str, rows: Sequence[tuple[Any, ...]], tail: str = "", *first: str
+) -> None:
+    """Many rows a statement: between two statements the interpreter's lock changes hands, which under load costs a
+    thread more than the row."""
+    start = 0
+    for size in _STATEMENT_ROWS:
+        while len(rows) - start >= size:
+            part = rows[start : start + size]
+            place = f"({','.join('?' * len(part[0]))})"
+            values = (*first, *itertools.chain.from_iterable(part))
+            connection.execute(f"{head}{','.join((place,) * size)}{tail}", values)
+            start += size
 
 
 class _Job:

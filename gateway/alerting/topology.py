@@ -14,7 +14,7 @@ Sizes are bounded: MAX_EDGES calls, MAX_PLACEMENTS services on hosts; the longes
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -99,7 +99,8 @@ class Topology:
         self._edges: dict[tuple[str, str], CallEdge] = {}
         self._hosts: dict[str, dict[str, int]] = {}
         self._residents: dict[str, dict[str, int]] = {}
-        self._placements: dict[tuple[str, str], int] = {}
+        self._placements: OrderedDict[tuple[str, str], int] = OrderedDict()
+        """The longest unseen first. (In a plain dict, what was taken out at the front is passed over every time.)"""
         self._next_look = 0
         self.version = 0
 
