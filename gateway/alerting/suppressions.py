@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Final
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.digest import digest_key
@@ -21,41 +23,75 @@ _RELEASE = {
 }
 
 
-def present_suppressions(engine: Engine, fatigue: Fatigue, now: int, limit: int) -> dict[str, Any]:
-    """Counts by kind, and at most `limit` suppressions. Reads the engine: call it on the loop."""
-    counts: Counter[str] = Counter()
-    shown: list[dict[str, Any]] = []
+STEP: Final = 256
+"""Alerts looked at before a piece is given."""
+
+
+class Tally:
+    """Counts by kind, and the first `limit` suppressions in full."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.counts: Counter[str] = Counter()
+        self.shown: list[dict[str, Any]] = []
+
+    def add(self, kind: str, show: Callable[[], dict[str, Any]]) -> None:
+        """One more."""
+        self.counts[kind] += 1
+        if len(self.shown) < self._limit:
+            self.shown.append(show())
+
+
+def walk(engine: Engine, fatigue: Fatigue, now: int, tally: Tally) -> Iterator[None]:
+    """Counts everything that is suppressed, in steps of `STEP` between which the loop may run. Reads the engine: call
+    it on the loop. A group that changes meanwhile is shown as it is when its turn comes."""
+    steps = 0
     for one in itertools.chain(_held(engine, fatigue, now), _lowered(fatigue)):
-        counts[one["kind"]] += 1
-        if len(shown) < limit:
-            shown.append(one)
+        tally.add(one["kind"], partial(dict, one))
+        steps += 1
+        if steps % STEP == 0:
+            yield
     kinds: dict[str, str] = {}
-    for group in engine.groups.values():
+    for number, name in enumerate(list(engine.groups)):
+        if number % STEP == STEP - 1:
+            yield
+        group = engine.groups.get(name)
+        if group is None or not group.muted:
+            continue
+        # A flush puts another dictionary in this one's place and does not change it.
         for fingerprint, reason in group.muted.items():
+            steps += 1
+            if steps % STEP == 0:
+                yield
             alert = group.members.get(fingerprint)
             if alert is None or alert.ends <= now:
                 continue
             kind = kinds.get(reason)
             if kind is None:
                 kind = kinds[reason] = kind_of(reason)
-            counts[kind] += 1
-            if len(shown) < limit:
-                shown.append(_muted(group, alert, kind, reason))
+            tally.add(kind, partial(_muted, group, alert, kind, reason))
+
+
+async def present_suppressions(engine: Engine, fatigue: Fatigue, now: int, limit: int) -> dict[str, Any]:
+    """Counts by kind, and at most `limit` suppressions."""
+    tally = Tally(limit)
+    for _ in walk(engine, fatigue, now, tally):
+        await asyncio.sleep(0)
     storm = fatigue.storm.state
     return {
-        "counts": dict(sorted(counts.items())),
+        "counts": dict(sorted(tally.counts.items())),
         "storm": {
             "active": bool(storm.since),
             "since": format_moment(storm.since) if storm.since else None,
             "newGroupsLastMinute": fatigue.storm.rate(now),
             "usualPerMinute": round(storm.usual, 2),
         },
-        "suppressions": shown,
+        "suppressions": tally.shown,
     }
 
 
 def _held(engine: Engine, fatigue: Fatigue, now: int) -> Iterator[dict[str, Any]]:
-    for held in fatigue.digests:
+    for held in list(fatigue.digests):
         group = engine.groups.get(held.group_id)
         if held.released_by or group is None:
             continue
@@ -76,7 +112,7 @@ def _held(engine: Engine, fatigue: Fatigue, now: int) -> Iterator[dict[str, Any]
 
 
 def _lowered(fatigue: Fatigue) -> Iterator[dict[str, Any]]:
-    for one in fatigue.ignored:
+    for one in list(fatigue.ignored):
         yield {
             "id": lowered_id(one.fingerprint),
             "kind": "lowered",

@@ -11,22 +11,25 @@ unacknowledged. group: this group alone, `offset` and `each` then page through i
 severity, then the newest first; so are members.
 
 `/api/v2/alerts/groups` gives everything at once, as Alertmanager does; with ten thousand alerts that is megabytes for
-each look. Here the loop copies references, a thread filters, sorts and cuts, and only what is shown is encoded.
+each look. Here the loop copies references, a thread filters and sorts, and only what is shown is encoded. What a group
+counts without a filter is kept until one of its members comes, changes, ends or goes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.matcher import all_match
-from gateway.alerting.moments import format_moment
+from gateway.alerting.moments import NEVER, format_moment
 from gateway.alerting.router import AlertRouter
+from gateway.alerting.sieve import SieveIndex
 from gateway.alerting.silence import Silence
 from gateway.errors import RequestError
 from gateway.telemetry.anomaly import SEVERITIES
@@ -40,6 +43,13 @@ MAX_QUERY: Final = 200
 STATES: Final = ("active", "suppressed", "acknowledged", "unacknowledged")
 _WARNING: Final = {"warning": "medium", "error": "high", "page": "critical", "info": "low"}
 """Severities of others' rules, placed among ours."""
+_RANKS: Final = {name: -SEVERITIES.index(_WARNING.get(name, name)) for name in (*SEVERITIES, *_WARNING)}
+"""The worst first."""
+COPIED_AT_ONCE: Final = 10_000
+"""Members copied before the loop has its turn."""
+
+
+_Rank = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +57,28 @@ class _Group:
     id: str
     labels: dict[str, str]
     receiver: str
+    version: int
     members: list[Alert]
     muted: dict[str, str]
+
+
+class _Count(NamedTuple):
+    """What is shown of a group beside its members."""
+
+    total: int
+    first: _Rank
+    started: int
+    ends: int
+    """The first end among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A group that has something to show. `members` in order, or None where nothing was filtered."""
+
+    group: _Group
+    count: _Count
+    members: list[Alert] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +91,17 @@ class _Moment:
     acknowledged: Callable[[str], bool]
 
 
+_NOTHING: Final = _Count(0, (0, 0), 0, NEVER)
+
+
 class AlertGroupsApi:
     """The handler."""
 
     def __init__(self, router: AlertRouter) -> None:
         self._router = router
         self._texts: dict[str, tuple[Alert, str]] = {}
+        self._counts: dict[str, tuple[int, _Count]] = {}
+        """Group id → the version that was counted, and what was."""
 
     async def groups(self, request: web.Request) -> web.Response:
         """Groups of alerts with their first members, filtered and paged."""
@@ -78,45 +113,72 @@ class AlertGroupsApi:
         offset = whole_number(request, "offset", 0, MAX_OFFSET, least=0)
         limit = whole_number(request, "limit", 20, MAX_GROUPS)
         each = whole_number(request, "each", 10, MAX_EACH)
-        moment = self._look(wanted)
-        words = query.lower().split()
-        chosen = await asyncio.to_thread(self._choose, moment, words, state)
-        total, alerts = len(chosen), sum(len(group.members) for group in chosen)
+        moment = await self._look(wanted)
         first = offset if wanted else 0
-        shown = chosen if wanted else chosen[offset : offset + limit]
+        page = slice(0, limit) if wanted else slice(offset, offset + limit)
+        words = query.lower().split()
+        total, alerts, shown = await asyncio.to_thread(self._choose, moment, words, state, page, first + each)
         return json_response(
             {
                 "total": total,
                 "alerts": alerts,
-                "groups": [self._shown_group(group, moment, first, each) for group in shown],
+                "groups": [self._shown_group(chosen, moment, first, each) for chosen in shown],
             }
         )
 
-    def _look(self, wanted: str) -> _Moment:
+    async def _look(self, wanted: str) -> _Moment:
         router, now = self._router, self._router.clock.time_ns()
-        groups = [
-            _Group(group.id, group.labels, group.route.receiver, list(group.members.values()), group.muted)
-            for group in router.engine.groups.values()
-            if group.members and wanted in ("", group.id)
-        ]
+        groups, copied = [], 0
+        for group in list(router.engine.groups.values()):
+            if group.members and wanted in ("", group.id):
+                members = list(group.members.values())
+                receiver = group.route.receiver
+                groups.append(_Group(group.id, group.labels, receiver, group.version, members, group.muted))
+                copied += len(members) + 10
+                if copied > COPIED_AT_ONCE:
+                    copied = 0
+                    await asyncio.sleep(0)
         return _Moment(now, groups, router.engine.silences.active(now), router.people.acknowledged)
 
-    def _choose(self, moment: _Moment, words: list[str], state: str) -> list[_Group]:
-        """Runs in a thread; reads only what `_look` copied, and immutable alerts."""
-        found = []
+    def _choose(
+        self, moment: _Moment, words: list[str], state: str, page: slice, most: int
+    ) -> tuple[int, int, list[_Chosen]]:
+        """Number of groups, of alerts in them, and the page with `most` members in order. Runs in a thread; reads only
+        what `_look` copied, and immutable alerts."""
+        found: list[_Chosen] = []
+        silenced = SieveIndex((silence.id, silence.matchers) for silence in moment.silences)
         for group in moment.groups:
+            if not words and not state:
+                count = self._counted(group, moment.now)
+                if count.total:
+                    found.append(_Chosen(group, count, None))
+                continue
             members = [
                 alert
                 for alert in group.members
-                if alert.ends > moment.now and self._meets(alert, words) and _is(alert, group, moment, state)
+                if alert.ends > moment.now and self._meets(alert, words) and _is(alert, group, moment, state, silenced)
             ]
             if members:
-                members.sort(key=_rank)
-                found.append(_Group(group.id, group.labels, group.receiver, members, group.muted))
-        found.sort(key=lambda group: (*_rank(group.members[0]), group.id))
+                found.append(_Chosen(group, _count(members), members))
+        found.sort(key=lambda chosen: (*chosen.count.first, chosen.group.id))
         if len(self._texts) > 4 * sum(len(group.members) for group in moment.groups) + 1000:
             self._texts = {}
-        return found
+        if len(self._counts) > 4 * len(moment.groups) + 1000:
+            self._counts = {}
+        shown = []
+        for chosen in found[page]:
+            left = chosen.members
+            if left is None:
+                left = [alert for alert in chosen.group.members if alert.ends > moment.now]
+            shown.append(_Chosen(chosen.group, chosen.count, heapq.nsmallest(most, left, key=_rank)))
+        return len(found), sum(chosen.count.total for chosen in found), shown
+
+    def _counted(self, group: _Group, now: int) -> _Count:
+        version, count = self._counts.get(group.id, (-1, _NOTHING))
+        if version != group.version or count.ends <= now:
+            count = _count([alert for alert in group.members if alert.ends > now])
+            self._counts[group.id] = group.version, count
+        return count
 
     def _meets(self, alert: Alert, words: Iterable[str]) -> bool:
         if not words:
@@ -127,15 +189,16 @@ class AlertGroupsApi:
             known = self._texts[alert.fingerprint] = (alert, " ".join(parts).lower())
         return all(word in known[1] for word in words)
 
-    def _shown_group(self, group: _Group, moment: _Moment, offset: int, each: int) -> dict[str, Any]:
+    def _shown_group(self, chosen: _Chosen, moment: _Moment, offset: int, each: int) -> dict[str, Any]:
+        group, members = chosen.group, chosen.members or []
         return {
             "id": group.id,
             "labels": group.labels,
             "receiver": group.receiver,
-            "total": len(group.members),
-            "worst": group.members[0].labels.get("severity", "none"),
-            "started": format_moment(min(alert.starts for alert in group.members)),
-            "alerts": [self._shown(alert, group, moment) for alert in group.members[offset : offset + each]],
+            "total": chosen.count.total,
+            "worst": members[0].labels.get("severity", "none"),
+            "started": format_moment(chosen.count.started),
+            "alerts": [self._shown(alert, group, moment) for alert in members[offset : offset + each]],
         }
 
     def _shown(self, alert: Alert, group: _Group, moment: _Moment) -> dict[str, Any]:
@@ -165,19 +228,28 @@ def silenced_by(silences: Iterable[Silence], labels: Mapping[str, str]) -> list[
     return sorted(silence.id for silence in silences if all_match(silence.matchers, labels))
 
 
-def _is(alert: Alert, group: _Group, moment: _Moment, state: str) -> bool:
+def _is(alert: Alert, group: _Group, moment: _Moment, state: str, silenced: SieveIndex) -> bool:
     if not state:
         return True
     if state in ("acknowledged", "unacknowledged"):
         return moment.acknowledged(alert.fingerprint) == (state == "acknowledged")
-    suppressed = alert.fingerprint in group.muted or bool(silenced_by(moment.silences, alert.labels))
+    suppressed = alert.fingerprint in group.muted or bool(silenced.matching(alert.labels))
     return suppressed == (state == "suppressed")
 
 
-def _rank(alert: Alert) -> tuple[int, int]:
-    severity = alert.labels.get("severity", "none")
-    severity = _WARNING.get(severity, severity)
-    return -(SEVERITIES.index(severity) if severity in SEVERITIES else 0), -alert.starts
+def _count(alerts: list[Alert]) -> _Count:
+    if not alerts:
+        return _NOTHING
+    return _Count(
+        len(alerts),
+        min(map(_rank, alerts)),
+        min(alert.starts for alert in alerts),
+        min(alert.ends for alert in alerts),
+    )
+
+
+def _rank(alert: Alert) -> _Rank:
+    return _RANKS.get(alert.labels.get("severity", "none"), 0), -alert.starts
 
 
 def register_routes(app: web.Application, router: AlertRouter) -> None:

@@ -121,7 +121,7 @@ class MaintenanceApi:
         except ValueError as error:
             raise RequestError("limit must be a whole number") from error
         router = self._router
-        return _json(present_suppressions(router.engine, router.fatigue, router.clock.time_ns(), limit))
+        return _json(await present_suppressions(router.engine, router.fatigue, router.clock.time_ns(), limit))
 
     async def release(self, request: web.Request) -> web.Response:
         """POST /suppressions/{id}/release: tells it at once; "storm" and "budget" release all of these."""
