@@ -58,6 +58,7 @@ from gateway.web.json_api import MAX_LIMIT, JsonApi, declared_errors
 from gateway.web.label_catalog import LabelCatalog
 from gateway.web.openapi import add_document_route
 from gateway.web.probes_api import ProbeAlerts, ProbesApi
+from gateway.web.refusals import Refusals
 from gateway.web.related_series import RelatedSeries
 from gateway.web.self_watch import SelfWatch
 from gateway.web.senders import Senders
@@ -144,6 +145,7 @@ class ControlRole:
         )
         application.add_routes(configuration.routes())
         application.add_routes(Senders(data_plane).routes())
+        application.add_routes(Refusals(data_plane).routes())
         events = Events(data_plane, feed, self._alert_counts, self._clock, version=VERSION)
         application.add_routes(events.routes())
         searched, catalog = SeriesCatalog(data_plane), LabelCatalog(data_plane)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from tests.e2e.console_stage import (
     AXE,
@@ -25,6 +27,7 @@ from tests.e2e.console_stage import (
     fleet_with_a_fault,
     must_have,
 )
+from tests.e2e.otlp import gauge_request
 from tests.e2e.program import Gateway
 from tests.e2e.test_incident_groups import trace
 
@@ -138,6 +141,10 @@ def test_every_page_shows_real_data_accessibly(browser: Browser, gateway: Gatewa
     for name, (address, text) in addresses(gateway).items():
         page = visitor.go(address)
         expect(page.get_by_text(text).first).to_be_visible()
+        # Plots are drawn when they come near the screen.
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        expect(page.locator(".later, .spin")).to_have_count(0)
+        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=str(SCREENSHOTS / f"{name}-{mode}.png"), full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), f"{name} scrolls sideways"
         page.evaluate(AXE.read_text())
@@ -315,3 +322,127 @@ def test_dragging_with_shift_moves_the_plot_along(visitor: Visitor) -> None:
     expect(page.get_by_role("button", name="Back to now")).to_be_visible()
     search = page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]))")
     assert 0.9 * 3600 < float(search["to"]) - float(search["from"]) < 1.1 * 3600, "moved, not zoomed"
+
+
+def send_compared(gateway: Gateway) -> None:
+    """Gauge `compared` of a service `twice`, now and a day ago, and a histogram `traced_seconds` with an exemplar."""
+    now = time.time_ns()
+    for ago in (86400, 0):
+        points = [(now - (ago + 60 * n) * 10**9, float(n + ago % 7), {}) for n in range(20, 0, -1)]
+        status, _ = gateway.post(
+            "/v1/metrics", gauge_request("twice", "compared", points), Content_Type="application/x-protobuf"
+        )
+        assert status == 200
+    request = ExportMetricsServiceRequest()
+    resource = request.resource_metrics.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "twice"
+    metric = resource.scope_metrics.add().metrics.add(name="traced", unit="s")
+    metric.histogram.aggregation_temporality = 2
+    point = metric.histogram.data_points.add(start_time_unix_nano=now - 10**9, time_unix_nano=now, count=1, sum=0.2)
+    point.explicit_bounds.append(1.0)
+    point.bucket_counts.extend([1, 0])
+    point.exemplars.add(time_unix_nano=now, as_double=0.2, trace_id=bytes(range(16)), span_id=bytes(range(8)))
+    status, _ = gateway.post("/v1/metrics", request.SerializeToString(), Content_Type="application/x-protobuf")
+    assert status == 200
+
+
+def test_explore_compares_with_yesterday_shows_traces_and_copies_promql(browser: Browser, gateway: Gateway) -> None:
+    send_compared(gateway)
+    visitor = Visitor(browser, gateway, **MODES["light"], permissions=["clipboard-read", "clipboard-write"])
+    page = visitor.go("#/explore?m=" + quote('compared{job="twice"}'))
+    page.get_by_label("Compare with").select_option(label="Yesterday")
+    expect(page.locator(".legend.full").get_by_text("(yesterday)")).to_be_visible()
+    assert "vs=day" in page.evaluate("location.hash")
+    page.get_by_role("button", name="Copy as PromQL").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == 'compared{job="twice"}'
+    bucket = 'traced_seconds_bucket{job="twice",le="1"}'
+    gateway.until(lambda: bool(gateway.json("/api/v1/exemplars?match=" + quote(bucket))))
+    visitor.go("#/explore?m=" + quote(bucket))
+    page.get_by_text("1 trace (").click()
+    expect(page.get_by_text(f"trace {bytes(range(16)).hex()}")).to_be_visible()
+    visitor.close()
+
+
+def test_times_are_shown_in_utc_or_local_and_links_keep_it(browser: Browser, gateway: Gateway) -> None:
+    visitor = Visitor(browser, gateway, **MODES["light"], timezone_id="Asia/Tokyo")
+    page = visitor.go("#/alerts/" + gateway.json("/api/v2/alerts")[0]["fingerprint"])
+    since = page.locator(".facts", has_text="Since").locator("dd").nth(1)
+    local = since.text_content()
+    page.keyboard.press("z")
+    expect(since).not_to_have_text(local)
+    page.get_by_role("link", name="Services").click()
+    expect(page.get_by_role("button", name="UTC")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("button", name="UTC")).to_be_visible()
+    page.get_by_role("button", name="UTC").click()
+    expect(page.get_by_role("button", name="Local time")).to_be_visible()
+    visitor.close()
+
+
+def test_ranges_are_chosen_typed_and_stepped_through(visitor: Visitor) -> None:
+    page = visitor.go("#/services/checkout")
+
+    def span() -> float:
+        found = page.evaluate("Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]))")
+        return float(found["to"]) - float(found["from"])
+
+    page.get_by_label("Time range").select_option(label="Last 3 hours")
+    assert "from=-3h" in page.evaluate("location.hash")
+    page.get_by_label("Time range").select_option(label="From … to …")
+    page.get_by_label("From", exact=True).fill("2026-01-02T03:00")
+    page.get_by_label("To", exact=True).fill("2026-01-02T02:00")
+    expect(page.get_by_text("The beginning must be before the end.")).to_be_visible()
+    page.get_by_label("To", exact=True).fill("2026-01-02T05:00")
+    page.get_by_role("button", name="Show", exact=True).click()
+    assert span() == 2 * 3600
+    page.get_by_role("button", name="Earlier").click()
+    assert span() == 2 * 3600
+    page.keyboard.press("-")
+    page.wait_for_function("() => location.hash.includes('from=')")
+    assert span() == 4 * 3600
+    page.keyboard.press("n")
+    expect(page.get_by_role("button", name="Back to now")).to_have_count(0)
+
+
+def test_what_cannot_be_loaded_says_so_and_can_be_tried_again(browser: Browser, gateway: Gateway) -> None:
+    visitor = Visitor(browser, gateway, **MODES["light"])
+    page = visitor.go("#/")
+    page.route("**/api/v1/services?**", lambda route: route.abort())
+    page.get_by_role("link", name="Services").click()
+    expect(page.get_by_role("alert").get_by_text("The gateway does not answer.")).to_be_visible()
+    page.unroute("**/api/v1/services?**")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("link", name=re.compile("checkout"))).to_be_visible()
+    assert all("ERR_FAILED" in problem for problem in visitor.problems), visitor.problems
+    visitor.problems.clear()
+    visitor.go("#/services?q=nobody")
+    expect(page.get_by_text("No service has this in its name.")).to_be_visible()
+    visitor.go("#/services/nobody")
+    expect(page.get_by_role("alert").get_by_text("no service 'nobody' sends series now")).to_be_visible()
+    assert all("404" in problem for problem in visitor.problems), visitor.problems
+    visitor.problems.clear()
+    visitor.go("#/explore?m=" + quote('compared{job="no such"}'))
+    expect(page.get_by_text("No samples in this time range.")).to_be_visible()
+    visitor.close()
+
+
+def test_tables_sort_and_filter_and_the_address_keeps_it(visitor: Visitor) -> None:
+    page = visitor.go("#/configuration")
+    table = page.get_by_role("region", name="Settings, table")
+    page.get_by_label("Containing").fill("max_series")
+    expect(table.get_by_role("row", name=re.compile("ingest.max_series"))).to_be_visible()
+    table.get_by_role("button", name="Key").click()
+    expect(table.get_by_role("columnheader", name="Key")).to_have_attribute("aria-sort", "ascending")
+    page.reload()
+    expect(table.get_by_role("columnheader", name="Key")).to_have_attribute("aria-sort", "ascending")
+    assert 1 < table.get_by_role("row").count() < 10
+
+
+def test_what_is_refused_is_told_with_its_reason(visitor: Visitor, gateway: Gateway) -> None:
+    old = gauge_request("twice", "ancient", [(10**18, 1.0, {})])
+    gateway.post("/v1/metrics", old, Content_Type="application/x-protobuf")
+    page = visitor.go("#/status")
+    limits = page.get_by_role("region", name="Limits")
+    expect(limits.get_by_role("row", name=re.compile("Active series.*2,000,000"))).to_be_visible()
+    expect(limits.get_by_role("row", name=re.compile("points refused.*old"))).to_be_visible()

@@ -138,6 +138,7 @@ export interface SendersShown {
   }[];
   clients: { protocol: string; agent: string; address: string; requests: number; points: number; bytes: number; refused: number; first: number; last: number }[];
 }
+export interface Refusal { what: "points" | "requests" | "tenant"; by: string; reason: string; count: number }
 export interface HostShown { name: string; kind: "node_exporter" | "opentelemetry"; match: Labels; series: number; open: number; worst: Severity; last: number | null }
 export interface ProbeShown {
   name: string; target: string; kind: "http" | "tcp"; interval: number; state: "ok" | "failing" | "waiting"; since: number | null; failures: number;

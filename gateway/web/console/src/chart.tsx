@@ -102,7 +102,7 @@ export function Chart(given: ChartShown) {
     const axis: uPlot.Axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "12px system-ui, sans-serif" };
     const timeAxis: uPlot.Axis = { ...axis, size: 30, space: 70, values: (_, at, __, ___, step) => at.map((t) => {
       const text = clockTime(t, zone);
-      return step >= 86400 ? new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000)
+      return step >= 86400 || (step >= 3600 && text.startsWith("00:00")) ? new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000)
         : step >= 60 ? text.slice(0, 5) : text;
     }) };
     const incrs = format(1024).includes("KiB") ? BINARY : undefined;

@@ -29,8 +29,9 @@ export function seconds(v: number): string {
   if (a < 1) return `${digits(v * 1e3)} ms`;
   if (a < 120) return `${digits(v)} s`;
   if (a < 7200) return `${Math.floor(v / 60)} min`;
-  if (a < 172800) return `${Math.floor(v / 3600)} h ${Math.floor((v % 3600) / 60)} min`;
-  return `${Math.floor(v / 86400)} d ${Math.floor((v % 86400) / 3600)} h`;
+  const two = (whole: number, unit: string, rest: number, small: string) => `${whole} ${unit}${rest ? ` ${rest} ${small}` : ""}`;
+  if (a < 86400 || (a < 172800 && a % 86400)) return two(Math.floor(v / 3600), "h", Math.floor((v % 3600) / 60), "min");
+  return two(Math.floor(v / 86400), "d", Math.floor((v % 86400) / 3600), "h");
 }
 
 export const plural = (n: number, one: string, many = `${one}s`): string => `${n} ${n === 1 ? one : many}`;

@@ -67,7 +67,7 @@ export function Overview() {
   const parts = partsOf(live);
   if (probes.data?.length) {
     const failing = probes.data.filter((p) => p.state === "failing");
-    parts.push({ name: "Probes", state: failing.length ? "warn" : "good", text: failing.length ? `${failing.map((p) => p.name).slice(0, 3).join(", ")} ${failing.length > 3 ? `and ${failing.length - 3} more ` : ""}failing` : `${plural(probes.data.length, "probe")}, all succeed` });
+    parts.push({ name: "Probes", state: failing.length ? "warn" : "good", text: failing.length ? `Failing: ${failing.map((p) => p.name).slice(0, 3).join(", ")}${failing.length > 3 ? ` and ${failing.length - 3} more` : ""}` : `${plural(probes.data.length, "probe")}, all succeed` });
   }
   const bad = parts.some((p) => p.state === "bad");
   const shown = useMemo(() => (recent.data ?? []).filter((s) => s.time >= range.start && s.time <= range.end), [recent.data, search.get("from"), search.get("to")]);

@@ -1,12 +1,44 @@
 import { bytes, count, plural, seconds } from "../format";
+import type { Refusal, Setting, Status } from "../api";
 import { useLive } from "../live";
-import { Empty, Loading, Tabs } from "../parts";
+import { useBeat, useLoad } from "../load";
+import { Empty, Link, Loading, State, Tabs } from "../parts";
 
 export const STATUS_TABS: [string, string][] = [["status", "Pipeline"], ["senders", "Senders"], ["configuration", "Configuration"]];
 const WHY: Record<string, string> = {
   late: "older than the newest point of their series", repeated: "same time as the newest point of their series",
   skipped: "kinds that have no baseline", series_limit: "new series over the limit ingest.max_series",
 };
+
+/** Limits of the configuration, with what is used of those that fill up. */
+const LIMITS: [string, string, (s: Status) => number | null][] = [
+  ["ingest.max_series", "Active series", (s) => s.active_series], ["log.max_bytes", "Bytes of the log", (s) => s.log?.bytes ?? null],
+  ["ingest.max_request_bytes", "Bytes of a request", () => null], ["ingest.max_in_flight_bytes", "Bytes of requests not yet answered", () => null],
+  ["ingest.max_connections", "HTTP connections", () => null], ["ingest.max_age", "Age of a point", () => null], ["ingest.max_future", "Time ahead of a point", () => null],
+];
+const WHAT = { points: "points refused", requests: "requests refused", tenant: "told to come again, tenant" };
+
+function Limits({ status }: { status: Status }) {
+  const beat = useBeat(15);
+  const settings = useLoad<Record<string, Record<string, Setting>>>("/api/v1/configuration");
+  const refused = useLoad<Refusal[]>("/api/v1/refusals", beat);
+  return (
+    <section class="card" aria-labelledby="limits"><h2 id="limits">Limits</h2>
+      <State of={settings} what="limits">{(all) => <table><thead><tr><th scope="col">Limit</th><th scope="col" class="number">Now</th><th scope="col" class="number">At most</th></tr></thead>
+        <tbody>{LIMITS.map(([key, name, used]) => {
+          const [section, field] = key.split(".") as [string, string];
+          const value = all[section]?.[field]?.value, now = used(status);
+          const most = typeof value === "number" ? value.toLocaleString() : String(value ?? "–");
+          return <tr key={key}><th scope="row">{name} <small><Link to={["configuration"]} search={{ "set.q": key }}>{key}</Link></small></th>
+            <td class="number">{now === null ? "" : key.endsWith("bytes") ? bytes(now) : now.toLocaleString()}</td><td class="number">{most}</td></tr>;
+        })}</tbody></table>}</State>
+      <h3>Refused since the data plane started</h3>
+      <State of={refused} what="refusals">{(list) => list.length === 0 ? <Empty><p>Nothing. What is over a limit, or cannot be read, is refused with a reason, which its sender is told too.</p></Empty>
+        : <table><thead><tr><th scope="col">What</th><th scope="col">Reason</th><th scope="col" class="number">Count</th></tr></thead>
+          <tbody>{list.map((r) => <tr key={r.what + r.by + r.reason}><th scope="row">{WHAT[r.what]} <small>{r.by.replaceAll("_", " ")}</small></th><td>{r.reason.replaceAll("_", " ")}</td><td class="number">{r.count.toLocaleString()}</td></tr>)}</tbody></table>}</State>
+    </section>
+  );
+}
 
 function Stage({ name, rate, lines, tone = "" }: { name: string; rate?: string; lines: string[]; tone?: string }) {
   return <li class={`stage ${tone}`}><b>{name}</b>{rate && <span class="big">{rate}</span>}{lines.map((l) => <span key={l}>{l}</span>)}</li>;
@@ -51,6 +83,7 @@ export function StatusPage() {
             {unscored.filter(([, n]) => n > 0).map(([k, n]) => <tr key={`n${k}`}><td>forwarded, not scored</td><td>{k}{WHY[k] && <small> {WHY[k]}</small>}</td><td class="number">{n.toLocaleString()}</td></tr>)}
           </tbody></table>}
       </section>}
+      {status && <Limits status={status} />}
     </>
   );
 }
