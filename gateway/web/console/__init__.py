@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Final
@@ -35,13 +37,34 @@ def _directory() -> Path:
     return built if (built / "index.html").is_file() else base / "plain"
 
 
-def _load() -> dict[str, tuple[bytes, str]]:
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    content_type: str
+    encoded: dict[str, bytes]
+    """By content coding, best first; made when the console is built."""
+    tag: str
+
+
+def _load() -> dict[str, _File]:
     directory = _directory()
-    return {
-        file.relative_to(directory).as_posix(): (file.read_bytes(), _TYPES[file.suffix])
-        for file in sorted(directory.rglob("*"))
-        if file.is_file() and file.suffix in _TYPES
-    }
+    files = {}
+    for path in sorted(p for p in directory.rglob("*") if p.is_file() and p.suffix in _TYPES):
+        body = path.read_bytes()
+        encoded = {
+            coding: beside.read_bytes()
+            for coding, suffix in (("br", ".br"), ("gzip", ".gz"))
+            if (beside := path.with_name(path.name + suffix)).is_file()
+        }
+        tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
+        files[path.relative_to(directory).as_posix()] = _File(body, _TYPES[path.suffix], encoded, tag)
+    return files
+
+
+def _codings(accepted: str) -> set[str]:
+    """What an Accept-Encoding header takes (RFC 9110, section 12.5.3); weights do not matter, save for none at all."""
+    parts = (part.partition(";") for part in accepted.split(","))
+    return {coding.strip() for coding, _, weight in parts if weight.strip() not in ("q=0", "q=0.0")}
 
 
 def routes() -> list[web.RouteDef]:
@@ -52,11 +75,22 @@ def routes() -> list[web.RouteDef]:
     files = _load()
 
     def serve(name: str, cached: bool) -> web.RouteDef:
-        body, content_type = files[name]
-        headers = SECURITY_HEADERS | {"Cache-Control": "public, max-age=31536000, immutable" if cached else "no-cache"}
+        file = files[name]
+        headers = SECURITY_HEADERS | {
+            "Cache-Control": "public, max-age=31536000, immutable" if cached else "no-cache",
+            "ETag": file.tag,
+            "Vary": "Accept-Encoding",
+        }
 
-        async def answer(_: web.Request) -> web.Response:
-            return web.Response(body=body, content_type=content_type, charset="utf-8", headers=headers)
+        async def answer(request: web.Request) -> web.Response:
+            if file.tag in request.headers.get("If-None-Match", ""):
+                return web.Response(status=304, headers=headers)
+            taken = _codings(request.headers.get("Accept-Encoding", ""))
+            for coding, body in file.encoded.items():
+                if coding in taken:
+                    coded = headers | {"Content-Encoding": coding}
+                    return web.Response(body=body, content_type=file.content_type, charset="utf-8", headers=coded)
+            return web.Response(body=file.body, content_type=file.content_type, charset="utf-8", headers=headers)
 
         path = "/" if name == "index.html" else f"/{name}"
         return web.get(path, answer)
