@@ -2,8 +2,9 @@
 
     [{"labels": {…}, "exemplars": [{"time", "value", "trace_id", "span_id"}]}]
 
-Only series that have any are listed, each with its newest. A histogram's exemplars stand at its buckets. The log keeps
-them as long as samples (log.retention), also where VictoriaMetrics is the history, as that keeps none.
+Only series that have any are listed, each with its newest. A histogram's exemplars stand at its count (OTLP) or at
+its buckets (remote write). The log keeps them as long as samples (log.retention), also where VictoriaMetrics is the
+history, as that keeps none.
 """
 
 from __future__ import annotations

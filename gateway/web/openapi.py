@@ -87,7 +87,10 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
         _limit(1000),
     ],
     "GET /api/v1/exemplars": [_MATCH, _START, _END, _limit(200)],
-    "GET /api/v1/services": [_query("since", "Of the time strip, as the beginning.")],
+    "GET /api/v1/services": [
+        _query("since", "Of the time strip, as the beginning."),
+        _query("strip", "Whether time strips are given, yes by default.", {"enum": ["yes", "no"]}),
+    ],
     "GET /api/v1/alerts/groups": [
         _query("q", "Words that must all occur."),
         _query("state", "Of the alerts.", {"enum": ["active", "suppressed", "acknowledged", "unacknowledged"]}),

@@ -8,6 +8,7 @@ within the name; every word has to be met somehow.
 from __future__ import annotations
 
 import asyncio
+import heapq
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -94,8 +95,8 @@ def search(entries: list[_Entry], query: str, limit: int) -> dict[str, Any]:
     """`{"total", "series": [labels]}`, best first, names in order where equally good."""
     words = query.lower().split()
     met = [(r, e.text, e) for e in entries if (r := rank(e, words)) >= 0]
-    met.sort(key=lambda found: found[:2])
-    return {"total": len(met), "of": len(entries), "series": [e.labels for _, _, e in met[:limit]]}
+    best = heapq.nsmallest(limit, met, key=lambda found: found[:2])
+    return {"total": len(met), "of": len(entries), "series": [e.labels for _, _, e in best]}
 
 
 class SeriesSearch:

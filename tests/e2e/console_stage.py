@@ -155,7 +155,11 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", self._inside_only)
         self.page.add_init_script(
-            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI))"
+            "addEventListener('securitypolicyviolation', e => console.error('CSP', e.violatedDirective, e.blockedURI));"
+            "window.shifts = [];"
+            "new PerformanceObserver(list => list.getEntries().forEach(e => e.hadRecentInput || window.shifts.push("
+            "[e.value, ...e.sources.map(s => s.node?.outerHTML?.slice(0, 80) ?? '')])))"
+            ".observe({type: 'layout-shift', buffered: true});"
         )
 
     def _inside_only(self, request: Any) -> None:

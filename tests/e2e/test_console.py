@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 
 pytestmark = pytest.mark.real
-
 MODES: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
@@ -143,10 +142,9 @@ def test_every_page_shows_real_data_accessibly(browser: Browser, gateway: Gatewa
         expect(page.get_by_text(text).first).to_be_visible()
         # Plots are drawn when they come near the screen.
         for _ in range(page.locator(".later").count()):
-            if page.locator(".later").count():
-                page.locator(".later").first.scroll_into_view_if_needed()
-                page.wait_for_function("() => !document.querySelector('.spin')")
-        page.evaluate("scrollTo(0, 0)")
+            page.evaluate("document.querySelector('.later')?.scrollIntoView()")
+            page.wait_for_function("() => !document.querySelector('.spin')")
+        page.wait_for_function("() => scrollTo(0, 0) || !document.querySelector('.spin')")
         page.screenshot(path=str(SCREENSHOTS / f"{name}-{mode}.png"), full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), f"{name} scrolls sideways"
         page.evaluate(AXE.read_text())
@@ -358,8 +356,8 @@ def test_explore_compares_with_yesterday_shows_traces_and_copies_promql(browser:
     page.get_by_role("button", name="Copy as PromQL").click()
     expect(page.get_by_text("Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == 'compared{job="twice"}'
-    bucket = 'traced_seconds_bucket{job="twice"}'
-    gateway.until(lambda: bool(gateway.json("/api/v1/exemplars?match=" + quote(bucket))))
+    bucket = 'traced_seconds_bucket{job="twice",le="1"}'
+    gateway.until(lambda: bool(gateway.json("/api/v1/exemplars?match=" + quote('{job="twice"}'))))
     visitor.go("#/explore?m=" + quote(bucket))
     page.get_by_text("1 trace (").click()
     expect(page.get_by_text(f"trace {bytes(range(16)).hex()}")).to_be_visible()

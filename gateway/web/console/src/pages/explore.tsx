@@ -115,6 +115,8 @@ export function Explore() {
   const before = useHistories(compare[2] ? matches : [], frame.start - compare[2], frame.end - compare[2], false, 0);
   const exemplars = search.get("ex") !== "off";
   const traced = useMany<Traces[]>(exemplars ? matches.map((m) => query("/api/v1/exemplars", { match: ofHistogram(m), start: frame.start.toFixed(0), end: frame.end.toFixed(0) })).join("\n") : "", 0);
+  // The first search of a while has all series listed: it begins before somebody types, after what is seen at once.
+  useEffect(() => { if (!histories.loading) request("/api/v1/series/search?q=&limit=1").catch(() => undefined); }, [histories.loading]);
   const shown = useMemo(() => histories.data.flatMap((h) => h?.series ?? []).map(scored), [histories.data]);
   const groups = useMemo(() => {
     const by = new Map<string, { series: HistorySeries; color: number; dashed: boolean; name: string }[]>();
@@ -158,10 +160,12 @@ export function Explore() {
 
 const FAMILY = /_(bucket|count|sum|total)$/;
 
-/** A histogram's exemplars stand at its buckets: its other series ask for those too. */
+/** A histogram's exemplars stand at its count (OTLP) or at its buckets (Prometheus): each of its series asks for all. */
 function ofHistogram(match: string): string {
-  const found = /^([a-zA-Z_:][a-zA-Z0-9_:]*)_(count|sum)(\{(.*)\})?$/.exec(match);
-  return found ? `{__name__=~"${found[1]}_(bucket|count|sum)"${found[4] ? `,${found[4]}` : ""}}` : match;
+  const found = /^([a-zA-Z_:][a-zA-Z0-9_:]*)_(bucket|count|sum)(\{(.*)\})?$/.exec(match);
+  if (!found) return match;
+  const rest = (found[4] ?? "").replace(/(^|,)\s*le\s*(=~?|!=|!~)\s*"(\\.|[^"\\])*"/g, "").replace(/^,/, "");
+  return `{__name__=~"${found[1]}_(bucket|count|sum)"${rest ? `,${rest}` : ""}}`;
 }
 
 function Plot({ metric, entries, start, end, zone, matches, traces }: {
