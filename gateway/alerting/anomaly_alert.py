@@ -81,9 +81,9 @@ def alert_of(
         "exemplars": "; ".join(_exemplar(reference) for reference in anomaly.exemplars),
         **(context or {}),
     }
-    ended = anomaly.state == "resolved"
-    starts = min(anomaly.detected_ns or round(anomaly.time * SECOND), now)
-    ends = max(starts, min(round((anomaly.ended or anomaly.time) * SECOND), now)) if ended else NEVER
+    if anomaly.state == "resolved" and anomaly.ended is not None:
+        annotations["anomalous_until"] = format_moment(round(anomaly.ended * SECOND))
+    starts, ends = _span(anomaly, now)
     return Alert(
         fingerprint=fingerprint(labels),
         labels=labels,
@@ -94,6 +94,18 @@ def alert_of(
         generator_url=f"{external_url}/#/anomalies/{anomaly.id}" if external_url else "",
         origin="anomaly",
     )
+
+
+def _span(anomaly: Anomaly, now: int) -> tuple[int, int]:
+    """Start and end of the alert: from its detection until the series was back. Where samples come late or the anomaly
+    was short, the series was back before anybody knew that it had been away; the alert then ends when that is heard,
+    so that nobody reads of an alert that ended when it began. `anomalous_since` and `anomalous_until` are the times of
+    the samples."""
+    starts = min(anomaly.detected_ns or round(anomaly.time * SECOND), now)
+    if anomaly.state != "resolved":
+        return starts, NEVER
+    ends = round((anomaly.ended or anomaly.time) * SECOND)
+    return starts, ends if starts < ends <= now else now
 
 
 def _exemplar(reference: TraceReference) -> str:

@@ -53,10 +53,10 @@ class InboundDesk:
         elif found is not None and event.action == "resolve":
             await self._router.post_alerts([msgspec.structs.replace(found, ends=now, updated=now)])
             if event.note:
-                await self._router.comment(found.fingerprint, event.who, event.note)
+                await self._router.acts.comment(found.fingerprint, event.who, event.note)
         elif found is not None:
             try:
-                await self._router.acknowledge(found.fingerprint, event.who, event.note)
+                await self._router.acts.acknowledge(found.fingerprint, event.who, event.note)
             except (NotFound, Conflict):
                 return  # it ended just now
         else:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from gateway.alerting.acts import Acts
 from gateway.alerting.address_guard import AddressGuard
 from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_reports import AnomalyReports
@@ -33,7 +34,6 @@ from gateway.alerting.feedback import Feedback
 from gateway.alerting.heartbeat import Heartbeat, Heartbeats
 from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.inbound import Marker
-from gateway.alerting.incident_group import Act
 from gateway.alerting.incidents import Incidents
 from gateway.alerting.listing import Listing
 from gateway.alerting.maintenance import Maintenance, Window
@@ -45,7 +45,6 @@ from gateway.alerting.people import Handling, People
 from gateway.alerting.recorded import STORE_NAME
 from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
-from gateway.alerting.silence import Silence
 from gateway.alerting.sqlite_store import SqliteStore
 from gateway.alerting.store import ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store
 from gateway.clock import Clock
@@ -128,6 +127,17 @@ class AlertRouter:
         )
         self._delivery: HttpDelivery | None = None
         self._couriers = Couriers()
+        self.acts = Acts(
+            self.engine,
+            self.people,
+            self.maintenance,
+            self.incidents,
+            self.fatigue,
+            clock,
+            commit=self.commit,
+            wake=self._look_now,
+        )
+        """What people do."""
         self._timers: asyncio.Task[None] | None = None
         self._renewal: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
@@ -292,6 +302,10 @@ class AlertRouter:
         self._last_alive = now
         self.engine.journal.put(RUNTIME, ALIVE, now)
 
+    def _look_now(self) -> None:
+        self._couriers.wake()
+        self._wake.set()
+
     def _after_attempt(self) -> None:
         self._commit_soon()
         self._wake.set()
@@ -347,78 +361,10 @@ class AlertRouter:
             if anomaly.id in self.anomalies:
                 await self.submit_anomaly(anomaly)
 
-    async def set_silence(self, silence: Silence) -> str:
-        """Creates (empty id) or edits a silence; gives its id. Raises NotFound, RequestError, DiskFailed."""
-        silence_id = self.engine.silencing.set(silence, self.clock.time_ns())
-        await self.commit()
-        self._wake.set()
-        return silence_id
-
-    async def expire_silence(self, silence_id: str) -> None:
-        """Ends a silence; idempotent. Raises NotFound, DiskFailed."""
-        self.engine.silencing.expire(silence_id, self.clock.time_ns())
-        await self.commit()
-        self._wake.set()
-
     async def settled(self) -> None:
         """What was just changed is on disk, and what follows from it is looked at. Raises DiskFailed, ShuttingDown."""
         await self.commit()
         self._wake.set()
-
-    async def set_maintenance(self, window: Window) -> str:
-        """Creates (empty id) or replaces a window; gives its id. Raises NotFound, RequestError, DiskFailed."""
-        window_id = self.maintenance.put(window, self.clock.time_ns())
-        await self.commit()
-        self._wake.set()
-        return window_id
-
-    async def expire_maintenance(self, window_id: str) -> None:
-        """Ends a maintenance window; idempotent. Raises NotFound, DiskFailed."""
-        self.maintenance.expire(window_id, self.clock.time_ns())
-        await self.commit()
-        self._wake.set()
-
-    async def release(self, suppression: str, who: str) -> int:
-        """Takes back a suppression, see `Fatigue.release`. Raises NotFound, DiskFailed."""
-        released = self.fatigue.release(suppression, who, self.clock.time_ns())
-        await self.commit()
-        self._couriers.wake()
-        self._wake.set()
-        return released
-
-    # What people say
-
-    async def acknowledge(self, fingerprint: str, who: str, note: str = "") -> None:
-        """Raises NotFound, Conflict, DiskFailed; as do the following."""
-        self.people.acknowledge(fingerprint, who, self.clock.time_ns(), note)
-        await self.commit()
-
-    async def unacknowledge(self, fingerprint: str, who: str) -> None:
-        """Takes an acknowledgement back."""
-        self.people.unacknowledge(fingerprint, who, self.clock.time_ns())
-        await self.commit()
-
-    async def snooze(self, fingerprint: str, who: str, seconds: float, note: str = "") -> None:
-        """Mutes one alert for a while."""
-        now = self.clock.time_ns()
-        self.people.snooze(fingerprint, who, now + round(seconds * SECOND), now, note)
-        await self.commit()
-
-    async def unsnooze(self, fingerprint: str, who: str) -> None:
-        """Ends a snooze."""
-        self.people.unsnooze(fingerprint, who, self.clock.time_ns())
-        await self.commit()
-
-    async def resolve(self, fingerprint: str, who: str, note: str = "") -> None:
-        """Ends an alert by hand."""
-        self.people.resolve(fingerprint, who, self.clock.time_ns(), note)
-        await self.commit()
-        self._wake.set()
-
-    async def comment(self, fingerprint: str, who: str, text: str) -> None:
-        """Adds a line to the alert's history."""
-        self.people.comment(fingerprint, who, text, self.clock.time_ns())
-        await self.commit()
 
     async def alert_context(self, fingerprint: str) -> dict[str, Any]:
         """What helps with an alert, also with one that has ended; raises NotFound."""
@@ -429,26 +375,6 @@ class AlertRouter:
                 raise NotFound(f"no alert {fingerprint}")
             alert = recorded_alert(found[0])
         return await self.enrichment.context(alert, self.clock.time_ns())
-
-    # Incident groups
-
-    async def merge_incidents(self, target: str, sources: list[str], who: str, note: str = "") -> Act:
-        """A person says that these are one incident. Raises NotFound, Conflict, RequestError, DiskFailed."""
-        act = self.incidents.regrouping.merge(target, sources, who, self.clock.time_ns(), note)
-        await self.commit()
-        return act
-
-    async def split_incident(self, source: str, fingerprints: list[str], who: str, note: str = "") -> Act:
-        """A person says that these alerts are another incident; `target` of the act names it."""
-        act = self.incidents.regrouping.split(source, fingerprints, who, self.clock.time_ns(), note)
-        await self.commit()
-        return act
-
-    async def undo_incident(self, group: str, who: str) -> Act:
-        """Takes back what a person last did to a group."""
-        act = self.incidents.regrouping.undo(group, who, self.clock.time_ns())
-        await self.commit()
-        return act
 
     async def explain(self, fingerprint: str) -> dict[str, Any]:
         """The way of an alert through the router, also of one that has ended; raises NotFound."""

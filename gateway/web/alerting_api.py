@@ -68,13 +68,13 @@ class AlertingApi:
     async def acknowledge(self, request: web.Request) -> web.Response:
         """POST …/acknowledge"""
         said = await _said(request)
-        await self._router.acknowledge(request.match_info["fingerprint"], said.by, said.note)
+        await self._router.acts.acknowledge(request.match_info["fingerprint"], said.by, said.note)
         return _json({"acknowledgedBy": said.by})
 
     async def unacknowledge(self, request: web.Request) -> web.Response:
         """POST …/unacknowledge"""
         said = await _said(request)
-        await self._router.unacknowledge(request.match_info["fingerprint"], said.by)
+        await self._router.acts.unacknowledge(request.match_info["fingerprint"], said.by)
         return _json({"acknowledgedBy": ""})
 
     async def snooze(self, request: web.Request) -> web.Response:
@@ -84,25 +84,25 @@ class AlertingApi:
             seconds = Duration.parse(said.duration)
         except ValueError as error:
             raise RequestError(str(error)) from error
-        await self._router.snooze(request.match_info["fingerprint"], said.by, seconds, said.note)
+        await self._router.acts.snooze(request.match_info["fingerprint"], said.by, seconds, said.note)
         return _json({"snoozedFor": float(seconds)})
 
     async def unsnooze(self, request: web.Request) -> web.Response:
         """POST …/unsnooze"""
         said = await _said(request)
-        await self._router.unsnooze(request.match_info["fingerprint"], said.by)
+        await self._router.acts.unsnooze(request.match_info["fingerprint"], said.by)
         return _json({"snoozedFor": 0.0})
 
     async def resolve(self, request: web.Request) -> web.Response:
         """POST …/resolve"""
         said = await _said(request)
-        await self._router.resolve(request.match_info["fingerprint"], said.by, said.note)
+        await self._router.acts.resolve(request.match_info["fingerprint"], said.by, said.note)
         return _json({"resolvedBy": said.by})
 
     async def comments(self, request: web.Request) -> web.Response:
         """POST …/comments"""
         said = await _said(request)
-        await self._router.comment(request.match_info["fingerprint"], said.by, said.text)
+        await self._router.acts.comment(request.match_info["fingerprint"], said.by, said.text)
         return _json({"by": said.by})
 
     async def oncall(self, _request: web.Request) -> web.Response:

@@ -210,7 +210,7 @@ class AlertmanagerApi:
                 created_by=posted.createdBy,
                 comment=posted.comment,
             )
-            silence_id = await self._router.set_silence(wanted)
+            silence_id = await self._router.acts.set_silence(wanted)
         except NotFound as error:
             return _error(404, str(error))
         except RequestError as error:
@@ -224,7 +224,7 @@ class AlertmanagerApi:
     async def delete_silence(self, request: web.Request) -> web.Response:
         """DELETE /silence/{id}"""
         try:
-            await self._router.expire_silence(request.match_info["id"])
+            await self._router.acts.expire_silence(request.match_info["id"])
         except NotFound:
             return web.Response(status=404)
         except GatewayError as error:

@@ -90,19 +90,19 @@ class IncidentApi:
     async def merge(self, request: web.Request) -> web.Response:
         """Puts the alerts of other groups into this one, and teaches the correlation."""
         said = await _said(request, GroupMerge)
-        act = await self._router.merge_incidents(request.match_info["id"], said.groups, said.by, said.note)
+        act = await self._router.acts.merge_incidents(request.match_info["id"], said.groups, said.by, said.note)
         return json_response(self._after(act.id, [act.target]))
 
     async def split(self, request: web.Request) -> web.Response:
         """Takes alerts out of this group into one of their own, and teaches the correlation."""
         said = await _said(request, GroupSplit)
-        act = await self._router.split_incident(request.match_info["id"], said.fingerprints, said.by, said.note)
+        act = await self._router.acts.split_incident(request.match_info["id"], said.fingerprints, said.by, said.note)
         return json_response(self._after(act.id, [*act.sources, act.target]))
 
     async def undo(self, request: web.Request) -> web.Response:
         """Takes back the last merge or split of this group, and what it taught."""
         said = await _said(request, GroupUndo)
-        act = await self._router.undo_incident(request.match_info["id"], said.by)
+        act = await self._router.acts.undo_incident(request.match_info["id"], said.by)
         return json_response(self._after(act.id, [act.target, *act.sources]))
 
     async def topology(self, _request: web.Request) -> web.Response:

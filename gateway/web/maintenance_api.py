@@ -105,13 +105,13 @@ class MaintenanceApi:
             )
         except (msgspec.DecodeError, ValueError) as error:
             raise RequestError(str(error)) from error
-        window_id = await self._router.set_maintenance(wanted)
+        window_id = await self._router.acts.set_maintenance(wanted)
         return _json(_shown(self._router.maintenance.get(window_id), now), status)
 
     async def expire(self, request: web.Request) -> web.Response:
         """DELETE /maintenance/{id}: ends a window now."""
         window_id = request.match_info["id"]
-        await self._router.expire_maintenance(window_id)
+        await self._router.acts.expire_maintenance(window_id)
         return _json(_shown(self._router.maintenance.get(window_id), self._router.clock.time_ns()))
 
     async def suppressions(self, request: web.Request) -> web.Response:
@@ -131,7 +131,7 @@ class MaintenanceApi:
             raise RequestError(str(error)) from error
         if not said.by.strip():
             raise RequestError('"by" must say who')
-        return _json({"released": await self._router.release(request.match_info["id"], said.by)})
+        return _json({"released": await self._router.acts.release(request.match_info["id"], said.by)})
 
 
 def _matchers(texts: list[str]) -> tuple[Matcher, ...]:

@@ -191,7 +191,7 @@ async def test_the_context_of_an_alert_that_has_ended(tmp_path: Path) -> None:
     world = IncidentWorld()
     alert = world.alert(alertname="Slow", service="db")
     await router.post_alerts([alert])
-    await router.resolve(alert.fingerprint, "ana", "killed the query")
+    await router.acts.resolve(alert.fingerprint, "ana", "killed the query")
     router.engine.alerts.pop(alert.fingerprint)  # as after the flush that tells of the end
     context = await router.alert_context(alert.fingerprint)
     assert context["runbooks"][0]["url"] == "https://wiki.example/slow"
