@@ -19,6 +19,12 @@ import msgspec
 from gateway.alerting.moments import NEVER
 
 ALERT_NAME: Final = "alertname"
+MAX_PAIRS: Final = 512
+MAX_NAME: Final = 1024
+MAX_LABEL_TEXT: Final = 64 * 1024
+MAX_ANNOTATION_TEXT: Final = 1024 * 1024
+"""An alert beyond these is refused: its fingerprint, its routes and every notification would cost all others their
+time."""
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _FNV_OFFSET: Final = 14695981039346656037
 _FNV_PRIME: Final = 1099511628211
@@ -96,8 +102,16 @@ def problem_of(labels: Mapping[str, str], annotations: Mapping[str, str], starts
         return "at least one label pair required"
     if ends < starts:
         return "start time must be before end time"
+    if len(labels) + len(annotations) > MAX_PAIRS:
+        return f"more than {MAX_PAIRS} labels and annotations"
+    if sum(map(len, labels.values())) > MAX_LABEL_TEXT:
+        return f"the values of the labels are longer than {MAX_LABEL_TEXT} characters together"
+    if sum(map(len, annotations.values())) > MAX_ANNOTATION_TEXT:
+        return f"the annotations are longer than {MAX_ANNOTATION_TEXT} characters together"
     for kind, pairs in (("label", labels), ("annotation", annotations)):
         for name, value in pairs.items():
+            if len(name) > MAX_NAME:
+                return f"invalid {kind} set: a name is longer than {MAX_NAME} characters"
             if _LABEL_NAME.fullmatch(name) is None and (not name or not _is_utf8(name)):
                 return f"invalid {kind} set: invalid name {name!r}"
             if not _is_utf8(value):

@@ -8,7 +8,7 @@ stays a time of day.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import yaml
 
@@ -19,6 +19,10 @@ from gateway.settings_types import Secret
 T = TypeVar("T")
 _TRUE = frozenset({"true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})
 _FALSE = frozenset({"false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})
+
+
+MAX_NESTED: Final = 100
+"""Levels of lists and mappings."""
 
 
 class Value:
@@ -206,6 +210,26 @@ def read_document(text: str, source: str) -> Value:
         raise ConfigError(f"not YAML: {error.problem}", source=f"{source}:{line}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"not YAML: {error}", source=source) from error
+    except RecursionError as error:
+        raise ConfigError("nested too deeply", source=source, expected=f"at most {MAX_NESTED} levels") from error
     if node is None:
         raise ConfigError("the file is empty", source=source, expected="route and receivers")
+    _check_nesting(node, source, 0, {})
     return Value(node, source, "")
+
+
+def _check_nesting(node: yaml.Node, source: str, depth: int, seen: dict[int, int]) -> None:
+    """Refuses what is nested more deeply than MAX_NESTED, and thereby an alias inside of what it stands for. A node is
+    looked at again only at a greater depth, so that aliases of aliases cost little."""
+    if depth > MAX_NESTED:
+        raise ConfigError(
+            "nested too deeply, or in itself",
+            source=f"{source}:{node.start_mark.line + 1}",
+            expected=f"at most {MAX_NESTED} levels",
+        )
+    if isinstance(node, yaml.ScalarNode) or seen.get(id(node), -1) >= depth:
+        return
+    seen[id(node)] = depth
+    for value in node.value:
+        for below in value if isinstance(value, tuple) else (value,):
+            _check_nesting(below, source, depth + 1, seen)

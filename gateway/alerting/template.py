@@ -37,6 +37,7 @@ from gateway.alerting.template_syntax import (
 _log = structlog.get_logger(__name__)
 MAX_OUTPUT: Final = 1_048_576
 MAX_DEPTH: Final = 50
+MAX_STEPS: Final = 2_000_000
 
 
 class Pair(dict[str, Any]):
@@ -144,10 +145,13 @@ class _Evaluation:
     def __init__(self, texts: Texts, data: Record, escape: bool) -> None:
         self._texts, self._data, self._escape = texts, data, escape
         self._out: list[str] = []
-        self._size = 0
+        self._size = self._steps = 0
 
     def run(self, body: tuple[Any, ...]) -> str:
-        self._block(body, self._data, [{"$": self._data}], 0)
+        try:
+            self._block(body, self._data, [{"$": self._data}], 0)
+        except RecursionError as error:
+            raise TemplateProblem("line 1: nested too deeply") from error
         return "".join(self._out)
 
     def _print(self, text: str) -> None:
@@ -157,6 +161,9 @@ class _Evaluation:
         self._out.append(text)
 
     def _block(self, body: tuple[Any, ...], dot: Any, scopes: list[dict[str, Any]], depth: int) -> None:
+        self._steps += len(body)
+        if self._steps > MAX_STEPS:
+            raise TemplateProblem(f"line 1: the text takes more than {MAX_STEPS} steps")
         for node in body:
             if isinstance(node, Text):
                 self._print(node.text)

@@ -100,7 +100,10 @@ Token = tuple[str, str, bool]
 def parse(text: str) -> tuple[tuple[Any, ...], dict[str, tuple[Any, ...]]]:
     """The tree of a text and the templates it defines; raises TemplateProblem."""
     parser = _Parser(text)
-    body, end = parser.block(())
+    try:
+        body, end = parser.block(())
+    except RecursionError as error:
+        raise TemplateProblem("line 1: nested too deeply") from error
     assert end is None
     return body, parser.defined
 

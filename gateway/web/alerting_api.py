@@ -159,7 +159,7 @@ class AlertingApi:
 async def _said(request: web.Request) -> Said:
     try:
         said = msgspec.json.decode(await request.read(), type=Said)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(str(error)) from error
     if not said.by.strip():
         raise RequestError('"by" must say who')

@@ -30,6 +30,8 @@ API_VERSION: Final = "0.25.0"
 MAX_BODY: Final = 64 * 2**20
 WRITE_BYTES: Final = 256 * 1024
 """Lists are sent in writes of about this size."""
+AT_ONCE: Final = 128 * 1024
+"""Bodies of alerts up to this size are read at once."""
 BATCH: Final = 64
 """Silences or alerts handled before the loop has its turn."""
 _TRUE: Final = frozenset({"true", "1", "yes", "ok", "y", "on", "selected", "checked", "t", "enabled"})
@@ -217,7 +219,7 @@ class AlertmanagerApi:
             return _error(400, str(error))
         except GatewayError as error:
             return _error(500, str(error))
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
             return _error(400, str(error))
         return _json({"silenceID": silence_id})
 
@@ -252,23 +254,24 @@ def alert_of(item: PostedAlert, now: int, resolve_timeout: int) -> Alert:
     )
 
 
-def _read_items(body: bytes) -> list[PostedAlert | str]:
+def _read_items(body: bytes) -> Iterator[PostedAlert | str]:
+    """The items of a body, or why there are none; a large body item by item, so that the loop has its turn between."""
+    if len(body) <= AT_ONCE:
+        try:
+            yield from _items.decode(body)
+            return
+        except (msgspec.DecodeError, RecursionError):
+            pass  # the following says of which item
     try:
-        return list(_items.decode(body))
-    except msgspec.ValidationError:
-        pass
-    except msgspec.DecodeError as error:
-        return [str(error)]
-    items: list[PostedAlert | str] = []
-    try:
-        for raw in _raw_items.decode(body):
-            try:
-                items.append(_item.decode(raw))
-            except msgspec.DecodeError as error:
-                items.append(str(error))
-    except msgspec.DecodeError as error:
-        return [str(error)]
-    return items
+        items = _raw_items.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        yield str(error)
+        return
+    for raw in items:
+        try:
+            yield _item.decode(raw)
+        except (msgspec.DecodeError, RecursionError) as error:
+            yield str(error)
 
 
 async def _body(request: web.Request) -> bytes:

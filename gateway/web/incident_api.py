@@ -124,7 +124,7 @@ class IncidentApi:
 async def _said(request: web.Request, kind: type[_Body]) -> _Body:
     try:
         said = msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RequestError(str(error)) from error
     if not said.by.strip():
         raise RequestError('"by" must say who')

@@ -103,7 +103,7 @@ class MaintenanceApi:
                 created_by=posted.by,
                 comment=posted.comment,
             )
-        except (msgspec.DecodeError, ValueError) as error:
+        except (msgspec.DecodeError, RecursionError, ValueError) as error:
             raise RequestError(str(error)) from error
         window_id = await self._router.acts.set_maintenance(wanted)
         return _json(_shown(self._router.maintenance.get(window_id), now), status)
@@ -127,7 +127,7 @@ class MaintenanceApi:
         """POST /suppressions/{id}/release: tells it at once; "storm" and "budget" release all of these."""
         try:
             said = msgspec.json.decode(await request.read(), type=Release)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise RequestError(str(error)) from error
         if not said.by.strip():
             raise RequestError('"by" must say who')

@@ -142,6 +142,8 @@ def test_moments_and_durations() -> None:
             6,
             "time of day",
         ),
+        ("route: &a\n  receiver: r\n  routes: [*a]\nreceivers: [{name: r}]\n", 1, "in itself"),
+        ("route:\n" + "  x: " + "[" * 200 + "]" * 200 + "\n", 2, "nested too deeply"),
         (BASE + "time_intervals:\n  - {name: x, time_intervals: [{location: Mars/Olympus}]}\n", 4, "time zone"),
     ],
 )
@@ -150,6 +152,11 @@ def test_a_configuration_is_refused_with_line_and_reason(text: str, line: int, p
         read_configuration(text, "am.yml")
     assert f"am.yml:{line}" in str(raised.value)
     assert problem in str(raised.value)
+
+
+def test_a_text_nested_beyond_reading_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nested too deeply"):
+        read_configuration("route: " + "[" * 3000 + "]" * 3000, "am.yml")
 
 
 def test_a_large_real_configuration_is_read_as_it_is(tmp_path: Path) -> None:

@@ -65,6 +65,11 @@ def test_texts(text: str, expected: str) -> None:
         '{{ printf "%d" }}',
         '{{ "\\x" }}',
         "{{ .CommonLabels.SortedPairs.__class__ }}",
+        "{{" + "(" * 5000 + "1" + ")" * 5000 + "}}",
+        "{{ if true }}" * 3000 + "{{ end }}" * 3000,
+        '{{ define "t0" }}{{ end }}'
+        + "".join(f'{{{{ define "t{n + 1}" }}}}' + f'{{{{ template "t{n}" }}}}' * 40 + "{{ end }}" for n in range(5))
+        + '{{ template "t5" }}',
     ],
 )
 def test_what_is_not_understood_is_refused(text: str) -> None:

@@ -119,6 +119,32 @@ async def test_a_time_past_the_calendar_costs_only_its_own_alert(alertmanager: T
     assert (await alertmanager.post("/api/v2/silences", json=silence)).status == 400
 
 
+async def test_bodies_nested_beyond_reading_are_refused(alertmanager: TestClient[Any, Any]) -> None:
+    for path in ("/api/v2/alerts", "/api/v2/silences"):
+        for body in (b"[" * 100_000, b'[{"labels":{"a":' + b"[" * 100_000, b'{"matchers":' + b"[" * 100_000):
+            assert (await alertmanager.post(path, data=body)).status == 400
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        {"labels": {"alertname": "bad", **{f"l{n}": "v" for n in range(20_000)}}},
+        {"labels": {"alertname": "bad", "long": "x" * 8_000_000}},
+        {"labels": {"alertname": "bad", "n" * 5000: "x"}},
+        {"labels": {"alertname": "bad"}, "annotations": {"long": "x" * 8_000_000}},
+    ],
+    ids=["labels", "value", "name", "annotation"],
+)
+async def test_a_flood_of_labels_costs_only_its_own_alert(
+    alertmanager: TestClient[Any, Any], flood: dict[str, Any]
+) -> None:
+    refused = await alertmanager.post("/api/v2/alerts", json=[flood, {"labels": {"alertname": "good"}}])
+    assert refused.status == 400
+    assert "than" in await refused.json()
+    found = await (await alertmanager.get("/api/v2/alerts")).json()
+    assert [alert["labels"]["alertname"] for alert in found] == ["good"]
+
+
 @pytest.mark.parametrize("name", ["active", "silenced", "inhibited", "unprocessed"])
 async def test_flags_are_true_or_false(alertmanager: TestClient[Any, Any], name: str) -> None:
     refused = await alertmanager.get(f"/api/v2/alerts?{name}=maybe")
