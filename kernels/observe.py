@@ -1,8 +1,8 @@
 """One value of one series: predict, weigh the evidence, run the alert rule, learn.
 
-Evidence comes in streams (kernels.series_state.S_…), each with a statistic whose natural excursions the series' own
-tail describes (kernels.tail). An alert opens when a stream stands where left alone it would stand less often than
-`P_BUDGET` times a day. The score is that expected rate on a logarithmic scale: one half at the budget.
+Cheap floors on a sample, on a run, on the pattern of days and on the variation make a value a candidate; the pattern
+model (kernels.pattern) weighs its evidence (kernels.evidence) as log odds, and an alert opens at the limit that
+`sensitivity` sets. Zeros, values that stand still and silence have rules of their own.
 
 A *run* is a stretch of samples on one side of a reference that was frozen when it began. While it lasts the local
 levels do not learn; when it ends they go on; when it lasts too long its own level is adopted.
@@ -96,6 +96,8 @@ LOOK_SLOW: Final = 2.5
 LOOK_WAVE: Final = 2.5
 LONGEST: Final = 1.5
 """Times the samples of an adoption after which also an unsteady level is adopted."""
+ADOPT_S: Final = 1200.0
+"""Seconds a level must last to be adopted where samples are far apart; three of them at least."""
 SILENT_ADOPT: Final = 10
 """Samples after which a run that brought no alert becomes the new level."""
 
@@ -382,8 +384,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     adopted = False
     silently = False
     need = 0.0
-    if s.open != 0 or s.run_side != 0.0:
-        need = max(p[P_ADOPT], 240.0 / tau) if tau < 900.0 else 0.25 * p[P_ADOPT]
+    if p[P_ADOPT] > 0.0 and (s.open != 0 or s.run_side != 0.0):
+        need = max(p[P_ADOPT], 240.0 / tau) if tau < 90.0 else min(max(ADOPT_S / tau, 3.0), p[P_ADOPT])
     if need > 0.0 and s.open != 0:
         steady = s.candidate_dev < 3.0 * scale
         lasting = s.held >= LONGEST * need or (s.calm == 0 and steady and s.held >= need)

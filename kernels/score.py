@@ -24,6 +24,7 @@ from kernels.observe import (
     observe_value,
 )
 from kernels.prefetch import prefetch, prefetch_record
+from kernels.rarity import chance_of
 from kernels.seasonal import CELL_MS
 from kernels.series_state import CELLS, CELLS_AT, OPENED, P_STALE, STALE, STATES, TOUCHED, TRANSITIONS
 from kernels.staleness import note_silence, silence_limit_ms
@@ -68,6 +69,8 @@ def write_transition(r: Any, s: Any, sid: int, row: int, t: int, x: float, out: 
     r.severity = np.uint8(out[O_SEVERITY])
     r.reason = np.uint8(out[O_REASON])
     r.closing = np.uint8(out[O_CLOSING])
+    chance = chance_of(s, out[O_DEVIATION])
+    r.once_s = s.interval / max(chance, 1e-12) if chance > 0.0 else 0.0
 
 
 @step
@@ -88,9 +91,10 @@ def stale_transition(r: Any, s: Any, sid: int, row: int, due: Any) -> None:
     r.severity = s.severity
     r.reason = STALE
     r.closing = 0
+    r.once_s = 0.0
 
 
-@kernel(STATES, i8, RI8, RF8, RF8, types.boolean, F8, F8, F8, F8, I8, TRANSITIONS)
+@kernel(STATES, i8, RI8, RF8, RF8, types.boolean, F8, F8, F8, F8, I8, F8, TRANSITIONS)
 def score_series(
     states: Any,
     sid: int,
@@ -103,12 +107,13 @@ def score_series(
     lower: NDArray[np.float64],
     upper: NDArray[np.float64],
     fate: NDArray[np.int64],
+    chance: NDArray[np.float64],
     transitions: Any,
 ) -> int:
     """One series from its first row to its last, staleness included; returns the number of transitions.
 
     `transitions` must hold 2 · len(times) records; `row` of one that time alone brought is -1 - (row before which it
-    came). NaN is a missing value.
+    came). NaN is a missing value. chance: see kernels.rarity.
     """
     out = np.zeros(OUTPUTS)
     found = 0
@@ -120,6 +125,7 @@ def score_series(
         lower[i] = np.nan
         upper[i] = np.nan
         fate[i] = SKIPPED
+        chance[i] = np.nan
         if s.count > 1 and p[P_STALE] > 0.0:
             due = s.last_ms + silence_limit_ms(s, p)
             if t > due and note_silence(s, due):
@@ -145,6 +151,7 @@ def score_series(
         expected[i] = out[O_EXPECTED]
         lower[i] = out[O_LOWER]
         upper[i] = out[O_UPPER]
+        chance[i] = chance_of(s, out[O_DEVIATION])
         if out[O_CHANGE] != 0.0:
             write_transition(transitions[found], s, sid, i, t, x, out)
             found += 1

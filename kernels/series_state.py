@@ -152,6 +152,7 @@ TRANSITION: Final[np.dtype[Any]] = np.dtype(
         ("severity", np.uint8),
         ("reason", np.uint8),
         ("closing", np.uint8),
+        ("once_s", np.float32),  # seconds in which a sample so far away is to be expected once; 0 = not known
     ],
     align=True,
 )

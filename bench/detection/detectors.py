@@ -78,10 +78,10 @@ class Gateway:
             expected=result.expected,
             lower=result.lower,
             upper=result.upper,
-            score=np.nan_to_num(getattr(result, "raw_score", result.score)),
+            score=np.nan_to_num(result.score),
             alert=result.alert.astype(np.bool_),
             extra=result.extra,
-            p_value=getattr(result, "p_value", None),
+            p_value=result.chance,
             reasons=[
                 (float(t) / 1000.0, REASON_NAMES.get(int(r), str(r)))
                 for t, r in zip(opened["time_ms"], opened["reason"], strict=True)

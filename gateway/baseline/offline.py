@@ -19,7 +19,8 @@ class OfflineResult:
     """What the detector said, row by row, in the order of the input.
 
     All arrays have the same length m = n + number of extra rows. extra: bool, a row that was not in the input: an
-    alert that fired inside a gap, its value NaN. expected, lower, upper are NaN where nothing was scored. alert is 1
+    alert that fired inside a gap, its value NaN. expected, lower, upper are NaN where nothing was scored. chance: that
+    a sample of this series, left alone, is as far from what was expected (kernels.rarity), NaN if not known. alert is 1
     from the row at which an alert fires until the row at which it resolves (exclusive). transitions: structured, see
     kernels.series_state.TRANSITION; late and repeated count rows that were not scored.
     """
@@ -30,6 +31,7 @@ class OfflineResult:
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
     score: NDArray[np.float64]
+    chance: NDArray[np.float64]
     severity: NDArray[np.uint8]
     alert: NDArray[np.uint8]
     extra: NDArray[np.bool_]
@@ -61,11 +63,11 @@ def run_series(
     states = np.zeros(1, STATE)
     if interval:
         states[0]["interval"] = interval
-    score, expected, lower, upper = (np.empty(n) for _ in range(4))
+    score, expected, lower, upper, chance = (np.empty(n) for _ in range(5))
     fate = np.empty(n, np.int64)
     transitions = np.zeros(2 * n + 2, TRANSITION)
     found = score_series(
-        states, 0, times_ms, raw, p, kind == "counter", score, expected, lower, upper, fate, transitions
+        states, 0, times_ms, raw, p, kind == "counter", score, expected, lower, upper, fate, chance, transitions
     )
     transitions = transitions[:found].copy()
     in_gap = transitions[transitions["row"] < 0]
@@ -99,6 +101,7 @@ def run_series(
         lower=spread(lower, np.nan),
         upper=spread(upper, np.nan),
         score=spread(score, in_gap["score"].astype(np.float64)),
+        chance=spread(chance, np.nan),
         severity=spread(severity, np.array(extra_severity, np.uint8)),
         alert=spread(alert, 1),
         extra=spread(np.zeros(n, np.bool_), True),

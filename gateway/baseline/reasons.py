@@ -11,6 +11,10 @@ REPLACED: Final = 4
 """Why an alert closed, beside the kernels' own: another instance's series took the place of a silent one."""
 
 
+_SELDOM_S: Final = 3600.0
+_YEAR_S: Final = 365 * 86400.0
+
+
 def duration_words(seconds: float) -> str:
     """ "40 seconds", "3 minutes", "2 hours"."""
     for unit, size in (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0)):
@@ -37,6 +41,14 @@ def _against_expected(value: float, expected: float, deviation: float) -> str:
     return f"{_number(difference)} {side} the usual {_number(expected)}"
 
 
+def _rare(once_s: float) -> list[str]:
+    """How seldom a sample is so far away; nothing where that is not known, or often."""
+    if once_s < _SELDOM_S:
+        return []
+    how = "less than once a year" if once_s > _YEAR_S else f"about once in {duration_words(once_s)}"
+    return [f"a sample so far away is usual {how} here"]
+
+
 def words(transition: Any) -> list[str]:
     """Reasons of one transition (a record of kernels.series_state.TRANSITION), the most telling first."""
     value, expected = float(transition["value"]), float(transition["expected"])
@@ -54,9 +66,10 @@ def words(transition: Any) -> list[str]:
     times = f"{abs(deviation):.1f} times its usual variation"
     match reason:
         case state.SPIKE:
-            return [away, f"one sample {times} away"]
+            return [away, f"one sample {times} away", *_rare(float(transition["once_s"]))]
         case state.SUSTAINED:
-            return [f"{away}, for {duration_words(lasted)}" if lasted > 0 else away, f"{times} away"]
+            far = [f"{times} away", *_rare(float(transition["once_s"]))]
+            return [f"{away}, for {duration_words(lasted)}" if lasted > 0 else away, *far]
         case state.ZERO:
             return [f"zero for {duration_words(lasted)}, where it is usually {_number(expected)}"]
         case state.FLAT:

@@ -50,7 +50,7 @@ def alone(times: list[int], values: list[float]) -> NDArray[np.float64]:
     columns = [np.zeros(n) for _ in range(4)]
     score_series(
         np.zeros(1, STATE), 0, np.array(times, np.int64), np.array(values, np.float64), PARAMETERS, False, *columns,
-        np.zeros(n, np.int64), np.zeros(2 * n + 2, TRANSITION),
+        np.zeros(n, np.int64), np.zeros(n), np.zeros(2 * n + 2, TRANSITION),
     )  # fmt: skip
     columns[0] = columns[0].astype(np.float32)
     return np.column_stack(columns)

@@ -92,3 +92,18 @@ def tree_odds(features: list[float], table: list[float], depth: int, *, only: in
         total += table[at + 2 * depth + leaf]
         at += 2 * depth + 2**depth
     return total
+
+
+def chance_twin(z: float, mean: float, top: float, interval: float, hours: int) -> float:
+    """Chance of a deviation of |z| scales or more on either side, from one side's peaks (see kernels.rarity)."""
+    if hours < 24:
+        return math.nan
+    if z == 0.0:
+        return 1.0
+    height = abs(z) * min(1.0, math.sqrt(interval / 15.0))
+    block = max(3600.0, 12.0 * interval)
+    spread = max((top - mean) / 3.0, 0.27)
+    mode = mean - 0.5772156649 * spread
+    log_of_highest_below = -math.exp(min(-(math.log(height) - mode) / spread, 50.0))
+    one_below = math.exp(log_of_highest_below / max(block / interval, 1.0))
+    return min(2.0 * (1.0 - one_below), 1.0)
