@@ -27,6 +27,7 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.telemetry.anomaly import Anomaly
+from gateway.web.query_parameters import parse_time
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,8 @@ RECORD_SECONDS: Final = 5.0
 """Between two remembered statuses, and between two questions while nobody listens."""
 RECORD_LENGTH: Final = int(6 * 3600 / RECORD_SECONDS)
 """Six hours."""
+MOST_SHOWN: Final = 720
+"""Remembered statuses in one answer; a plot has hardly more pixels."""
 MAX_LISTENERS: Final = 100
 _QUEUE: Final = 64
 _NEWEST: Final = 20
@@ -133,9 +136,14 @@ class Events:
         for queue in list(self._queues):
             _end(queue)
 
-    async def recent(self, _: web.Request) -> web.Response:
-        """The remembered statuses, oldest first."""
-        return web.Response(body=msgspec.json.encode(list(self._record)), content_type="application/json")
+    async def recent(self, request: web.Request) -> web.Response:
+        """The remembered statuses since a moment, oldest first; of many every second, third … and always the last."""
+        text = request.query.get("since", "")
+        since = parse_time(text, "since") if text else 0.0
+        found = [sample for sample in self._record if sample.time >= since]
+        stride = -(-len(found) // MOST_SHOWN) or 1
+        shown = found[(len(found) - 1) % stride :: stride] if found else []
+        return web.Response(body=msgspec.json.encode(shown), content_type="application/json")
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The stream; ends when the listener does not keep up or the program stops."""

@@ -87,6 +87,7 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
         _limit(1000),
     ],
     "GET /api/v1/exemplars": [_MATCH, _START, _END, _limit(200)],
+    "GET /api/v1/status/recent": [_query("since", "Beginning; all that is remembered by default.")],
     "GET /api/v1/services": [
         _query("since", "Of the time strip, as the beginning."),
         _query("strip", "Whether time strips are given, yes by default.", {"enum": ["yes", "no"]}),

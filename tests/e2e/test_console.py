@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 
 pytestmark = pytest.mark.real
+MOST_SHIFT = 0.1
+"""What Web Vitals call good."""
+
 MODES: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
@@ -140,6 +143,10 @@ def test_every_page_shows_real_data_accessibly(browser: Browser, gateway: Gatewa
     for name, (address, text) in addresses(gateway).items():
         page = visitor.go(address)
         expect(page.get_by_text(text).first).to_be_visible()
+        # Cumulative layout shift, the sum of what moved under a reader's eyes (Layout Instability API).
+        shifts = page.evaluate("window.shifts")
+        if sum(shift[0] for shift in shifts) > MOST_SHIFT:
+            found.setdefault(name, []).append(f"jumps: {shifts}")
         # Plots are drawn when they come near the screen.
         for _ in range(page.locator(".later").count()):
             page.evaluate("document.querySelector('.later')?.scrollIntoView()")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -146,6 +147,20 @@ async def test_the_last_hours_are_remembered_in_brief(stage: Stage) -> None:
     record = await (await stage.client.get("/api/v1/status/recent")).json()
     assert record[0]["dropped"] == 3
     assert record[0]["series"] == 5
+
+
+async def test_of_many_remembered_moments_a_plot_s_worth_is_told_with_the_last(stage: Stage) -> None:
+    async with stage.client.get("/api/v1/events") as response:
+        await until(response, "status")
+    (first, *_) = record = stage.events._record
+    record.clear()
+    record.extend(msgspec.structs.replace(first, time=float(second)) for second in range(0, 10_000, 5))
+    for since, least in (("0", 600), ("9000", 200)):
+        told = await (await stage.client.get(f"/api/v1/status/recent?since={since}")).json()
+        assert least <= len(told) <= 720
+        assert told[-1]["time"] == 9995
+        assert told[0]["time"] >= float(since)
+        assert len({b["time"] - a["time"] for a, b in itertools.pairwise(told)}) == 1
 
 
 async def test_stopping_ends_every_stream(stage: Stage) -> None:

@@ -42,14 +42,17 @@ export function Alerts() {
         ? <Empty><p>{filter.q || filter.state ? "No alert fits. Fewer words, or another state, may show some." : "No alert is active. What leaves its normal range, and what Prometheus or others post to /api/v2/alerts, appears here."}</p></Empty>
         : <>{found.groups.map((g) => <Group key={g.id} group={g} filter={filter} changes={changes} />)}
           <More shown={found.groups.length} total={found.total} more={() => turn(pages + 1)} /></>}</State>
-      <Delivery version={live.alerts.version} />
-      <section class="card" aria-labelledby="sil"><h2 id="sil">Silences</h2>
-        <State of={silences} what="silences">{(all) => {
-          const list = all.filter((s) => s.status.state !== "expired");
-          return list.length === 0 ? <Empty><p>None. A silence keeps matching alerts from notifying for a while; the alerts stay visible.</p></Empty>
-            : <ul>{list.map((s) => <SilenceRow key={s.id} silence={s} done={() => { silences.again(); groups.again(); }} />)}</ul>;
-        }}</State>
-      </section>
+      {/* What stands below waits for what is above, so that nothing moves under a reader. */}
+      {(groups.data ?? groups.error) && <>
+        <section class="card" aria-labelledby="sil"><h2 id="sil">Silences</h2>
+          <State of={silences} what="silences">{(all) => {
+            const list = all.filter((s) => s.status.state !== "expired");
+            return list.length === 0 ? <Empty><p>None. A silence keeps matching alerts from notifying for a while; the alerts stay visible.</p></Empty>
+              : <ul>{list.map((s) => <SilenceRow key={s.id} silence={s} done={() => { silences.again(); groups.again(); }} />)}</ul>;
+          }}</State>
+        </section>
+        {(silences.data ?? silences.error) && <Delivery version={live.alerts.version} />}
+      </>}
     </>
   );
 }

@@ -38,13 +38,17 @@ export function partsOf(live: Live): Part[] {
   return parts;
 }
 
-/** Samples are five seconds apart; exports mostly ten to thirty. */
-const STRETCH = 6;
-const rate = (samples: StatusSample[], pick: (s: StatusSample) => number): (number | null)[] =>
-  samples.map((s, i) => {
-    const before = i > 0 ? samples[Math.max(0, i - STRETCH)] : undefined;
-    return before ? Math.max(0, (pick(s) - pick(before)) / Math.max(0.001, s.time - before.time)) : null;
+/** Seconds that a rate is taken over at least; exports come mostly every ten to thirty. */
+const STRETCH = 30;
+function rate(samples: StatusSample[], pick: (s: StatusSample) => number): (number | null)[] {
+  let from = 0;
+  return samples.map((s, i) => {
+    if (i === 0) return null;
+    while (from < i - 1 && samples[from + 1]!.time <= s.time - STRETCH) from++;
+    const before = samples[from]!;
+    return Math.max(0, (pick(s) - pick(before)) / Math.max(0.001, s.time - before.time));
   });
+}
 
 export function urgent(anomalies: Anomaly[]): Anomaly[] {
   return anomalies.filter((a) => a.state === "firing")
@@ -59,7 +63,7 @@ export function Overview() {
   const zone = useZone();
   const { search } = useAddress();
   const range = rangeOf(search);
-  const recent = useLoad<StatusSample[]>("/api/v1/status/recent", beat);
+  const recent = useLoad<StatusSample[]>(query("/api/v1/status/recent", { since: range.relative ? range.from : range.start.toFixed(0) }), beat);
   const firing = useLoad<Anomaly[]>(query("/api/v1/anomalies", { state: "firing", limit: 50 }), live.anomalies.version);
   const services = useLoad<ServiceSummary[]>("/api/v1/services?strip=no", beat);
   const { status, rates } = live;
@@ -90,7 +94,7 @@ export function Overview() {
   return (
     <>
       <div class="head"><h1>Overview</h1><RangePicker /></div>
-      <p class={`verdict ${bad ? "bad" : open.length ? "warn" : "good"}`} role="status">
+      <p class={`verdict lead ${bad ? "bad" : open.length ? "warn" : "good"}`} role="status">
         {!live.connected ? "Connecting to the gateway…"
           : bad ? parts.find((p) => p.state === "bad")!.text
           : open.length ? <>{live.anomalies.open} {live.anomalies.open === 1 ? "series is" : "series are"} away from normal{worst && <>; first <Link to={["anomalies", worst.id]}>{worst.series.__name__} of {serviceOf(worst.series) || "a host"}</Link></>}.</>
@@ -104,7 +108,7 @@ export function Overview() {
         <Tile name="Active alerts" value={String(live.alerts.alerts)} tone={live.alerts.alerts ? "warn" : ""} note={<Link to={["alerts"]}>{plural(live.alerts.groups, "group")}</Link>} />
       </dl>
       <div class="columns">
-        <section class="card" aria-labelledby="needs">
+        <section class="card room" aria-labelledby="needs">
           <h2 id="needs">Needs a person first</h2>
           <State of={firing} what="anomalies">{() => open.length === 0
             ? <Empty><p>Nothing. What deviates from its own past appears here within seconds.</p></Empty>
@@ -113,13 +117,13 @@ export function Overview() {
                   <Badge severity={a.severity} /><Name labels={a.series} short /><span class="why">{a.reasons[0]}</span><When time={a.time} />
                 </Link></li>))}</ul>}</State>
         </section>
-        <section class="card" aria-labelledby="parts">
+        <section class="card room" aria-labelledby="parts">
           <h2 id="parts">Health of each part</h2>
           <ul class="parts">{parts.map((p) => (
             <li key={p.name}><span class={`dot ${p.state}`} role="img" aria-label={p.state} /><b>{p.name}</b><span>{p.text}</span></li>))}</ul>
         </section>
       </div>
-      <section class="card" aria-labelledby="pps">
+      <section class="card room plot" aria-labelledby="pps">
         <h2 id="pps">Points a second</h2>
         <State of={recent} what="the last hours">{() => shown.length < 3
           ? <Empty><p>The record begins when the gateway starts; a first line appears after some seconds.</p></Empty>
