@@ -64,7 +64,7 @@ def _printf(pattern: str, *values: Any) -> str:
             return f"%{match[1]}d" % int(value)
         return f"%{match[1]}{verb}" % float(value)
 
-    text = re.sub(r"%([-+# 0]*\d*(?:\.\d+)?)([svqdfeg%])", one, pattern)
+    text = re.sub(r"%([-+# 0]*\d{0,4}(?:\.\d{1,4})?)([svqdfeg%])", one, pattern)
     if left:
         raise TemplateProblem("printf has too many arguments")
     return text

@@ -63,6 +63,7 @@ def test_texts(text: str, expected: str) -> None:
         "{{ (len .Alerts }}",
         '{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}',
         '{{ printf "%d" }}',
+        '{{ printf "%999999999d" 1 }}',
         '{{ "\\x" }}',
         "{{ .CommonLabels.SortedPairs.__class__ }}",
         "{{" + "(" * 5000 + "1" + ")" * 5000 + "}}",
