@@ -4,7 +4,7 @@ One task asks the data plane for its status, whatever the number of listeners, a
 listener has one bounded queue and loses its connection when it does not read (the browser connects again and gets the
 present state first, so nothing has to be replayed).
 
-  event: status     {"time", "status": {…} | null, "error"}   each second while somebody listens
+  event: status     {"time", "status": {…} | null, "error", "rates"}   each second while somebody listens
   event: anomalies  {"open", "newest": [...]}                  when one opens, changes or ends
   event: alerts     {"alerts", "groups", "silences"}           when one of the counts changes
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -39,6 +40,8 @@ RECORD_SECONDS: Final = 5.0
 """Between two remembered statuses, and between two questions while nobody listens."""
 RECORD_LENGTH: Final = int(6 * 3600 / RECORD_SECONDS)
 """Six hours."""
+RATE_SECONDS: Final = 45.0
+"""Wider than the usual export intervals, so that a rate does not fall to 0 between two exports."""
 MOST_SHOWN: Final = 720
 """Remembered statuses in one answer; a plot has hardly more pixels."""
 MAX_LISTENERS: Final = 100
@@ -206,7 +209,7 @@ class Events:
             return
         status["version"] = self._version
         status["open_anomalies"] = self._open
-        self._send("status", {"time": now, "status": status, "error": ""})
+        self._send("status", {"time": now, "status": status, "error": "", "rates": self._rates(now, status)})
         if not self._record or now - self._record[-1].time >= RECORD_SECONDS - LIVE_SECONDS / 2:
             lag = status["lag_seconds"]
             self._record.append(
@@ -223,6 +226,22 @@ class Events:
                     anomalies=self._open,
                 )
             )
+
+    def _rates(self, now: float, status: dict[str, Any]) -> dict[str, float]:
+        """Points a second since the oldest remembered status of RATE_SECONDS; nothing before there is one."""
+        counts = {
+            "accepted": status["accepted_points"],
+            "scored": status["scored_points"],
+            "forwarded": status["forwarded_points"],
+            "dropped": sum(status["dropped_points"].values()),
+        }
+        recent = itertools.takewhile(lambda sample: sample.time >= now - RATE_SECONDS, reversed(self._record))
+        same_run = [sample for sample in recent if sample.accepted <= counts["accepted"]]
+        if not same_run or now - same_run[-1].time < LIVE_SECONDS:
+            return {}
+        before = same_run[-1]
+        span = now - before.time
+        return {name: max(0.0, (count - getattr(before, name)) / span) for name, count in counts.items()}
 
     async def _watch_changes(self) -> None:
         while True:

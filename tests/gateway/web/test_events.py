@@ -149,6 +149,22 @@ async def test_the_last_hours_are_remembered_in_brief(stage: Stage) -> None:
     assert record[0]["series"] == 5
 
 
+async def test_rates_are_told_from_what_is_remembered_to_a_new_listener_too(stage: Stage) -> None:
+    async with stage.client.get("/api/v1/events") as response:
+        await until(response, "status")
+    sample, counts = stage.events._record[0], {"accepted_points": 500, "scored_points": 450, "forwarded_points": 0}
+    remembered = [(60.0, 0), (80.0, 100), (100.0, 300), (115.0, 400)]
+    stage.events._record.clear()
+    stage.events._record.extend(
+        msgspec.structs.replace(sample, time=time, accepted=accepted, scored=accepted) for time, accepted in remembered
+    )
+    rates = stage.events._rates(120.0, counts | {"dropped_points": {"late": 3}})
+    assert rates == {"accepted": 10.0, "scored": 8.75, "forwarded": 0.0, "dropped": 0.0}
+    # What was counted before the data plane began anew is no beginning.
+    assert stage.events._rates(120.0, counts | {"accepted_points": 350, "dropped_points": {}})["accepted"] == 6.25
+    assert stage.events._rates(120.0, counts | {"accepted_points": 0, "dropped_points": {}}) == {}
+
+
 async def test_of_many_remembered_moments_a_plot_s_worth_is_told_with_the_last(stage: Stage) -> None:
     async with stage.client.get("/api/v1/events") as response:
         await until(response, "status")

@@ -14,41 +14,25 @@ export interface Live {
   rates: { accepted: number; scored: number; forwarded: number; dropped: number };
 }
 
+const NO_RATES = { accepted: 0, scored: 0, forwarded: 0, dropped: 0 };
+
 let state: Live = {
   connected: false, status: null, problem: "",
   anomalies: { open: 0, newest: [], version: 0 },
   alerts: { alerts: 0, groups: 0, silences: 0, version: 0 },
-  rates: { accepted: 0, scored: 0, forwarded: 0, dropped: 0 },
+  rates: NO_RATES,
 };
 const listeners = new Set<() => void>();
 let source: EventSource | null = null;
-const recent: { at: number; status: Status }[] = [];
-/** Statuses, one a second: wider than the usual export intervals, so that a rate does not fall to 0 between two exports. */
-const WINDOW = 45;
-
-const sum = (parts: Record<string, number>): number => Object.values(parts).reduce((a, b) => a + b, 0);
-
 function change(part: Partial<Live>): void {
   state = { ...state, ...part };
   for (const listener of listeners) listener();
 }
 
 function onStatus(event: MessageEvent): void {
-  const { status, time, error } = JSON.parse(event.data as string) as { status: Status | null; time: number; error: string };
+  const { status, error, rates } = JSON.parse(event.data as string) as { status: Status | null; error: string; rates?: Partial<Live["rates"]> };
   if (!status) { change({ connected: true, problem: error }); return; }
-  if (recent.length && recent[recent.length - 1]!.status.accepted_points > status.accepted_points) recent.length = 0;
-  recent.push({ at: time, status });
-  while (recent.length > WINDOW) recent.shift();
-  const first = recent[0]!;
-  const span = Math.max(time - first.at, 1e-9);
-  const rate = (pick: (s: Status) => number) => (recent.length > 1 ? Math.max(0, (pick(status) - pick(first.status)) / span) : 0);
-  change({
-    connected: true, status, problem: status.problem,
-    rates: {
-      accepted: rate((s) => s.accepted_points), scored: rate((s) => s.scored_points),
-      forwarded: rate((s) => s.forwarded_points), dropped: rate((s) => sum(s.dropped_points)),
-    },
-  });
+  change({ connected: true, status, problem: status.problem, rates: { ...NO_RATES, ...rates } });
 }
 
 function open(): void {
