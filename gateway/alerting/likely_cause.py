@@ -27,7 +27,7 @@ MAX_JOINED: Final = 1000
 MAX_MEMBERS: Final = 200
 """Earliest members that are looked at."""
 MAX_ALIKE: Final = 8
-"""Members of one place and severity that are weighed."""
+"""Members of one service (or host, without one) and severity that are weighed."""
 
 
 class CauseWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,10 +82,11 @@ def likely_causes(
     highest = max(rank_of(member.severity) for member in found)
     crowd = Counter(member.place for member in found)
     causes: dict[Place, Cause] = {}
-    alike: Counter[tuple[Place, str]] = Counter()
+    alike: Counter[tuple[str, str]] = Counter()
     for member in found:
-        alike[member.place, member.severity] += 1
-        if alike[member.place, member.severity] > MAX_ALIKE:
+        kind = member.place.service or member.place.host, member.severity
+        alike[kind] += 1
+        if alike[kind] > MAX_ALIKE:
             continue  # what is said of the first of them holds for the others, later
         cause = _weigh(member, found, first, highest, services, below, crowd, markers, weights)
         known = causes.get(member.place)
