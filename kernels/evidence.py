@@ -11,6 +11,7 @@ from typing import Any, Final
 from kernels.exponential import natural_exp, natural_log
 from kernels.habits import DOWN, THIRD, UP, beyond_range, range_width
 from kernels.jit import step
+from kernels.series_state import EVIDENCE
 
 FEATURE_NAMES: Final = (
     "deviation", "run_sum", "run_samples", "run_mean", "run_steady", "third", "day_error", "day_distance", "slow",
@@ -19,7 +20,7 @@ FEATURE_NAMES: Final = (
     "side", "since_run", "hour_error", "hour_noise", "active", "return", "stride", "beyond_pair", "peak_mean",
     "third_mean", "to_level", "day_ratio", "in_steps", "mean_in_steps", "onset", "onset_share", "steady_share",
 )  # fmt: skip
-FEATURES: Final = len(FEATURE_NAMES)
+FEATURES: Final = EVIDENCE
 
 
 @step

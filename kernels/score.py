@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from kernels.jit import F4, F8, I8, RF8, RI8, RU1, RU4, U1, U4, hot_step, i8, kernel, step
 from kernels.observe import (
+    O_CANDIDATE,
     O_CHANGE,
     O_CLOSING,
     O_DEVIATION,
     O_EXPECTED,
+    O_FEATURES,
     O_LOWER,
     O_REASON,
     O_SCORE,
@@ -26,7 +28,7 @@ from kernels.observe import (
 from kernels.prefetch import prefetch, prefetch_record
 from kernels.rarity import chance_of
 from kernels.seasonal import CELL_MS
-from kernels.series_state import CELLS, CELLS_AT, OPENED, P_STALE, STALE, STATES, TOUCHED, TRANSITIONS
+from kernels.series_state import CELLS, CELLS_AT, EVIDENCE, OPENED, P_STALE, STALE, STATES, TOUCHED, TRANSITIONS
 from kernels.staleness import note_silence, silence_limit_ms
 
 # What became of a row.
@@ -69,6 +71,10 @@ def write_transition(r: Any, s: Any, sid: int, row: int, t: int, x: float, out: 
     r.severity = np.uint8(out[O_SEVERITY])
     r.reason = np.uint8(out[O_REASON])
     r.closing = np.uint8(out[O_CLOSING])
+    r.proposed = np.uint8(out[O_CANDIDATE]) if out[O_CHANGE] == OPENED else np.uint8(0)
+    if r.proposed != 0:
+        for k in range(EVIDENCE):
+            r.evidence[k] = out[O_FEATURES + k]
     chance = chance_of(s, out[O_DEVIATION])
     r.once_s = s.interval / max(chance, 1e-12) if chance > 0.0 else 0.0
 
@@ -91,6 +97,7 @@ def stale_transition(r: Any, s: Any, sid: int, row: int, due: Any) -> None:
     r.severity = s.severity
     r.reason = STALE
     r.closing = 0
+    r.proposed = 0
     r.once_s = 0.0
 
 

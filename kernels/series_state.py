@@ -135,6 +135,9 @@ CELLS_AT: Final = int(_OFFSETS["cells"][1])
 
 STATES: Final = types.Array(from_dtype(STATE), 1, "C")
 
+EVIDENCE: Final = 42
+"""Features of a candidate (kernels.evidence.FEATURE_NAMES)."""
+
 TRANSITION: Final[np.dtype[Any]] = np.dtype(
     [
         ("sid", np.uint32),
@@ -152,6 +155,8 @@ TRANSITION: Final[np.dtype[Any]] = np.dtype(
         ("severity", np.uint8),
         ("reason", np.uint8),
         ("closing", np.uint8),
+        ("proposed", np.uint8),  # O_CANDIDATE of an alert that the pattern model opened, else 0
+        ("evidence", np.float32, (EVIDENCE,)),  # its features
         ("once_s", np.float32),  # seconds in which a sample so far away is to be expected once; 0 = not known
     ],
     align=True,

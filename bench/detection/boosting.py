@@ -69,9 +69,11 @@ def _leaf_of(features: NDArray[np.float32], questions: NDArray[np.int64], thresh
 
 def fit(
     features: NDArray[np.float32], fault: NDArray[np.int8], weight: Floats, *, trees: int,
-    watch: tuple[NDArray[np.float32], NDArray[np.int8], Floats] | None = None,
+    watch: tuple[NDArray[np.float32], NDArray[np.int8], Floats] | None = None, start: Floats | None = None,
 ) -> Boosting:  # fmt: skip
-    """Fit so many trees. features: float32[n, k]; fault: 0 or 1; watch: candidates that say how many trees are best."""
+    """Fit so many trees. features: float32[n, k]; fault: 0 or 1; watch: candidates that say how many trees are best;
+    start: log odds that another model gives already (the bias is 0 then).
+    """
     y = fault.astype(np.float64)
     share = float((weight * y).sum() / weight.sum())
     model = Boosting(bias=float(np.log(share / (1 - share))), gains=np.zeros(features.shape[1]))
@@ -82,7 +84,9 @@ def fit(
     binned = np.array(
         [np.searchsorted(edges[j], features[:, j], side="left") for j in range(features.shape[1])], np.uint8
     )
-    odds = np.full(len(y), model.bias)
+    if start is not None:
+        model.bias = 0.0
+    odds = np.full(len(y), model.bias) if start is None else start.copy()
     watched = np.full(len(watch[1]), model.bias) if watch else np.zeros(0)
     if watch:
         model.constant_loss = model.loss = _loss(watched, watch[1].astype(np.float64), watch[2])

@@ -17,5 +17,7 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     """Score series at all. Off: points are forwarded, nothing is learned and nothing alerts."""
     sensitivity: Sensitivity = "balanced"
     """Where on the measured trade-off between missed and false alerts the alert rule stands (docs/detection.md)."""
+    pattern_model: str = ""
+    """File of a pattern model of your own (`python -m bench.detection.retrain`); empty: the one that is shipped."""
     warm_up: Duration = Duration(600.0)
     """How long a series is only learned from after its first point; its score is 0 until then."""

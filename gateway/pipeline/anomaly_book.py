@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
+from gateway.baseline.evidence_text import evidence_text
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly, TraceReference
 from gateway.telemetry.columns import ExemplarColumns
 from gateway.telemetry.labels import decode_label_blob
@@ -99,6 +100,7 @@ class AnomalyBook:
                 detected_ns=detected_ns,
             )
             known.kind = KINDS.get(int(transition["reason"]), "")
+            known.evidence = evidence_text(transition)
             known.exemplars = self._exemplars_of(known.series)
             self._open[identity] = known
         if kind == CLOSED:

@@ -58,3 +58,5 @@ class Anomaly(msgspec.Struct, kw_only=True):
     once); exhaustion (a limit will be reached). Empty in records of earlier versions."""
     members: list[Member] = []
     """Of a group, in the order of their onset."""
+    evidence: str = ""
+    """What the pattern model weighed when it opened the alert (baseline.evidence_text): verdicts teach it by that."""
