@@ -22,10 +22,10 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     """Points of log odds; times in seconds. Chosen on scenarios of `bench.correlation`, with other seeds than those of
     the reported figures."""
 
-    prior: float = -3.0
-    time: float = 2.2
+    prior: float = -5.0
+    time: float = 4.2
     """For alerts that begin at one moment; falls with `time_constant`."""
-    time_constant: float = 150.0
+    time_constant: float = 300.0
     overlap: float = 0.4
     """Where the other alert still fires."""
     service: float = 3.2
@@ -38,6 +38,8 @@ class Weights(msgspec.Struct, frozen=True, kw_only=True):
     """The same alert of two places."""
     same_rule_nowhere: float = 3.0
     """The same alert, and at least one of the two names no service and no relation is known."""
+    still: float = 2.0
+    """For alerts of one key, that is rule and service, of which the other still fires, however long ago it began."""
     lift: float = 2.2
     """For places without a relation whose alerts fire together as often as `full_lift` says."""
     full_lift: float = 0.6
@@ -69,7 +71,7 @@ def weigh(
     score = weights.prior + weights.time * math.exp(-gap / weights.time_constant)
     words = [f"began {_ago(gap)} {'after' if new.starts >= other.starts else 'before'} {other.name}"]
     if other.active:
-        score += weights.overlap
+        score += weights.overlap + (weights.still if new.key == other.key else 0.0)
     relation = topology.relation(new.place, other.place)
     points = {
         "service": weights.service,
