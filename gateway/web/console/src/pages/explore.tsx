@@ -114,9 +114,14 @@ export function Explore() {
   const histories = useHistories(matches, frame.start, frame.end, band, 0);
   const before = useHistories(compare[2] ? matches : [], frame.start - compare[2], frame.end - compare[2], false, 0);
   const exemplars = search.get("ex") !== "off";
-  const traced = useMany<Traces[]>(exemplars ? matches.map((m) => query("/api/v1/exemplars", { match: ofHistogram(m), start: frame.start.toFixed(0), end: frame.end.toFixed(0) })).join("\n") : "", 0);
+  // Traces read the same log again: the samples are there first.
+  const traced = useMany<Traces[]>(exemplars && !histories.loading ? matches.map((m) => query("/api/v1/exemplars", { match: ofHistogram(m), start: frame.start.toFixed(0), end: frame.end.toFixed(0) })).join("\n") : "", 0);
   // The first search of a while has all series listed: it begins before somebody types, after what is seen at once.
-  useEffect(() => { if (!histories.loading) request("/api/v1/series/search?q=&limit=1").catch(() => undefined); }, [histories.loading]);
+  useEffect(() => {
+    if (histories.loading) return;
+    const timer = setTimeout(() => { request("/api/v1/series/search?q=&limit=1").catch(() => undefined); }, 1000);
+    return () => clearTimeout(timer);
+  }, [histories.loading]);
   const shown = useMemo(() => histories.data.flatMap((h) => h?.series ?? []).map(scored), [histories.data]);
   const groups = useMemo(() => {
     const by = new Map<string, { series: HistorySeries; color: number; dashed: boolean; name: string }[]>();
