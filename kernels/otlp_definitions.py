@@ -18,7 +18,7 @@ import numpy as np
 from numba import types
 
 from kernels.jit import BYTES, I4, I8, RU1, RU4, U1, U4, U8, b1, i8, kernel, step
-from kernels.otlp_points import is_metric_data
+from kernels.otlp_count import is_metric_data
 from kernels.otlp_rows import (
     ROLE_BUCKET,
     ROLE_COUNT,

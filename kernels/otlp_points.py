@@ -1,39 +1,36 @@
-"""OTLP metrics requests to columns, in two passes: one that counts, one that fills.
+"""OTLP metrics requests to columns: the pass that fills.
 
-The first pass walks lengths only and gives an upper bound of the rows; the second reads every byte, checks it, and
-writes what is accepted. Any bytes whatever give a result or a fault with its byte offset (see kernels.varint).
+`kernels.otlp_count` gives an upper bound of the rows first; here every byte is read and checked, what is accepted is
+written. Any bytes whatever give a result or a fault with its byte offset (see kernels.varint).
 Source: opentelemetry/proto/metrics/v1/metrics.proto; tags in proto/otlp.py.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from kernels.jit import BYTES, F8, I8, RI8, RU8, U4, U8, hot_step, kernel, step
-from kernels.label_hash import hash_bytes, hash_word, mix
+from kernels.label_hash import hash_word, mix
 from kernels.otlp_attributes import (
     STACK,
     STAMP_BITS,
-    is_utf8,
     read_attribute,
-    sum_attributes,
     sum_last_of_each,
-    walk_key_value,
 )
+from kernels.otlp_count import is_metric_data
 from kernels.otlp_histograms import MOST_BOUNDS, exponential_point, histogram_point, summary_point
 from kernels.otlp_reasons import (
     ACCEPTED,
     INVALID_NAME,
-    LABEL_TOO_LONG,
     NAN,
     NO_VALUE,
-    NOT_UTF8,
     REASONS,
     TEMPORALITY,
     TOO_MANY_ATTRIBUTES,
 )
+from kernels.otlp_resources import D_METRIC, D_NAME, D_TARGET_INFO, D_UNIT, read_resource, read_scope, read_text
 from kernels.otlp_rows import (
     COUNTER,
     DELTA,
@@ -72,22 +69,17 @@ from kernels.otlp_rows import (
 )
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.varint import TRUNCATED, fault, read_varint
-from kernels.wire import bits_as_f64, load_u8, load_u32, load_u64, pointer
+from kernels.wire import bits_as_f64, load_u8, load_u64, pointer
 from proto.otlp import (
     AGGREGATION_TEMPORALITY,
     DATA_POINTS,
-    EXPONENTIAL_NEGATIVE,
-    EXPONENTIAL_POSITIVE,
     FLAG_NO_RECORDED_VALUE,
-    HISTOGRAM_BUCKETS_ONE,
-    HISTOGRAM_BUCKETS_PACKED,
     IS_MONOTONIC,
     METRIC_EXPONENTIAL_HISTOGRAM,
     METRIC_GAUGE,
     METRIC_HISTOGRAM,
     METRIC_NAME,
     METRIC_SUM,
-    METRIC_SUMMARY,
     METRIC_UNIT,
     NUMBER_ATTRIBUTES,
     NUMBER_DOUBLE,
@@ -95,187 +87,13 @@ from proto.otlp import (
     NUMBER_FLAGS,
     NUMBER_INT,
     REQUEST_RESOURCES,
-    RESOURCE,
-    RESOURCE_ATTRIBUTES,
-    SCOPE,
-    SCOPE_ATTRIBUTES,
     SCOPE_ITEMS,
-    SCOPE_NAME,
-    SCOPE_SCHEMA_URL,
-    SCOPE_VERSION,
     SCOPES,
     START_TIME,
-    SUMMARY_QUANTILES,
     TEMPORALITY_CUMULATIVE,
     TEMPORALITY_DELTA,
     TIME,
 )
-
-# Places in what the counting pass returns.
-C_ROWS: Final = 0
-C_METRICS: Final = 1
-C_SCOPES: Final = 2
-C_RESOURCES: Final = 3
-C_LENGTH: Final = 4
-
-_LEAST_POINT: Final = 9
-"""A point that can be accepted has at least a time; shorter ones need no row."""
-
-# Domains: what keeps equal bytes in different places apart.
-_D_NAME: Final = 0x11
-_D_UNIT: Final = 0x12
-_D_SCOPE_NAME: Final = 0x13
-_D_SCOPE_VERSION: Final = 0x14
-_D_SCHEMA_URL: Final = 0x15
-_D_SCOPE: Final = 0x16
-_D_METRIC: Final = 0x17
-_D_RESOURCE: Final = 0x18
-_D_TARGET_INFO: Final = 0x19
-
-_SERVICE: Final = int.from_bytes(b"service.", "little")
-_NAME: Final = int.from_bytes(b"name", "little")
-_NAMESPAC: Final = int.from_bytes(b"namespac", "little")
-_INSTANCE: Final = int.from_bytes(b"instance", "little")
-_E_ID: Final = int.from_bytes(b"e.id", "little")
-
-
-@step
-def is_metric_data(tag: Any) -> Any:
-    """Whether a field of a Metric is one of its data."""
-    return (
-        tag == METRIC_GAUGE
-        or tag == METRIC_SUM
-        or tag == METRIC_HISTOGRAM
-        or tag == METRIC_EXPONENTIAL_HISTOGRAM
-        or tag == METRIC_SUMMARY
-    )
-
-
-@step
-def count_point_rows(buf: Any, at: Any, end: Any, data: Any) -> Any:
-    """(rows a histogram or summary point may need at most, end or a fault)."""
-    rows = np.int64(4)
-    while at < end:
-        tag, at = read_tag(buf, at, end)
-        if at < 0:
-            return rows, at
-        if tag & 7 != 2:
-            if data == METRIC_HISTOGRAM and tag == HISTOGRAM_BUCKETS_ONE:
-                rows += 1
-            at = skip_value(buf, at, end, tag)
-            if at < 0:
-                return rows, at
-            continue
-        at, behind = read_length(buf, at, end)
-        if at < 0:
-            return rows, at
-        if data == METRIC_HISTOGRAM:
-            if tag == HISTOGRAM_BUCKETS_PACKED:
-                rows += (behind - at) >> 3
-        elif data == METRIC_EXPONENTIAL_HISTOGRAM:
-            if tag == EXPONENTIAL_POSITIVE or tag == EXPONENTIAL_NEGATIVE:
-                rows += behind - at
-        elif tag == SUMMARY_QUANTILES:
-            rows += 1
-        at = behind
-    return rows, at
-
-
-@step
-def count_request(buf: Any, end: Any, counts: Any) -> Any:
-    """`count_rows` on pointers."""
-    rows, metrics, scopes, resources = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    at = np.int64(0)
-    while at < end:
-        tag, at = read_tag(buf, at, end)
-        if at < 0:
-            return at
-        if tag != REQUEST_RESOURCES:
-            at = skip_value(buf, at, end, tag)
-            if at < 0:
-                return at
-            continue
-        at, resource_end = read_length(buf, at, end)
-        if at < 0:
-            return at
-        resources += 1
-        while at < resource_end:
-            tag, at = read_tag(buf, at, resource_end)
-            if at < 0:
-                return at
-            if tag != SCOPES:
-                at = skip_value(buf, at, resource_end, tag)
-                if at < 0:
-                    return at
-                continue
-            at, scope_end = read_length(buf, at, resource_end)
-            if at < 0:
-                return at
-            scopes += 1
-            while at < scope_end:
-                tag, at = read_tag(buf, at, scope_end)
-                if at < 0:
-                    return at
-                if tag != SCOPE_ITEMS:
-                    at = skip_value(buf, at, scope_end, tag)
-                    if at < 0:
-                        return at
-                    continue
-                at, metric_end = read_length(buf, at, scope_end)
-                if at < 0:
-                    return at
-                metrics += 1
-                while at < metric_end:
-                    tag, at = read_tag(buf, at, metric_end)
-                    if at < 0:
-                        return at
-                    if not is_metric_data(tag):
-                        at = skip_value(buf, at, metric_end, tag)
-                        if at < 0:
-                            return at
-                        continue
-                    data = tag
-                    at, data_end = read_length(buf, at, metric_end)
-                    if at < 0:
-                        return at
-                    while at < data_end:
-                        tag, at = read_tag(buf, at, data_end)
-                        if at < 0:
-                            return at
-                        if tag != DATA_POINTS:
-                            at = skip_value(buf, at, data_end, tag)
-                            if at < 0:
-                                return at
-                            continue
-                        at, point_end = read_length(buf, at, data_end)
-                        if at < 0:
-                            return at
-                        if point_end - at >= _LEAST_POINT:
-                            if data == METRIC_GAUGE or data == METRIC_SUM:
-                                rows += 1
-                            else:
-                                more, at = count_point_rows(buf, at, point_end, data)
-                                if at < 0:
-                                    return at
-                                rows += more
-                        at = point_end
-    counts[C_ROWS] = rows + resources  # each resource may have its target_info
-    counts[C_METRICS] = metrics
-    counts[C_SCOPES] = scopes
-    counts[C_RESOURCES] = resources
-    return np.int64(0)
-
-
-@kernel(BYTES, I8)
-def count_rows(buf: Any, counts: Any) -> Any:
-    """Upper bounds of what a request holds, into counts (int64[C_LENGTH]); returns 0 or a fault.
-
-    Exponential buckets are counted by their bytes.
-    """
-    counts[:] = 0
-    if counts.size < C_LENGTH:
-        return fault(np.int64(0), TRUNCATED)
-    return count_request(pointer(buf), np.int64(buf.size), pointer(counts))
 
 
 @hot_step
@@ -367,19 +185,6 @@ def number_point(
 
 
 @step
-def read_text(buf: Any, at: Any, end: Any, domain: Any, k: Any, most: Any) -> Any:
-    """(next or fault, first byte, high, low, reason) of a string field whose length stands at `at`."""
-    begin, behind = read_length(buf, at, end)
-    if begin < 0:
-        return begin, begin, np.uint64(0), np.uint64(0), np.int64(ACCEPTED)
-    if behind - begin > most:
-        return behind, begin, np.uint64(0), np.uint64(0), np.int64(LABEL_TOO_LONG)
-    high, low, _ = hash_bytes(buf, begin, behind - begin, np.uint64(domain), k)
-    reason = np.int64(ACCEPTED if is_utf8(buf, begin, behind) else NOT_UTF8)
-    return behind, begin, high, low, reason
-
-
-@step
 def has_name_character(buf: Any, at: Any, end: Any) -> Any:
     """Whether a byte of the range may stand in a Prometheus metric name, underscores aside."""
     while at < end:
@@ -389,100 +194,6 @@ def has_name_character(buf: Any, at: Any, end: Any) -> Any:
             return True
         at += 1
     return False
-
-
-@step
-def identifying_key(buf: Any, at: Any, length: Any) -> Any:
-    """1 for service.name and service.instance.id, 2 for service.namespace, 4 for any other key of a resource."""
-    if length >= 12 and load_u64(buf, at) == np.uint64(_SERVICE):
-        if length == 12 and load_u32(buf, at + 8) == np.uint64(_NAME):
-            return np.int64(1)
-        if length == 17 and load_u64(buf, at + 8) == np.uint64(_NAMESPAC) and load_u8(buf, at + 16) == np.uint64(0x65):
-            return np.int64(2)
-        if (
-            length == 19
-            and load_u64(buf, at + 8) == np.uint64(_INSTANCE)
-            and load_u32(buf, at + 15) == np.uint64(_E_ID)
-        ):
-            return np.int64(1)
-    return np.int64(4)
-
-
-@step
-def resource_keys(buf: Any, at: Any, end: Any, stack: Any) -> Any:
-    """Or of `identifying_key` over the attributes of a Resource; the caller has walked it before."""
-    seen = np.int64(0)
-    while at < end:
-        tag, at = read_tag(buf, at, end)
-        if tag == RESOURCE_ATTRIBUTES:
-            begin, at = read_length(buf, at, end)
-            _, key_at, key_length, _ = walk_key_value(buf, begin, at, stack)
-            seen |= identifying_key(buf, key_at, key_length)
-        else:
-            at = skip_value(buf, at, end, tag)
-    return seen
-
-
-@step
-def read_scope(buf: Any, at: Any, end: Any, k: Any, limits: Any, stamps: Any, stack: Any, state: Any) -> Any:
-    """(next or fault, high, low, reason) of a ScopeMetrics: its scope's name, version and attributes, its schema."""
-    high, low, reason = np.uint64(0), np.uint64(0), np.int64(ACCEPTED)
-    url_high, url_low = np.uint64(0), np.uint64(0)
-    name_high, name_low, version_high, version_low = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
-    most = limits[L_BYTES]
-    while at < end:
-        tag, at = read_tag(buf, at, end)
-        if at < 0:
-            return at, high, low, reason
-        if tag == SCOPE_SCHEMA_URL:
-            at, begin, url_high, url_low, why = read_text(buf, at, end, _D_SCHEMA_URL, k, most)
-            if at == begin:
-                url_high, url_low = np.uint64(0), np.uint64(0)
-            if why != ACCEPTED:
-                reason = why
-        elif tag == SCOPE:
-            at, behind = read_length(buf, at, end)
-            if at < 0:
-                return at, high, low, reason
-            state[S_EPOCH] += 1
-            after, h, g, _, overwritten, why = sum_attributes(
-                buf, at, behind, np.int64(SCOPE_ATTRIBUTES), k, limits, stamps, np.uint32(state[S_EPOCH]), stack
-            )
-            state[S_EPOCH] += 1
-            if after < 0:
-                return after, high, low, reason
-            state[S_OVERWRITTEN] += overwritten
-            high += h
-            low += g
-            if why != ACCEPTED:
-                reason = why
-            while at < behind:
-                tag, at = read_tag(buf, at, behind)
-                if tag == SCOPE_NAME:
-                    at, begin, name_high, name_low, why = read_text(buf, at, behind, _D_SCOPE_NAME, k, most)
-                    if at == begin:
-                        name_high, name_low = np.uint64(0), np.uint64(0)
-                    if why != ACCEPTED:
-                        reason = why
-                elif tag == SCOPE_VERSION:
-                    at, begin, version_high, version_low, why = read_text(buf, at, behind, _D_SCOPE_VERSION, k, most)
-                    if at == begin:
-                        version_high, version_low = np.uint64(0), np.uint64(0)
-                    if why != ACCEPTED:
-                        reason = why
-                else:
-                    at = skip_value(buf, at, behind, tag)
-        else:
-            at = skip_value(buf, at, end, tag)
-        if at < 0:
-            return at, high, low, reason
-    h, g = hash_word(np.uint64(0), np.uint64(_D_SCOPE), k)
-    h, g = mix(
-        high + url_high + name_high + version_high + h,
-        low + url_low + name_low + version_low + g,
-        k,
-    )
-    return at, h, g, reason
 
 
 @step
@@ -503,14 +214,14 @@ def read_metric(
         if at < 0:
             return at
         if tag == METRIC_NAME:
-            at, name_begin, name_high, name_low, name_reason = read_text(buf, at, end, _D_NAME, k, limits[L_BYTES])
+            at, name_begin, name_high, name_low, name_reason = read_text(buf, at, end, D_NAME, k, limits[L_BYTES])
             if at < 0:
                 return at
             if name_reason == ACCEPTED:
                 if at == name_begin or (limits[L_PROMETHEUS] != 0 and not has_name_character(buf, name_begin, at)):
                     name_reason = np.int64(INVALID_NAME)
         elif tag == METRIC_UNIT:
-            at, _, unit_high, unit_low, unit_reason = read_text(buf, at, end, _D_UNIT, k, limits[L_BYTES])
+            at, _, unit_high, unit_low, unit_reason = read_text(buf, at, end, D_UNIT, k, limits[L_BYTES])
             if at < 0:
                 return at
         elif is_metric_data(tag):
@@ -555,7 +266,7 @@ def read_metric(
             kind = COUNTER | flags
         elif flags != 0:
             kind = np.int64(COUNTER | DELTA | NON_MONOTONIC)
-    h, g = hash_word(np.uint64(kind | flags | data << 8), np.uint64(_D_METRIC), k)
+    h, g = hash_word(np.uint64(kind | flags | data << 8), np.uint64(D_METRIC), k)
     high, low = mix(base_high + name_high + unit_high + h, base_low + name_low + unit_low + g, k)
     at = data_begin
     while at < end:
@@ -600,41 +311,6 @@ def read_metric(
             if at < 0:
                 return at
     return end
-
-
-@step
-def read_resource(buf: Any, at: Any, end: Any, k: Any, limits: Any, stamps: Any, stack: Any, state: Any) -> Any:
-    """(end or fault, high, low, reason, keys) of the Resource in a ResourceMetrics; keys: or of `identifying_key`."""
-    high, low, reason, keys = np.uint64(0), np.uint64(0), np.int64(ACCEPTED), np.int64(0)
-    while at < end:
-        tag, at = read_tag(buf, at, end)
-        if at < 0:
-            return at, high, low, reason, keys
-        if tag != RESOURCE:
-            at = skip_value(buf, at, end, tag)
-            if at < 0:
-                return at, high, low, reason, keys
-            continue
-        at, behind = read_length(buf, at, end)
-        if at < 0:
-            return at, high, low, reason, keys
-        epoch = np.uint32(state[S_EPOCH])
-        state[S_EPOCH] += 1
-        after, h, g, _, overwritten, why = sum_attributes(
-            buf, at, behind, np.int64(RESOURCE_ATTRIBUTES), k, limits, stamps, epoch, stack
-        )
-        if after < 0:
-            return after, high, low, reason, keys
-        if why != ACCEPTED:
-            reason = why
-        state[S_OVERWRITTEN] += overwritten
-        high += h
-        low += g
-        keys |= resource_keys(buf, at, behind, stack)
-        at = behind
-    h, g = hash_word(np.uint64(0), np.uint64(_D_RESOURCE), k)
-    high, low = mix(high + h, low + g, k)
-    return at, high, low, reason, keys
 
 
 @step
@@ -708,7 +384,7 @@ def decode_request(
                 if at < 0:
                     return at
         if limits[L_PROMETHEUS] != 0 and state[S_LATEST] != 0 and keys & 1 != 0 and keys & 4 != 0:
-            h, g = hash_word(np.uint64(0), np.uint64(_D_TARGET_INFO), k)
+            h, g = hash_word(np.uint64(0), np.uint64(D_TARGET_INFO), k)
             h, g = mix(resource_high + h, resource_low + g, k)
             put_row(
                 rows, state, h, g, state[S_LATEST], np.int64(0), 1.0, np.uint8(TARGET_INFO),

@@ -21,7 +21,7 @@ from gateway.decode.otlp_labels import OtlpLabels, SharedLabels
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.columns import ExemplarColumns, JoinedColumns, PointColumns
-from kernels import otlp_points, otlp_rows
+from kernels import otlp_count, otlp_points, otlp_rows
 from kernels.label_hash import derive_secrets
 from kernels.otlp_attributes import STACK, STAMP_BITS
 from kernels.otlp_histograms import MOST_BOUNDS
@@ -105,10 +105,10 @@ class OtlpMetricsDecoder:
 
     def _fill(self, data: NDArray[np.uint8], now_ms: int) -> _Filled:
         """Both passes of the kernels. Raises as `decode_protobuf` does."""
-        counts = np.zeros(otlp_points.C_LENGTH, np.int64)
-        _check(otlp_points.count_rows(data, counts))
+        counts = np.zeros(otlp_count.C_LENGTH, np.int64)
+        _check(otlp_count.count_rows(data, counts))
         settings = self._settings
-        expected = int(counts[otlp_points.C_ROWS])
+        expected = int(counts[otlp_count.C_ROWS])
         if expected > settings.max_rows:
             raise BodyTooLarge(
                 f"the request may expand to {expected} rows; the limit is {settings.max_rows}", reason="too_many_rows"
@@ -135,7 +135,7 @@ class OtlpMetricsDecoder:
             np.empty(room * 8, np.uint8),
         )
         metrics, scopes, resources = (
-            int(counts[i]) for i in (otlp_points.C_METRICS, otlp_points.C_SCOPES, otlp_points.C_RESOURCES)
+            int(counts[i]) for i in (otlp_count.C_METRICS, otlp_count.C_SCOPES, otlp_count.C_RESOURCES)
         )
         origins = otlp_rows.Origins(
             np.empty(metrics, np.uint32),
