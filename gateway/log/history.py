@@ -1,7 +1,7 @@
 """Samples of chosen series over a time range, read from the log itself: the history of a gateway without a back end.
 
 Meant for up to 100,000 series. Any thread may call; one scan reads one segment at a time and keeps nothing of it but
-the samples asked for. Indexes of closed segments are kept in memory once used.
+the samples asked for. Indexes are kept in memory once used; that of the segment being written is read on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import DiskFailed
+from gateway.log.growing_index import GrowingIndex
 from gateway.log.segment import (
     FrameHeader,
     SegmentFile,
@@ -68,6 +69,7 @@ class LogHistory:
         self._directory, self._edge = directory, edge
         self._lock = threading.Lock()
         self._indexes: dict[int, SegmentIndex] = {}
+        self._growing: GrowingIndex | None = None
 
     def scan(
         self,
@@ -119,7 +121,11 @@ class LogHistory:
 
     def _index(self, segment: SegmentFile, closed: bool) -> SegmentIndex:
         if not closed:
-            return SegmentIndex.build(segment)
+            with self._lock:
+                if self._growing is None or self._growing.number != segment.number:
+                    self._growing = GrowingIndex(segment.number)
+                growing = self._growing
+            return growing.up_to(segment)
         with self._lock:
             known = self._indexes.get(segment.number)
         if known is None:

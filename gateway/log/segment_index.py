@@ -44,7 +44,7 @@ _MAGIC: Final = b"GWSEGIDX"
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<8sII")
 _COUNTS: Final = struct.Struct("<QQ")
-_BLOCKS: Final = 64
+BLOCKS: Final = 64
 
 
 @dataclass(slots=True)
@@ -82,20 +82,32 @@ class SegmentIndex:
 
     @classmethod
     def _from_frames(cls, mapped: mmap.mmap, frames: list[tuple[FrameHeader, int]], end: int) -> Self:
+        return cls.empty().with_frames(mapped, frames, max(1, -(-(end - SEGMENT_HEADER_BYTES) // BLOCKS)))
+
+    @classmethod
+    def empty(cls) -> Self:
+        """Of no frames."""
+        u8, i8 = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        return cls(u8, u8, i8, i8, u8, u8, u8, np.zeros(0, np.uint32), np.zeros(0, np.uint8))
+
+    def with_frames(self, mapped: mmap.mmap, frames: list[tuple[FrameHeader, int]], width: int) -> Self:
+        """A new index with these frames added, which follow those that are known; width: bytes of a block."""
+        known, offsets = len(self.kinds), np.array([at for _, at in frames], np.uint64)
         ids = max((h.first_new_id + h.definitions for h, _ in frames), default=0)
-        width = max(1, -(-(end - SEGMENT_HEADER_BYTES) // _BLOCKS))
-        offsets = np.array([at for _, at in frames], np.uint64)
-        index = cls(
-            offsets=offsets,
-            ends=np.array([at + h.nbytes for h, at in frames], np.uint64),
-            min_ms=np.array([h.min_ms for h, _ in frames], np.int64),
-            max_ms=np.array([h.max_ms for h, _ in frames], np.int64),
-            blocks=np.uint64(1) << ((offsets - np.uint64(SEGMENT_HEADER_BYTES)) // np.uint64(width)),
-            blob_begins=np.zeros(ids, np.uint64),
-            occurs_in=np.zeros(ids, np.uint64),
-            blob_lengths=np.zeros(ids, np.uint32),
-            kinds=np.zeros(ids, np.uint8),
+        blocks = np.uint64(1) << ((offsets - np.uint64(SEGMENT_HEADER_BYTES)) // np.uint64(width))
+        more = max(ids - known, 0)
+        index = type(self)(
+            offsets=np.concatenate([self.offsets, offsets]),
+            ends=np.concatenate([self.ends, np.array([at + h.nbytes for h, at in frames], np.uint64)]),
+            min_ms=np.concatenate([self.min_ms, np.array([h.min_ms for h, _ in frames], np.int64)]),
+            max_ms=np.concatenate([self.max_ms, np.array([h.max_ms for h, _ in frames], np.int64)]),
+            blocks=np.concatenate([self.blocks, blocks]),
+            blob_begins=np.concatenate([self.blob_begins, np.zeros(more, np.uint64)]),
+            occurs_in=np.concatenate([self.occurs_in, np.zeros(more, np.uint64)]),
+            blob_lengths=np.concatenate([self.blob_lengths, np.zeros(more, np.uint32)]),
+            kinds=np.concatenate([self.kinds, np.zeros(more, np.uint8)]),
         )
+        ids = len(index.kinds)
         for i, (header, at) in enumerate(frames):
             layout = RowLayout(header)
             data = np.frombuffer(mapped, np.uint8, header.nbytes, at)
@@ -108,7 +120,7 @@ class SegmentIndex:
                 del found
             begin = FRAME_HEADER_BYTES + layout.ids
             rows = data[begin : begin + 4 * header.rows].view(np.uint32)
-            index.occurs_in[rows[rows < ids]] |= index.blocks[i]
+            index.occurs_in[rows[rows < ids]] |= blocks[i]
             del rows, data  # the mapping is closed when nothing looks into it
         return index
 

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from gateway.log import growing_index
 from gateway.log.history import LogHistory
 from gateway.log.segment import list_segments
 from gateway.log.segment_index import SegmentIndex
@@ -17,11 +20,13 @@ from tests.gateway.log.rows import NOTHING, open_writer, write
 SERIES = 40
 
 
-def fill(writer: LogWriter, frames: int, seed: int) -> list[tuple[int, int, float]]:
-    """Frames of shuffled series in several segments; (series, time, value) of every row."""
+def fill(
+    writer: LogWriter, frames: int, seed: int, first: int = 0, rotate: bool | None = None
+) -> list[tuple[int, int, float]]:
+    """Frames of shuffled series in several segments; (series, time, value) of every row. rotate: before the first."""
     draw, rows = np.random.default_rng(seed), []
-    for number in range(frames):
-        if number % 15 == 0:
+    for number in range(first, first + frames):
+        if number % 15 == 0 if rotate is None else rotate:
             writer.rotate()
         before = writer.segment
         fresh = writer.prepare() != before
@@ -59,6 +64,33 @@ def test_a_scan_finds_exactly_the_samples_asked_for(tmp_path: Path, start: int, 
         assert got == {blob: sorted(samples.items()) for blob, samples in expected.items()}
         assert not result.truncated
         history = LogHistory(tmp_path, 0)
+
+
+def test_the_index_of_the_open_segment_is_read_on_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growing_index, "FIRST_WIDTH", 16)  # so that blocks double several times
+    writer = open_writer(tmp_path)
+    history = LogHistory(tmp_path, 0)
+    growing: list[growing_index.GrowingIndex] = []
+    rows: list[tuple[int, int, float]] = []
+    for turn in range(6):
+        # Ten frames at a time: the segment is rotated at the first and grows by the others, question by question.
+        for frame in range(10):
+            rows += fill(writer, 1, seed=100 * turn + frame, first=10 * turn + frame, rotate=frame == 0)
+            found = history.scan(lambda _: True, 0, 10**9).series
+            got = {s.blob: dict(zip(s.times_ms.tolist(), s.values.tolist(), strict=True)) for s in found}
+            expected: dict[bytes, dict[int, float]] = {}
+            for series, time, value in rows:
+                expected.setdefault(b"series %d" % series, {})[time] = value
+            assert got == expected
+            if history._growing is not None and history._growing not in growing:
+                growing.append(history._growing)
+    assert len(growing) == 6  # one a segment, kept from question to question
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=20))
+def test_two_blocks_become_one(sets: list[int]) -> None:
+    expected = [sum(1 << b for b in range(32) if (one >> 2 * b) & 3) for one in sets]
+    assert growing_index.halved(np.array(sets, np.uint64)).tolist() == expected
 
 
 def test_an_index_is_written_read_and_made_again(tmp_path: Path) -> None:
