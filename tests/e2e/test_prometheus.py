@@ -72,7 +72,8 @@ remote_write:
     try:
 
         def arrived() -> bool:
-            found = pair.target.query('count_over_time(up{job="gateway",prometheus="real"}[1m])')
+            # The first scrapes are of a gateway that has taken nothing yet, and may come in one request.
+            found = pair.target.query('max_over_time(gateway_log_commits_total{prometheus="real"}[1m])')
             return bool(found) and found[0][1] >= 3
 
         pair.gateway.until(arrived, 30)
