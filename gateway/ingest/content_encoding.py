@@ -9,6 +9,9 @@ Formats and what bounds them:
               framed (framing_format.txt): told by its stream identifier, chunk by chunk, checksums verified
 
 `take` is told of every growth before the memory is asked for, and may raise to refuse it.
+
+A body of many empty parts (members, frames, blocks, chunks) would cost far more time than its bytes, so their number is
+bounded by the sizes of the body before and after.
 """
 
 from __future__ import annotations
@@ -37,6 +40,11 @@ _SNAPPY_RATIO: Final = 64
 """The most that one snappy tag (three bytes, or two) can copy; a larger claim is a lie."""
 _MAX_WINDOW: Final = 1 << 27
 """Largest zstd window; level 19 of the reference implementation uses 8 MiB, --long 128 MiB."""
+_INPUT_STEP: Final = 1 << 12
+"""Bytes that zlib is given at a time where parts may follow one another: it copies what it leaves, at every part."""
+_FREE_PARTS: Final = 1024
+_PART_BYTES: Final = 256
+"""A body may have _FREE_PARTS parts, and one more for each so many bytes of it, before and after decompression."""
 _SNAPPY_STREAM: Final = b"\xff\x06\x00\x00sNaPpY"
 
 _local = threading.local()
@@ -60,6 +68,11 @@ def _too_large(limit: int) -> BodyTooLarge:
 
 def _damaged(encoding: str, problem: object) -> RequestError:
     return RequestError(f"the body is not valid {encoding}: {problem}", reason="compression")
+
+
+def _check_parts(encoding: str, parts: int, size: int) -> None:
+    if parts > _FREE_PARTS + size // _PART_BYTES:
+        raise _damaged(encoding, "it consists of too many parts for its size")
 
 
 def _gzip(body: Body, limit: int, take: Take) -> Body:
@@ -87,15 +100,22 @@ def _deflate(body: Body, limit: int, take: Take) -> Body:
 def _inflate(body: Body, limit: int, take: Take, window_bits: int, name: str, held: int = 0) -> bytes:
     """`held`: bytes that are already taken for the output."""
     parts: list[bytes] = []
-    size = 0
-    rest: Body = body
+    size = at = members = 0
+    view, rest = memoryview(body), b""
+    input_step = _STEP if window_bits != 31 else _INPUT_STEP
     try:
         while True:
             stream = zlib.decompressobj(window_bits)
+            members += 1
+            _check_parts(name, members, len(body) + size)
             while not stream.eof:
-                part = stream.decompress(rest, min(_STEP, limit - size + 1))
+                piece: Body = rest
+                if not rest:
+                    piece = view[at : at + input_step]
+                    at += len(piece)
+                part = stream.decompress(piece, min(_STEP, limit - size + 1))
                 rest = stream.unconsumed_tail
-                if not part and not rest and not stream.eof:
+                if not part and not rest and at == len(view) and not stream.eof:
                     raise _damaged(name, "it ends too early")
                 size += len(part)
                 if size > limit:
@@ -103,13 +123,16 @@ def _inflate(body: Body, limit: int, take: Take, window_bits: int, name: str, he
                 if size > held:
                     take(size - held)
                     held = size
-                parts.append(part)
-            rest = stream.unused_data
-            if window_bits != 31 or not rest.strip(b"\0"):
+                if part:
+                    parts.append(part)
+            rest = stream.unused_data or bytes(view[at : at + input_step])
+            at += 0 if stream.unused_data else len(rest)
+            more = bool(rest.strip(b"\0") or bytes(view[at:] if rest else b"").strip(b"\0"))  # gzip may be padded
+            if window_bits != 31 or not more:
                 break
     except zlib.error as error:
         raise _damaged(name, error) from None
-    if rest.strip(b"\0"):
+    if more:
         raise _damaged(name, "bytes follow its end")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -144,17 +167,20 @@ def _zstd(body: Body, limit: int, take: Take) -> Body:
                     take(size - held)
                     held = size
                 parts.append(part)
-        if not _zstd_complete(body):
+        if not _zstd_complete(body, size):
             raise _damaged("zstd", "it ends too early")
     except zstandard.ZstdError as error:
         raise _damaged("zstd", error) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _zstd_complete(body: Body) -> bool:
-    """Whether the last frame is whole, which the stream reader does not tell: walks the block headers."""
-    at, end = 0, len(body)
+def _zstd_complete(body: Body, size: int) -> bool:
+    """Whether the last frame is whole, which the stream reader does not tell: walks the block headers.
+    `size`: bytes that it became. Raises RequestError."""
+    at, end, blocks = 0, len(body), 0
     while at < end:
+        blocks += 1
+        _check_parts("zstd", blocks, end + size)
         magic = int.from_bytes(body[at : at + 4], "little")
         if magic & 0xFFFFFFF0 == 0x184D2A50:  # skippable frame
             at += 8 + int.from_bytes(body[at + 4 : at + 8], "little")
@@ -169,6 +195,8 @@ def _zstd_complete(body: Body) -> bool:
         while not last:
             if at + 3 > end:
                 return False
+            blocks += 1
+            _check_parts("zstd", blocks, end + size)
             header = int.from_bytes(body[at : at + 3], "little")
             last, kind = header & 1, header >> 1 & 3
             at += 3 + (1 if kind == 1 else header >> 3)
@@ -212,8 +240,10 @@ def snappy_block(body: Body, limit: int, take: Take) -> Body:
 
 def _snappy_framed(body: Body, limit: int, take: Take) -> Body:
     out = bytearray()
-    at = len(_SNAPPY_STREAM)
+    at, chunks = len(_SNAPPY_STREAM), 0
     while at < len(body):
+        chunks += 1
+        _check_parts("snappy", chunks, len(body) + len(out))
         kind = body[at]
         length = int.from_bytes(body[at + 1 : at + 4], "little")
         at += 4

@@ -128,6 +128,37 @@ def test_a_claimed_size_is_not_believed():
     assert account.held < 1 << 20
 
 
+EMPTY_PARTS = {
+    "gzip members": ("gzip", b"", gzip.compress(b""), b""),
+    "zstd blocks": ("zstd", b"\x28\xb5\x2f\xfd\0\0", b"\0\0\0", b"\x01\0\0"),
+    "zstd frames": ("zstd", b"", b"\x28\xb5\x2f\xfd\x20\0\x01\0\0", b""),
+    "zstd skipped": ("zstd", b"", b"\x50\x2a\x4d\x18\0\0\0\0", b""),
+    "snappy padding": ("snappy", b"\xff\x06\0\0sNaPpY", b"\xfe\0\0\0", b""),
+}
+
+
+@pytest.mark.parametrize("name", EMPTY_PARTS)
+def test_a_body_of_empty_parts_is_given_up_early(name):
+    encoding, before, part, after = EMPTY_PARTS[name]
+    assert len(decompress(before + part * 500 + after, encoding, 1 << 20, Account().take)) == 0
+    with pytest.raises(RequestError, match="too many parts"):
+        decompress(before + part * (1_200 + 1_200 * len(part) // 256) + after, encoding, 1 << 20, Account().take)
+
+
+@pytest.mark.parametrize("padding", [1, 5_000])
+def test_gzip_may_be_padded_with_zeros_and_nothing_else(padding):
+    packed = gzip.compress(b"points") + gzip.compress(b" more") + bytes(padding)
+    assert decompress(packed, "gzip", 100, Account().take) == b"points more"
+    with pytest.raises(RequestError):
+        decompress(packed + b"x", "gzip", 100, Account().take)
+
+
+def test_many_members_that_fit_into_pieces_of_any_kind():
+    words = [bytes([n % 251]) * n for n in range(0, 9_000, 37)]
+    packed = b"".join(gzip.compress(word, n % 10) for n, word in enumerate(words))
+    assert decompress(packed, "gzip", 1 << 26, Account().take) == b"".join(words)
+
+
 def test_unknown_encodings_are_named():
     with pytest.raises(UnsupportedMediaType, match='"br"'):
         decompress(b"", "br", 10, Account().take)
