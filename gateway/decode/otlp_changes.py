@@ -25,7 +25,8 @@ from typing import Final
 
 import msgspec
 
-from gateway.decode.otlp_json import KeyValueJson, Number, ResourceJson, json_fault
+from gateway.decode.json_size import check_json_size
+from gateway.decode.otlp_json import FAULTS, KeyValueJson, Number, ResourceJson, json_fault
 from gateway.decode.otlp_signals import fields_of
 from gateway.errors import DecodeError
 from gateway.telemetry.change import Change
@@ -40,7 +41,7 @@ _TAGS: Final = ("deployment.id", "deployment.name", "deployment.status", "vcs.re
 _LATEST_NS: Final = 2**62
 
 
-class _RecordJson(msgspec.Struct, rename="camel"):
+class _RecordJson(msgspec.Struct, rename="camel", gc=False):
     time_unix_nano: Number | None = None
     observed_time_unix_nano: Number | None = None
     event_name: str | None = None
@@ -48,20 +49,20 @@ class _RecordJson(msgspec.Struct, rename="camel"):
     attributes: list[KeyValueJson] | None = None
 
 
-class _TextJson(msgspec.Struct, rename="camel"):
+class _TextJson(msgspec.Struct, rename="camel", gc=False):
     string_value: str | None = None
 
 
-class _ScopeJson(msgspec.Struct, rename="camel"):
+class _ScopeJson(msgspec.Struct, rename="camel", gc=False):
     log_records: list[_RecordJson] | None = None
 
 
-class _ResourceJson(msgspec.Struct, rename="camel"):
+class _ResourceJson(msgspec.Struct, rename="camel", gc=False):
     resource: ResourceJson | None = None
     scope_logs: list[_ScopeJson] | None = None
 
 
-class _RequestJson(msgspec.Struct, rename="camel"):
+class _RequestJson(msgspec.Struct, rename="camel", gc=False):
     resource_logs: list[_ResourceJson] | None = None
 
 
@@ -80,7 +81,8 @@ class _Record(msgspec.Struct):
 
 
 def changes_of(body: bytes, is_json: bool, now_ns: int) -> list[Change]:
-    """The deploys a logs request tells of, at most MOST. Raises DecodeError for a body that cannot be read."""
+    """The deploys a logs request tells of, at most MOST. Raises DecodeError for a body that cannot be read,
+    BodyTooLarge."""
     if _WORD not in body:
         return []
     records = _json_records(body) if is_json else _protobuf_records(body)
@@ -123,6 +125,7 @@ def _change(record: _Record, now_ns: int) -> Change | None:
 
 
 def _json_records(body: bytes) -> Iterator[_Record]:
+    check_json_size(body)
     try:
         request = _DECODER.decode(body)
         for item in request.resource_logs or ():
@@ -137,7 +140,7 @@ def _json_records(body: bytes) -> Iterator[_Record]:
                         own=_json_texts(record.attributes),
                         resource=resource,
                     )
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except FAULTS as error:
         raise json_fault(error, body) from None
 
 

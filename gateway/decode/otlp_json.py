@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.decode.json_size import check_json_size
 from gateway.decode.left_out import EXEMPLARS_REJECTED
 from gateway.errors import DecodeError
 from proto import otlp
@@ -24,8 +25,8 @@ Number = int | float | str
 """A number as ProtoJSON may write it."""
 
 
-class _Message(msgspec.Struct, rename="camel", omit_defaults=True):
-    """Base: lowerCamelCase on the wire, unknown fields ignored."""
+class _Message(msgspec.Struct, rename="camel", omit_defaults=True, gc=False):
+    """Base: lowerCamelCase on the wire, unknown fields ignored. What JSON makes has no cycles to be looked for."""
 
 
 class AnyValueJson(_Message):
@@ -167,7 +168,7 @@ _TEMPORALITIES = {
     "AGGREGATION_TEMPORALITY_CUMULATIVE": otlp.TEMPORALITY_CUMULATIVE,
 }
 _OFFSET = re.compile(r" \(byte (\d+)\)$")
-_FAULTS = (ValueError, RecursionError, OverflowError, struct.error)
+FAULTS = (ValueError, RecursionError, OverflowError, struct.error)
 """What a request can be refused for. msgspec's errors are ValueErrors; UnicodeError is one too."""
 
 
@@ -182,16 +183,17 @@ def json_fault(error: Exception, body: bytes) -> DecodeError:
 
 
 def request_from_json(body: bytes) -> bytes:
-    """The protobuf bytes of a metrics request; raises DecodeError."""
+    """The protobuf bytes of a metrics request; raises DecodeError, BodyTooLarge."""
+    check_json_size(body)
     try:
         request = _DECODER.decode(body)
-    except _FAULTS as error:
+    except FAULTS as error:
         raise json_fault(error, body) from None
     try:
         return b"".join(
             _bytes(otlp.REQUEST_RESOURCES, _resource_metrics(item)) for item in request.resource_metrics or ()
         )
-    except _FAULTS as error:
+    except FAULTS as error:
         raise DecodeError(f"malformed OTLP/JSON: {error} - at `{_path_of_fault(request)}`", offset=None) from None
 
 
@@ -226,7 +228,7 @@ _Encodable = TypeVar("_Encodable")
 def _fails(encode: Callable[[_Encodable], bytes], item: _Encodable) -> bool:
     try:
         encode(item)
-    except _FAULTS:
+    except FAULTS:
         return True
     return False
 
@@ -331,7 +333,7 @@ def _exemplars(tag: int, given: Iterable[ExemplarJson] | None) -> bytes:
                 + (_bytes(otlp.EXEMPLAR_SPAN_ID, bytes.fromhex(item.span_id)) if item.span_id else b"")
                 + (_bytes(otlp.EXEMPLAR_TRACE_ID, bytes.fromhex(item.trace_id)) if item.trace_id else b"")
             )
-        except _FAULTS:
+        except FAULTS:
             EXEMPLARS_REJECTED.labels("malformed").inc()
             continue
         out.append(_bytes(tag, exemplar))
@@ -358,8 +360,9 @@ def _number_point(point: PointJson) -> bytes:
 
 
 def _histogram_point(point: PointJson) -> bytes:
-    counts = b"".join(struct.pack("<Q", _integer(count)) for count in point.bucket_counts or ())
-    bounds = b"".join(struct.pack("<d", _double(bound)) for bound in point.explicit_bounds or ())
+    given, edges = point.bucket_counts or (), point.explicit_bounds or ()
+    counts = struct.pack(f"<{len(given)}Q", *map(_integer, given))
+    bounds = struct.pack(f"<{len(edges)}d", *map(_double, edges))
     return (
         _attributes(otlp.HISTOGRAM_ATTRIBUTES, point.attributes)
         + _times(point)

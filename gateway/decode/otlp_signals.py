@@ -10,25 +10,26 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gateway.decode.otlp_json import KeyValueJson, ResourceJson, json_fault
+from gateway.decode.json_size import check_json_size
+from gateway.decode.otlp_json import FAULTS, KeyValueJson, ResourceJson, json_fault
 from gateway.errors import DecodeError
 from proto import otlp
 
 _MOST_VARINT_BYTES = 10
 
 
-class _ScopeJson(msgspec.Struct, rename="camel"):
+class _ScopeJson(msgspec.Struct, rename="camel", gc=False):
     spans: list[msgspec.Raw] | None = None
     log_records: list[msgspec.Raw] | None = None
 
 
-class _ResourceItemsJson(msgspec.Struct, rename="camel"):
+class _ResourceItemsJson(msgspec.Struct, rename="camel", gc=False):
     resource: ResourceJson | None = None
     scope_spans: list[_ScopeJson] | None = None
     scope_logs: list[_ScopeJson] | None = None
 
 
-class _RequestJson(msgspec.Struct, rename="camel"):
+class _RequestJson(msgspec.Struct, rename="camel", gc=False):
     resource_spans: list[_ResourceItemsJson] | None = None
     resource_logs: list[_ResourceItemsJson] | None = None
 
@@ -58,10 +59,11 @@ def count_by_service(body: bytes) -> dict[str, int]:
 
 
 def count_by_service_json(body: bytes) -> dict[str, int]:
-    """The same of OTLP/JSON; raises DecodeError."""
+    """The same of OTLP/JSON; raises DecodeError, BodyTooLarge."""
+    check_json_size(body)
     try:
         request = _DECODER.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except FAULTS as error:
         raise json_fault(error, body) from None
     counts: Counter[str] = Counter()
     for item in [*(request.resource_spans or ()), *(request.resource_logs or ())]:

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway.decode.otlp_json import KeyValueJson, ResourceJson, json_fault
+from gateway.decode.json_size import check_json_size
+from gateway.decode.otlp_json import FAULTS, KeyValueJson, ResourceJson, json_fault
 from gateway.decode.otlp_signals import fields_of, service_of_resource
 from gateway.errors import DecodeError
 from proto import otlp
@@ -57,7 +58,7 @@ class CallSpan(NamedTuple):
     """What a client, producer or consumer span says of the other side; "" where it says nothing fit."""
 
 
-class _SpanJson(msgspec.Struct, rename="camel"):
+class _SpanJson(msgspec.Struct, rename="camel", gc=False):
     trace_id: str = ""
     span_id: str = ""
     parent_span_id: str | None = None
@@ -65,16 +66,16 @@ class _SpanJson(msgspec.Struct, rename="camel"):
     attributes: list[KeyValueJson] | None = None
 
 
-class _ScopeSpansJson(msgspec.Struct, rename="camel"):
+class _ScopeSpansJson(msgspec.Struct, rename="camel", gc=False):
     spans: list[_SpanJson] | None = None
 
 
-class _ResourceSpansJson(msgspec.Struct, rename="camel"):
+class _ResourceSpansJson(msgspec.Struct, rename="camel", gc=False):
     resource: ResourceJson | None = None
     scope_spans: list[_ScopeSpansJson] | None = None
 
 
-class _TracesJson(msgspec.Struct, rename="camel"):
+class _TracesJson(msgspec.Struct, rename="camel", gc=False):
     resource_spans: list[_ResourceSpansJson] | None = None
 
 
@@ -104,10 +105,11 @@ def call_spans(body: bytes, mask: int = 0) -> Iterator[CallSpan]:
 
 
 def call_spans_json(body: bytes, mask: int = 0) -> Iterator[CallSpan]:
-    """The same of OTLP/JSON."""
+    """The same of OTLP/JSON; raises DecodeError, BodyTooLarge."""
+    check_json_size(body)
     try:
         request = _JSON.decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+    except FAULTS as error:
         raise json_fault(error, body) from None
     for item in request.resource_spans or ():
         attributes = dict(_texts((item.resource.attributes if item.resource else None) or ()))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final, TypeVar
 
 from gateway.clock import Clock
@@ -24,6 +25,8 @@ from gateway.selfmetrics import counter, gauge
 from gateway.telemetry.call_edge import CallEdge
 
 SPANS_PER_SECOND: Final = 4_000
+MOST_OF_REQUEST: Final = 4 * SPANS_PER_SECOND
+"""Spans that are read of one request; a larger one would be read in vain, and held in memory meanwhile."""
 MAX_WAITING: Final = 50_000
 MAX_EDGES: Final = 10_000
 MAX_ALIASES: Final = 10_000
@@ -53,8 +56,8 @@ class CallEdges:
 
     def take(self, body: bytes, is_json: bool) -> None:
         """The spans of one ExportTraceServiceRequest. Raises DecodeError."""
-        spans = list(call_spans_json(body, self._mask) if is_json else call_spans(body, self._mask))
-        self.take_spans(spans)
+        spans = call_spans_json(body, self._mask) if is_json else call_spans(body, self._mask)
+        self.take_spans(list(islice(spans, MOST_OF_REQUEST)))
 
     def take_spans(self, spans: Iterable[CallSpan]) -> None:
         """Spans that were decoded."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from gateway.clock import Clock
@@ -87,3 +89,19 @@ def test_under_load_whole_traces_are_left_out_and_taken_again_later() -> None:
         time.now += 1_000_000_000
         edges.take_spans([])
     assert edges._mask == 0
+
+
+def test_of_a_huge_request_only_a_part_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def spans(body: bytes, mask: int) -> Iterator[CallSpan]:
+        for number in range(1_000):
+            read.append(number)
+            yield client("web", b"%d" % number, "cart")
+
+    monkeypatch.setattr(call_edges_module, "call_spans", spans)
+    monkeypatch.setattr(call_edges_module, "MOST_OF_REQUEST", 100)
+    edges = CallEdges(Time())
+    edges.take(b"", False)
+    assert found(edges) == {("web", "cart"): 100}
+    assert len(read) == 100
