@@ -35,6 +35,10 @@ class GatewayError(Exception):
     grpc_status: ClassVar[int] = 14  # UNAVAILABLE
     reason: str = "internal"
 
+    def __str__(self) -> str:
+        # It may quote a header, whose bytes need not be text of any kind: aiohttp keeps them as surrogates.
+        return super().__str__().encode("utf-8", "replace").decode()
+
 
 class ConfigError(GatewayError):
     """A configuration that cannot be used."""

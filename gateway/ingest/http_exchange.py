@@ -79,7 +79,7 @@ class Exchange:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
         content = request.content
-        if content.is_eof():  # a small body arrives together with its headers
+        if content.is_eof() and content.exception() is None:  # a small body arrives together with its headers
             body = content.read_nowait()
             if declared is None:
                 if len(body) > self._limit:

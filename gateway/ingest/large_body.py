@@ -97,6 +97,22 @@ class LargeBodyHandler(RequestHandler):
             if not data:
                 return
         super().data_received(data)
+        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """The parser does not understand what came: the body that it was in the middle of has no end. aiohttp would
+        leave whoever reads it waiting until it is too slow, and then refuse what came as another request."""
+        bodies = [payload for message, payload in self._messages if isinstance(message, RawRequestMessage)]
+        if self._current_request is not None:
+            bodies.append(self._current_request.content)
+        for body in bodies:
+            if not body.is_eof():
+                body.set_exception(web.RequestPayloadError("its framing is not valid"))
+                body.feed_eof()
+                self._messages.pop()
+                self.close()
+                return
 
     def _announced_large_body(self) -> int:
         """The length of the large body that is to follow; 0 if there is none."""
