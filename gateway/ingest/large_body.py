@@ -94,15 +94,16 @@ class LargeBodyHandler(RequestHandler):
                     self.transport.pause_reading()
                 return
             data = data[end:]
-            if not data:
+            if not data or self._breaks_off():
                 return
         super().data_received(data)
-        if self._messages and not isinstance(self._messages[-1][0], RawRequestMessage):
-            self._break_off()
+        self._breaks_off()
 
-    def _break_off(self) -> None:
-        """The parser does not understand what came: the body that it was in the middle of has no end. aiohttp would
-        leave whoever reads it waiting until it is too slow, and then refuse what came as another request."""
+    def _breaks_off(self) -> bool:
+        """Whether the parser did not understand what came. The connection then ends with one refusal: aiohttp would
+        refuse every further piece, and leave whoever reads a body that breaks off waiting until it is too slow."""
+        if not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
+            return False
         bodies = [payload for message, payload in self._messages if isinstance(message, RawRequestMessage)]
         if self._current_request is not None:
             bodies.append(self._current_request.content)
@@ -111,8 +112,9 @@ class LargeBodyHandler(RequestHandler):
                 body.set_exception(web.RequestPayloadError("its framing is not valid"))
                 body.feed_eof()
                 self._messages.pop()
-                self.close()
-                return
+                break
+        self.close()
+        return True
 
     def _announced_large_body(self) -> int:
         """The length of the large body that is to follow; 0 if there is none."""
