@@ -25,12 +25,13 @@ BENCHES: Final = {
     "regression": "stages against a fixed loop; fails when one has become slower",
     "http_transport": "HTTP receiver alone",
     "grpc_transport": "gRPC transport alone",
+    "memory": "bytes a series, all processes, one million series (minutes, 2 GB)",
     "alerting": "alert router",
     "console": "console in Chromium with 100,000 series, 10,000 anomalies and alerts (needs chromium)",
     "correlation": "incident groups against the truth of made scenarios",
     "detection": "detection: scorecards over recordings and injected faults (long)",
 }
-LONG: Final = ("detection",)
+LONG: Final = ("detection", "memory")
 """Left out unless named: they take more than some minutes. `make bench-detection` runs them."""
 
 

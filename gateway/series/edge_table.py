@@ -10,7 +10,6 @@ Memory: 16 bytes a slot at 35 to 70 % load, and 13 bytes a definition, both for 
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,10 +19,10 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.selfmetrics import counter, gauge
+from gateway.series.closed_segment import ClosedSegment
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions, PointColumns
 from gateway.telemetry.frame import Frame
-from gateway.telemetry.readable import require_readable
 from kernels import series_table as table
 
 log = structlog.get_logger(__name__)
@@ -32,8 +31,6 @@ DEFINED = counter("edge_definitions", "Definitions written to the log, by where 
 EDGE_SERIES = gauge("edge_series", "Series of the open log segment and the one before it.")
 
 _SMALLEST: Final = 1 << 12
-_PAGES_APART: Final = 16
-"""Pages that are asked for at once may have so many between them that nobody needs."""
 _NO_BLOBS: Final = np.empty(0, np.uint8)
 
 
@@ -90,12 +87,9 @@ class EdgeTable:
         self._state = np.zeros(table.E_STATE, np.int64)
         self._state[table.E_LIMIT] = max_series
         self._places, self._previous_places = _Places(), _Places()
-        self._file: NDArray[np.uint8] = _NO_BLOBS
-        self._mapping: mmap.mmap | None = None
-        self._asked = np.zeros(0, np.bool_)
-        """Of each page of the mapping, whether it has been asked for, see telemetry.readable."""
+        self._closed: ClosedSegment | None = None
+        """The segment before the open one."""
         self._path: Path | None = None
-        self._mapped_path: Path | None = None
         self.segment = 0
         """Number of the segment the ids are for; 0 before the first."""
 
@@ -115,9 +109,9 @@ class EdgeTable:
         The segment before becomes the one that definitions are copied from.
         """
         self._previous, self._previous_places = self._slots, self._places
-        self._mapping, self._mapped_path = _map(self._path), self._path
-        self._asked = np.zeros(0 if self._mapping is None else len(self._mapping) // mmap.PAGESIZE + 1, np.bool_)
-        self._file = _NO_BLOBS if self._mapping is None else np.frombuffer(self._mapping, np.uint8)
+        if self._closed is not None:
+            self._closed.close()
+        self._closed = _opened(self._path)
         self._restart(segment, path)
 
     def restarted(self, segment: int, path: Path) -> None:
@@ -190,23 +184,10 @@ class EdgeTable:
         if m == 0:
             return Definitions(np.empty(0, np.uint8), np.zeros(1, np.uint32), _NO_BLOBS)
         known = previous >= 0
-        if self._mapping is not None and self._mapping.size() < len(self._file):
-            # Reading a mapped page that the file no longer has would end the process (SIGBUS).
-            log.error("another program has cut the previous log segment; labels are read from requests")
-            self._mapping, self._file = None, _NO_BLOBS
-        if len(self._file) == 0:
-            known[:] = False
-        if not known.any():
+        if self._closed is None or not known.any():
             DEFINED.labels("request").inc(m)
             return columns.source.definitions(rows)
         places, from_file = self._previous_places, previous[known]
-        stands_at = places.begins[from_file].astype(np.int64)
-        try:
-            self._ask_for(stands_at, stands_at + places.lengths[from_file])
-        except OSError as error:
-            log.error("the previous log segment cannot be read; labels are read from requests", error=str(error))
-            self._mapping, self._file = None, _NO_BLOBS
-            return self._definitions(columns, rows, previous)
         kinds, lengths = np.empty(m, np.uint8), np.empty(m, np.uint32)
         kinds[known], lengths[known] = places.kinds[from_file], places.lengths[from_file]
         asked: Definitions | None = None
@@ -217,43 +198,27 @@ class EdgeTable:
         np.cumsum(lengths, out=offsets[1:])
         blobs = np.empty(int(offsets[m]), np.uint8)
         targets = offsets[:-1]
-        done = table.copy_blobs(self._file, places.begins[from_file], lengths[known], targets[known], blobs)
-        if done < len(from_file):
-            log.warning("the previous log segment is shorter than its definitions; labels are read from requests")
-            self._file = _NO_BLOBS
+        begins = places.begins[from_file].astype(np.int64)
+        try:
+            self._closed.copy(begins, lengths[known], targets[known], blobs)
+        except OSError as error:
+            log.error("the previous log segment cannot be read; labels are read from requests", error=str(error))
+            self._closed.close()
+            self._closed = None
             return self._definitions(columns, rows, previous)
         if asked is not None:
-            begins = asked.offsets[:-1].astype(np.uint64)
-            table.copy_blobs(asked.blobs, begins, lengths[~known], targets[~known], blobs)
-        DEFINED.labels("previous_segment").inc(done)
-        DEFINED.labels("request").inc(m - done)
+            table.copy_blobs(asked.blobs, asked.offsets[:-1].astype(np.uint64), lengths[~known], targets[~known], blobs)
+        DEFINED.labels("previous_segment").inc(len(from_file))
+        DEFINED.labels("request").inc(m - len(from_file))
         return Definitions(kinds, offsets.astype(np.uint32), blobs)
 
-    def _ask_for(self, begins: NDArray[np.int64], ends: NDArray[np.int64]) -> None:
-        """Have the pages of these bytes in memory, each once a mapping. Raises OSError."""
-        mapping, path = self._mapping, self._mapped_path
-        if mapping is None or path is None or int(ends.max()) > len(mapping):
-            return  # copying stops there
-        first, last = begins // mmap.PAGESIZE, ends // mmap.PAGESIZE
-        new = ~(self._asked[first] & self._asked[last])
-        if not new.any():
-            return
-        pages = np.unique(np.concatenate([first[new], last[new]]))
-        for run in np.split(pages, np.flatnonzero(np.diff(pages) > _PAGES_APART) + 1):
-            low, high = int(run[0]), int(run[-1]) + 1
-            require_readable(mapping, path, low * mmap.PAGESIZE, high * mmap.PAGESIZE)
-            self._asked[low:high] = True
 
-
-def _map(path: Path | None) -> mmap.mmap | None:
-    """A closed segment, mapped; None where it is gone. The mapping ends with the last array over it."""
-    if path is None:
-        return None
+def _opened(path: Path | None) -> ClosedSegment | None:
+    """A closed segment; None where it is gone."""
     try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        log.warning("the previous log segment cannot be mapped; labels are read from requests", error=str(error))
+        return ClosedSegment.open(path)
+    except OSError as error:
+        log.warning("the previous log segment cannot be opened; labels are read from requests", error=str(error))
         return None
 
 
