@@ -27,6 +27,7 @@ from gateway.errors import ConfigError, RequestError
 from gateway.forward.victoria_metrics import open_session, tls_context
 from gateway.log.segment import edges_of
 from gateway.probes.prober import Prober
+from gateway.supervisor import listener_of_parent
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.change import Change
 from gateway.web import (
@@ -178,7 +179,13 @@ class ControlRole:
         guard_connections(runner.server)
         self._stack.push_async_callback(runner.cleanup)
         try:
-            await web.TCPSite(runner, host, port, ssl_context=certificates.context).start()
+            listener, tls = listener_of_parent(), certificates.context
+            site = (
+                web.TCPSite(runner, host, port, ssl_context=tls)
+                if listener is None
+                else (web.SockSite(runner, listener, ssl_context=tls))
+            )
+            await site.start()
         except OSError as error:
             raise cannot_bind(error, "server.http", server.http) from error
         if certificates.enabled:

@@ -31,6 +31,7 @@ from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.resharding import prepare_workers
 from gateway.pipeline.sharding import Sharding
 from gateway.pipeline.workers import lock_path, wait_for_workers
+from gateway.supervisor import listener_of_parent
 from gateway.web.data_plane_socket import DataPlaneSocket
 from kernels import warmup
 
@@ -87,6 +88,7 @@ class DataRole:
             clock=self._clock,
             clients=clients,
             reuse_port=server.workers > 1,
+            listener=listener_of_parent(),
         )
         try:
             await http.start()

@@ -20,6 +20,9 @@ A rolling restart ends one role after another in an orderly way; the others serv
 
 Most of a start is loading code, so behind each role that runs a *spare* waits: the same command, everything loaded,
 that has not been given its configuration yet. It gets it, and becomes the role, when the other one ends.
+
+A role's listening socket is the supervisor's: while the role is away, connections are made and wait for the next
+process instead of being refused. It is let go when the program is told to end.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -72,6 +76,8 @@ class Role:
     name: str
     command: Sequence[str]
     standard_input: bytes
+    listener: socket.socket | None = None
+    """Where it accepts connections, bound and listening."""
     stall_after: float = 1.25
     """Seconds of processor time that the main thread may compute without a line."""
     rolls: bool = False
@@ -145,6 +151,13 @@ class Supervisor:
     def stop(self) -> None:
         """Ask for an orderly end; may be called more than once."""
         self._stopping.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for role in self._roles:
+            if role.listener is not None:
+                role.listener.close()
+                role.listener = None
 
     def reload(self) -> None:
         """Pass a request to read the configuration again on to the roles that are ready."""
@@ -197,6 +210,7 @@ class Supervisor:
             await asyncio.gather(*ending, return_exceptions=True)
             for spare in self._spares.values():
                 await spare.bury()
+            self._let_go()
         return self._exit_status
 
     async def _announce(self) -> None:
@@ -241,12 +255,16 @@ class Supervisor:
             "GATEWAY_SUPERVISOR_FD": str(write_end),
             "GATEWAY_RESTARTS": str(restarts),
         }
+        passed = [write_end]
+        if role.listener is not None:
+            passed.append(role.listener.fileno())
+            environment["GATEWAY_LISTENER_FD"] = str(passed[-1])
         try:
             process = await asyncio.create_subprocess_exec(
                 *role.command,
                 stdin=asyncio.subprocess.PIPE,
                 env=environment,
-                pass_fds=(write_end,),
+                pass_fds=passed,
                 preexec_fn=end_with_parent,
                 start_new_session=True,  # the terminal's ^C reaches the supervisor alone
             )
@@ -477,6 +495,16 @@ class Heartbeat:
         except BrokenPipeError:
             # The supervisor is gone; the kernel's death signal is on its way.
             self._descriptor = None
+
+
+def listener_of_parent() -> socket.socket | None:
+    """The child's side: the role's listening socket, if the supervisor holds one for it."""
+    descriptor = os.environ.pop("GATEWAY_LISTENER_FD", "")
+    if not descriptor:
+        return None
+    listener = socket.socket(fileno=int(descriptor))
+    listener.set_inheritable(False)
+    return listener
 
 
 def python_command(*arguments: str) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Annotated
 
 import typer
 
+from gateway.access.settings import AccessSettings
+from gateway.access.tokens import require_safe_address
 from gateway.app import data_role_name
-from gateway.config import LoadedConfig, load_config
+from gateway.config import LoadedConfig, load_config, parse_address
 from gateway.errors import ConfigError
 from gateway.logging_setup import configure_logging
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
@@ -35,8 +39,37 @@ def load_or_exit(config: Path | None, assignments: Sequence[str]) -> LoadedConfi
         raise typer.Exit(EXIT_CONFIG) from None
 
 
+_BACKLOG = 1024
+"""Connections that may wait while nobody accepts any."""
+
+
+def listener_on(address: str, access: AccessSettings, *, shared: bool = False) -> socket.socket | None:
+    """A socket that listens on an IP address, which it may share with those of other workers. None where the role is
+    to bind by itself: a name stands for several addresses, and what cannot be bound or may not the role reports."""
+    host, port = parse_address(address)
+    try:
+        version = ipaddress.ip_address(host).version
+        require_safe_address(host, access, key="")
+    except (ValueError, ConfigError):
+        return None
+    listener = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if version == 6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        return None
+    return listener
+
+
 def roles_of(loaded: LoadedConfig) -> list[Role]:
-    """The children `serve` keeps. The configuration goes over standard input: a process list shows command lines."""
+    """The children `serve` keeps, with listeners for HTTP. The configuration goes over standard input: a process list
+    shows command lines."""
     message = json.dumps(
         {
             "raw": loaded.raw,
@@ -45,10 +78,18 @@ def roles_of(loaded: LoadedConfig) -> list[Role]:
             "assignments": loaded.assignments,
         }
     ).encode()
-    names = [data_role_name(worker) for worker in range(loaded.config.server.workers)]
-    data = [Role(name, python_command("role", name), message, rolls=True) for name in names]
+    server, access = loaded.config.server, loaded.config.access
+    names = [data_role_name(worker) for worker in range(server.workers)]
+    data = [
+        Role(
+            name, python_command("role", name), message, rolls=True,
+            listener=listener_on(server.otlp_http, access, shared=server.workers > 1),
+        )
+        for name in names
+    ]  # fmt: skip
     # A request for everything may keep the control plane's loop for a while; a restart would not make it shorter.
-    return [*data, Role("control", python_command("role", "control"), message, stall_after=5.0)]
+    control = python_command("role", "control")
+    return [*data, Role("control", control, message, stall_after=5.0, listener=listener_on(server.http, access))]
 
 
 def banner(loaded: LoadedConfig) -> str:

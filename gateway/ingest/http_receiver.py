@@ -10,6 +10,7 @@ sizes (aiohttp's own); bytes in flight (admission). A client that goes away free
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -98,10 +99,13 @@ class HttpReceiver:
         clock: Clock | None = None,
         reuse_port: bool = False,
         clients: ClientTable | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
-        """`ready` gives an empty text, or why requests cannot be accepted now. Raises ConfigError (address, access)."""
+        """`ready` gives an empty text, or why requests cannot be accepted now. `listener`: bound to the
+        address already. Raises ConfigError (address, access)."""
         self._settings, self._decoders, self._sink = settings, decoders, sink
         self._host, self._port, self._reuse_port = host, port, reuse_port
+        self._listener = listener
         self._ready, self._admission = ready, admission
         self._clock = clock or SystemClock()
         self._clients = clients
@@ -137,13 +141,13 @@ class HttpReceiver:
         self._small = SmallRequests(exchange, routes, self._sink)
         self._runner = web.ServerRunner(_Server(self._handle, self._settings, self._small, self._tenant))
         await self._runner.setup()
+        tls, backlog = self._certificates.context, 1024
+        if self._listener is not None:
+            await web.SockSite(self._runner, self._listener, ssl_context=tls, backlog=backlog).start()
+            return
+        reuse_port = self._reuse_port or None
         site = web.TCPSite(
-            self._runner,
-            self._host,
-            self._port,
-            ssl_context=self._certificates.context,
-            backlog=1024,
-            reuse_port=self._reuse_port or None,
+            self._runner, self._host, self._port, ssl_context=tls, backlog=backlog, reuse_port=reuse_port
         )
         await site.start()
 

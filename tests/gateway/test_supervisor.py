@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import textwrap
 from pathlib import Path
@@ -161,3 +162,36 @@ async def test_a_role_that_had_become_ready_waits_at_most_a_second_and_one_that_
     assert supervisor._wait_before(1, served=False) == 60.0
     supervisor.stop()
     assert await running == 0
+
+
+async def test_connections_wait_for_a_role_that_is_away_until_the_program_is_told_to_end(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    body = f"""
+        import socket, threading
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        while restarts and not os.path.exists({str(gate)!r}): time.sleep(0.01)
+        listener = socket.socket(fileno=int(os.environ["GATEWAY_LISTENER_FD"]))
+        def serve():
+            while True:
+                connection, _ = listener.accept()
+                connection.sendall(b"%d" % restarts); connection.close()
+        threading.Thread(target=serve, daemon=True).start()
+        say(b"ready\\n"); beat()
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    role = _role("data", body)
+    role.listener = listener
+    supervisor = Supervisor([role], start_within=60.0)
+    running = asyncio.create_task(supervisor.run())
+    await asyncio.wait_for(role.ready.wait(), 20)
+    os.kill(role.pid, signal.SIGKILL)
+    await _until(lambda: role.restarts == 1)
+    reader, writer = await asyncio.open_connection(*address)  # nobody accepts it yet
+    gate.touch()
+    assert await asyncio.wait_for(reader.read(), 20) == b"1"
+    writer.close()
+    supervisor.stop()
+    assert await asyncio.wait_for(running, 20) == 0
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(*address)
