@@ -7,11 +7,12 @@ Source: opentelemetry/proto/metrics/v1/metrics.proto; tags in proto/otlp.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import BYTES, F8, I8, RI8, RU8, U4, U8, hot_step, kernel, step
+from kernels.jit import BYTES, F8, I8, RI8, RU4, RU8, U4, U8, hot_step, kernel, step
+from kernels.known_labels import TALLIES, await_known, memory_of, recall, remember
 from kernels.label_hash import hash_word, mix
 from kernels.otlp_attributes import (
     STACK,
@@ -19,7 +20,7 @@ from kernels.otlp_attributes import (
     read_attribute,
     sum_last_of_each,
 )
-from kernels.otlp_count import is_metric_data
+from kernels.otlp_count import Ranges, is_metric_data
 from kernels.otlp_histograms import MOST_BOUNDS, exponential_point, histogram_point, summary_point
 from kernels.otlp_reasons import (
     ACCEPTED,
@@ -53,6 +54,7 @@ from kernels.otlp_rows import (
     S_METRICS,
     S_OVERWRITTEN,
     S_POINTS,
+    S_RANGE,
     S_RESOURCES,
     S_ROW_ROOM,
     S_ROWS,
@@ -95,13 +97,34 @@ from proto.otlp import (
     TIME,
 )
 
+_AHEAD: Final = 32
+"""Points ahead whose attributes are asked for in the table."""
+
+
+@step
+def next_range(field: Any, ranges: Any, memory: Any, state: Any) -> Any:
+    """Which of the ranges that the counting pass noted begins at `field`, or -1. Both passes walk upwards."""
+    number = state[S_RANGE]
+    while number < ranges.count and np.int64(ranges.where[number]) < field:
+        number += 1
+    state[S_RANGE] = number
+    if number + _AHEAD < ranges.count:
+        await_known(memory, ranges.high[number + _AHEAD], ranges.low[number + _AHEAD])
+    if number < ranges.count and np.int64(ranges.where[number]) == field:
+        return number
+    return np.int64(-1)
+
 
 @hot_step
 def number_point(
     buf: Any, at: Any, end: Any, k: Any, base_high: Any, base_low: Any, kind: Any, metric: Any, point: Any,
-    limits: Any, stamps: Any, stack: Any, rows: Any, exemplars: Any, state: Any, rejected: Any,
+    limits: Any, stamps: Any, stack: Any, rows: Any, exemplars: Any, memory: Any, ranges: Any,
+    state: Any, rejected: Any,
 ) -> Any:  # fmt: skip
-    """Read one NumberDataPoint into a row; returns `end` or a fault."""
+    """Read one NumberDataPoint into a row; returns `end` or a fault.
+
+    SDKs write the attributes last: their bytes are looked up as they stand (kernels.known_labels).
+    """
     began = at
     zero = np.uint64(0)
     time, start, bits, flags = zero, zero, zero, zero
@@ -112,9 +135,21 @@ def number_point(
     epoch = np.uint32(state[S_EPOCH])
     state[S_EPOCH] += 1
     most = limits[L_BYTES]
+    range_high, range_low, entering = zero, zero, False
     while at < end:
+        field = at
         tag, at = read_tag(buf, at, end)
         if tag == NUMBER_ATTRIBUTES:
+            if count == 0:
+                noted = next_range(field, ranges, memory, state)
+                if noted >= 0:
+                    range_high, range_low = ranges.high[noted], ranges.low[noted]
+                    found, h, g, _ = recall(memory, range_high, range_low)
+                    if found:
+                        high += h
+                        low += g
+                        break
+                    entering = True
             at, h, g, slot, why = read_attribute(buf, at, end, k, most, stack)
             if why != ACCEPTED:
                 reason = why
@@ -137,11 +172,14 @@ def number_point(
                 bits = word
                 has_value = True
                 is_int = tag == NUMBER_INT
+            entering = False
         elif at < 0:
             return at
         elif tag == NUMBER_FLAGS:
             flags, at = read_varint(buf, at, end)
+            entering = False
         else:
+            entering = False
             if tag == NUMBER_EXEMPLARS:
                 with_exemplars += 1
             at = skip_value(buf, at, end, tag)
@@ -149,6 +187,8 @@ def number_point(
             return at
     if count > limits[L_ATTRIBUTES]:
         reason = np.int64(TOO_MANY_ATTRIBUTES)
+    if entering and reason == ACCEPTED and not met:
+        remember(memory, range_high, range_low, high - base_high, low - base_low, 0, time)
     time_ms = milliseconds(time)
     if reason == ACCEPTED:
         reason = time_reason(time_ms, limits)
@@ -199,7 +239,8 @@ def has_name_character(buf: Any, at: Any, end: Any) -> Any:
 @step
 def read_metric(
     buf: Any, begin: Any, end: Any, k: Any, base_high: Any, base_low: Any, outer: Any, metric: Any, limits: Any,
-    stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any, exemplars: Any, state: Any, rejected: Any,
+    stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any, exemplars: Any, memory: Any, ranges: Any,
+    state: Any, rejected: Any,
 ) -> Any:  # fmt: skip
     """Read the points of one Metric; returns `end` or a fault. `outer`: why everything around it is refused, or 0."""
     zero = np.uint64(0)
@@ -286,7 +327,7 @@ def read_metric(
                 if reason == ACCEPTED:
                     at = number_point(
                         buf, at, point_end, k, high, low, kind, metric, point, limits, stamps, stack, rows,
-                        exemplars, state, rejected,
+                        exemplars, memory, ranges, state, rejected,
                     )  # fmt: skip
                 else:
                     rejected[reason] += 1
@@ -316,7 +357,7 @@ def read_metric(
 @step
 def decode_request(
     buf: Any, end: Any, k: Any, limits: Any, stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any,
-    exemplars: Any, origins: Any, state: Any, rejected: Any,
+    exemplars: Any, origins: Any, memory: Any, ranges: Any, state: Any, rejected: Any,
 ) -> Any:  # fmt: skip
     """`fill_rows` on pointers."""
     at = np.int64(0)
@@ -379,7 +420,7 @@ def decode_request(
                 state[S_METRICS] = metric + 1
                 at = read_metric(
                     buf, at, metric_end, k, high, low, reason, metric, limits, stamps, stack, counts, bounds, rows,
-                    exemplars, state, rejected,
+                    exemplars, memory, ranges, state, rejected,
                 )  # fmt: skip
                 if at < 0:
                     return at
@@ -393,18 +434,20 @@ def decode_request(
     return np.int64(0)
 
 
-@kernel(BYTES, RU8, RI8, U4, I8, U8, F8, ROWS_TYPE, EXEMPLARS_TYPE, ORIGINS_TYPE, I8, I8)
+@kernel(BYTES, RU8, RI8, U4, I8, U8, F8, ROWS_TYPE, EXEMPLARS_TYPE, ORIGINS_TYPE, U8, I8, RU4, RU8, RU8, I8, I8)
 def fill_rows(
     buf: Any, secrets: Any, limits: Any, stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any, exemplars: Any,
-    origins: Any, state: Any, rejected: Any,
+    origins: Any, known_table: Any, tally: Any, where: Any, range_high: Any, range_low: Any, state: Any,
+    rejected: Any,
 ) -> Any:  # fmt: skip
     """Decode a request into `rows`, `exemplars` and `origins`; returns 0 or a fault.
 
     buf: uint8[n], the request. secrets: uint64[8], see label_hash.derive_secrets. limits: int64[L_LENGTH].
     stamps uint32[2 ** STAMP_BITS], zeros; stack int64[2 * STACK], counts uint64[MOST_BOUNDS + 1], bounds
     float64[MOST_BOUNDS + 1]: scratch. rows, exemplars, origins: as long as `count_rows` found; what does not fit is
-    left out. state: int64[S_LENGTH], zeros; afterwards how many of each there are. rejected: int64[], points refused
-    by reason number.
+    left out. known_table, tally: see kernels.known_labels. where, range_high, range_low: the ranges that
+    `count_rows` noted. state: int64[S_LENGTH], zeros; afterwards how many of each
+    there are. rejected: int64[], points refused by reason number.
     """
     sizes_fit = (
         secrets.size >= 8
@@ -413,6 +456,7 @@ def fill_rows(
         and stack.size >= 2 * STACK
         and counts.size > MOST_BOUNDS
         and bounds.size > MOST_BOUNDS
+        and tally.size >= TALLIES
         and state.size >= S_LENGTH
         and rejected.size >= len(REASONS)
     )
@@ -421,8 +465,10 @@ def fill_rows(
     state[S_EPOCH] = 1
     state[S_ROW_ROOM] = rows.high.size
     state[S_EXEMPLAR_ROOM] = exemplars.rows.size
+    noted = np.int64(min(where.size, min(range_high.size, range_low.size)))
+    ranges = Ranges(pointer(where), pointer(range_high), pointer(range_low), noted)
     return decode_request(
         pointer(buf), np.int64(buf.size), pointer(secrets), pointer(limits), pointer(stamps), pointer(stack),
-        pointer(counts), pointer(bounds), row_pointers(rows), exemplar_pointers(exemplars), origins, pointer(state),
-        pointer(rejected),
+        pointer(counts), pointer(bounds), row_pointers(rows), exemplar_pointers(exemplars), origins,
+        memory_of(known_table, tally), ranges, pointer(state), pointer(rejected),
     )  # fmt: skip

@@ -64,7 +64,9 @@ S_ROW_ROOM: Final = 11
 S_EXEMPLAR_ROOM: Final = 12
 S_NAN_SUMS: Final = 13
 """Sums of histograms and summaries that were left out because they are NaN."""
-S_LENGTH: Final = 14
+S_RANGE: Final = 14
+"""The next of the ranges of attributes that the counting pass noted."""
+S_LENGTH: Final = 15
 
 # Places in the limits array, int64.
 L_EARLIEST_MS: Final = 0

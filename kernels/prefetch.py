@@ -12,12 +12,14 @@ from numba.extending import intrinsic
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba ships no types
 def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
-    """(array, int64) → None: begin to load array[index] into all cache levels. Any index is allowed: the processor
-    ignores an address that is not mapped."""
+    """(array or pointer, int64) → None: begin to load item `index` into all cache levels. Any index is allowed: the
+    processor ignores an address that is not mapped."""
     del typing_context
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        data = arguments[0]
+        if isinstance(signature.args[0], types.Array):
+            data = context.make_array(signature.args[0])(context, builder, data).data
         address = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])

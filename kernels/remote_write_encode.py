@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.jit import BYTES, RF8, RI8, RU4, U1, i8, kernel, step
-from kernels.unaligned import copy_words, prefetch, store_u8, store_u64
+from kernels.prefetch import prefetch
+from kernels.unaligned import copy_words, store_u8, store_u64
 from kernels.wire import f64_as_bits
 from proto.remote_write import SAMPLE_TIMESTAMP, SAMPLE_VALUE, V1_REQUEST_TIMESERIES, V1_SERIES_SAMPLES
 

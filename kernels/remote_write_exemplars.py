@@ -13,7 +13,7 @@ from numba import types
 
 from kernels.jit import BYTES, F8, I8, RI8, U1, kernel, step
 from kernels.protobuf_fields import read_length, read_tag, skip_value
-from kernels.remote_write_v1 import read_label
+from kernels.remote_write_v1_labels import read_label
 from kernels.remote_write_wire import first_word, read_double
 from kernels.varint import read_varint
 from kernels.wire import bits_as_f64, load_u8, pointer

@@ -1,8 +1,9 @@
-"""Remote write 1.0: WriteRequest → columns, in two passes (count, fill), and label blobs of series on demand.
+"""Remote write 1.0: WriteRequest → columns; the pass that fills.
 
-`count_v1` proves the framing of requests and series and says how large the columns must be; `fill_v1` reads every
-series once: it hashes the labels, takes the samples, and remembers where native histograms and exemplars stand. A bad
-series is taken back whole and counted; bad bytes end the walk with a fault (kernels.varint).
+kernels.remote_write_known has proved the framing of requests and series, found the series whose labels were seen
+before, and said how large the columns must be. Here the samples are taken, the labels of the other series hashed and
+remembered, and native histograms and exemplars noted. A bad series is taken back whole and counted; bad bytes end the
+walk with a fault (kernels.varint).
 
 Metadata messages are stepped over: senders put them into requests of their own, so they cannot tell a series' kind in
 the request that defines it. The name's suffix does.
@@ -15,18 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numba import types
 
-from kernels.jit import BYTES, F8, I8, RI8, RU4, RU8, U1, U4, U8, b1, hot_step, i8, kernel, step
+from kernels.jit import BYTES, F8, I8, RI8, RU8, U1, U4, U8, hot_step, kernel
+from kernels.known_labels import memory_of, remember
 from kernels.label_hash import hash_bytes, mix
 from kernels.protobuf_fields import read_length, read_tag, skip_value
+from kernels.remote_write_known import KNOWN, S_BEGIN, S_END, S_SAMPLE, S_STATE
 from kernels.remote_write_labels import (
-    copy_bytes,
-    override_labels,
-    put_label,
     same_text,
-    sort_labels,
     varint_size,
-    write_blob,
 )
+from kernels.remote_write_v1_labels import read_label
 from kernels.remote_write_wire import (
     ACCEPTED,
     EMPTY_LABEL_NAME,
@@ -48,12 +47,9 @@ from kernels.remote_write_wire import (
     utf8_valid,
     value_reason,
 )
-from kernels.wire import bits_as_f64, load_u8, load_u64, pointer
+from kernels.wire import bits_as_f64, load_u64, pointer
 from proto.remote_write import (
-    LABEL_NAME,
-    LABEL_VALUE,
     TYPE_UNSPECIFIED,
-    V1_REQUEST_TIMESERIES,
     V1_SERIES_EXEMPLARS,
     V1_SERIES_HISTOGRAMS,
     V1_SERIES_LABELS,
@@ -62,49 +58,6 @@ from proto.remote_write import (
 
 I8x2 = types.Array(types.int64, 2, "C")
 RI8x2 = types.Array(types.int64, 2, "C", readonly=True)
-
-
-@kernel(BYTES, I8)
-def count_v1(body: Any, counts: Any) -> Any:
-    """Counts (series, samples, exemplars, histograms) into counts, int64[4]; returns 0 or a fault."""
-    buf = pointer(body)
-    end = np.int64(body.size)
-    at = np.int64(0)
-    series, samples, exemplars, histograms = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    while at < end:
-        tag, after = read_tag(buf, at, end)
-        if after < 0:
-            return after
-        if tag != V1_REQUEST_TIMESERIES:
-            at = skip_value(buf, after, end, tag)
-            if at < 0:
-                return at
-            continue
-        p, stop = read_length(buf, after, end)
-        if p < 0:
-            return p
-        series += 1
-        while p < stop:
-            if load_u8(buf, p) == np.uint64(V1_SERIES_LABELS) and p + 1 < stop:
-                length = np.int64(load_u8(buf, p + 1))
-                if length < 0x80 and length <= stop - p - 2:
-                    p += 2 + length
-                    continue
-            tag, after = read_tag(buf, p, stop)
-            if after < 0:
-                return after
-            if tag == V1_SERIES_SAMPLES:
-                samples += 1
-            elif tag == V1_SERIES_EXEMPLARS:
-                exemplars += 1
-            elif tag == V1_SERIES_HISTOGRAMS:
-                histograms += 1
-            p = skip_value(buf, after, stop, tag)
-            if p < 0:
-                return p
-        at = stop
-    counts[0], counts[1], counts[2], counts[3] = series, samples, exemplars, histograms
-    return np.int64(0)
 
 
 # What is remembered of the label in each place of a series, int64[PLACES] each, beside (hi, lo, prefix) uint64[3].
@@ -125,51 +78,13 @@ def same_bytes(buf: Any, a: Any, b: Any, size: Any) -> Any:
     return load_u64(buf, a + size - 8) == load_u64(buf, b + size - 8)
 
 
-@step
-def read_label(body: Any, at: Any, end: Any) -> Any:
-    """(name at, length, value at, length, exact, next) of the Label message at [at, end); next may be a fault.
-
-    `exact`: the bytes are the one encoding a label blob uses.
-    """
-    if end - at >= 4 and load_u8(body, at) == np.uint64(LABEL_NAME):
-        length = np.int64(load_u8(body, at + 1))
-        value_at = at + 2 + length
-        if length < 0x80 and value_at + 2 <= end and load_u8(body, value_at) == np.uint64(LABEL_VALUE):
-            value_length = np.int64(load_u8(body, value_at + 1))
-            if value_length < 0x80 and value_at + 2 + value_length == end:
-                return at + 2, length, value_at + 2, value_length, True, end
-    name_at, name_length, value_at, value_length = at, np.int64(0), at, np.int64(0)
-    exact, fields = True, 0
-    while at < end:
-        tag, after = read_tag(body, at, end)
-        if after < 0:
-            return name_at, name_length, value_at, value_length, False, after
-        if tag == LABEL_NAME or tag == LABEL_VALUE:
-            begin, stop = read_length(body, after, end)
-            if begin < 0:
-                return name_at, name_length, value_at, value_length, False, begin
-            exact = exact and begin - at == 1 + varint_size(stop - begin)
-            if tag == LABEL_NAME:
-                exact = exact and fields == 0
-                name_at, name_length = begin, stop - begin
-            else:
-                exact = exact and fields == 1
-                value_at, value_length = begin, stop - begin
-            fields += 1
-            at = stop
-        else:
-            exact = False
-            at = skip_value(body, after, end, tag)
-            if at < 0:
-                return name_at, name_length, value_at, value_length, False, at
-    return name_at, name_length, value_at, value_length, exact and fields == 2, end
-
-
-@kernel(BYTES, RU8, RI8, U8, U8, I8, F8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, U8, I8, I8, I8, I8)
+@kernel(BYTES, RU8, RI8, U8, I8, U8, U8, I8, F8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, U8, I8, I8, I8, I8)
 def fill_v1(
     body: Any,
     secrets: Any,
     limits: Any,
+    known_table: Any,
+    tally: Any,
     row_hi: Any,
     row_lo: Any,
     times: Any,
@@ -190,7 +105,8 @@ def fill_v1(
 ) -> Any:
     """Reads every series; returns 0 or a fault.
 
-    limits: int64[5] (oldest ms, newest ms, labels a series, bytes a label name, bytes a label value).
+    limits: int64[5] (oldest ms, newest ms, labels a series, bytes a label name, bytes a label value). known_table,
+    tally: see kernels.known_labels. series, series_hi, series_lo, series_kinds: as `match_v1` left them, and then:
     row_hi, row_lo, times, values, kinds, row_series: one entry a sample. series: int64[series, 4] of (begin, end,
     exact, a row or -1): when exact is 1, [begin, end) is the label blob; when 0, it is the TimeSeries message; -1
     marks a rejected series. histograms, exemplars: int64[·, 4] of (series, begin, end, 0). label_hashes: uint64[3 *
@@ -200,25 +116,29 @@ def fill_v1(
     buf = pointer(body)
     k = pointer(secrets)
     oldest, newest, most_labels, most_name, most_value = limits[0], limits[1], limits[2], limits[3], limits[4]
-    body_end = np.int64(body.size)
-    at = np.int64(0)
     rows, histogram_count, exemplar_count, noted_count = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    s, known = np.int64(-1), np.int64(0)
+    known = np.int64(0)
     hashes, places = pointer(label_hashes), pointer(label_places)
-    while at < body_end:
-        tag, after = read_tag(buf, at, body_end)
-        if after < 0:
-            return after
-        if tag != V1_REQUEST_TIMESERIES:
-            at = skip_value(buf, after, body_end, tag)
-            if at < 0:
-                return at
+    memory = memory_of(known_table, tally)
+    for s in range(series.shape[0]):
+        begin, stop, one_sample = series[s, S_BEGIN], series[s, S_END], series[s, S_SAMPLE]
+        if series[s, S_STATE] == KNOWN:
+            bits, time, _, after = read_sample(buf, one_sample + 2, stop)
+            if after < 0:
+                return after
+            series[s, 1], series[s, 2], series[s, 3] = one_sample, 1, -1
+            value = bits_as_f64(bits)
+            reason = value_reason(value, time, oldest, newest)
+            if reason != ACCEPTED:
+                noted_count = note_rejection(rejections, noted, noted_count, reason, 1, s, time)
+                continue
+            times[rows], values[rows] = time, value
+            row_hi[rows], row_lo[rows] = series_hi[s], series_lo[s]
+            kinds[rows], row_series[rows] = series_kinds[s], np.uint32(s)
+            series[s, 3] = rows
+            rows += 1
             continue
-        begin, stop = read_length(buf, after, body_end)
-        if begin < 0:
-            return begin
-        at = stop
-        s += 1
+        range_hi, range_lo = series_hi[s], series_lo[s]
         first_row, first_histogram, first_exemplar = rows, histogram_count, exemplar_count
         hi, lo = np.uint64(0), np.uint64(0)
         reason = np.int64(ACCEPTED)
@@ -388,6 +308,8 @@ def fill_v1(
         hi, lo = mix(hi, lo, k)
         kind = np.uint8(series_kind(buf, metric_at, metric_length, told & 7, TYPE_UNSPECIFIED))
         series_hi[s], series_lo[s], series_kinds[s] = hi, lo, kind
+        if exact and labels_begin == begin and labels_end == one_sample:
+            remember(memory, range_hi, range_lo, hi, lo, kind, times[first_row])
         kept = first_row
         for row in range(first_row, rows):
             time, value = times[row], values[row]
@@ -402,80 +324,3 @@ def fill_v1(
         rows = kept
     out[0], out[1], out[2], out[3] = rows, histogram_count, exemplar_count, noted_count
     return np.int64(0)
-
-
-@kernel(BYTES, RI8x2, RU4, RI8x2, b1, I8, U4, U1, b1)
-def define_v1(
-    arena: Any,
-    series: Any,
-    row_series: Any,
-    override: Any,
-    overriding: Any,
-    scratch: Any,
-    offsets: Any,
-    out: Any,
-    writing: Any,
-) -> Any:
-    """Label blobs of accepted rows: first without writing, which fills offsets, uint32[m + 1]; then into `out`.
-
-    arena: the request's bytes, and behind them the texts `override` (see override_labels) points to. row_series:
-    uint32[m], the series of each row. scratch: int64[4 * (labels a series + 1)].
-    """
-    buf = pointer(arena)
-    labels, text = pointer(scratch), pointer(out)
-    at = np.int64(0)
-    offsets[0] = 0
-    for row in range(row_series.size):
-        s = np.int64(row_series[row])
-        begin, end = series[s, 0], series[s, 1]
-        exact = series[s, 2] == 1
-        if exact and not (overriding and override[row, 0] >= 0):
-            if writing:
-                at = copy_bytes(buf, begin, end - begin, text, at)
-            else:
-                at += end - begin
-                offsets[row + 1] = np.uint32(at)
-            continue
-        count, metric = np.int64(0), np.int64(0)
-        p = begin
-        while p < end:
-            # The fill pass has walked these bytes to their end, so no position is a fault here.
-            tag, q = read_tag(buf, p, end)
-            if tag != V1_SERIES_LABELS:
-                p = skip_value(buf, q, end, tag)
-                continue
-            q, p = read_length(buf, q, end)
-            name_at, name_length, value_at, value_length, _, _ = read_label(buf, q, p)
-            if is_metric_name_label(first_word(buf, name_at, name_length), name_length):
-                metric = count
-            count = put_label(labels, count, name_at, name_length, value_at, value_length)
-        if overriding:
-            count = override_labels(labels, count, override, row, metric)
-        sort_labels(buf, labels, count)
-        at = write_blob(buf, labels, count, text, at, writing)
-        if not writing:
-            offsets[row + 1] = np.uint32(at)
-    return at
-
-
-@kernel(BYTES, i8, i8, I8x2)
-def describe_v1(body: Any, begin: Any, end: Any, places: Any) -> Any:
-    """The first labels of a series (of its blob or its message), good or bad, as (name at, length, value at, length)
-    into places, int64[m, 4]; returns how many. The fill pass has walked these bytes."""
-    buf = pointer(body)
-    found, p = np.int64(0), begin
-    while p < end and found < places.shape[0]:
-        tag, q = read_tag(buf, p, end)
-        if tag != V1_SERIES_LABELS:
-            p = skip_value(buf, q, end, tag)
-            continue
-        q, p = read_length(buf, q, end)
-        name_at, name_length, value_at, value_length, _, _ = read_label(buf, q, p)
-        places[found, 0], places[found, 1], places[found, 2], places[found, 3] = (
-            name_at,
-            name_length,
-            value_at,
-            value_length,
-        )
-        found += 1
-    return found

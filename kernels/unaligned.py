@@ -44,24 +44,6 @@ store_u64 = _store(64, "store_u64")
 """(uint8[n], int64, uint64): eight bytes, little endian. The caller has proved 0 <= at <= n - 8."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def prefetch(typing_context: Any, array: Any, at: Any) -> Any:
-    """(uint8[n], int64): ask for the cache line at a place that will be read soon; any place is allowed."""
-    del typing_context, at
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        base = builder.bitcast(data, cgutils.voidptr_t)
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [base.type, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        read, lasting, data_cache = (ir.Constant(number, n) for n in (0, 3, 1))
-        builder.call(function, [builder.gep(base, [arguments[1]]), read, lasting, data_cache])
-        return context.get_dummy_value()
-
-    return types.none(array, types.int64), generate
-
-
 COPY_SLACK = 8
 """Bytes behind the copied ones that `copy_words` may write rubbish into."""
 

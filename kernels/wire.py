@@ -97,3 +97,35 @@ def fold_multiply(typing_context: Any, left: Any, right: Any) -> Any:
         return builder.xor(builder.trunc(product, word), high)
 
     return types.uint64(types.uint64, types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_shared(typing_context: Any, words: Any, at: Any) -> Any:
+    """(uint64[n] or pointer, int64) → uint64 of a word that other threads may be storing: the old one or the new.
+
+    Atomic without an order: one plain load, which the compiler may neither split nor repeat. Checks nothing.
+    """
+    del typing_context, at
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = arguments[0]
+        if isinstance(signature.args[0], types.Array):
+            data = context.make_array(signature.args[0])(context, builder, data).data
+        return builder.load_atomic(builder.gep(data, [arguments[1]]), "monotonic", 8)
+
+    return types.uint64(words, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_shared(typing_context: Any, words: Any, at: Any, value: Any) -> Any:
+    """(uint64[n] or pointer, int64, uint64): the counterpart of `load_shared`."""
+    del typing_context, at, value
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = arguments[0]
+        if isinstance(signature.args[0], types.Array):
+            data = context.make_array(signature.args[0])(context, builder, data).data
+        builder.store_atomic(arguments[2], builder.gep(data, [arguments[1]]), "monotonic", 8)
+        return context.get_dummy_value()
+
+    return types.none(words, types.int64, types.uint64), generate

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway import selfmetrics
+from gateway.decode.known_labels import KnownLabels
 from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.otlp_json import request_from_json
 from gateway.decode.otlp_labels import OtlpLabels, SharedLabels
@@ -35,6 +36,7 @@ OVERWRITTEN = selfmetrics.counter(
 
 Body: TypeAlias = bytes | bytearray | memoryview
 
+_NO_RANGES = (np.empty(0, np.uint32), np.empty(0, np.uint64), np.empty(0, np.uint64))
 _LEAST_EXEMPLAR = 20
 """Bytes an exemplar with a trace id and its framing take at least."""
 
@@ -61,6 +63,7 @@ class OtlpMetricsDecoder:
         self._settings = settings
         self._prometheus = settings.naming == "prometheus"
         self._shared = SharedLabels()
+        self._known = KnownLabels()
 
     def decode_protobuf(self, body: bytes | bytearray | memoryview | NDArray[np.uint8], now_ms: int) -> PointColumns:
         """The columns of an ExportMetricsServiceRequest; the caller leaves `body` alone while they live.
@@ -106,7 +109,7 @@ class OtlpMetricsDecoder:
     def _fill(self, data: NDArray[np.uint8], now_ms: int) -> _Filled:
         """Both passes of the kernels. Raises as `decode_protobuf` does."""
         counts = np.zeros(otlp_count.C_LENGTH, np.int64)
-        _check(otlp_count.count_rows(data, counts))
+        _check(otlp_count.count_rows(data, self._secrets, *_NO_RANGES, counts))
         settings = self._settings
         expected = int(counts[otlp_count.C_ROWS])
         if expected > settings.max_rows:
@@ -155,6 +158,10 @@ class OtlpMetricsDecoder:
         limits[otlp_rows.L_PROMETHEUS] = self._prometheus
         state = np.zeros(otlp_rows.S_LENGTH, np.int64)
         rejected = np.zeros(len(REASONS), np.int64)
+        table, tally = self._known.for_request()
+        numbers = int(counts[otlp_count.C_NUMBERS])
+        where, high, low = np.empty(numbers, np.uint32), np.empty(numbers, np.uint64), np.empty(numbers, np.uint64)
+        noted = int(otlp_count.count_rows(data, self._secrets, where, high, low, counts)) if numbers else 0
         _check(
             otlp_points.fill_rows(
                 data,
@@ -167,10 +174,16 @@ class OtlpMetricsDecoder:
                 rows,
                 exemplars,
                 origins,
+                table,
+                tally,
+                where[:noted],
+                high[:noted],
+                low[:noted],
                 state,
                 rejected,
             )
         )
+        self._known.after_request(tally)
         return _Filled(data, rows, exemplars, origins, state, rejected)
 
     def decode_json(self, body: bytes, now_ms: int) -> PointColumns:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,11 +121,31 @@ class RemoteWriteSource:
         return Definitions(kinds, *self._blobs(arena, series, override))
 
 
+class SeriesState(NamedTuple):
+    """What kernels write of each series: int64[s, 4] of places, the two halves of its labels' hash, its kind."""
+
+    places: NDArray[np.int64]
+    hash_hi: NDArray[np.uint64]
+    hash_lo: NDArray[np.uint64]
+    kinds: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, series: int) -> SeriesState:
+        """Room for so many; raises DecodeError where the number is a kernel's fault."""
+        raise_fault(series)
+        return cls(
+            np.empty((series, 4), np.int64),
+            np.empty(series, np.uint64),
+            np.empty(series, np.uint64),
+            np.empty(series, np.uint8),
+        )
+
+
 @dataclass(slots=True)
 class DecodeState:
     """What one request's kernels write into; both versions share the layout (see kernels.remote_write_v1.fill_v1).
 
-    s series, n samples, x exemplars, h native histograms, as counted.
+    n samples, x exemplars, h native histograms, as counted; the arrays of series as in SeriesState.
     """
 
     body: NDArray[np.uint8]
@@ -148,10 +168,15 @@ class DecodeState:
 
     @classmethod
     def of(
-        cls, body: NDArray[np.uint8], counts: NDArray[np.int64], settings: RemoteWriteSettings, now_ms: int
+        cls,
+        body: NDArray[np.uint8],
+        series: SeriesState,
+        counts: NDArray[np.int64],
+        settings: RemoteWriteSettings,
+        now_ms: int,
     ) -> DecodeState:
         """Room for what was counted: (series, samples, exemplars, histograms)."""
-        s, n, x, h = (int(count) for count in counts[:4])
+        _, n, x, h = (int(count) for count in counts[:4])
         limits = [
             now_ms - round(settings.max_age * 1000),
             now_ms + round(settings.max_future * 1000),
@@ -168,10 +193,7 @@ class DecodeState:
             np.empty(n, np.float64),
             np.empty(n, np.uint8),
             np.empty(n, np.uint32),
-            np.empty((s, 4), np.int64),
-            np.empty(s, np.uint64),
-            np.empty(s, np.uint64),
-            np.empty(s, np.uint8),
+            *series,
             np.empty((h, 4), np.int64),
             np.empty((x, 4), np.int64),
             np.zeros(2 * REASONS, np.int64),

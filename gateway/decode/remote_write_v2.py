@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.decode.remote_write import DecodeState, as_bytes_array, assemble, raise_fault, shown
+from gateway.decode.remote_write import DecodeState, SeriesState, as_bytes_array, assemble, raise_fault, shown
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.errors import DecodeError
 from gateway.telemetry.columns import PointColumns
@@ -49,7 +49,7 @@ class RemoteWriteV2Decoder:
         )
         if wrong[0]:
             raise DecodeError("the first symbol is not the empty string", offset=int(wrong[1]))
-        state = DecodeState.of(data, counts, settings, now_ms)
+        state = DecodeState.of(data, SeriesState.of(int(counts[0])), counts, settings, now_ms)
         starts = np.empty(len(state.times), np.int64)
         fault = fill_v2(
             data,
