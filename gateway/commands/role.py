@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ def register(app: typer.Typer) -> None:
     def role(name: str) -> None:
         """One child of `serve`; reads its configuration from standard input."""
         configure_logging(name)
+        # gRPC writes lines of its own for what any client sends; what matters is counted and logged by us.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         load_role(name)  # before the configuration: a spare has this behind it
         message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
         try:

@@ -40,6 +40,8 @@ class Admission:
         self._tenants = tenants
         self.retry_after = retry_after
         self._lock = threading.Lock()
+        self._freed = threading.Condition(self._lock)
+        self._threads_waiting = 0
         _IN_FLIGHT.set_function(lambda: self.in_flight)
         _LIMIT.set(max_bytes)
 
@@ -76,6 +78,17 @@ class Admission:
             self.in_flight += amount + growth
         return growth
 
+    def wait_for_room(self, amount: int, seconds: float) -> None:
+        """For a thread that holds a request of so many bytes already: return once it fits, or after so long."""
+        if self.fits(amount):
+            return
+        with self._lock:
+            self._threads_waiting += 1
+            try:
+                self._freed.wait_for(lambda: self.fits(amount), seconds)
+            finally:
+                self._threads_waiting -= 1
+
     def learn_expansion(self, received: int, decoded: int) -> None:
         """How many bytes of rows a request of so many bytes became."""
         if received >= _TELLING:
@@ -94,6 +107,8 @@ class Admission:
             self.in_flight -= amount
             if tenant is not None:
                 tenant.in_flight -= amount
+            if self._threads_waiting:
+                self._freed.notify_all()
 
     def overloaded(self) -> Overloaded:
         """To be raised."""

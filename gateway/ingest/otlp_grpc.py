@@ -5,14 +5,15 @@
     spans, log records            OK with partial_success: received and counted, not stored
     damaged                       INVALID_ARGUMENT, with the byte offset
     too large                     RESOURCE_EXHAUSTED without RetryInfo (by gRPC itself: never sent again)
-    too much in flight            RESOURCE_EXHAUSTED with RetryInfo
+    too much in flight            waits for room for a second, then RESOURCE_EXHAUSTED with RetryInfo
     log full, disk failed, ends   UNAVAILABLE with RetryInfo
 
 The synchronous server with threads is used: per call it costs less CPU than grpc.aio (bench/grpc_transport.py), and
 waiting for the disk is natural in a thread. Requests stay bytes; gRPC has decompressed them.
 
 Guards: size of a message, streams of a connection, connections, bytes in flight. A thread is held while gRPC waits for
-a call's message, so calls that open and send nothing are cancelled after `grpc_message_timeout`.
+a call's message, so calls that open and send nothing are cancelled after `grpc_message_timeout`, and after a second
+where others wait for a thread.
 
 Sources: OTLP specification 1.x, "OTLP/gRPC"; grpc/health/v1/health.proto.
 """
@@ -56,6 +57,11 @@ _SERVICES: Final = {
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _SWEEP: Final = 1.0
 """Seconds between looks for silent calls and for a change of readiness."""
+_PATIENCE: Final = 1.0
+"""Seconds that a call may wait for its message while others wait for a thread."""
+_WAIT: Final = 1.0
+"""Seconds that a call may wait for room. Its thread waits with it, so that further calls stay with their senders, whom
+HTTP/2 holds back, instead of being received and refused."""
 
 _SILENT: Final = selfmetrics.counter("ingest_grpc_silent_calls", "Calls cancelled because no message came.")
 
@@ -89,8 +95,11 @@ class _CallThreads(futures.ThreadPoolExecutor):
         self._waiting.pop(threading.get_ident(), None)
 
     def cancel_silent(self, older_than: float) -> None:
-        """Cancel calls that have waited for their message longer than this many seconds."""
+        """Cancel calls that have waited for their message longer than this many seconds, or than _PATIENCE where other
+        calls find no thread."""
         now = time.monotonic()
+        if self._work_queue.qsize():
+            older_than = min(older_than, _PATIENCE)
         for thread, (since, call) in list(self._waiting.items()):
             if now - since > older_than and self._waiting.pop(thread, None) is not None:
                 _SILENT.inc()
@@ -298,6 +307,7 @@ class GrpcReceiver:
         ticket: Ticket | None = None
         try:
             ticket = self._admission.ticket(self._authenticate(context).tenant)
+            self._admission.wait_for_room(len(request), _WAIT)
             ticket.take(len(request))
             answer = handle(received_ns, ticket)
         except GatewayError as error:

@@ -13,6 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from gateway.errors import LogFull
+from gateway.ingest import otlp_grpc
 from gateway.ingest.settings import IngestSettings
 from gateway.settings_types import ByteSize, Duration
 from tests.gateway.ingest.receivers import running
@@ -116,6 +117,37 @@ async def test_silent_calls_do_not_hold_the_threads():
             assert await _call(r.target, METRICS, b"points=1") == b""
         for call in silent:
             call.cancel()
+
+
+async def test_silent_calls_give_way_to_others_long_before_their_time_is_over():
+    settings = IngestSettings(grpc_threads=2, grpc_message_timeout=Duration(600))
+    async with running(settings) as r, grpc.aio.insecure_channel(r.target) as channel:
+        silent = [channel.stream_unary(METRICS)() for _ in range(6)]
+        await asyncio.gather(*(call.wait_for_connection() for call in silent[:1]))
+        async with asyncio.timeout(60):
+            assert await _call(r.target, METRICS, b"points=1") == b""
+        for call in silent:
+            call.cancel()
+
+
+async def test_a_call_without_room_waits_for_it_and_is_then_told_to_come_again(monkeypatch):
+    settings = IngestSettings(max_request_bytes=ByteSize(1024), max_in_flight_bytes=ByteSize(2048))
+    async with running(settings) as r:
+        other = r.admission.ticket("")
+        other.take(2048)
+        monkeypatch.setattr(otlp_grpc, "_WAIT", 0.01)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await _call(r.target, METRICS, b"points=1")
+        assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        monkeypatch.setattr(otlp_grpc, "_WAIT", 60.0)
+        waiting = asyncio.create_task(_call(r.target, METRICS, b"points=1"))
+        async with asyncio.timeout(30):
+            while not r.admission._threads_waiting:
+                await asyncio.sleep(0.01)
+            assert not waiting.done()
+            other.close()
+            assert await waiting == b""
+        assert r.admission.in_flight == 0
 
 
 async def test_a_taken_port_is_said():
