@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -67,7 +68,7 @@ def _alerts(directory: Path, load: Load, quick: bool) -> Line:
 
 SCENARIOS: Final[dict[str, tuple[str, Play]]] = {
     **{name: (fault.title, _staged(name)) for name, fault in STAGED.items()},
-    "overload": (overload.TITLE, overload.play),
+    **{name: (title, partial(overload.play, name)) for name, (_, title) in overload.TITLES.items()},
     "noisy-tenant": (noisy_tenant.TITLE, noisy_tenant.play),
     **{
         name: (faults_files.title(*what), _files(*what)) for name, what in faults_files.SCENARIOS.items()
