@@ -53,6 +53,7 @@ from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.events import Events
 from gateway.web.exemplars import Exemplars
 from gateway.web.forecasts import Forecasts
+from gateway.web.golden_signals import GoldenSignals
 from gateway.web.history import HistorySource, LogHistory, VictoriaMetricsHistory
 from gateway.web.hosts import Hosts
 from gateway.web.json_api import MAX_LIMIT, JsonApi, declared_errors
@@ -152,6 +153,7 @@ class ControlRole:
         searched, catalog = SeriesCatalog(data_plane), LabelCatalog(data_plane)
         self._stack.push_async_callback(searched.stop)
         application.add_routes(SeriesSearch(searched).routes())
+        application.add_routes(GoldenSignals(catalog, history).routes())
         application.add_routes(Services(catalog, feed, lambda: self._router.incidents.topology.edges).routes())
         application.add_routes(Hosts(catalog, feed).routes())
         application.add_routes(Exemplars(data_plane).routes())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -36,12 +36,20 @@ def distinct_values(series: SeriesView, sids: NDArray[np.uint32], name: str) -> 
 
 
 def blobs_with(
-    labels: Mapping[str, str], area: NDArray[np.uint8], begins: NDArray[np.uint64], lengths: NDArray[np.uint32]
+    labels: Mapping[str, Sequence[str]],
+    area: NDArray[np.uint8],
+    begins: NDArray[np.uint64],
+    lengths: NDArray[np.uint32],
 ) -> NDArray[np.bool_]:
-    """bool[n]: which of the label blobs in area, uint8[…], have all of these labels. begins: uint64[n]; lengths:
-    uint32[n]; an empty blob has none."""
+    """bool[n]: which of the label blobs in area, uint8[…], have for each name one of the values. begins: uint64[n];
+    lengths: uint32[n]; an empty blob has none. One pass over those that are left for each value."""
     kept = (lengths > 0).astype(np.uint8)
-    for name, value in labels.items():
-        entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
-        keep_series_with(entry, len(kept), area, begins, lengths, kept)
+    for name, values in labels.items():
+        found = np.zeros_like(kept)
+        for value in values:
+            one = kept & ~found & np.uint8(1)
+            entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
+            keep_series_with(entry, len(one), area, begins, lengths, one)
+            found |= one
+        kept = found
     return kept.astype(np.bool_)

@@ -8,8 +8,11 @@ inside the braces is a UTF-8 metric name (Prometheus 3). An empty text or `{}` m
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from gateway.errors import RequestError
 from gateway.telemetry.regular_expression import compile_expression
@@ -17,6 +20,9 @@ from gateway.telemetry.regular_expression import compile_expression
 OPERATORS: Final = ("=~", "!~", "!=", "=")
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:.]*")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'')
+_LITERAL: Final = r"(?:[^\\.^$*+?()\[\]{}|]|\\[^0-9A-Za-z])+"
+_LITERALS: Final = re.compile(rf"{_LITERAL}(?:\|{_LITERAL})*")
+"""Alternatives of plain characters and escaped punctuation."""
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", '"': '"', "'": "'"}
 
 
@@ -36,6 +42,30 @@ class LabelMatcher:
             return value != self.value
         found = compile_expression(self.value).fullmatch(value)
         return found if self.operator == "=~" else not found
+
+    def values(self) -> list[str] | None:
+        """The only values that satisfy this, where it names them: `=`, or `=~` with alternatives alone.
+
+        None for others, and where an absent label would do as well.
+        """
+        if self.operator == "=":
+            return [self.value] if self.value else None
+        if self.operator != "=~" or not _LITERALS.fullmatch(self.value):
+            return None
+        return [re.sub(r"\\(.)", r"\1", one, flags=re.DOTALL) for one in re.findall(_LITERAL, self.value)]
+
+
+def format_matcher(label: str, values: Iterable[str]) -> str:
+    """A matcher of a label that has one of the values, as it stands inside of the braces."""
+    name = label if _NAME.fullmatch(label) and "." not in label else _quoted(label)
+    wanted = sorted(set(values))
+    return (
+        f"{name}={_quoted(wanted[0])}" if len(wanted) == 1 else f"{name}=~{_quoted('|'.join(map(re.escape, wanted)))}"
+    )
+
+
+def _quoted(text: str) -> str:
+    return msgspec.json.encode(text).decode()
 
 
 def parse_selector(text: str) -> tuple[LabelMatcher, ...]:

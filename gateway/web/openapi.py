@@ -64,7 +64,7 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
         _query("state", "Of this state alone.", {"enum": ["firing", "resolved"]}),
     ],
     "GET /api/v1/series": [_MATCH, _limit(100_000)],
-    "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(1000)],
+    "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(500)],
     "GET /api/v1/history": [_MATCH, _START, _END, _limit(100)],
     "GET /api/v1/forecast": [
         _MATCH,
@@ -92,6 +92,7 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
         _query("since", "Of the time strip, as the beginning."),
         _query("strip", "Whether time strips are given, yes by default.", {"enum": ["yes", "no"]}),
     ],
+    "GET /api/v1/services/signals": [_query("name", "A service; may be repeated, up to 50 times.")],
     "GET /api/v1/alerts/groups": [
         _query("q", "Words that must all occur."),
         _query("state", "Of the alerts.", {"enum": ["active", "suppressed", "acknowledged", "unacknowledged"]}),

@@ -2,13 +2,14 @@
 
 The list of active series is asked from the data plane at most every few seconds and kept as one lower-case text a
 series. A word counts by how it is met: start of the name, inside the name, inside the labels, or letters in order
-within the name; every word has to be met somehow.
+within the name or within one label; every word has to be met somehow.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -33,6 +34,8 @@ class SeriesSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    """text: the name and each label in lines of their own."""
+
     labels: dict[str, str]
     name: str
     text: str
@@ -60,40 +63,56 @@ class SeriesCatalog:
 
 def _entry(labels: dict[str, str]) -> _Entry:
     name = labels.get("__name__", "").lower()
-    rest = " ".join(f"{k}={v}" for k, v in labels.items() if k != "__name__")
-    return _Entry(labels, name, f"{name} {rest.lower()}")
+    rest = "\n".join(f"{k}={v}" for k, v in labels.items() if k != "__name__")
+    return _Entry(labels, name, f"{name}\n{rest.lower()}")
 
 
-def rank(entry: _Entry, words: list[str]) -> int:
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a query, and the expression that finds its letters in order."""
+
+    text: str
+    in_order: re.Pattern[str]
+
+    def badness(self, entry: _Entry) -> int:
+        """How badly the series meets it, 0 best; -1 if it does not."""
+        if entry.name.startswith(self.text):
+            return 0
+        if self.text in entry.name:
+            return 1
+        if self.text in entry.text:
+            return 2
+        found = self.in_order.search(entry.text)
+        if found is None:
+            return -1
+        return 8 if found.start() < len(entry.name) else 9
+
+
+def words_of(query: str) -> list[Word]:
+    """The words of a query."""
+    return [Word(word, in_order(word)) for word in query.lower().split()]
+
+
+def rank(entry: _Entry, words: list[Word]) -> int:
     """How badly the words are met, 0 best; -1 if one is not met."""
     total = 0
     for word in words:
-        if entry.name.startswith(word):
-            continue
-        if word in entry.name:
-            total += 1
-        elif word in entry.text:
-            total += 2
-        elif in_order(word, entry.name):
-            total += 8
-        else:
+        met = word.badness(entry)
+        if met < 0:
             return -1
+        total += met
     return total
 
 
-def in_order(letters: str, text: str) -> bool:
-    """Whether the letters appear in the text in this order."""
-    at = 0
-    for letter in letters:
-        at = text.find(letter, at) + 1
-        if at == 0:
-            return False
-    return True
+def in_order(letters: str) -> re.Pattern[str]:
+    """Finds the letters in this order within one line; nothing is ever tried twice from one beginning."""
+    first, *others = map(re.escape, letters)
+    return re.compile(first + "".join(f"[^{other}\\n]*{other}" for other in others))
 
 
 def search(entries: list[_Entry], query: str, limit: int) -> dict[str, Any]:
     """`{"total", "series": [labels]}`, best first, names in order where equally good."""
-    words = query.lower().split()
+    words = words_of(query)
     met = [(r, e.text, e) for e in entries if (r := rank(e, words)) >= 0]
     best = heapq.nsmallest(limit, met, key=lambda found: found[:2])
     return {"total": len(met), "of": len(entries), "series": [e.labels for _, _, e in best]}

@@ -27,6 +27,7 @@ from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.errors import NotFound
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.call_edge import CallEdge
+from gateway.telemetry.selector import format_matcher
 from gateway.web.events import AnomalySource
 from gateway.web.label_catalog import HOST_LABELS, Groups, LabelCatalog
 from gateway.web.query_parameters import one_of, parse_time
@@ -50,10 +51,14 @@ _SIGNALS: Final = (
 """First match wins; a histogram of durations also tells traffic by its count."""
 
 
+def naming_label(labels: Mapping[str, str]) -> str:
+    """The label that names the service a series belongs to; empty for none."""
+    return next((name for name in SERVICE_LABELS if labels.get(name)), "")
+
+
 def service_of(labels: Mapping[str, str]) -> str:
     """The service a series belongs to, without its namespace; empty for none."""
-    found = next((labels[name] for name in SERVICE_LABELS if labels.get(name)), "")
-    return found.rsplit("/", 1)[-1]
+    return labels.get(naming_label(labels), "").rsplit("/", 1)[-1]
 
 
 @lru_cache(maxsize=20_000)
@@ -66,6 +71,8 @@ def signal_of(metric: str) -> str:
 class _Service:
     series: int = 0
     metrics: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    named: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(int)))
+    """How many series name it by which label and value."""
     hosts: set[str] = field(default_factory=set)
 
 
@@ -104,8 +111,8 @@ class Services:
         )
 
     async def one(self, request: web.Request) -> web.Response:
-        """One service: its summary, each metric with its number of series and signal, its recent anomalies, and its
-        neighbours: who calls it and whom it calls, with their open anomalies."""
+        """One service: its summary, the matcher of its series, each metric with its number of series and signal, its
+        recent anomalies, and its neighbours: who calls it and whom it calls, with their open anomalies."""
         name = request.match_info["name"]
         services = await self._services()
         service = services.get(name)
@@ -115,6 +122,7 @@ class Services:
         by_service = await asyncio.to_thread(_by_service, recent)
         anomalies = by_service.get(name, [])
         body = _summary(name, service, anomalies) | {
+            "match": _match(service),
             "metric_list": [
                 {"metric": metric, "series": count, "signal": signal_of(metric)}
                 for metric, count in sorted(service.metrics.items())
@@ -162,6 +170,8 @@ def collect(groups: Iterable[tuple[Mapping[str, str], int]]) -> dict[str, _Servi
         service = services.setdefault(name, _Service())
         service.series += count
         service.metrics[labels.get("__name__", "")] += count
+        label = naming_label(labels)
+        service.named[label][labels[label]] += count
         host = next((labels[label] for label in HOST_LABELS if labels.get(label)), "")
         if host:
             service.hosts.add(host)
@@ -195,6 +205,12 @@ def _neighbour(
         "open": len(firing),
         "worst": max(firing, key=SEVERITIES.index, default="none"),
     }
+
+
+def _match(service: _Service) -> str:
+    """A matcher of the service's series, by the label that names it in most of them."""
+    label, values = max(service.named.items(), key=lambda item: sum(item[1].values()))
+    return format_matcher(label, values)
 
 
 def _summary(name: str, service: _Service, anomalies: list[Anomaly]) -> dict[str, Any]:
