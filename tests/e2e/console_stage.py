@@ -4,6 +4,7 @@ with a fault, somebody on call, an escalation and probes."""
 from __future__ import annotations
 
 import http.server
+import importlib.util
 import os
 import shutil
 import threading
@@ -32,6 +33,11 @@ FLAGS = [
     "--no-first-run",
 ]
 PATIENCE_MS = 30_000
+MODES: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+}
 
 ALERTMANAGER = """
 route:
@@ -93,6 +99,7 @@ def fleet_with_a_fault(directory: Path) -> Iterator[Gateway]:
     from gateway.commands.fleet.live import LiveService
     from gateway.commands.fleet.model import FLEET, ServiceModel
     from gateway.commands.fleet.past import past_requests
+    from gateway.commands.host_watch import HostWatch
 
     directory.mkdir(parents=True, exist_ok=True)
     sink = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Sink)
@@ -104,7 +111,6 @@ def fleet_with_a_fault(directory: Path) -> Iterator[Gateway]:
         directory,
         f"alerting.config_file={directory / 'alertmanager.yml'}",
         f"alerting.oncall_file={directory / 'oncall.yml'}",
-        command="run",
     )
     probes = (
         f'{{name = "console", target = "http://{program.http}/-/healthy", interval = "2s", timeout = "1s"}}, '
@@ -117,15 +123,18 @@ def fleet_with_a_fault(directory: Path) -> Iterator[Gateway]:
             assert status == 200, answer
         models["checkout"].disturbance.latency_factor = 5.0
         services = [LiveService(model, program.otlp_grpc, program.otlp_http) for model in models.values()]
+        # Beside points of now, those of the past would be taken for what fell silent.
+        watch = HostWatch(program.otlp_grpc, program.http)
+        watch.start()
         began = time.time()
         for service in services:
             service.start()
         try:
-            # What the replayed past raised has ended by itself; the fault is what began since.
             program.until(lambda: bool(_paged(program, began)), 90)
             program.until(lambda: bool(program.json("/api/v1/hosts")))
             yield program
         finally:
+            watch.stop()
             for service in services:
                 service.stop()
             sink.shutdown()
@@ -140,6 +149,29 @@ def _paged(program: Gateway, since: float) -> list[Any]:
         if a["series"].get("job") == "checkout" and a["time"] >= since
     }
     return [a for a in program.json("/api/v2/alerts") if a["annotations"].get("anomaly_id") in new]
+
+
+@contextmanager
+def launched() -> Iterator[Any]:
+    """Chromium without anything that asks the outside; skips, or in CI fails, where something for it is missing."""
+    must_have(importlib.util.find_spec("playwright") is not None, "the Python package playwright is not installed")
+    must_have(CHROMIUM is not None, "the Debian package chromium is not installed")
+    must_have((CONSOLE / "dist" / "index.html").is_file(), "the console is not built: make console")
+    from playwright.sync_api import expect as expecting
+    from playwright.sync_api import sync_playwright
+
+    expecting.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+def expect(what: Any) -> Any:
+    """Playwright's, imported when a browser runs."""
+    from playwright.sync_api import expect as expecting
+
+    return expecting(what)
 
 
 class Visitor:
@@ -168,8 +200,6 @@ class Visitor:
 
     def go(self, address: str) -> Any:
         """Open an address as if it had been shared: from nothing."""
-        from playwright.sync_api import expect
-
         self.page.goto("about:blank")
         self.page.goto(f"{self.base}/{address}")
         expect(self.page.get_by_text("live", exact=True)).to_be_visible()

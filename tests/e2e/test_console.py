@@ -10,23 +10,13 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from tests.e2e.console_stage import (
-    AXE,
-    CHROMIUM,
-    CONSOLE,
-    FLAGS,
-    PATIENCE_MS,
-    SCREENSHOTS,
-    Visitor,
-    fleet_with_a_fault,
-    must_have,
-)
+from tests.e2e.console_stage import AXE, MODES, SCREENSHOTS, Visitor, expect, fleet_with_a_fault, launched, must_have
 from tests.e2e.otlp import gauge_request
 from tests.e2e.program import Gateway
 from tests.e2e.test_incident_groups import trace
@@ -40,27 +30,12 @@ pytestmark = pytest.mark.real
 MOST_SHIFT = 0.1
 """What Web Vitals call good."""
 
-MODES: dict[str, dict[str, Any]] = {
-    "light": {"color_scheme": "light", "viewport": {"width": 1360, "height": 900}},
-    "dark": {"color_scheme": "dark", "viewport": {"width": 1360, "height": 900}},
-    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
-}
-
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium without anything that asks the outside."""
-    must_have(importlib.util.find_spec("playwright") is not None, "the Python package playwright is not installed")
-    must_have(CHROMIUM is not None, "the Debian package chromium is not installed")
-    must_have((CONSOLE / "dist" / "index.html").is_file(), "the console is not built: make console")
-    from playwright.sync_api import expect as expecting
-    from playwright.sync_api import sync_playwright
-
-    expecting.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with launched() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +55,6 @@ def visitor(browser: Browser, gateway: Gateway) -> Iterator[Visitor]:
     found = Visitor(browser, gateway, **MODES["light"])
     yield found
     found.close()
-
-
-def expect(what: Any) -> Any:
-    """Playwright's, imported when a browser runs."""
-    from playwright.sync_api import expect as expecting
-
-    return expecting(what)
 
 
 def addresses(gateway: Gateway) -> dict[str, tuple[str, str]]:

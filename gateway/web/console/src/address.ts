@@ -4,10 +4,15 @@ import { useEffect, useState } from "preact/hooks";
 
 export interface Address { path: string[]; search: URLSearchParams }
 
+/** A mangled part of an address stands for itself. */
+function decoded(part: string): string {
+  try { return decodeURIComponent(part); } catch { return part; }
+}
+
 export function parse(hash = location.hash): Address {
   const text = hash.replace(/^#\/?/, "");
   const cut = text.indexOf("?");
-  const path = (cut < 0 ? text : text.slice(0, cut)).split("/").filter(Boolean).map(decodeURIComponent);
+  const path = (cut < 0 ? text : text.slice(0, cut)).split("/").filter(Boolean).map(decoded);
   return { path, search: new URLSearchParams(cut < 0 ? "" : text.slice(cut + 1)) };
 }
 

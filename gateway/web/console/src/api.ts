@@ -24,6 +24,12 @@ export interface Status {
   open_anomalies: number;
 }
 
+export interface Member { series: Labels; onset: number; score: number }
+/** What surrounds an anomaly; the alert it became, by fingerprint. */
+export interface Context {
+  fingerprint?: string; muted?: string; after_deploy?: string; maintenance?: string; business_impact?: string; feedback?: string;
+}
+
 export interface Anomaly {
   id: string;
   time: number;
@@ -38,10 +44,13 @@ export interface Anomaly {
   state: "firing" | "resolved";
   ended: number | null;
   exemplars: { trace_id: string; span_id: string; value: number; time: number }[];
+  kind: string;
+  /** Of an anomaly of many series: those that deviate, in the order in which they began. */
+  members: Member[];
+  context?: Context;
   feedback?: { verdict: "useful" | "noise"; by: string; comment: string; at: string } | null;
 }
 
-export interface Series { id: number; labels: Labels }
 
 export interface HistorySeries {
   labels: Labels;
@@ -178,12 +187,15 @@ export async function request<T>(path: string, options: RequestInit = {}): Promi
     throw new ApiError("The gateway does not answer. Is it running, and is this page's address still right?", 0);
   }
   const text = await response.text();
-  let body: unknown = null;
-  try { body = text ? JSON.parse(text) : null; } catch { body = text; }
+  let body: unknown = null, readable = true;
+  try { body = text ? JSON.parse(text) : null; } catch { readable = false; }
+  if (response.status === 401) throw new ApiError("The gateway does not know who asks, or no longer. Reload this page to sign in.", 401);
   if (!response.ok) {
-    const said = typeof body === "string" ? body : (body as { error?: string } | null)?.error;
+    const said = readable ? (typeof body === "string" ? body : (body as { error?: string } | null)?.error) : /^\s*</.test(text) ? "" : text.slice(0, 500);
     throw new ApiError(said || `The gateway answered ${response.status}.`, response.status);
   }
+  // A proxy whose session has ended answers with its own page.
+  if (!readable) throw new ApiError("Something else than the gateway answered, perhaps a page to sign in. Reload this page.", response.status);
   return body as T;
 }
 
@@ -198,13 +210,18 @@ export const query = (path: string, parameters: Record<string, string | number |
   return text ? `${path}?${text}` : path;
 };
 
+/** PromQL's spelling of a metric with matchers; a name that is no identifier is quoted inside of the braces. */
+export function selectorOf(metric: string, matchers: string[]): string {
+  const plain = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(metric);
+  const inner = plain || !metric ? matchers : [JSON.stringify(metric), ...matchers];
+  return (plain ? metric : "") + (inner.length || !plain ? `{${inner.join(",")}}` : "");
+}
+
+const quotedName = (name: string): string => (/^[a-zA-Z_][a-zA-Z0-9_]*$/.test(name) ? name : JSON.stringify(name));
+
 /** PromQL's spelling of exactly one series. */
-export function selector(labels: Labels): string {
-  const { __name__: name = "", ...rest } = labels;
-  const inner = Object.entries(rest).map(([k, v]) => `${k}=${JSON.stringify(v)}`);
-  const plain = /^[a-zA-Z_:][a-zA-Z0-9_:]*$/.test(name);
-  if (!plain && name) inner.unshift(JSON.stringify(name));
-  return (plain ? name : "") + (inner.length || !plain ? `{${inner.join(",")}}` : "");
+export function selector({ __name__: metric = "", ...rest }: Labels): string {
+  return selectorOf(metric, Object.entries(rest).map(([k, v]) => `${quotedName(k)}=${JSON.stringify(v)}`));
 }
 
 const SERVICE = ["service", "service_name", "service.name", "job"];

@@ -7,6 +7,7 @@ import "uplot/dist/uPlot.min.css";
 import { clockTime, type Zone } from "./format";
 import { onOneAxis } from "./history";
 import { follow } from "./pan";
+import { Breaks } from "./parts";
 
 export interface Line {
   name: string;
@@ -79,6 +80,8 @@ export interface ChartShown {
   lines: Line[]; start: number; end: number; zone: Zone; format: (v: number) => string; height?: number; label: string;
   onZoom?: (start: number, end: number) => void; sync?: string; marks?: [number, number][];
   points?: Point[];
+  /** The lower end is zero, and of shares the upper end one: what is used of a whole, and not how it varies. */
+  fromZero?: boolean;
   /** Moments at which something was changed. */
   deploys?: number[];
 }
@@ -87,7 +90,7 @@ export function Chart(given: ChartShown) {
   // While it is dragged along a plot keeps what it shows; what came meanwhile is taken afterwards.
   const held = useRef<ChartShown | null>(null);
   const [, released] = useState(0);
-  const { lines, start, end, zone, format, height = 260, label, onZoom, sync, marks = NO_MARKS, points = NO_POINTS, deploys = NO_TIMES } = held.current ?? given;
+  const { lines, start, end, zone, format, height = 260, label, onZoom, sync, marks = NO_MARKS, points = NO_POINTS, deploys = NO_TIMES, fromZero = false } = held.current ?? given;
   const latest = useRef(given);
   latest.current = given;
   const box = useRef<HTMLDivElement>(null);
@@ -171,6 +174,7 @@ export function Chart(given: ChartShown) {
       scales: { x: xScale(start, end), y: { range: (_, low, high) => {
         if (low === null || high === null) return [0, 1];
         if (low === 0 && high === 0) return [0, 1];
+        if (fromZero && low >= 0) return [0, format(1) === "100 %" ? Math.max(1, high) : high * 1.08];
         if (format(1) === "100 %" && low >= 0 && high <= 1) return [low > 0.5 ? Math.max(0, low - (1 - low) * 0.2 - 0.02) : 0, Math.min(1, Math.max(high * 1.1, 0.02))];
         const room = (high - low || Math.abs(high) || 1) * 0.08;
         return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
@@ -229,7 +233,7 @@ export function Chart(given: ChartShown) {
     const resize = new ResizeObserver(() => { if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height }); });
     resize.observe(element);
     return () => { scheme.removeEventListener("change", remake); resize.disconnect(); stop(); held.current = null; plot.destroy(); };
-  }, [built, start, end, zone, height, sync, JSON.stringify(marks), points, deploys]);
+  }, [built, start, end, zone, height, sync, JSON.stringify(marks), points, deploys, fromZero]);
 
   const keys = (e: KeyboardEvent) => {
     const plot = plotted.current;
@@ -243,4 +247,8 @@ export function Chart(given: ChartShown) {
     zoomed.current(to[0]!, Math.min(to[1]!, Date.now() / 1000));
   };
   return <div class="chart" ref={box} role="img" aria-label={label} tabIndex={onZoom ? 0 : undefined} onKeyDown={keys} style={{ minHeight: `${height}px` }}><div class="tip" hidden /></div>;
+}
+
+export function Legend({ lines }: { lines: { name: string; color: number; dashed?: boolean }[] }) {
+  return <ul class="legend">{lines.map((l) => <li key={l.name}><i class={`swatch k${l.color % COLORS} ${l.dashed ? "dashed" : ""}`} /><Breaks text={l.name} /></li>)}</ul>;
 }

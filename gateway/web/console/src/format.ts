@@ -3,6 +3,7 @@
 const STEPS: [number, string][] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
 
 const digits = (v: number): string => {
+  if (!Number.isFinite(v)) return Number.isNaN(v) ? "no value" : v > 0 ? "∞" : "−∞";
   const a = Math.abs(v);
   if (a >= 100) return v.toFixed(0);
   if (a >= 10) return String(Number(v.toFixed(1)));
@@ -49,9 +50,14 @@ export function unitOf(metric: string): (v: number) => string {
   return count;
 }
 
+/** Names have no limit; a page has. */
+const LONGEST = 300;
+export const shortened = (text: string): string => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text);
+
 export type Zone = "local" | "utc";
 
 export function clockTime(t: number, zone: Zone, withDate = false): string {
+  if (!Number.isFinite(t)) return "unknown";
   const options: Intl.DateTimeFormatOptions = {
     hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: zone === "utc" ? "UTC" : undefined,
   };

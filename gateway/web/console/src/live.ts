@@ -24,6 +24,9 @@ let state: Live = {
 };
 const listeners = new Set<() => void>();
 let source: EventSource | null = null;
+let leaving = 0;
+/** Milliseconds that a page out of sight keeps its stream: browsers open six connections to one place, not more. */
+const KEPT_HIDDEN = 10_000;
 function change(part: Partial<Live>): void {
   state = { ...state, ...part };
   for (const listener of listeners) listener();
@@ -36,6 +39,7 @@ function onStatus(event: MessageEvent): void {
 }
 
 function open(): void {
+  if (source || document.hidden) return;
   source = new EventSource("/api/v1/events");
   source.addEventListener("status", onStatus);
   source.addEventListener("anomalies", (event) => {
@@ -54,7 +58,7 @@ function open(): void {
 export function useLive(): Live {
   const [, tick] = useState(0);
   useEffect(() => {
-    if (!source) open();
+    open();
     const listener = () => tick((n) => n + 1);
     listeners.add(listener);
     return () => { listeners.delete(listener); };
@@ -62,5 +66,15 @@ export function useLive(): Live {
   return state;
 }
 
-addEventListener("pagehide", () => { source?.close(); source = null; });
-addEventListener("pageshow", (event) => { if (event.persisted && !source) open(); });
+function close(): void {
+  source?.close();
+  source = null;
+}
+
+addEventListener("pagehide", close);
+addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(leaving);
+  if (document.hidden) leaving = setTimeout(close, KEPT_HIDDEN);
+  else if (listeners.size) open();
+});

@@ -1,8 +1,10 @@
 import { render, type ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { href, useAddress } from "./address";
+import { Boundary } from "./boundary";
+import { shortened } from "./format";
 import { useLive } from "./live";
-import { Empty, Link } from "./parts";
+import { Empty, intoView, Link } from "./parts";
 import { AlertPage } from "./pages/alert";
 import { Alerts } from "./pages/alerts";
 import { AnalyticsPage } from "./pages/analytics";
@@ -18,7 +20,7 @@ import { SendersPage } from "./pages/senders";
 import { ServicePage, Services } from "./pages/services";
 import { StatusPage } from "./pages/status";
 import { KEYS, now, shift, widen } from "./range";
-import { carried, setZone } from "./time";
+import { carried, setZone, useZone } from "./time";
 import "./style.css";
 
 const PAGES: [string, string][] = [
@@ -54,12 +56,17 @@ function page(path: string[]): ComponentChildren {
 function Console() {
   const { path } = useAddress();
   const live = useLive();
+  const zone = useZone();
   const main = useRef<HTMLElement>(null);
+  const nav = useRef<HTMLElement>(null);
   const where = path.join("/");
   const first = useRef(true);
   useEffect(() => {
-    const name = NAMES[path[0] ?? ""] ?? PAGES.find(([p]) => p === (path[0] ?? ""))?.[1] ?? "Gateway";
-    document.title = `${path.length > 1 ? `${path[path.length - 1]} – ` : ""}${name} – Gateway`;
+    const name = NAMES[path[0] ?? ""] ?? PAGES.find(([p]) => p === (path[0] ?? ""))?.[1] ?? "No such page";
+    // Of the others it is told by the page once it knows what it is about.
+    const named = path.length > 1 && (path[0] === "services" || path[0] === "hosts");
+    document.title = `${named ? `${shortened(path[path.length - 1]!)} – ` : ""}${name} – Gateway`;
+    intoView(nav.current);
     // A new page begins at its top, and a screen reader is told; the first one leaves the focus alone.
     if (!first.current) { scrollTo(0, 0); main.current?.focus({ preventScroll: true }); }
     first.current = false;
@@ -87,16 +94,17 @@ function Console() {
       <a class="skip" href="#main" onClick={(e) => { e.preventDefault(); main.current?.focus(); }}>Skip to the content</a>
       <header class="top">
         <Link to={[]} class="brand">Gateway</Link>
-        <nav aria-label="Pages"><ul>{PAGES.map(([p, name]) => (
+        <nav aria-label="Pages" ref={nav}><ul>{PAGES.map(([p, name]) => (
           <li key={p}><Link to={p ? [p] : []} class={section === p ? "here" : ""} current={section === p}>
             {name}{p === "anomalies" && live.anomalies.open > 0 && <span class="bubble" aria-label={`${live.anomalies.open} open`}>{live.anomalies.open}</span>}
             {p === "alerts" && live.alerts.alerts > 0 && <span class="bubble" aria-label={`${live.alerts.alerts} active`}>{live.alerts.alerts}</span>}
           </Link></li>))}</ul></nav>
+        <button type="button" class="quiet" onClick={() => setZone(zone === "utc" ? "local" : "utc")} title="Times in UTC or in this browser's time zone (z)">{zone === "utc" ? "UTC" : "Local time"}</button>
         <button type="button" class="quiet" aria-label="Keys" aria-expanded={help} title="Keys (?)" onClick={() => showHelp(!help)}>?</button>
         <span class={`live ${live.connected ? "on" : ""}`} role="status">{live.connected ? "live" : "connecting…"}</span>
       </header>
       {help && <section class="keys card" aria-label="Keys"><h2>Keys</h2><dl>{KEYS.map(([k, what]) => <div key={k}><dt><kbd>{k}</kbd></dt><dd>{what}</dd></div>)}</dl><button type="button" onClick={() => showHelp(false)}>Close</button></section>}
-      <main ref={main} id="main" tabIndex={-1}>{page(path)}</main>
+      <main ref={main} id="main" tabIndex={-1}><Boundary key={where}>{page(path)}</Boundary></main>
     </>
   );
 }

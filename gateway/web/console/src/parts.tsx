@@ -3,8 +3,8 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { href } from "./address";
-import { selector, serviceOf, type Anomaly, type HistorySeries, type Labels, type Severity } from "./api";
-import { ago, clockTime, title } from "./format";
+import { selector, serviceOf, type HistorySeries, type Labels, type Severity } from "./api";
+import { ago, clockTime, seconds, shortened, title } from "./format";
 import { carried, useZone } from "./time";
 
 export function Loading({ what }: { what: string }) {
@@ -36,20 +36,37 @@ export function Badge({ severity, state }: { severity: Severity | string; state?
   return <span class={`badge ${severity} ${state ?? ""}`}>{severity}</span>;
 }
 
+/** A name that may be broken between its words; of an endless one the beginning, the whole at its place. */
+export function Breaks({ text }: { text: string }) {
+  const shown = shortened(text);
+  return <bdi title={shown === text ? undefined : text}>{shown.split(/(?<=[_./:,=-])/).flatMap((part, i) => (i ? [<wbr key={i} />, part] : [part]))}</bdi>;
+}
+
+export function LabelChips({ labels, children }: { labels: [string, string][]; children?: ComponentChildren }) {
+  return <div class="alert-labels">{labels.map(([k, v]) => <span key={k}><Breaks text={`${k}=${v}`} /></span>)}{children}</div>;
+}
+
 export function Name({ labels, short = false }: { labels: Labels; short?: boolean }) {
   const { metric, rest } = title(labels);
   const service = serviceOf(labels);
   return (
     <span class="name">
-      <b>{metric}</b>{" "}
-      <span class="rest">{short && service ? service : rest}</span>
+      <b><Breaks text={metric} /></b>{" "}
+      <span class="rest"><Breaks text={short && service ? service : rest} /></span>
     </span>
   );
 }
 
-export function When({ time }: { time: number }) {
+/** How long ago; `long` tells a state that still holds instead, as "for 2 min". */
+export function When({ time, long = false }: { time: number; long?: boolean }) {
   const zone = useZone();
-  return <time dateTime={new Date(time * 1000).toISOString()} title={clockTime(time, zone, true)}>{ago(time)}</time>;
+  const exact = clockTime(time, zone, true);
+  return <time dateTime={Number.isFinite(time) ? new Date(time * 1000).toISOString() : undefined} title={exact}>{long ? `for ${seconds(Math.max(0, Math.round(Date.now() / 1000 - time)))}` : ago(time)}</time>;
+}
+
+/** The title of the page in the browser's tab, once it is known what it is about. */
+export function useTitle(text: string | undefined): void {
+  useEffect(() => { if (text) document.title = `${shortened(text)} – Gateway`; }, [text]);
 }
 
 export function Link({ to, search, class: className, children, label, current }: {
@@ -66,21 +83,33 @@ export function Tile({ name, value, note, tone = "" }: {
   return <div class={`tile ${tone}`}><dt>{name}</dt><dd>{value}{note && <small>{note}</small>}</dd></div>;
 }
 
+/** Moves a list of pages that is wider than the screen to the one that is shown. */
+export function intoView(list: HTMLElement | null): void {
+  const at = list?.querySelector<HTMLElement>(".here");
+  if (list && at) list.scrollLeft = at.offsetLeft - (list.clientWidth - at.offsetWidth) / 2;
+}
+
 /** Under the heading of a section of the console: its pages side by side. */
 export function Tabs({ label, pages, here }: { label: string; pages: [string, string][]; here: string }) {
-  return <nav class="tabs" aria-label={label}><ul>{pages.map(([path, name]) => (
+  const list = useRef<HTMLElement>(null);
+  useEffect(() => intoView(list.current), [here]);
+  return <nav class="tabs" aria-label={label} ref={list}><ul>{pages.map(([path, name]) => (
     <li key={path}><Link to={[path]} class={path === here ? "here" : ""} current={path === here}>{name}</Link></li>))}</ul></nav>;
 }
 
 /** Who acts; kept in this browser, as there are no accounts. */
 export function useName(): [string, (name: string) => void] {
-  const [name, set] = useState(() => localStorage.getItem("name") ?? "");
-  return [name, (text) => { localStorage.setItem("name", text); set(text); }];
+  const [name, set] = useState(remembered);
+  return [name, (text) => { remember(text); set(text); }];
 }
+
+// A browser may be told to keep nothing.
+function remembered(): string { try { return localStorage.getItem("name") ?? ""; } catch { return ""; } }
+function remember(name: string): void { try { localStorage.setItem("name", name); } catch { /* asked for again next time */ } }
 
 /** "Show more" under a list that the gateway cuts into pages. */
 export function More({ shown, total, more }: { shown: number; total: number; more: () => void }) {
-  return shown < total ? <p class="more"><button type="button" onClick={more}>Show more</button> <small>{shown} of {total.toLocaleString()}</small></p> : null;
+  return shown < total ? <p class="more"><button type="button" onClick={more}>Show more</button> <small>{shown.toLocaleString()} of {total.toLocaleString()}</small></p> : null;
 }
 
 /** Calls back when the element first comes near the screen. */
@@ -135,13 +164,23 @@ export function Spark({ series, width = 160, height = 36, mark }: {
   );
 }
 
+/** Browsers give the clipboard to pages of https and loopback alone; elsewhere a selection is copied. */
+async function copied(text: string): Promise<boolean> {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const area = document.createElement("textarea");
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+}
+
 export function CopyButton({ text, children }: { text: string; children: ComponentChildren }) {
   const [said, set] = useState("");
   return (
     <button type="button" onClick={() => {
-      navigator.clipboard.writeText(text).then(() => set("Copied"), () => set("Copying was refused")).then(() => setTimeout(set, 1500, ""));
+      copied(text).then((done) => { set(done ? "Copied" : "Copying was refused"); setTimeout(set, 1500, ""); });
     }}><span aria-live="polite">{said || children}</span></button>
   );
 }
-
-export const sinceOf = (a: Anomaly): number => (a.ended !== null && a.ended < a.time ? a.ended : a.time);

@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { parse, update, useAddress } from "./address";
 import { clockTime, type Zone } from "./format";
-import { DEFAULT_RANGE, RANGES, rangeOf, setZone, useZone } from "./time";
+import { defaultRange, RANGES, rangeOf, useZone } from "./time";
 
 const set = (start: number, end: number): void => update({ from: start.toFixed(0), to: Math.min(end, Date.now() / 1000).toFixed(0) }, false);
 
@@ -25,6 +25,8 @@ export const KEYS: [string, string][] = [
   ["← → + −", "on a focused plot: move, zoom"], ["o s h e a l t", "overview, services, hosts, explore, anomalies, alerts, status"], ["?", "this list"],
 ];
 
+const isToday = (t: number): boolean => new Date(t * 1000).toDateString() === new Date().toDateString();
+
 /** Seconds from what a datetime-local input gives, read in the zone shown. */
 const moment = (text: string, zone: Zone): number => Date.parse(zone === "utc" ? `${text}Z` : text) / 1000;
 const inputValue = (t: number, zone: Zone): string => {
@@ -36,8 +38,9 @@ export function RangePicker() {
   const { search } = useAddress();
   const zone = useZone();
   const [own, open] = useState(false);
-  const from = search.get("from") ?? DEFAULT_RANGE;
-  const fixed = !from.startsWith("-");
+  const fallback = defaultRange();
+  const { from, start, end, relative } = rangeOf(search);
+  const fixed = !relative;
   const known = fixed || RANGES.some(([v]) => v === from);
   return (
     <div class="range">
@@ -46,9 +49,9 @@ export function RangePicker() {
         <span class="hidden">Time range</span>
         <select value={fixed ? "fixed" : from} onChange={(e) => {
           const v = e.currentTarget.value;
-          if (v === "own") { open(true); e.currentTarget.value = fixed ? "fixed" : from; } else if (v !== "fixed") { open(false); update({ from: v === DEFAULT_RANGE ? undefined : v, to: undefined }, false); }
+          if (v === "own") { open(true); e.currentTarget.value = fixed ? "fixed" : from; } else if (v !== "fixed") { open(false); update({ from: v === fallback ? undefined : v, to: undefined }, false); }
         }}>
-          {fixed && <option value="fixed">{clockTime(Number(from), zone)} – {clockTime(Number(search.get("to")), zone)}</option>}
+          {fixed && <option value="fixed">{clockTime(start, zone, !isToday(start))} – {clockTime(end, zone, !isToday(end))}</option>}
           {!known && <option value={from}>Last {from.slice(1)}</option>}
           {RANGES.map(([value, text]) => <option key={value} value={value}>Last {text}</option>)}
           <option value="own">From … to …</option>
@@ -56,8 +59,6 @@ export function RangePicker() {
       </label>
       <button type="button" aria-label="Later" title="Later (])" disabled={!fixed} onClick={() => shift(0.5)}>›</button>
       {fixed && <button type="button" onClick={now}>Back to now</button>}
-      <button type="button" aria-pressed={zone === "utc"} onClick={() => setZone(zone === "utc" ? "local" : "utc")}
-        title="Show times in UTC or in this browser's time zone (z)">{zone === "utc" ? "UTC" : "Local time"}</button>
       {own && <Own zone={zone} done={() => open(false)} />}
     </div>
   );

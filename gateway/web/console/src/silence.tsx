@@ -1,6 +1,8 @@
 // Matchers in a form, with a live look at what they catch; used for silences and maintenance windows.
 
+import { nameOf } from "./alert";
 import { type Alert, type Matcher } from "./api";
+import { shortened } from "./format";
 import { useLoad } from "./load";
 
 export const quoted = (m: Matcher): string => `${m.name}${m.isEqual ? (m.isRegex ? "=~" : "=") : m.isRegex ? "!~" : "!="}${JSON.stringify(m.value)}`;
@@ -8,9 +10,9 @@ export const complete = (matchers: Matcher[]): Matcher[] => matchers.filter((m) 
 
 /** From what a link carries: a JSON object of labels. */
 export function startingMatchers(given: string): Matcher[] {
-  let labels: Record<string, unknown> = {};
-  try { labels = JSON.parse(given) as Record<string, unknown>; } catch { /* a mangled link opens an empty form */ }
-  const list = Object.entries(labels).map(([name, value]) => ({ name, value: String(value), isRegex: false, isEqual: true }));
+  let labels: unknown = null;
+  try { labels = JSON.parse(given); } catch { /* a mangled link opens an empty form */ }
+  const list = Object.entries(labels && typeof labels === "object" ? labels : {}).map(([name, value]) => ({ name, value: String(value), isRegex: false, isEqual: true }));
   return list.length ? list : [{ name: "alertname", value: "", isRegex: false, isEqual: true }];
 }
 
@@ -40,7 +42,7 @@ export function Preview({ matchers }: { matchers: Matcher[] }) {
         : found.error ? <span class="state failed">{found.error}</span>
         : found.data === null ? "Looking…"
         : found.data.length === 0 ? "Catches no alert that is active now."
-        : <>Catches {found.data.length} active {found.data.length === 1 ? "alert" : "alerts"}: {found.data.slice(0, 6).map((a) => a.labels.metric ?? a.labels.alertname).join(", ")}{found.data.length > 6 && " and more"}.</>}
+        : <>Catches {found.data.length} active {found.data.length === 1 ? "alert" : "alerts"}: {found.data.slice(0, 6).map((a) => shortened(nameOf(a.labels))).join(", ")}{found.data.length > 6 && " and more"}.</>}
     </div>
   );
 }

@@ -1,4 +1,5 @@
-// Tables that sort by any column, filter by typing and show a page at a time; sort and filter stand in the address.
+// Tables that sort by any column, filter by typing and show a page at a time; sort and filter stand in the address. On a
+// narrow screen each row is a block of named values (style.css), which is why the roles are written out.
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
@@ -45,18 +46,19 @@ export function Table<T>({ id, label, rows, columns, rowKey, empty, filter, firs
       </div>}
       {rows.length === 0 ? <Empty>{empty}</Empty> : list.length === 0 ? <Empty><p>No row contains these words.</p></Empty> : <>
         <div class="scroll" tabIndex={0} role="region" aria-label={`${label}, table`}>
-          <table>
-            <thead><tr>{columns.map((c) => (
-              <th key={c.key} scope="col" class={c.number ? "number" : ""} aria-sort={by === c ? (down ? "descending" : "ascending") : "none"}>
+          <table class="stacks" role="table">
+            <thead role="rowgroup"><tr role="row">{columns.map((c) => (
+              <th key={c.key} scope="col" role="columnheader" class={c.number ? "number" : ""} aria-sort={by === c ? (down ? "descending" : "ascending") : "none"}>
                 <button type="button" class="sort" onClick={() => sortBy(c)}>{c.name}<span aria-hidden="true">{by === c ? (down ? " ↓" : " ↑") : ""}</span></button></th>))}</tr></thead>
-            <tbody>{shown.map((r, i) => <tr key={rowKey(r, i)}>{columns.map((c, k) => {
+            <tbody role="rowgroup">{shown.map((r, i) => <tr key={rowKey(r, i)} role="row">{columns.map((c, k) => {
               const inside = c.show ? c.show(r) : c.value(r);
               const style = `${c.number ? "number" : ""} ${c.breaks ? "breaks" : ""}`;
-              return k === 0 ? <th key={c.key} scope="row" class={style}>{inside}</th> : <td key={c.key} class={style}>{inside}</td>;
+              return k === 0 ? <th key={c.key} scope="row" role="rowheader" class={style}>{inside}</th>
+                : <td key={c.key} role="cell" class={`${style} ${inside === null || inside === "" ? "none" : ""}`} data-name={c.name}><span>{inside}</span></td>;
             })}</tr>)}</tbody>
           </table>
         </div>
-        {list.length > shown.length && <p class="more"><button type="button" onClick={() => more(pages + 1)}>Show {Math.min(page, list.length - shown.length)} more</button> <small>{shown.length} of {list.length}</small></p>}
+        {list.length > shown.length && <p class="more"><button type="button" onClick={() => more(pages + 1)}>Show {Math.min(page, list.length - shown.length)} more</button> <small>{shown.length.toLocaleString()} of {list.length.toLocaleString()}</small></p>}
       </>}
     </>
   );

@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
 import { ApiError, send, type EscalationShown, type Explanation } from "../api";
+import { nameOf, summaryOf } from "../alert";
 import { clockTime, seconds } from "../format";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Empty, Link, State, useName } from "../parts";
+import { Badge, Breaks, Empty, LabelChips, Link, State, useName, useTitle, When } from "../parts";
 import { useZone } from "../time";
 
 const HIDDEN = new Set(["time", "event", "labels", "annotations", "generator_url", "group", "id", "firing_count", "resolved_count"]);
@@ -14,6 +15,10 @@ const at = (text: string | null, zone: "utc" | "local"): string => (text ? clock
 const told = (key: string, v: unknown, zone: "utc" | "local"): string =>
   typeof v === "string" && /^\d{4}-\d\d-\d\dT/.test(v) ? clockTime(Date.parse(v) / 1000, zone) : key === "lag" && typeof v === "number" ? seconds(v) : Array.isArray(v) ? v.join(", ") : typeof v === "object" ? JSON.stringify(v) : String(v);
 
+function labelsOf(e: Explanation | null): Record<string, string> {
+  return e?.now?.labels ?? (e?.history.find((one) => one.labels)?.labels as Record<string, string> | undefined) ?? {};
+}
+
 /** One alert: what people do about it, and why it was told or not. */
 export function AlertPage({ fingerprint }: { fingerprint: string }) {
   const live = useLive();
@@ -21,25 +26,28 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
   const path = `/api/v1/alerts/${encodeURIComponent(fingerprint)}`;
   const found = useLoad<Explanation>(`${path}/explain`, live.alerts.version);
   const escalations = useLoad<EscalationShown[]>(`${path}/escalation`, live.alerts.version);
+  const labels = labelsOf(found.data);
+  useTitle(found.data ? `${nameOf(labels)} – Alerts` : undefined);
   return (
     <State of={found} what="the alert">{({ now, history }) => {
-      const labels = now?.labels ?? (history.find((e) => e.labels)?.labels as Record<string, string> | undefined) ?? {};
+      const incident = history.findLast((e) => typeof e.incident_group === "string")?.incident_group as string | undefined;
       const notes = now?.annotations ?? {};
       return <>
-        <div class="head"><h1><Badge severity={labels.severity ?? "none"} /> {labels.metric ?? labels.alertname ?? fingerprint}</h1></div>
+        <div class="head"><h1><Badge severity={labels.severity ?? "none"} /> <span><Breaks text={nameOf(labels)} />{labels.service && <small> of <Breaks text={labels.service} /></small>}</span></h1></div>
         <section class="card" aria-label="The alert">
-          <p class="reasons">{notes.summary}</p>
-          {(notes.reasons ?? notes.description) && <p class="why">{notes.reasons ?? notes.description}</p>}
+          <p class="reasons"><Breaks text={summaryOf(labels, notes)} /></p>
+          {(notes.reasons ?? notes.description) && <p class="why"><Breaks text={notes.reasons ?? notes.description ?? ""} /></p>}
           <dl class="facts">
             <div><dt>State</dt><dd>{now ? now.state : "ended"}{now?.silencedBy.length ? ", silenced" : ""}{now?.inhibitedBy.length ? ", inhibited" : ""}</dd></div>
-            {now && <div><dt>Since</dt><dd>{at(now.startsAt, zone)}</dd></div>}
+            {now && <div><dt>Since</dt><dd>{at(now.startsAt, zone)} <small><When time={Date.parse(now.startsAt) / 1000} long /></small></dd></div>}
             <div><dt>Acknowledged</dt><dd>{now?.acknowledgedBy ? `by ${now.acknowledgedBy}` : "by nobody"}</dd></div>
             {now?.snoozedUntil && <div><dt>Snoozed until</dt><dd>{at(now.snoozedUntil, zone)}</dd></div>}
           </dl>
-          <div class="alert-labels">{Object.entries(labels).map(([k, v]) => <span key={k}>{k}={v}</span>)}</div>
+          <LabelChips labels={Object.entries(labels)} />
           {now && <Actions path={path} acknowledged={!!now.acknowledgedBy} snoozed={!!now.snoozedUntil} done={() => { found.again(); escalations.again(); }} />}
           <p class="actions">
             {notes.anomaly_id && <Link to={["anomalies", notes.anomaly_id]}>Show the anomaly</Link>}
+            {incident && <Link to={["incidents", incident]}>Show the incident</Link>}
             <Link to={["alerts"]} search={{ silence: JSON.stringify(Object.fromEntries(Object.entries(labels).filter(([k]) => ["alertname", "service", "metric"].includes(k)))) }}>Silence alerts like this</Link>
           </p>
         </section>
@@ -47,7 +55,7 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
         {now && <section class="card" aria-labelledby="why"><h2 id="why">Who is told, and why</h2>
           {now.routes.length === 0 ? <Empty><p>No route takes this alert.</p></Empty> : <ul class="timeline">{now.routes.map((r) => (
             <li key={r.route + r.receiver}><b>{r.receiver}</b><span>{r.members} in its group</span>
-              <span>{r.verdict}. Route {r.route}; last looked at {at(r.lastFlush, zone)}, next {at(r.nextFlush, zone)}{r.mutedAtLastFlush ? `; muted: ${r.mutedAtLastFlush}` : ""}.</span></li>))}</ul>}
+              <span>{r.verdict}. {r.route === "{}" ? "The first route" : `Route ${r.route}`};  last looked at {at(r.lastFlush, zone)}, next {at(r.nextFlush, zone)}{r.mutedAtLastFlush ? `; muted: ${r.mutedAtLastFlush}` : ""}.</span></li>))}</ul>}
         </section>}
         <section class="card" aria-labelledby="time"><h2 id="time">What happened</h2>
           {history.length === 0 ? <Empty><p>Nothing is recorded yet.</p></Empty> : <ol class="timeline">{history.map((e, i) => (

@@ -1,10 +1,11 @@
 import { useState } from "preact/hooks";
 import { update, useAddress } from "../address";
 import { query, request, send, type AlertList, type ApiError, type Deliveries, type ListedAlert, type ListedGroup, type Matcher, type Silence } from "../api";
+import { nameOf, summaryOf } from "../alert";
 import { clockTime, plural, seconds } from "../format";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Empty, Link, More, State, Tabs, useName, When } from "../parts";
+import { Badge, Breaks, Empty, LabelChips, Link, More, State, Tabs, useName, When } from "../parts";
 import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
 import { Table } from "../table";
 import { useZone } from "../time";
@@ -72,8 +73,9 @@ function Delivery({ version }: { version: number }) {
           columns={[
             { key: "time", name: "When", value: (r) => r.time, show: (r) => clockTime(Date.parse(r.time) / 1000, zone) },
             { key: "to", name: "To", value: (r) => String(r.integration ?? "") },
-            { key: "state", name: "State", value: (r) => r.event },
-            { key: "about", name: "About", value: (r) => /\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group, breaks: true },
+            { key: "state", name: "State", value: (r) => r.event.replaceAll("_", " ") },
+            { key: "about", name: "About", value: (r) => /\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group, show: (r) => <Breaks text={/\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group} />, breaks: true },
+            { key: "lag", name: "Took", value: (r) => (typeof r.lag === "number" ? r.lag : null), show: (r) => (typeof r.lag === "number" ? seconds(r.lag) : ""), number: true },
           ]} />
       </>}</State>
     </section>
@@ -87,7 +89,7 @@ function Group({ group: g, filter, changes }: { group: ListedGroup; filter: { q:
   const name = Object.entries(g.labels).map(([k, v]) => (k === "alertname" ? v : `${k} ${v}`)).join(", ") || "All alerts";
   return (
     <section class="card" aria-label={name}>
-      <h2>{name} <small>{plural(g.total, "alert")}, to {g.receiver}, since <When time={Date.parse(g.started) / 1000} /></small></h2>
+      <h2><Breaks text={name} /> <small>{plural(g.total, "alert")}, to <Breaks text={g.receiver} />, <When time={Date.parse(g.started) / 1000} long /></small></h2>
       {alerts.map((a) => <AlertRow key={a.fingerprint} alert={a} />)}
       {whole.error && <p class="state failed" role="alert">{whole.error}</p>}
       {wanted < 200 && <More shown={alerts.length} total={g.total} more={() => want(Math.min(200, wanted * 4))} />}
@@ -105,10 +107,10 @@ function AlertRow({ alert: a }: { alert: ListedAlert }) {
   const matchers = Object.fromEntries(Object.entries(a.labels).filter(([k]) => k === "alertname" || k === "service" || k === "metric"));
   return (
     <article class={`alert ${a.state}`}>
-      <p><Badge severity={severity} /> <b>{a.labels.metric ?? a.labels.alertname}</b> {(a.annotations.summary ?? "").replace(`${a.labels.metric}: `, "")} <When time={Date.parse(a.startsAt) / 1000} />
+      <p><Badge severity={severity} /> <b><Breaks text={nameOf(a.labels)} /></b> <Breaks text={summaryOf(a.labels, a.annotations)} /> <When time={Date.parse(a.startsAt) / 1000} long />
         {why(a) && <b> {why(a)}</b>}{a.snoozedUntil && <b> snoozed</b>}</p>
-      {(a.annotations.reasons || a.annotations.description) && <p class="why">{a.annotations.reasons ?? a.annotations.description}</p>}
-      <div class="alert-labels">{rest.map(([k, v]) => <span key={k}>{k}={v}</span>)}</div>
+      {(a.annotations.reasons || a.annotations.description) && <p class="why"><Breaks text={a.annotations.reasons ?? a.annotations.description ?? ""} /></p>}
+      <LabelChips labels={rest} />
       <p class="actions">
         <Link to={["alerts", a.fingerprint]}>Act and explain</Link>
         {anomaly && <Link to={["anomalies", anomaly]}>Show the anomaly</Link>}
@@ -125,8 +127,8 @@ function SilenceRow({ silence: s, done }: { silence: Silence; done: () => void }
   const end = Date.parse(s.endsAt) / 1000;
   return (
     <li class="alert">
-      <p><b>{s.status.state === "pending" ? "from " + clockTime(Date.parse(s.startsAt) / 1000, zone, true) : "active"}</b> until {clockTime(end, zone, true)} <small>({seconds(Math.max(0, Math.round(end - Date.now() / 1000)))} left), by {s.createdBy}: {s.comment}</small></p>
-      <div class="alert-labels">{s.matchers.map((m) => <span key={quoted(m)}>{quoted(m)}</span>)}</div>
+      <p><b>{s.status.state === "pending" ? "from " + clockTime(Date.parse(s.startsAt) / 1000, zone, true) : "active"}</b> until {clockTime(end, zone, true)} <small>({seconds(Math.max(0, Math.round(end - Date.now() / 1000)))} left), by <Breaks text={s.createdBy} />: <Breaks text={s.comment} /></small></p>
+      <div class="alert-labels">{s.matchers.map((m) => <span key={quoted(m)}><Breaks text={quoted(m)} /></span>)}</div>
       <button type="button" onClick={() => { request(`/api/v2/silence/${s.id}`, { method: "DELETE" }).then(done, (e: ApiError) => say(e.message)); }}>End it now</button> <span role="status">{problem}</span>
     </li>
   );

@@ -1,14 +1,13 @@
 import { useMemo } from "preact/hooks";
 import { query, type AnalyticsRow, type AnalyticsShown, type Tally } from "../api";
 import { update, useAddress } from "../address";
-import { Chart, type Line } from "../chart";
+import { Chart, Legend, type Line } from "../chart";
 import { count, percent, plural, seconds } from "../format";
 import { useLoad } from "../load";
 import { Empty, Link, State, Tabs, Tile } from "../parts";
 import { Table, type Column } from "../table";
 import { useZone } from "../time";
 import { ALERT_TABS } from "./alerts";
-import { Legend } from "./overview";
 
 const SPANS: [string, string][] = [["-1d", "1 day"], ["-7d", "7 days"], ["-30d", "30 days"], ["-90d", "90 days"]];
 const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];

@@ -1,14 +1,15 @@
 import { useMemo, useState } from "preact/hooks";
 import { href, update, useAddress } from "../address";
+import { headline, isGroup, metricOf, sinceOf, tellingLabels } from "../anomaly";
 import { ApiError, query, selector, send, serviceOf, SEVERITIES, type Anomaly, type AnomalyPage as Page, type History, type HistorySeries } from "../api";
 import { Chart, type Line } from "../chart";
 import { clockTime, plural, seconds, unitOf } from "../format";
 import { isCounter, meanOf, quantileOf, scored, thinned } from "../history";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Empty, exploreSearch, Link, More, Name, sinceOf, Spark, State, useName, useSeen, When } from "../parts";
+import { Badge, Breaks, Empty, exploreSearch, Link, More, Name, Spark, State, useName, useSeen, useTitle, When } from "../parts";
 import { RangePicker } from "../range";
-import { useZone } from "../time";
+import { rangeOf, sinceText, useZone } from "../time";
 
 const around = (a: Anomaly, before: number, after: number): { start: number; end: number } => {
   const from = sinceOf(a);
@@ -23,7 +24,7 @@ function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boole
   const end = a && a.ended === null ? Math.ceil(span.end / 30) * 30 : span.end;
   const buckets = isBucket(a?.series ?? {});
   const { le: _, ...whole } = a?.series ?? {};
-  const found = useLoad<History>(a && on ? query("/api/v1/history", { match: selector(buckets ? whole : a.series), start: span.start, end, limit: buckets ? 100 : 1, bands: band && !buckets ? "recomputed" : undefined }) : "");
+  const found = useLoad<History>(a && on && !isGroup(a) ? query("/api/v1/history", { match: selector(buckets ? whole : a.series), start: span.start, end, limit: buckets ? 100 : 1, bands: band && !buckets ? "recomputed" : undefined }) : "");
   // A histogram's sum is scored as the mean of what was observed, which needs its count beside it.
   const sum = isSum(a?.series ?? {});
   const counts = useLoad<History>(a && on && sum ? query("/api/v1/history", { match: selector({ ...a.series, __name__: a.series.__name__!.replace(/_sum$/, "_count") }), start: span.start, end, limit: 1 }) : "");
@@ -53,10 +54,10 @@ function Row({ anomaly: a }: { anomaly: Anomaly }) {
   return (
     <li ref={ref} class={`anomaly ${a.state}`}>
       <Link to={["anomalies", a.id]}>
-        <span class="what"><Badge severity={a.severity} /><Name labels={a.series} /></span>
-        <span class="why">{a.reasons.join("; ")}</span>
+        <span class="what"><Badge severity={a.severity} /><Name labels={tellingLabels(a)} /></span>
+        <span class="why"><Breaks text={a.reasons.join("; ")} /></span>
         {plot.series ? <Spark series={plot.series} mark={[sinceOf(a), a.ended ?? Date.now() / 1000]} width={180} height={40} /> : <svg class="spark" width={180} height={40} aria-hidden="true" />}
-        <span class="when">{a.state === "firing" ? <b>open</b> : "ended"} <When time={a.time} /></span>
+        <span class="when">{a.state === "firing" ? <><b>open</b> <When time={sinceOf(a)} long /></> : <>ended <When time={a.ended ?? a.time} /></>}</span>
       </Link>
     </li>
   );
@@ -72,8 +73,9 @@ export function Anomalies() {
   const state = search.get("state") ?? "";
   const words = search.get("q") ?? "";
   const grouped = search.get("by") !== "none";
-  const since = search.get("from") ?? "-6h";
-  const until = search.get("to") ?? "";
+  const range = rangeOf(search);
+  const since = sinceText(range);
+  const until = range.relative ? "" : range.end.toFixed(0);
   const found = useLoad<Page>(query("/api/v1/anomalies/page", { severity, state, since, until, q: words, limit: Math.min(1000, PAGE * pages) }), live.anomalies.version);
   return (
     <>
@@ -114,10 +116,11 @@ export function AnomalyPage({ id }: { id: string }) {
   const live = useLive();
   const found = useLoad<Anomaly>(`/api/v1/anomalies/${encodeURIComponent(id)}`, live.anomalies.version);
   const a = found.data;
+  useTitle(a ? `${headline(a)} – Anomalies` : undefined);
   const others = useLoad<Anomaly[]>(a ? query("/api/v1/anomalies", { since: Math.floor(sinceOf(a) - 300), limit: 1000 }) : "", live.anomalies.version);
   return (
     <State of={found} what="the anomaly">{(anomaly) => <>
-      <div class="head"><h1><Badge severity={anomaly.severity} /> {anomaly.series.__name__}</h1></div>
+      <div class="head"><h1><Badge severity={anomaly.severity} /> <span><Breaks text={metricOf(anomaly)} />{serviceOf(anomaly.series) && <small> of <Breaks text={serviceOf(anomaly.series)} /></small>}</span></h1></div>
       <Detail anomaly={anomaly} />
       <Feedback anomaly={anomaly} />
       <section class="card" aria-labelledby="sib">
@@ -125,9 +128,9 @@ export function AnomalyPage({ id }: { id: string }) {
         <State of={others} what="other anomalies">{(all) => {
           const list = siblings(anomaly, all);
           if (list.length < 2) return <Empty><p>Nothing else left its range at that time.</p></Empty>;
-          return <ol class="rows">{list.map((o) => (
+          return <ol class="rows onsets">{list.map((o) => (
             <li key={o.id} class={o.id === anomaly.id ? "self" : ""}><Link to={["anomalies", o.id]}>
-              <Badge severity={o.severity} /><span class="offset">{offset(sinceOf(o) - sinceOf(anomaly))}</span><Name labels={o.series} /><span class="why">{o.reasons[0]}</span>
+              <Badge severity={o.severity} /><span class="offset">{offset(sinceOf(o) - sinceOf(anomaly))}</span><span class="who"><Name labels={tellingLabels(o)} /><span class="why"><Breaks text={o.reasons[0] ?? ""} /></span></span>
             </Link></li>))}</ol>;
         }}</State>
       </section>
@@ -167,7 +170,7 @@ function Detail({ anomaly: a }: { anomaly: Anomaly }) {
   const counter = isCounter(a.series) && !isSum(a.series) && !isBucket(a.series);
   const metric = a.series.__name__ ?? "";
   const unit = useMemo(() => { const u = unitOf(metric.replace(/_bucket$/, "")); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
-  const show = (v: number | null) => (v === null ? "no value" : unit(v));
+  const show = (v: number | null) => (v === null ? "no value" : isGroup(a) ? `${v} series` : unit(v));
   const points = useMemo(() => a.exemplars.map((e) => ({ time: e.time, value: e.value, text: `trace ${e.trace_id}` })), [a.exemplars]);
   const lines: Line[] = useMemo(() => (plot.series ? [toLine(plot.series)] : []), [plot.series]);
   const service = serviceOf(a.series);
@@ -182,25 +185,45 @@ function Detail({ anomaly: a }: { anomaly: Anomaly }) {
           <div><dt>Expected</dt><dd>{show(a.expected)}{a.lower !== null && a.upper !== null && <small> {show(a.lower)} to {show(a.upper)}</small>}</dd></div>
           <div><dt>Score</dt><dd>{a.score.toFixed(2)}</dd></div>
           <div><dt>Since</dt><dd>{clockTime(from, zone, true)}</dd></div>
-          <div><dt>State</dt><dd>{a.state === "firing" ? "open" : `ended ${a.ended ? clockTime(a.ended, zone, true) : ""}`}</dd></div>
+          <div><dt>State</dt><dd>{a.state === "firing" ? <>open <When time={from} long /></> : `ended ${a.ended ? clockTime(a.ended, zone, true) : ""}`}</dd></div>
+          {surroundings(a).map(([name, text]) => <div key={name}><dt>{name}</dt><dd><Breaks text={text} /></dd></div>)}
         </dl>
-        {plot.series ? <Chart lines={lines} start={plot.span.start} end={plot.span.end} zone={zone} format={unit} height={280} label={`${metric} around the anomaly`} points={points} onZoom={(s, e) => { location.hash = href(["explore"], { ...exploreSearch(a.series), from: s.toFixed(0), to: e.toFixed(0) }); }} marks={[[Math.min(from, a.ended ?? from), a.ended !== null ? Math.max(a.ended, a.time) : Date.now() / 1000]]} />
+        {isGroup(a) ? <Members anomaly={a} /> : plot.series ? <Chart lines={lines} start={plot.span.start} end={plot.span.end} zone={zone} format={unit} height={280} label={`${metric} around the anomaly`} points={points} onZoom={(s, e) => { location.hash = href(["explore"], { ...exploreSearch(a.series), from: s.toFixed(0), to: e.toFixed(0) }); }} marks={[[Math.min(from, a.ended ?? from), a.ended !== null ? Math.max(a.ended, a.time) : Date.now() / 1000]]} />
           : <State of={plot} what="the series">{() => <Empty><p>Its samples are no longer kept.</p></Empty>}</State>}
         <p class="actions">
-          <Link to={["explore"]} search={{ ...exploreSearch(a.series), from: String(plot.span.start), to: String(plot.span.end) }}>Explore this series</Link>
+          {a.context?.fingerprint && <Link to={["alerts", a.context.fingerprint]}>Its alert: act, and who was told why</Link>}
+          {!isGroup(a) && <Link to={["explore"]} search={{ ...exploreSearch(a.series), from: String(plot.span.start), to: String(plot.span.end) }}>Explore this series</Link>}
           {service && <Link to={["services", service]}>Service {service}</Link>}
           <Link to={["alerts"]} search={{ silence: JSON.stringify(silenceFor(a)) }}>Silence alerts like this</Link>
         </p>
-        <details><summary>Labels</summary><table><tbody>{Object.entries(a.series).map(([k, v]) => <tr key={k}><th scope="row">{k}</th><td>{v}</td></tr>)}</tbody></table></details>
+        <details><summary>Labels</summary><table><tbody>{Object.entries(a.series).map(([k, v]) => <tr key={k}><th scope="row">{k}</th><td class="breaks">{v}</td></tr>)}</tbody></table></details>
         {a.exemplars.length > 0 && <details open><summary>Traces at that time</summary><ul>{a.exemplars.map((e) => <li key={e.trace_id}><code>{e.trace_id}</code> value {show(e.value)}</li>)}</ul></details>}
       </section>
     </>
   );
 }
 
+/** What else is known about it: [name, text]. */
+function surroundings({ context: c = {} }: Anomaly): [string, string][] {
+  const all: [string, string | undefined][] = [
+    ["After the deploy", c.after_deploy], ["During maintenance", c.maintenance], ["Business impact", c.business_impact], ["Verdicts", c.feedback], ["Not told", c.muted],
+  ];
+  return all.flatMap(([name, text]) => (text ? [[name, text] as [string, string]] : []));
+}
+
+/** The series of a service that deviate at once, the first to do so at the top: that is where to look. */
+function Members({ anomaly: a }: { anomaly: Anomaly }) {
+  return <ol class="rows onsets">{a.members.map((m) => (
+    <li key={selector(m.series)}><Link to={["explore"]} search={{ ...exploreSearch(m.series), from: (sinceOf(a) - 1800).toFixed(0), to: Math.min(Date.now() / 1000, (a.ended ?? Date.now() / 1000) + 600).toFixed(0) }}>
+      <span class="offset">{offset(m.onset - sinceOf(a))}</span><span class="who"><Name labels={m.series} /></span><span class="why">score {m.score.toFixed(2)}</span></Link></li>))}</ol>;
+}
+
 const toLine = (s: HistorySeries): Line => ({ name: isSum(s.labels) ? "mean" : isBucket(s.labels) ? "95 % quantile" : "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
 
-export function silenceFor(a: Anomaly): Record<string, string> {
+const ALERTS: Record<string, string> = { group: "ServiceAnomalyDetected", exhaustion: "LimitApproaching" };
+
+function silenceFor(a: Anomaly): Record<string, string> {
   const service = serviceOf(a.series);
-  return { alertname: "AnomalyDetected", metric: a.series.__name__ ?? "", ...(service ? { service } : {}) };
+  const metric = a.series.__name__;
+  return { alertname: ALERTS[a.kind] ?? "AnomalyDetected", ...(metric ? { metric } : {}), ...(service ? { service } : {}) };
 }

@@ -1,16 +1,16 @@
 import { useMemo } from "preact/hooks";
 import { useAddress } from "../address";
+import { metricOf, sinceOf } from "../anomaly";
 import { query, selector, type Anomaly, type AnomalyPage, type History, type HistorySeries, type HostShown, type Labels, type ProbeShown } from "../api";
-import { Chart, COLORS, type Line } from "../chart";
+import { Chart, COLORS, Legend, type Line } from "../chart";
 import { bytes, clockTime, count, percent, plural, seconds } from "../format";
 import { scored, thinned } from "../history";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Empty, Link, Spark, State, useSeen, When } from "../parts";
+import { Badge, Breaks, Empty, Link, Spark, State, useSeen, When } from "../parts";
 import { RangePicker } from "../range";
 import { Table } from "../table";
 import { rangeOf, useZone, zoom } from "../time";
-import { Legend } from "./overview";
 
 const KIND = { node_exporter: "node_exporter", opentelemetry: "OpenTelemetry" };
 
@@ -26,7 +26,7 @@ export function HostsPage() {
         <State of={hosts} what="hosts">{(all) => <Table<HostShown> id="h" label="Hosts" rows={all} filter={all.length > 5 ? "name" : undefined} rowKey={(h) => `${h.kind} ${h.name}`}
           empty={<p>No machine reports on itself. Let Prometheus or vmagent scrape node_exporter and write to port 4318, or start the gateway with <code>gateway run</code>.</p>}
           columns={[
-            { key: "name", name: "Host", value: (h) => h.name, show: (h) => <Link to={["hosts", h.kind, h.name]}>{h.name}</Link>, breaks: true },
+            { key: "name", name: "Host", value: (h) => h.name, show: (h) => <Link to={["hosts", h.kind, h.name]}><Breaks text={h.name} /></Link>, breaks: true },
             { key: "kind", name: "From", value: (h) => KIND[h.kind] },
             { key: "open", name: "Open anomalies", value: (h) => h.open, show: (h) => (h.open ? <>{h.open} <Badge severity={h.worst} /></> : "none"), number: true },
             { key: "last", name: "Last anomaly", value: (h) => h.last, show: (h) => (h.last ? <When time={h.last} /> : "none lately") },
@@ -38,7 +38,7 @@ export function HostsPage() {
           empty={<p>None. HTTP and TCP probes are configured as <code>[[probes.probe]]</code> with a name and a target; their results become series and alerts.</p>}
           columns={[
             { key: "name", name: "Probe", value: (p) => p.name, show: (p) => <Link to={["explore"]} search={{ m: selector({ __name__: "probe_duration_seconds", probe: p.name }) }}>{p.name}</Link> },
-            { key: "state", name: "State", value: (p) => p.state, show: (p) => <span class={`dotted ${p.state === "ok" ? "good" : p.state === "failing" ? "bad" : "idle"}`}>{p.state}{p.since && <> <small>since <When time={p.since} /></small></>}</span> },
+            { key: "state", name: "State", value: (p) => p.state, show: (p) => <span class={`dotted ${p.state === "ok" ? "good" : p.state === "failing" ? "bad" : "idle"}`}>{p.state}{p.since && <> <small><When time={p.since} long /></small></>}</span> },
             { key: "problem", name: "Last answer", value: (p) => p.last?.problem ?? "", show: (p) => (p.last ? p.last.problem || (p.last.status ? `HTTP ${p.last.status}` : "connected") : "not asked yet"), breaks: true },
             { key: "took", name: "Took", value: (p) => p.last?.duration ?? null, show: (p) => (p.last ? seconds(p.last.duration) : "–"), number: true },
             { key: "past", name: "Lately", value: (p) => p.recent.filter(([, ok]) => !ok).length, show: (p) => <Spark series={{ times: p.recent.map(([t]) => t), values: p.recent.map(([, ok, d]) => (ok ? d : null)) }} width={120} height={26} /> },
@@ -105,7 +105,7 @@ export function HostPage({ kind, name }: { kind: string; name: string }) {
   const prefix = kind === "node_exporter" ? "node_" : "system_";
   return (
     <>
-      <div class="head"><h1>{name}</h1><RangePicker /></div>
+      <div class="head"><h1><Breaks text={name} /></h1><RangePicker /></div>
       <State of={hosts} what="the host">{() => !host ? <Empty><p>This host sends nothing now. <Link to={["hosts"]}>All hosts.</Link></p></Empty> : <>
         <p class={`verdict ${host.open ? "warn" : "good"}`}>{host.open ? `${plural(host.open, "series is", "series are")} away from normal.` : "Every series is within its normal range."} {count(host.series)} series from {KIND[host.kind]}.</p>
         <div class="signals">{(kind === "node_exporter" ? NODE : OTEL).map((p) => <PanelCard key={p.title} panel={p} match={host.match} name={name} />)}</div>
@@ -113,13 +113,16 @@ export function HostPage({ kind, name }: { kind: string; name: string }) {
           <State of={recent} what="anomalies">{({ anomalies }) => {
             const own = anomalies.filter((a: Anomaly) => (a.series.__name__ ?? "").startsWith(prefix));
             return own.length === 0 ? <Empty><p>None.</p></Empty> : <ul class="rows">{own.map((a) => (
-              <li key={a.id}><Link to={["anomalies", a.id]}><Badge severity={a.severity} state={a.state} /><b>{a.series.__name__}</b><span class="why">{a.reasons[0]}</span><span>{a.state === "firing" ? "open" : "ended"} <When time={a.time} /></span></Link></li>))}</ul>;
+              <li key={a.id}><Link to={["anomalies", a.id]}><Badge severity={a.severity} state={a.state} /><b><Breaks text={metricOf(a)} /></b><span class="why"><Breaks text={a.reasons[0] ?? ""} /></span><span>{a.state === "firing" ? <>open <When time={sinceOf(a)} long /></> : <>ended <When time={a.ended ?? a.time} /></>}</span></Link></li>))}</ul>;
           }}</State></section>
-        <p class="actions"><Link to={["explore"]} search={{ m: `{__name__=~"${prefix}.*",${Object.entries(host.match).map(([k, v]) => `${k}=${JSON.stringify(v)}`).join(",")}}` }}>Explore its series</Link></p>
+        <p class="actions"><Link to={["explore"]} search={{ m: `{__name__=~"${prefix}.*",${within(host.match)}}` }}>Explore its series</Link></p>
       </>}</State>
     </>
   );
 }
+
+/** Matchers of exactly these labels, as they stand inside of the braces. */
+const within = (match: Labels): string => selector(match).slice(1, -1);
 
 function PanelCard({ panel, match, name }: { panel: Panel; match: Labels; name: string }) {
   const [ref, seen] = useSeen<HTMLElement>();
@@ -127,7 +130,7 @@ function PanelCard({ panel, match, name }: { panel: Panel; match: Labels; name: 
   const { search } = useAddress();
   const beat = useBeat(15);
   const frame = useMemo(() => rangeOf(search), [search.get("from"), search.get("to"), beat]);
-  const labels = Object.entries(match).map(([k, v]) => `${k}=${JSON.stringify(v)}`).join(",");
+  const labels = within(match);
   const paths = panel.metrics.map((m) => query("/api/v1/history", {
     match: m.includes("{") ? m.replace("{", `{${labels},`) : `${m}{${labels}}`, start: frame.start.toFixed(0), end: frame.end.toFixed(0), limit: panel.limit ?? 20,
   }));
@@ -142,7 +145,7 @@ function PanelCard({ panel, match, name }: { panel: Panel; match: Labels; name: 
     <section ref={ref} class="card" aria-label={panel.title}>
       <h2>{panel.title}</h2>
       {!seen ? <div class="later" /> : <State of={a} what="samples">{() => lines.length === 0 ? <Empty><p>No samples in this time range.</p></Empty>
-        : <><Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={panel.format} height={150} label={`${panel.title} of ${name}`} sync="host" onZoom={zoom} />{lines.length > 1 && <Legend lines={lines} />}</>}</State>}
+        : <><Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={panel.format} fromZero height={150} label={`${panel.title} of ${name}`} sync="host" onZoom={zoom} />{lines.length > 1 && <Legend lines={lines} />}</>}</State>}
     </section>
   );
 }

@@ -5,7 +5,7 @@ import { useBeat, useLoad } from "../load";
 import { Empty, State, Tabs } from "../parts";
 import { update, useAddress } from "../address";
 import { Table } from "../table";
-import { useZone } from "../time";
+import { momentOf, useZone } from "../time";
 import { ALERT_TABS } from "./alerts";
 
 const DAY = 86400;
@@ -25,7 +25,7 @@ export function OnCallPage() {
   const zone = useZone();
   const utc = zone === "utc";
   const beat = useBeat(60);
-  const start = useMemo(() => midnight(Number(search.get("week")) || Date.now() / 1000, utc), [search.get("week"), utc, beat]);
+  const start = useMemo(() => midnight(momentOf(search.get("week") ?? "") || Date.now() / 1000, utc), [search.get("week"), utc, beat]);
   const days = useMemo(() => { const list = [start]; for (let i = 1; i <= 7 * WEEKS; i++) list.push(nextDay(list[i - 1]!, utc)); return list; }, [start, utc]);
   const found = useLoad<CalendarShown[]>(query("/api/v1/oncall/calendar", { from: start, to: days[days.length - 1] }), beat);
   const go = (by: number) => update({ week: by ? String(start + by * 7 * WEEKS * DAY + DAY / 2) : undefined });
@@ -48,15 +48,17 @@ function Schedule({ schedule: s, days }: { schedule: CalendarShown; days: number
   const zone = useZone();
   const people = useMemo(() => [...new Set(s.shifts.map((x) => x.person).filter(Boolean))].sort(), [s]);
   const date = (t: number) => new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000);
-  const now = Date.now() / 1000;
+  const now = Date.now() / 1000, utc = zone === "utc";
   return (
     <section class="card" aria-label={s.schedule}>
-      <h2>{s.schedule} <small>{s.now ? <>now <b>{s.now}</b></> : "nobody is on call now"}, rotates by the clock of {s.location}</small></h2>
-      <div class="calendar" aria-hidden="true">{days.slice(0, -1).map((day, i) => {
+      <h2>{s.schedule} <small>{s.now ? <>now <b>{s.now}</b></> : "nobody is on call now"}, rotates by the clock of {s.location}, shown in {utc ? "UTC" : "local time"}</small></h2>
+      <div class="calendar" aria-hidden="true">
+        <div class="day hours"><span /><div>{[0, 6, 12, 18].map((h) => <span key={h} style={{ left: `${(h / 24) * 100}%` }}>{String(h).padStart(2, "0")}:00</span>)}</div></div>
+        {days.slice(0, -1).map((day, i) => {
         const end = days[i + 1]!;
         const at = (t: number) => `${(((Math.min(Math.max(t, day), end) - day) / (end - day)) * 100).toFixed(2)}%`;
         return (
-          <div class="day" key={day}>
+          <div class={`day ${now >= day && now < end ? "today" : ""}`} key={day}>
             <span>{date(day)}</span>
             <div class="bar">
               {s.shifts.filter((x) => x.start < end && x.end > day).map((x) => {

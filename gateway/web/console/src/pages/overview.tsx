@@ -1,11 +1,12 @@
-import { query, SEVERITIES, serviceOf, type Anomaly, type ProbeShown, type ServiceSummary, type StatusSample } from "../api";
-import { Chart, type Line } from "../chart";
+import { query, SEVERITIES, type Anomaly, type ProbeShown, type ServiceSummary, type StatusSample } from "../api";
+import { Chart, Legend, type Line } from "../chart";
 import { count, plural, seconds } from "../format";
 import { useLive, type Live } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Empty, Link, Name, State, Tile, When } from "../parts";
+import { headline, tellingLabels } from "../anomaly";
+import { Badge, Breaks, Empty, Link, Name, State, Tile, When } from "../parts";
 import { RangePicker } from "../range";
-import { rangeOf, useZone, zoom } from "../time";
+import { rangeOf, sinceText, useZone, zoom } from "../time";
 import { useAddress } from "../address";
 import { useMemo } from "preact/hooks";
 
@@ -63,7 +64,7 @@ export function Overview() {
   const zone = useZone();
   const { search } = useAddress();
   const range = rangeOf(search);
-  const recent = useLoad<StatusSample[]>(query("/api/v1/status/recent", { since: range.relative ? range.from : range.start.toFixed(0) }), beat);
+  const recent = useLoad<StatusSample[]>(query("/api/v1/status/recent", { since: sinceText(range) }), beat);
   const firing = useLoad<Anomaly[]>(query("/api/v1/anomalies", { state: "firing", limit: 50 }), live.anomalies.version);
   const services = useLoad<ServiceSummary[]>("/api/v1/services?strip=no", beat);
   const { status, rates } = live;
@@ -97,11 +98,11 @@ export function Overview() {
       <p class={`verdict lead ${bad ? "bad" : open.length ? "warn" : "good"}`} role="status">
         {!live.connected ? "Connecting to the gateway…"
           : bad ? parts.find((p) => p.state === "bad")!.text
-          : open.length ? <>{live.anomalies.open} {live.anomalies.open === 1 ? "series is" : "series are"} away from normal{worst && <>; first <Link to={["anomalies", worst.id]}>{worst.series.__name__} of {serviceOf(worst.series) || "a host"}</Link></>}.</>
+          : open.length ? <>{live.anomalies.open} {live.anomalies.open === 1 ? "series is" : "series are"} away from normal{worst && <>; first <Link to={["anomalies", worst.id]}><Breaks text={headline(worst)} /></Link></>}.</>
           : "All is well: every part makes progress and no series is away from its normal range."}
       </p>
       <dl class="tiles">
-        <Tile name="Ingest" value={perSecond(rates.accepted)} note={status ? `${count(status.accepted_points)} points in all` : " "} />
+        <Tile name="Ingest" value={status ? perSecond(rates.accepted) : "–"} note={status ? `${count(status.accepted_points)} points in all` : " "} />
         <Tile name="Active series" value={status ? count(status.active_series) : "–"} note={services.data ? plural(services.data.length, "service") : " "} />
         <Tile name="Lag to score" value={status ? seconds(status.lag_seconds.score_p99) : "–"} note="p99 of 5 minutes" />
         <Tile name="Open anomalies" value={String(live.anomalies.open)} tone={open.length ? "warn" : ""} note={<Link to={["anomalies"]}>All anomalies</Link>} />
@@ -114,7 +115,7 @@ export function Overview() {
             ? <Empty><p>Nothing. What deviates from its own past appears here within seconds.</p></Empty>
             : <ul class="rows">{open.slice(0, 8).map((a) => (
                 <li key={a.id}><Link to={["anomalies", a.id]}>
-                  <Badge severity={a.severity} /><Name labels={a.series} short /><span class="why">{a.reasons[0]}</span><When time={a.time} />
+                  <Badge severity={a.severity} /><Name labels={tellingLabels(a)} short /><span class="why"><Breaks text={a.reasons[0] ?? ""} /></span><When time={a.time} />
                 </Link></li>))}</ul>}</State>
         </section>
         <section class="card room" aria-labelledby="parts">
@@ -139,8 +140,4 @@ export function Overview() {
       </div>}
     </>
   );
-}
-
-export function Legend({ lines }: { lines: { name: string; color: number; dashed?: boolean }[] }) {
-  return <ul class="legend">{lines.map((l) => <li key={l.name}><i class={`swatch k${l.color % 8}`} />{l.name}</li>)}</ul>;
 }

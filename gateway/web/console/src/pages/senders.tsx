@@ -2,7 +2,7 @@ import { useMemo, useRef } from "preact/hooks";
 import { type SendersShown } from "../api";
 import { bytes, count, seconds } from "../format";
 import { useBeat, useLoad } from "../load";
-import { Link, State, Tabs, When } from "../parts";
+import { Breaks, Link, State, Tabs, When } from "../parts";
 import { Table } from "../table";
 import { STATUS_TABS } from "./status";
 
@@ -25,7 +25,7 @@ function useRates(clients: Client[] | undefined): Map<string, number> {
 const key = (c: Client): string => `${c.protocol} ${c.agent} ${c.address}`;
 
 export function SendersPage() {
-  const found = useLoad<SendersShown>("/api/v1/senders", useBeat(15));
+  const found = useLoad<SendersShown>("/api/v1/senders", useBeat(5));
   const rates = useRates(found.data?.clients);
   return (
     <>
@@ -36,12 +36,12 @@ export function SendersPage() {
           <Table<Sender> id="se" label="Senders by service" rows={senders} filter="service or SDK" first="-rate" rowKey={(s) => s.sender}
             empty={<p>Nothing has been looked at yet. Half a minute after the first points a sender appears here.</p>}
             columns={[
-              { key: "name", name: "Service", value: (s) => s.sender, show: (s) => <Link to={["services", s.sender.slice(s.sender.lastIndexOf("/") + 1)]}>{s.sender || "without a job"}</Link> },
+              { key: "name", name: "Service", value: (s) => s.sender, show: (s) => s.sender ? <Link to={["services", s.sender.slice(s.sender.lastIndexOf("/") + 1)]}><Breaks text={s.sender} /></Link> : <span class="rest">without a job</span> },
               { key: "sdk", name: "SDK", value: (s) => (s.sdk ? `${s.sdk.name} ${s.sdk.language}` : ""), show: (s) => (s.sdk ? <>{s.sdk.name} <small>{s.sdk.language}</small></> : <span class="rest">not said</span>) },
               { key: "version", name: "Version", value: (s) => s.sdk?.version ?? "" },
               { key: "rate", name: "Points/s", value: (s) => s.points_per_second, show: (s) => count(s.points_per_second), number: true },
               { key: "series", name: "Live series", value: (s) => s.live_series, show: (s) => count(s.live_series), number: true },
-              { key: "skew", name: "Delay on arrival", value: (s) => s.delay_seconds, show: (s) => (s.delay_seconds === null ? "–" : s.delay_seconds < 0 ? `${seconds(-s.delay_seconds)} ahead` : seconds(s.delay_seconds)), number: true },
+              { key: "skew", name: "Delay, skew", value: (s) => s.delay_seconds, show: (s) => (s.delay_seconds === null ? "–" : s.delay_seconds < 0 ? `${seconds(-s.delay_seconds)} ahead` : seconds(s.delay_seconds)), number: true },
               { key: "problem", name: "Problems", value: (s) => s.problems.map((p) => p.check).join(" "), show: (s) => (s.problems.length ? <b class="bad">{s.problems.map((p) => CHECKS[p.check] ?? p.check).join(", ")}</b> : "none") },
             ]} />
         </section>

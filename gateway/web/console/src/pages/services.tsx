@@ -1,19 +1,21 @@
-import { useMemo, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { update, useAddress } from "../address";
-import { query, SEVERITIES, type AlertList, type Anomaly, type History, type Marker, type ServiceSummary, type Severity } from "../api";
-import { Chart, COLORS, type Line } from "../chart";
-import { count, title, unitOf } from "../format";
+import { query, selectorOf, SEVERITIES, type AlertList, type Anomaly, type History, type Marker, type ServiceSummary, type Severity } from "../api";
+import { metricOf, sinceOf } from "../anomaly";
+import { Chart, COLORS, Legend, type Line } from "../chart";
+import { clockTime, count, plural, seconds, title, unitOf } from "../format";
 import { isCounter, meanOf, scored, thinned } from "../history";
 import { useBeat, useLoad } from "../load";
 import { useLive } from "../live";
-import { Badge, Empty, Link, More, State, useSeen, When } from "../parts";
+import { Badge, Breaks, Empty, Link, More, State, useSeen, When } from "../parts";
 import { RangePicker } from "../range";
+import { SIGNAL_COLUMNS, useSignals, type Signals } from "../signals";
 import { Table } from "../table";
-import { rangeOf, useZone, zoom } from "../time";
+import { rangeOf, sinceText, useZone, zoom } from "../time";
 
 type Metric = { metric: string; series: number; signal: string };
 type Neighbour = { name: string; direction: "calls" | "called by"; calls: number; last_seen: number; sends: boolean; open: number; worst: Severity };
-type Service = ServiceSummary & { metric_list: Metric[]; anomalies: Anomaly[]; neighbours: Neighbour[] };
+type Service = ServiceSummary & { match: string; metric_list: Metric[]; anomalies: Anomaly[]; neighbours: Neighbour[] };
 
 const SIGNALS = ["traffic", "errors", "latency", "saturation"] as const;
 
@@ -42,30 +44,50 @@ export function Services() {
   const words = (search.get("q") ?? "").toLowerCase();
   const order = search.get("sort") ?? "health";
   const range = rangeOf(search);
-  const found = useLoad<ServiceSummary[]>(query("/api/v1/services", { since: search.get("from") ?? "-6h" }), `${beat} ${live.anomalies.version}`);
+  const zone = useZone();
+  const found = useLoad<ServiceSummary[]>(query("/api/v1/services", { since: sinceText(range) }), `${beat} ${live.anomalies.version}`);
   const [pages, turn] = useState(1);
+  const [signals, seen] = useSignals(useBeat(15));
   return (
     <>
       <div class="head"><h1>Services</h1><RangePicker /></div>
       <div class="tools">
-        <label>Containing <input type="search" value={search.get("q") ?? ""} onInput={(e) => update({ q: e.currentTarget.value || undefined })} /></label>
+        <label>Containing <input type="search" value={search.get("q") ?? ""} placeholder="part of a name" onInput={(e) => { turn(1); update({ q: e.currentTarget.value || undefined }); }} /></label>
         <label>Order <select value={order} onChange={(e) => update({ sort: e.currentTarget.value === "health" ? undefined : e.currentTarget.value })}>
           <option value="health">what is wrong first</option><option value="name">name</option><option value="series">series</option></select></label>
+        {found.data && <span class="rest" role="status">{plural(found.data.length, "service")}, {found.data.filter((s) => s.open).length} with open anomalies</span>}
       </div>
       <State of={found} what="services">{(all) => {
         const list = all.filter((s) => s.name.toLowerCase().includes(words)).sort((a, b) =>
           order === "name" ? a.name.localeCompare(b.name) : order === "series" ? b.series - a.series : b.open - a.open || a.name.localeCompare(b.name));
         if (!list.length) return <Empty><p>{all.length ? "No service has this in its name." : "No service yet. A service is what a series names as service.name or job; send metrics to port 4317 or 4318."}</p></Empty>;
-        return <section class="card"><ul class="services">{list.slice(0, PAGE * pages).map((s) => (
-          <li key={s.name}><Link to={["services", s.name]}>
-            <span class={`dot ${s.open ? (s.worst === "critical" || s.worst === "high" ? "bad" : "warn") : "good"}`} role="img" aria-label={s.open ? `${s.open} open anomalies` : "healthy"} />
-            <b>{s.name}</b>
-            <span class="rest">{count(s.series)} series, {s.metrics} metrics</span>
-            <Strip spans={s.strip ?? []} start={range.relative && !search.get("from") ? range.end - 6 * 3600 : range.start} end={range.end} />
-            <span>{s.open ? <><Badge severity={s.worst} /> {s.open} open</> : s.recent ? `${s.recent} ended` : "quiet"}</span>
-          </Link></li>))}</ul><More shown={Math.min(list.length, PAGE * pages)} total={list.length} more={() => turn(pages + 1)} /></section>;
+        return <section class="card">
+          <div class="columns-head services-grid" aria-hidden="true"><span /><span>Service</span>{SIGNAL_COLUMNS.map(([key, name]) => <span key={key} class="number">{name}</span>)}
+            <span class="span"><span>{range.relative ? `${seconds(range.end - range.start)} ago` : clockTime(range.start, zone, true)}</span><span>{range.relative ? "now" : clockTime(range.end, zone, true)}</span></span><span /></div>
+          <ul class="services">{list.slice(0, PAGE * pages).map((s) => <ServiceRow key={s.name} service={s} signals={signals.get(s.name)} seen={seen} start={range.start} end={range.end} />)}</ul>
+          <More shown={Math.min(list.length, PAGE * pages)} total={list.length} more={() => turn(pages + 1)} />
+        </section>;
       }}</State>
     </>
+  );
+}
+
+function ServiceRow({ service: s, signals, seen, start, end }: {
+  service: ServiceSummary; signals: Signals | undefined; seen: (name: string) => void; start: number; end: number;
+}) {
+  const [ref, near] = useSeen<HTMLLIElement>();
+  useEffect(() => { if (near) seen(s.name); }, [near, s.name]);
+  return (
+    <li ref={ref}><Link to={["services", s.name]} class="services-grid">
+      <span class={`dot ${s.open ? (s.worst === "critical" || s.worst === "high" ? "bad" : "warn") : "good"}`} role="img" aria-label={s.open ? plural(s.open, "open anomaly", "open anomalies") : "healthy"} />
+      <span class="named"><b><Breaks text={s.name} /></b> <small>{count(s.series)} series</small></span>
+      {SIGNAL_COLUMNS.map(([key, name, show]) => {
+        const v = signals?.[key];
+        return <span key={key} class="number"><span class="label">{name} </span>{signals === undefined ? "…" : v === null || v === undefined ? "–" : show(v)}</span>;
+      })}
+      <Strip spans={s.strip ?? []} start={start} end={end} />
+      <span class="health">{s.open ? <><Badge severity={s.worst} /> {s.open} open</> : s.recent ? `${s.recent} ended` : "quiet"}</span>
+    </Link></li>
   );
 }
 
@@ -75,28 +97,28 @@ export function ServicePage({ name }: { name: string }) {
   const found = useLoad<Service>(`/api/v1/services/${encodeURIComponent(name)}`, `${live.anomalies.version} ${beat}`);
   const alerts = useLoad<AlertList>(query("/api/v1/alerts/groups", { q: `service=${name}`, limit: 6, each: 6 }), `${live.alerts.version} ${beat}`);
   const { search } = useAddress();
-  const markers = useLoad<Marker[]>(query("/api/v1/markers", { service: name, from: search.get("from") ?? "-24h", limit: 100 }), beat);
+  const markers = useLoad<Marker[]>(query("/api/v1/markers", { service: name, from: search.get("from") ? sinceText(rangeOf(search)) : "-24h", limit: 100 }), beat);
   const deploys = useMemo(() => (markers.data ?? []).map((m) => Date.parse(m.time) / 1000), [markers.data]);
   return (
     <>
-      <div class="head"><h1>{name}</h1><RangePicker /></div>
+      <div class="head"><h1><Breaks text={name} /></h1><RangePicker /></div>
       <State of={found} what="the service">{(s) => {
         const open = s.anomalies.filter((a) => a.state === "firing");
         return <>
-          <p class={`verdict ${open.length ? "warn" : "good"}`} role="status">{open.length ? `${open.length} of its series are away from normal.` : "Every series is within its normal range."} {count(s.series)} series{s.hosts.length ? ` from ${s.hosts.length} ${s.hosts.length === 1 ? "instance" : "instances"}` : ""}.</p>
+          <p class={`verdict ${open.length ? "warn" : "good"}`} role="status">{open.length ? `${plural(open.length, "anomaly is", "anomalies are")} open.` : "Every series is within its normal range."} {count(s.series)} series{s.hosts.length ? ` from ${plural(s.hosts.length, "instance")}` : ""}.</p>
           <section class="card" aria-labelledby="an"><h2 id="an">Anomalies of the last six hours</h2>
             {s.anomalies.length === 0 ? <Empty><p>None.</p></Empty> : <ul class="rows">{s.anomalies.slice(0, 12).map((a) => (
-              <li key={a.id}><Link to={["anomalies", a.id]}><Badge severity={a.severity} state={a.state} /><b>{a.series.__name__}</b><span class="why">{a.reasons[0]}</span><span>{a.state === "firing" ? "open" : "ended"} <When time={a.time} /></span></Link></li>))}</ul>}
+              <li key={a.id}><Link to={["anomalies", a.id]}><Badge severity={a.severity} state={a.state} /><b><Breaks text={metricOf(a)} /></b><span class="why"><Breaks text={a.reasons[0] ?? ""} /></span><span>{a.state === "firing" ? <>open <When time={sinceOf(a)} long /></> : <>ended <When time={a.ended ?? a.time} /></>}</span></Link></li>))}</ul>}
           </section>
-          <div class="columns">
+          <div class="columns three">
             <Neighbours list={s.neighbours} />
             <section class="card" aria-labelledby="sa"><h2 id="sa">Alerts</h2>
               <State of={alerts} what="alerts">{(found) => found.alerts === 0 ? <Empty><p>None is active.</p></Empty> : <ul class="rows">{found.groups.flatMap((g) => g.alerts).slice(0, 6).map((a) => (
-                <li key={a.fingerprint}><Link to={["alerts", a.fingerprint]}><Badge severity={a.labels.severity ?? "none"} /><b>{a.labels.metric ?? a.labels.alertname}</b><span class="why">{a.acknowledgedBy ? `acknowledged by ${a.acknowledgedBy}` : a.state === "suppressed" ? "not told" : ""}</span><When time={Date.parse(a.startsAt) / 1000} /></Link></li>))}</ul>}</State>
+                <li key={a.fingerprint}><Link to={["alerts", a.fingerprint]}><Badge severity={a.labels.severity ?? "none"} /><b><Breaks text={a.labels.metric ?? a.labels.alertname ?? ""} /></b><span class="why">{a.acknowledgedBy ? `acknowledged by ${a.acknowledgedBy}` : a.state === "suppressed" ? "not told" : ""}</span><When time={Date.parse(a.startsAt) / 1000} /></Link></li>))}</ul>}</State>
             </section>
             <section class="card" aria-labelledby="sd"><h2 id="sd">Deploys</h2>
               <State of={markers} what="deploys">{(list) => list.length === 0 ? <Empty><p>None is known in this time range. Deploy tools tell of them with a POST to /api/v1/markers.</p></Empty> : <ul class="rows">{list.slice(0, 6).map((m) => (
-                <li key={m.id} class="plain"><b>{m.title}</b><span class="why">{[m.version, m.environment, m.source].filter(Boolean).join(", ")}</span><When time={Date.parse(m.time) / 1000} /></li>))}</ul>}</State>
+                <li key={m.id} class="plain"><b><Breaks text={m.title} /></b><span class="why">{[m.version, m.environment, m.source].filter(Boolean).join(", ")}</span><When time={Date.parse(m.time) / 1000} /></li>))}</ul>}</State>
             </section>
           </div>
           <div class="signals">{SIGNALS.map((signal) => {
@@ -106,7 +128,7 @@ export function ServicePage({ name }: { name: string }) {
           })}</div>
           <section class="card" aria-labelledby="me"><h2 id="me">All metrics</h2>
             <Table<Metric> id="m" label="Metrics" rows={s.metric_list} filter="metric or signal" rowKey={(m) => m.metric} empty={<p>None.</p>} columns={[
-              { key: "metric", name: "Metric", value: (m) => m.metric, show: (m) => <Link to={["explore"]} search={{ m: matchOf(m.metric, name) }}>{m.metric}</Link>, breaks: true },
+              { key: "metric", name: "Metric", value: (m) => m.metric, show: (m) => <Link to={["explore"]} search={{ m: matchOf(m.metric, s) }}>{m.metric}</Link>, breaks: true },
               { key: "signal", name: "Signal", value: (m) => m.signal },
               { key: "series", name: "Series", value: (m) => m.series, number: true },
             ]} />
@@ -130,7 +152,7 @@ function Neighbours({ list }: { list: Neighbour[] }) {
         <ul class="rows">{shown.map((n) => {
           const what = <>
             <span class={`dot ${n.open ? (n.worst === "critical" || n.worst === "high" ? "bad" : "warn") : n.sends ? "good" : ""}`} role="img" aria-label={n.open ? `${n.open} open anomalies` : n.sends ? "healthy" : "sends no series"} />
-            <b>{n.name}</b><span class="why">{n.direction === "calls" ? "is called" : "calls it"}{n.open ? `, ${n.open} open` : ""}</span><When time={n.last_seen} /></>;
+            <b><Breaks text={n.name} /></b><span class="why">{n.direction === "calls" ? "is called" : "calls it"}{n.open ? `, ${n.open} open` : ""}</span><When time={n.last_seen} /></>;
           return <li key={n.direction + n.name} class={n.sends ? "" : "plain"}>{n.sends ? <Link to={["services", n.name]}>{what}</Link> : what}</li>;
         })}</ul>
         <More shown={shown.length} total={list.length} more={() => show(true)} /></>}
@@ -147,10 +169,7 @@ function choose(signal: string, metrics: Metric[]): string[] {
   return signal === "traffic" ? [...new Set([...own, ...durations])] : own;
 }
 
-const matchOf = (metric: string, service: string): string => {
-  const value = `(.*/)?${service.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&")}`;
-  return `${metric}{job=~${JSON.stringify(value)}}`;
-};
+const matchOf = (metric: string, service: Service): string => selectorOf(metric, [service.match]);
 
 function Signal({ metric, service, deploys, mean, beat }: { metric: string; service: Service; deploys: number[]; mean: boolean; beat: number }) {
   const [ref, seen] = useSeen<HTMLDivElement>();
@@ -158,8 +177,8 @@ function Signal({ metric, service, deploys, mean, beat }: { metric: string; serv
   const { search } = useAddress();
   const frame = useMemo(() => rangeOf(search), [search.get("from"), search.get("to"), beat]);
   const span = { start: frame.start.toFixed(0), end: frame.end.toFixed(0), limit: 20 };
-  const found = useLoad<History>(seen ? query("/api/v1/history", { match: matchOf(metric, service.name), ...span }) : "");
-  const counts = useLoad<History>(seen && mean ? query("/api/v1/history", { match: matchOf(metric.replace(/_sum$/, "_count"), service.name), ...span }) : "");
+  const found = useLoad<History>(seen ? query("/api/v1/history", { match: matchOf(metric, service), ...span, bands: mean ? undefined : "recomputed" }) : "");
+  const counts = useLoad<History>(seen && mean ? query("/api/v1/history", { match: matchOf(metric.replace(/_sum$/, "_count"), service), ...span }) : "");
   const first = found.data?.series[0];
   const rate = !mean && !!first && scored(first).scored_as === "rate";
   const unit = useMemo(() => { const u = unitOf(metric); return rate ? (v: number) => `${u(v)}/s` : u; }, [metric, rate]);
@@ -177,9 +196,9 @@ function Signal({ metric, service, deploys, mean, beat }: { metric: string; serv
   }, [found.data, counts.data, mean]);
   return (
     <div ref={ref} class="card">
-      <h3><Link to={["explore"]} search={{ m: matchOf(metric, service.name) }}>{mean ? metric.replace(/_sum$/, "") : metric}</Link> {mean ? <small>mean</small> : first && !rate && isCounter({ __name__: metric }) ? <small>in each interval</small> : null}</h3>
+      <h3><Link to={["explore"]} search={{ m: matchOf(metric, service) }}>{mean ? metric.replace(/_sum$/, "") : metric}</Link> {mean ? <small>mean</small> : first && !rate && isCounter({ __name__: metric }) ? <small>in each interval</small> : null}</h3>
       {!seen ? <div class="later" /> : <State of={found} what="samples">{() => lines.length === 0 ? <Empty><p>No samples in this time range.</p></Empty>
-        : <Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={unit} height={150} label={`${metric} of ${service.name}`} sync="service" onZoom={zoom} deploys={deploys} />}</State>}
+        : <><Chart lines={lines} start={frame.start} end={frame.end} zone={zone} format={unit} height={150} label={`${metric} of ${service.name}`} sync="service" onZoom={zoom} deploys={deploys} />{lines.length > 1 && <Legend lines={lines} />}</>}</State>}
     </div>
   );
 }

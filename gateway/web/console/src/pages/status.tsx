@@ -18,6 +18,9 @@ const LIMITS: [string, string, (s: Status) => number | null][] = [
 ];
 const WHAT = { points: "points refused", requests: "requests refused", tenant: "told to come again, tenant" };
 
+/** "64MiB" and "10m" of the configuration as everything else on the page: with a space, and minutes apart from metres. */
+const withUnit = (text: string): string => text.replace(/^(\d+)([A-Za-z]+)$/, (_, n: string, unit: string) => `${n} ${unit === "m" ? "min" : unit}`);
+
 function Limits({ status }: { status: Status }) {
   const beat = useBeat(15);
   const settings = useLoad<Record<string, Record<string, Setting>>>("/api/v1/configuration");
@@ -28,7 +31,7 @@ function Limits({ status }: { status: Status }) {
         <tbody>{LIMITS.map(([key, name, used]) => {
           const [section, field] = key.split(".") as [string, string];
           const value = all[section]?.[field]?.value, now = used(status);
-          const most = typeof value === "number" ? value.toLocaleString() : String(value ?? "–");
+          const most = typeof value === "number" ? value.toLocaleString() : withUnit(String(value ?? "–"));
           return <tr key={key}><th scope="row">{name} <small><Link to={["configuration"]} search={{ "set.q": key }}>{key}</Link></small></th>
             <td class="number">{now === null ? "" : key.endsWith("bytes") ? bytes(now) : now.toLocaleString()}</td><td class="number">{most}</td></tr>;
         })}</tbody></table>}</State>
@@ -40,8 +43,8 @@ function Limits({ status }: { status: Status }) {
   );
 }
 
-function Stage({ name, rate, lines, tone = "" }: { name: string; rate?: string; lines: string[]; tone?: string }) {
-  return <li class={`stage ${tone}`}><b>{name}</b>{rate && <span class="big">{rate}</span>}{lines.map((l) => <span key={l}>{l}</span>)}</li>;
+function Stage({ name, at, rate, lines, tone = "" }: { name: string; at: string; rate?: string; lines: string[]; tone?: string }) {
+  return <li class={`stage at-${at} ${tone}`}><b>{name}</b>{rate && <span class="big">{rate}</span>}{lines.map((l) => <span key={l}>{l}</span>)}</li>;
 }
 
 export function StatusPage() {
@@ -59,17 +62,17 @@ export function StatusPage() {
         {!status ? (live.connected ? <p class="state failed" role="alert">{live.problem || "The data plane has not answered yet."}</p> : <Loading what="status" />) : <>
           {status.problem && <p class="verdict bad" role="alert">{status.problem}</p>}
           <ol class="pipeline">
-            <Stage name="Receive" rate={`${count(rates.accepted)}/s`} lines={["OTLP and remote write", `${count(status.accepted_points)} accepted`]} />
-            <Stage name="Log" rate={status.log ? bytes(status.log.bytes) : undefined} lines={[status.log ? `of ${bytes(status.log.limit_bytes)}` : "", `${count(status.active_series)} active series`]} />
-            <Stage name="Score" rate={`${count(rates.scored)}/s`} lines={[`p50 ${seconds(status.lag_seconds.score_p50)}, p99 ${seconds(status.lag_seconds.score_p99)}`, `${count(status.unscored_backlog_points ?? 0)} waiting`]} />
-            {f ? <Stage name="Forward" tone={f.connected ? "" : "bad"} rate={`${count(rates.forwarded)}/s`} lines={[f.connected ? `p50 ${seconds(status.lag_seconds.forward_p50)}, p99 ${seconds(status.lag_seconds.forward_p99)}` : f.last_error || "not connected", `${count(status.pending_forward_points)} waiting, ${f.encoding}`]} />
-              : <Stage name="Forward" lines={["No VictoriaMetrics configured", "Set victoriametrics.url"]} />}
-            <Stage name="Alert" rate={String(live.alerts.alerts)} lines={[plural(live.alerts.groups, "group"), plural(live.anomalies.open, "open anomaly", "open anomalies")]} />
+            <Stage name="Receive" at="receive" rate={`${count(rates.accepted)}/s`} lines={["OTLP and remote write", `${count(status.accepted_points)} accepted`]} />
+            <Stage name="Log" at="log" rate={status.log ? bytes(status.log.bytes) : undefined} lines={[status.log ? `of ${bytes(status.log.limit_bytes)}` : "", `${count(status.active_series)} active series`]} />
+            <Stage name="Score" at="score" tone={status.problem ? "bad" : ""} rate={`${count(rates.scored)}/s`} lines={[`p50 ${seconds(status.lag_seconds.score_p50)}, p99 ${seconds(status.lag_seconds.score_p99)}`, `${count(status.unscored_backlog_points ?? 0)} waiting`]} />
+            <Stage name="Alert" at="alert" rate={String(live.alerts.alerts)} lines={[plural(live.alerts.groups, "group"), plural(live.anomalies.open, "open anomaly", "open anomalies")]} />
+            {f ? <Stage name="Forward" at="forward" tone={f.connected ? "" : "bad"} rate={`${count(rates.forwarded)}/s`} lines={[f.connected ? `p50 ${seconds(status.lag_seconds.forward_p50)}, p99 ${seconds(status.lag_seconds.forward_p99)}` : f.last_error || "not connected", `${count(status.pending_forward_points)} waiting, ${f.encoding}`]} />
+              : <Stage name="Forward" at="forward" lines={["No VictoriaMetrics configured", "Set victoriametrics.url"]} />}
+            {f && <Stage name="VictoriaMetrics" at="store" tone={f.connected ? "" : "bad"} lines={[f.connected ? "takes what is sent" : "does not take data", `${count(f.scores_forwarded)} scores written back`]} />}
           </ol>
           <dl class="facts">
             <div><dt>Version</dt><dd>{status.version}</dd></div>
             <div><dt>Data plane up for</dt><dd>{seconds(status.uptime_seconds)}</dd></div>
-            {f && <div><dt>Scores written back</dt><dd>{count(f.scores_forwarded)}</dd></div>}
             {f && <div><dt>Set aside as unacceptable</dt><dd>{f.dead_letter_blocks} blocks</dd></div>}
           </dl>
         </>}
