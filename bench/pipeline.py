@@ -105,10 +105,12 @@ class Pipeline:
                 self._index.generations, frame.received_ns,
             )  # fmt: skip
         with self._stage("fold and encode"):
-            self._preparation.prepare(
-                [forwarded], SeriesArrays.of(self._index), next_row=0, encoding="zstd", oldest_ms=None,
+            _, packed = self._preparation.prepare(
+                [forwarded], SeriesArrays.of(self._index), next_row=0, oldest_ms=None,
                 checkpoint_forgetting_before_ms=None,
             )  # fmt: skip
+            for _ in self._encoder.encode(packed, "zstd"):
+                pass
         with self._stage("compress"):
             for raw in self._encoder.blocks:
                 self._compressor.compress(raw)

@@ -173,33 +173,30 @@ def begin_histogram(
     return behind, overlapping, restarts
 
 
-@kernel(RU4, RI8, RI8, RF8, RU1, RU8, RU4, i8, i8, F8, I8, I8, U4, I8, F8, I8, I8)
+@kernel(RU4, RI8, RI8, RF8, RU1, RU4, i8, i8, F8, I8, U4, I8, F8, I8)
 def fold_rows(  # type: ignore[no-untyped-def]
     sids,
     starts_ms,
     times_ms,
     values,
     kinds,
-    label_offsets,
     label_lengths,
     oldest_ms,
     latest_ms,
     totals,
     ends,
-    out_starts,
-    out_lengths,
+    out_sids,
     out_times,
     out_values,
-    out_apart,
     counts,
 ):
     """One frame's rows, in order: judge each, fold deltas, and pack the rows that go out.
 
     sids: uint32[n]; starts_ms: int64[n] or empty where no start is known; times_ms: int64[n]; values: float64[n].
-    kinds, label_offsets, label_lengths: of the series index, by sid. Rows before `oldest_ms` or after `latest_ms` are
-    sorted out. totals, ends: running totals by sid, changed here; `claim_deltas` has run for this frame.
-    out_starts: int64, out_lengths: uint32 (place of the label blob), out_times: int64, out_values: float64, out_apart:
-    int64 (1 for target_info): receive the rows that go out, so they hold n entries at least.
+    kinds, label_lengths: of the series index, by sid; a length of 0 says that the sid is free. Rows before `oldest_ms`
+    or after `latest_ms` are sorted out. totals, ends: running totals by sid, changed here; `claim_deltas` has run for
+    this frame. out_sids: uint32, out_times: int64, out_values: float64: receive the rows that go out, so they hold n
+    entries at least.
     counts: int64[COUNTS], raised by the number of rows of each verdict, those of target_info from VERDICTS on, and by
     the histograms that started anew at RESTARTS.
     Returns how many rows go out, or −1 with nothing changed if the arrays do not fit together.
@@ -207,11 +204,11 @@ def fold_rows(  # type: ignore[no-untyped-def]
     A delta is folded before the target's retention is asked, so that the totals do not depend on when this runs.
     """
     n = len(sids)
-    limit = min(min(len(kinds), len(label_offsets)), len(label_lengths))
+    limit = min(len(kinds), len(label_lengths))
     states = min(limit, min(len(totals), len(ends)))
     if len(times_ms) < n or len(values) < n or (len(starts_ms) > 0 and len(starts_ms) < n) or len(counts) < COUNTS:
         return -1
-    if min(min(len(out_starts), len(out_lengths)), min(len(out_times), min(len(out_values), len(out_apart)))) < n:
+    if min(len(out_sids), min(len(out_times), len(out_values))) < n:
         return -1
     at = 0
     point_end, point_overlaps = 0, False
@@ -257,10 +254,8 @@ def fold_rows(  # type: ignore[no-untyped-def]
             verdict = OUT_OF_RETENTION
         counts[apart * VERDICTS + verdict] += 1
         if verdict == KEPT:
-            out_starts[at] = np.int64(label_offsets[sid])
-            out_lengths[at] = label_lengths[sid]
+            out_sids[at] = np.uint32(sid)
             out_times[at] = time
             out_values[at] = value
-            out_apart[at] = apart
             at += 1
     return at

@@ -1,11 +1,10 @@
 """Rows → a remote write 1.0 request: first the size, then the bytes.
 
-A row is one sample and the place of its series' label blob in an arena. Rows of one series that stand next to each
-other become one TimeSeries. The blob is already in wire form, so a TimeSeries is a header, a copy and samples of at
-most 23 bytes. Source: prometheus/prompb/remote.proto and types.proto (WriteRequest, TimeSeries, Sample).
+Rows come ordered by series (`kernels/series_runs`): a *run* is a series and where its rows end, and becomes one
+TimeSeries. The label blob is already in wire form, so a TimeSeries is a header, a copy and samples of at most 22 bytes.
+Source: prometheus/prompb/remote.proto and types.proto (WriteRequest, TimeSeries, Sample).
 
-The arrays of places and lengths are private to the caller while both passes run: what `size_rows` has proved is what
-`fill_rows` relies on.
+The arrays are private to the caller while both passes run: what `size_runs` has proved is what `fill_runs` relies on.
 """
 
 from __future__ import annotations
@@ -14,21 +13,32 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import BYTES, RF8, RI8, RU4, U1, i8, kernel, step
+from kernels.jit import BYTES, RF8, RI8, RU1, RU4, RU8, U1, i8, kernel, step
 from kernels.prefetch import prefetch
 from kernels.unaligned import copy_words, store_u8, store_u64
 from kernels.wire import f64_as_bits
 from proto.remote_write import SAMPLE_TIMESTAMP, SAMPLE_VALUE, V1_REQUEST_TIMESERIES, V1_SERIES_SAMPLES
 
 FILL_SLACK: Final = 16
-"""Bytes an output must have beyond the size that `size_rows` tells."""
+"""Bytes an output must have beyond the size that `size_runs` tells."""
 BAD_PLACE: Final = -1
-"""`size_rows`: a blob that does not lie within the arena. `fill_rows`: arguments that do not fit together."""
+"""`size_runs`: a blob that does not lie within the arena, or arrays that do not fit together. `fill_runs`: arguments
+that do not fit together."""
 
 AHEAD: Final = 6
-"""Rows ahead whose label blob is asked for: in a random order of series the copy would wait for memory."""
+"""Runs ahead whose label blob is asked for: in a random order of series the copy would wait for memory."""
 AHEAD_BYTES: Final = 1024
 """Of one blob, at most."""
+
+CLASS_BITS: Final = 0x0F
+"""telemetry.kind.CLASS_MASK."""
+TARGET_INFO_CLASS: Final = 7
+"""telemetry.kind.TARGET_INFO."""
+
+SIX_BYTES: Final = np.int64(1 << 35)
+"""The least time, in milliseconds, whose varint has six bytes: February 1971."""
+SEVEN_BYTES: Final = np.int64(1 << 42)
+"""The least one with seven: May 2109."""
 
 _REQUEST_TAG: Final = np.uint64(V1_REQUEST_TIMESERIES)
 _SAMPLES_TAG: Final = np.uint64(V1_SERIES_SAMPLES)
@@ -58,89 +68,124 @@ def put_varint(out: Any, at: Any, value: Any) -> Any:
 
 
 @step
-def sample_body(time_ms: Any) -> Any:
-    """Length of a Sample message: its value as fixed64, its time as a varint; int64."""
-    return np.int64(10) + varint_length(np.uint64(time_ms))
+def time_length(time_ms: Any) -> Any:
+    """Bytes of a time as a varint; int64. That of 1971 to 2109 is told at a glance."""
+    if SIX_BYTES <= time_ms < SEVEN_BYTES:
+        return np.int64(6)
+    return varint_length(np.uint64(time_ms))
 
 
 @step
-def group_end(starts: Any, first: Any, last: Any) -> Any:
-    """Index behind the rows from `first` that share its series, not beyond `last`."""
-    end = first + 1
-    while end < last and starts[end] == starts[first]:
-        end += 1
-    return end
+def put_time(out: Any, at: Any, time_ms: Any) -> Any:
+    """Write a time as a varint; the position behind it. Up to two bytes behind that may change."""
+    if SIX_BYTES <= time_ms < SEVEN_BYTES:
+        value = np.uint64(time_ms)
+        spread = value & np.uint64(0x7F)
+        spread |= (value << np.uint64(1)) & np.uint64(0x7F00)
+        spread |= (value << np.uint64(2)) & np.uint64(0x7F0000)
+        spread |= (value << np.uint64(3)) & np.uint64(0x7F000000)
+        spread |= (value << np.uint64(4)) & np.uint64(0x7F00000000)
+        spread |= (value << np.uint64(5)) & np.uint64(0x7F0000000000)
+        store_u64(out, at, spread | np.uint64(0x8080808080))
+        return at + 6
+    return put_varint(out, at, np.uint64(time_ms))
 
 
 @step
-def series_body(lengths: Any, times: Any, first: Any, end: Any) -> Any:
-    """Length of the TimeSeries message of rows first … end - 1; int64. A sample is at most 20 bytes, header 2."""
-    body = np.int64(lengths[first])
+def run_body(length: Any, times: Any, first: Any, end: Any) -> Any:
+    """Length of the TimeSeries message of rows first … end - 1 behind a blob of `length` bytes; int64."""
+    body = np.int64(length)
     for row in range(first, end):
-        body += np.int64(2) + sample_body(times[row])
+        body += np.int64(12) + time_length(times[row])
     return body
 
 
-@kernel(RI8, RU4, RI8, i8, i8, i8, i8)
-def size_rows(starts, lengths, times, first, max_rows, max_bytes, arena_size):  # type: ignore[no-untyped-def]
-    """How many rows from `first` make one request, and of what size.
+@step
+def outside(offset: Any, length: Any, arena_size: Any) -> Any:
+    """Whether a blob does not lie within the arena; offset: uint64, length and arena_size: int64."""
+    return length > arena_size or offset > np.uint64(arena_size - length)
 
-    starts: int64[n], where each row's blob begins in an arena of `arena_size` bytes; rows with equal starts are of one
-    series. lengths: uint32[n]. times: int64[n], milliseconds. Stops before the series that would pass `max_bytes` (one
-    series is always taken) and after `max_rows` rows.
-    Returns (rows, bytes); bytes is BAD_PLACE and rows the offending index if a blob does not lie within the arena.
+
+@kernel(RU4, RI8, RI8, RU8, RU4, RU1, i8, i8, i8, i8, i8)
+def size_runs(  # type: ignore[no-untyped-def]
+    series, ends, times, label_offsets, label_lengths, kinds, run, row, max_rows, max_bytes, arena_size
+):
+    """How far one request goes that begins with `row`, which belongs to `run`, and of what size it is.
+
+    series: uint32[r], the series of each run; ends: int64[r], the row behind it, rising. times: int64[n], milliseconds.
+    label_offsets: uint64, label_lengths: uint32, kinds: uint8, by series: place of the label blob in an arena of
+    `arena_size` bytes, and telemetry.kind. Stops before the run that would pass `max_bytes` (a first one is always
+    taken) and after `max_rows` rows, within a run if need be.
+    Returns (run, row) of the next request, the bytes, and how many of the rows are of target_info. Bytes are BAD_PLACE
+    and `run` the offending one if a blob does not lie within the arena, or a run outside its arrays.
     """
-    total = np.int64(0)
-    row = first
-    last = min(first + max_rows, np.int64(len(starts)), np.int64(len(lengths)), np.int64(len(times)))
-    while row < last:
-        if starts[row] < 0 or starts[row] > arena_size - np.int64(lengths[row]):
-            return row, np.int64(BAD_PLACE)
-        end = group_end(starts, row, last)
-        body = series_body(lengths, times, row, end)
+    total, apart = np.int64(0), np.int64(0)
+    limit = min(min(len(label_offsets), len(label_lengths)), len(kinds))
+    last = min(row + max_rows, np.int64(len(times)))
+    if run < 0 or row < 0:
+        return run, row, np.int64(BAD_PLACE), apart
+    while row < last and run < min(len(series), len(ends)):
+        sid = np.int64(series[run])
+        if sid >= limit or ends[run] <= row or ends[run] > len(times):
+            return run, row, np.int64(BAD_PLACE), apart
+        if outside(label_offsets[sid], np.int64(label_lengths[sid]), arena_size):
+            return run, row, np.int64(BAD_PLACE), apart
+        end = min(ends[run], last)
+        body = run_body(label_lengths[sid], times, row, end)
         size = np.int64(1) + varint_length(np.uint64(body)) + body
         if total > 0 and total + size > max_bytes:
             break
         total += size
+        if np.int64(kinds[sid]) & CLASS_BITS == TARGET_INFO_CLASS:
+            apart += end - row
         row = end
-    return row - first, total
+        if row == ends[run]:
+            run += 1
+    return run, row, total, apart
 
 
-@kernel(BYTES, RI8, RU4, RI8, RF8, i8, i8, i8, U1)
-def fill_rows(arena, starts, lengths, times, values, first, rows, size, out):  # type: ignore[no-untyped-def]
-    """Write the request that `size_rows` measured to the beginning of `out`.
+@kernel(BYTES, RU4, RI8, RI8, RF8, RU8, RU4, i8, i8, i8, i8, U1)
+def fill_runs(  # type: ignore[no-untyped-def]
+    arena, series, ends, times, values, label_offsets, label_lengths, run, row, last, size, out
+):
+    """Write the request of rows `row` … last - 1, which `size_runs` measured, to the beginning of `out`.
 
-    arena: uint8[arena_size]. values: float64[n]. `rows` and `size` as `size_rows` returned them for the same arrays and
-    `first`. out: uint8[at least size + FILL_SLACK]; bytes behind `size` may be changed.
-    Returns the bytes written, or BAD_PLACE without a write if the arguments do not fit together.
+    arena: uint8[arena_size]. values: float64[n]. `last` and `size` as `size_runs` returned them for the same arrays,
+    `run` and `row`. out: uint8[at least size + FILL_SLACK]; bytes behind `size` may be changed.
+    Returns the bytes written, or BAD_PLACE without a write beyond the output if the arguments do not fit together.
     """
-    last = first + rows
-    if first < 0 or rows < 0 or size + FILL_SLACK > out.size:
-        return np.int64(BAD_PLACE)
-    if last > len(starts) or last > len(lengths) or last > len(times) or last > len(values):
+    limit = min(len(label_offsets), len(label_lengths))
+    if run < 0 or row < 0 or size < 0 or size + FILL_SLACK > out.size or last > min(len(times), len(values)):
         return np.int64(BAD_PLACE)
     at = np.int64(0)
-    row = first
     while row < last:
-        end = group_end(starts, row, last)
-        if row + AHEAD < last:
+        if run >= min(len(series), len(ends)):
+            return np.int64(BAD_PLACE)
+        sid = np.int64(series[run])
+        if sid >= limit or ends[run] <= row:
+            return np.int64(BAD_PLACE)
+        end = min(ends[run], last)
+        if run + AHEAD < min(len(series), len(ends)) and np.int64(series[run + AHEAD]) < limit:
+            soon = np.int64(series[run + AHEAD])
             line = np.int64(0)
-            while line < np.int64(lengths[row + AHEAD]) and line < AHEAD_BYTES:
-                prefetch(arena, starts[row + AHEAD] + line)
+            while line < np.int64(label_lengths[soon]) and line < AHEAD_BYTES:
+                prefetch(arena, np.int64(label_offsets[soon]) + line)
                 line += 64
-        body = series_body(lengths, times, row, end)
-        if at + body + 11 > size + FILL_SLACK or starts[row] < 0 or starts[row] > arena.size - np.int64(lengths[row]):
+        length = np.int64(label_lengths[sid])
+        body = run_body(length, times, row, end)
+        if at + body + 11 > size + FILL_SLACK or outside(label_offsets[sid], length, arena.size):
             return np.int64(BAD_PLACE)
         store_u8(out, at, _REQUEST_TAG)
         at = put_varint(out, at + 1, np.uint64(body))
-        copy_words(arena, starts[row], np.int64(lengths[row]), out, at)
-        at += np.int64(lengths[row])
+        copy_words(arena, np.int64(label_offsets[sid]), length, out, at)
+        at += length
         for sample in range(row, end):
             store_u8(out, at, _SAMPLES_TAG)
-            store_u8(out, at + 1, np.uint64(sample_body(times[sample])))
+            store_u8(out, at + 1, np.uint64(np.int64(10) + time_length(times[sample])))
             store_u8(out, at + 2, _VALUE_TAG)
             store_u64(out, at + 3, f64_as_bits(values[sample]))
             store_u8(out, at + 11, _TIME_TAG)
-            at = put_varint(out, at + 12, np.uint64(times[sample]))
+            at = put_time(out, at + 12, times[sample])
         row = end
+        run += 1
     return at

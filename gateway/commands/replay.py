@@ -25,7 +25,7 @@ from gateway.baseline.recording import Recording, read_recording
 from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, read_labels, scored_span
 from gateway.errors import ConfigError, GatewayError, RequestError, Unavailable
 from gateway.telemetry.labels import encode_label_blob
-from kernels.remote_write_encode import FILL_SLACK, fill_rows, size_rows
+from kernels.remote_write_encode import FILL_SLACK, fill_runs, size_runs
 
 RUN_LABEL = "replay"
 _BATCH_ROWS = 2000
@@ -96,7 +96,8 @@ class Replay:
         blobs = [encode_label_blob(self.labels(r)) for r in recordings]
         self._arena = np.frombuffer(b"".join(blobs), np.uint8)
         self._lengths = np.array([len(b) for b in blobs], np.uint32)
-        self._starts = np.cumsum(self._lengths, dtype=np.int64) - self._lengths
+        self._offsets = np.cumsum(self._lengths, dtype=np.uint64) - self._lengths
+        self._kinds = np.zeros(len(blobs), np.uint8)
 
     def labels(self, recording: Recording) -> dict[str, str]:
         """Under which labels a recording is sent."""
@@ -105,11 +106,15 @@ class Replay:
     def body(self, first: int, last: int) -> bytes:
         """A remote write 1.0 request, snappy-compressed, of rows first … last - 1."""
         owners, times, values = self.owners[first:last], self.times_ms[first:last], self.values[first:last]
-        starts, lengths = self._starts[owners], self._lengths[owners]
-        rows, size = size_rows(starts, lengths, times, 0, len(owners), _MOST_BYTES, len(self._arena))
+        ends = np.append(np.flatnonzero(owners[1:] != owners[:-1]) + 1, len(owners)).astype(np.int64)
+        series = owners[ends - 1]
+        _, rows, size, _ = size_runs(
+            series, ends, times, self._offsets, self._lengths, self._kinds, 0, 0, len(owners), _MOST_BYTES,
+            len(self._arena),
+        )  # fmt: skip
         assert rows == len(owners), "a batch of bounded labels fits one request"
         out = np.empty(size + FILL_SLACK, np.uint8)
-        fill_rows(self._arena, starts, lengths, times, values, 0, rows, size, out)
+        fill_runs(self._arena, series, ends, times, values, self._offsets, self._lengths, 0, 0, rows, size, out)
         return bytes(cramjam.snappy.compress_raw(out[:size].tobytes()))
 
 

@@ -3,8 +3,8 @@
 One *flow* is the tasks that run while the target is one and the same process: a reader that prepares steps, senders,
 a watch over the target's start time, a committer, a sender of scores. When the watch finds another process, the flow
 ends, progress goes back to the safe position and a new flow begins. Everything under way is forgotten then: the log
-has it. So memory is bounded by the window (blocks in flight, as many queued, one step in preparation) however long the
-target is away.
+has it. So memory is bounded by the window (blocks in flight, as many queued, the rows of one step) however long the
+target is away. A row of a step takes at most 80 bytes: its frame, folded, and once more in order of series.
 
 Work on arrays runs in one thread (folding is in order of the log), writing to disk in another; the loop only waits.
 """
@@ -27,11 +27,12 @@ from gateway.forward.dead_letter import DeadLetterFile
 from gateway.forward.forward_stats import ForwardStats
 from gateway.forward.preparation import Preparation, SeriesArrays, oldest_taken_ms
 from gateway.forward.progress import Progress, ProgressFiles, Record, SafePoint, Step
-from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, RemoteWriteEncoder
+from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, PackedRows, RemoteWriteEncoder
 from gateway.forward.retry import Backoff
 from gateway.forward.running_totals import RunningTotals, TotalsCheckpoint
 from gateway.forward.score_queue import ScoreQueue
 from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.forward.step_size import StepSize
 from gateway.forward.victoria_metrics import Answer, Outcome, Silence, TargetIdentity, VictoriaMetrics
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.feed import FrameFeed
@@ -95,6 +96,7 @@ class Forwarder:
         empty = SafePoint(Record(), TotalsCheckpoint.empty())
         self._progress = Progress(Record(), empty, settings.replay_seconds)
         self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(settings.blocks_in_flight)
+        self._step_size = StepSize(settings.block_rows * settings.blocks_in_flight, settings.backlog_rows)
 
         self._target_start: float | None = None
         self._memory_lost = False
@@ -265,6 +267,7 @@ class Forwarder:
         self._next_row = acked.rows
         self._lag_rows = acked.rows
         self._queue = asyncio.Queue(self._settings.blocks_in_flight)
+        self._step_size.reset()
         self._reading = False
         self._probe_now.clear()
         self._confirmed.set()
@@ -286,9 +289,8 @@ class Forwarder:
                 raise result
 
     async def _read(self) -> None:
-        step_bytes = self._settings.block_rows * self._settings.blocks_in_flight * _ROW_BYTES
         while True:
-            frames = await self._feed.next_frames(step_bytes)
+            frames = await self._feed.next_frames(self._step_size.rows * _ROW_BYTES)
             if self._draining:
                 await asyncio.Event().wait()  # they are read again after the restart
             began = self._clock.monotonic()
@@ -303,8 +305,10 @@ class Forwarder:
                 rows = await self._take_step(fresh, arrays)
                 self._reading = False
                 self._settled.set()
+                spent = self._clock.monotonic() - began
+                self._step_size.taken(rows, spent)
                 if rows < self._settings.block_rows:
-                    await self._sleep(max(0.0, self._settings.flush_interval - (self._clock.monotonic() - began)))
+                    await self._sleep(max(0.0, self._settings.flush_interval - spent))
             self._reading = False
             self._settled.set()
 
@@ -314,21 +318,21 @@ class Forwarder:
         if now - self._last_checkpoint >= self._checkpoint_spacing():
             self._last_checkpoint = now
             forget_before = int(frames[-1].frame.received_ns / 1e6 - self._settings.forget_totals_after * 1000)
-        next_row, encoding = self._next_row, self._encoding
-        oldest = oldest_taken_ms(self._clock.time_ns(), self._retention)
-        step, blocks = await self._in_work(
+        next_row, oldest = self._next_row, oldest_taken_ms(self._clock.time_ns(), self._retention)
+        step, packed = await self._in_work(
             lambda: self._preparation.prepare(
-                frames, arrays, next_row=next_row, encoding=encoding, oldest_ms=oldest,
-                checkpoint_forgetting_before_ms=forget_before,
+                frames, arrays, next_row=next_row, oldest_ms=oldest, checkpoint_forgetting_before_ms=forget_before
             )
-        )  # fmt: skip
+        )
         self._next_row = frames[-1].frame.first_row + frames[-1].frame.counted_rows
         self._folded_to = step.end
+        step.open_blocks = 1  # until all are made
         self._progress.begin(step)
-        if not blocks:
-            self._settle()
-        for block in blocks:
+        blocks = self._preparation.encoder.encode(packed, self._encoding)
+        while (block := await self._in_work(partial(next, blocks, None))) is not None:
+            step.open_blocks += 1
             await self._queue.put(_Outgoing(block, step))
+        self._close_block(step)
         return step.rows
 
     def _checkpoint_spacing(self) -> float:
@@ -405,8 +409,11 @@ class Forwarder:
             self._score_block = None
             self._score_sent.set()
             return
-        outgoing.step.open_blocks -= 1
-        if outgoing.step.open_blocks == 0:
+        self._close_block(outgoing.step)
+
+    def _close_block(self, step: Step) -> None:
+        step.open_blocks -= 1
+        if step.open_blocks == 0:
             self._settle()
 
     def _settle(self) -> None:
@@ -429,7 +436,7 @@ class Forwarder:
                     await self._sleep(self._settings.flush_interval)
                     continue
                 encoding = self._encoding
-                blocks = await self._in_work(partial(self._preparation.encoder.encode, packed, encoding))
+                blocks = await self._in_work(partial(self._encoded, packed, encoding))
             else:
                 blocks = [self._score_block]
             for block in blocks:
@@ -437,6 +444,9 @@ class Forwarder:
                 self._score_sent.clear()
                 await self._queue.put(_Outgoing(block, None))
                 await self._score_sent.wait()
+
+    def _encoded(self, packed: PackedRows, encoding: Encoding) -> list[EncodedBlock]:
+        return list(self._preparation.encoder.encode(packed, encoding))
 
     # ---- the target's life ------------------------------------------------------------------------------------------
 

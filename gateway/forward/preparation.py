@@ -1,4 +1,7 @@
-"""Frames → a step: rows judged and folded, labels placed, bodies made. Runs in the forwarder's one work thread."""
+"""Frames → a step: rows judged and folded in order of the log, then brought together by series.
+
+Runs in the forwarder's one work thread.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.forward.progress import Step
-from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, PackedRows, RemoteWriteEncoder
+from gateway.forward.remote_write_encoder import PackedRows, RemoteWriteEncoder
 from gateway.forward.running_totals import RunningTotals
 from gateway.selfmetrics import counter
 from gateway.telemetry.resolved import ResolvedFrame, SeriesView
@@ -28,6 +31,7 @@ from kernels.cumulative import (
     VERDICTS,
     fold_rows,
 )
+from kernels.series_runs import runs_of_series
 
 REASONS: Final = {
     NOT_A_NUMBER: "nan",
@@ -74,6 +78,8 @@ class Preparation:
     def __init__(self, totals: RunningTotals, encoder: RemoteWriteEncoder) -> None:
         self.totals = totals
         self.encoder = encoder
+        self._slots = np.zeros(0, np.uint32)
+        """By sid; zero between calls."""
 
     def fold_only(self, frames: Sequence[ResolvedFrame], series: SeriesArrays) -> None:
         """Bring the running totals past frames that were acked before we restarted."""
@@ -87,16 +93,14 @@ class Preparation:
         series: SeriesArrays,
         *,
         next_row: int,
-        encoding: Encoding,
         oldest_ms: int | None,
         checkpoint_forgetting_before_ms: int | None,
-    ) -> tuple[Step, list[EncodedBlock]]:
-        """Everything these frames need before they can be sent.
+    ) -> tuple[Step, PackedRows]:
+        """Everything these frames need before they can be encoded.
 
         next_row: counted rows of the log before these frames, as far as we have accounted for them; what is missing up
         to a frame's first row was lost and is counted. oldest_ms: what the target's retention still takes, None if not
         known. checkpoint_forgetting_before_ms: take a checkpoint behind these frames; None for none.
-        Raises StateError where labels lie outside the arena.
         """
         step = Step(end=frames[-1].end)
         columns = _scratch(sum(len(resolved.sids) for resolved in frames))
@@ -119,11 +123,24 @@ class Preparation:
             step.target_info_dropped += int(counts[VERDICTS + verdict])
         if checkpoint_forgetting_before_ms is not None:
             step.checkpoint = self.totals.checkpoint(checkpoint_forgetting_before_ms)
-        starts, lengths, times, values, apart = columns
-        packed = PackedRows(series.label_arena, starts[:at], lengths[:at], times[:at], values[:at], apart[:at])
-        blocks = self.encoder.encode(packed, encoding)
-        step.open_blocks = len(blocks)
-        return step, blocks
+        return step, self._by_series(columns, at, series)
+
+    def _by_series(self, columns: _Columns, count: int, series: SeriesArrays) -> PackedRows:
+        sids, times, values = columns
+        if len(self._slots) < len(series.label_lengths):
+            self._slots = np.zeros(len(series.label_lengths), np.uint32)
+        of_run, ends = np.empty(count, np.uint32), np.empty(count, np.int64)
+        _, times_by_series, values_by_series = _scratch(count)
+        runs = runs_of_series(
+            sids, times, values, count, self._slots, of_run, ends, times_by_series, values_by_series
+        )  # fmt: skip
+        assert runs >= 0, "a sid beyond the index"
+        if runs < count:
+            times, values = times_by_series, values_by_series
+        return PackedRows(
+            series.label_arena, series.label_offsets, series.label_lengths, series.kinds, of_run[:runs], ends[:runs],
+            times[:count], values[:count],
+        )  # fmt: skip
 
     def _fold(
         self,
@@ -140,30 +157,24 @@ class Preparation:
         times = np.require(frame.times_ms, np.int64, ["C", "A"])
         values = np.require(frame.values, np.float64, ["C", "A"])
         self.totals.claim(sids, series)
-        out_starts, out_lengths, out_times, out_values, out_apart = columns
+        out_sids, out_times, out_values = columns
         # The limit ahead counts from the time of arrival, not of sending: a replay must judge alike.
         latest_ms = frame.received_ns // 1_000_000 + FUTURE_MS
         kept = fold_rows(
             sids, starts, times, values,
-            series.kinds, series.label_offsets, series.label_lengths, oldest_ms, latest_ms,
-            self.totals.totals, self.totals.ends,
-            out_starts[at:], out_lengths[at:], out_times[at:], out_values[at:], out_apart[at:], counts,
+            series.kinds, series.label_lengths, oldest_ms, latest_ms, self.totals.totals, self.totals.ends,
+            out_sids[at:], out_times[at:], out_values[at:], counts,
         )  # fmt: skip
         assert kept >= 0, "columns of a frame differ in length"
         return int(kept)
 
 
-_Columns = tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]
+_Columns = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.float64]]
+"""Sids, times, values."""
 
 
 def _scratch(rows: int) -> _Columns:
-    return (
-        np.empty(rows, np.int64),
-        np.empty(rows, np.uint32),
-        np.empty(rows, np.int64),
-        np.empty(rows, np.float64),
-        np.empty(rows, np.int64),
-    )
+    return np.empty(rows, np.uint32), np.empty(rows, np.int64), np.empty(rows, np.float64)
 
 
 def oldest_taken_ms(now_ns: int, retention_seconds: float | None) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gateway.errors import StateError
 from gateway.telemetry.labels import decode_label_blob
-from kernels.remote_write_encode import BAD_PLACE, FILL_SLACK, fill_rows, size_rows
+from kernels.remote_write_encode import BAD_PLACE, FILL_SLACK, fill_runs, size_runs
 
 Encoding = Literal["zstd", "snappy"]
 
@@ -23,31 +23,36 @@ _LARGEST_BODY: Final = 2**31 - 1
 
 @dataclass(slots=True)
 class PackedRows:
-    """Rows that go out, n of them, with the places of their labels.
+    """n rows that go out, in r runs: a series and the row behind its last one.
 
-    arena: uint8[total]; starts: int64[n] and lengths: uint32[n], where each row's label blob stands in it; times_ms:
-    int64[n]; values: float64[n]; apart: int64[n], 1 for rows that are counted apart (target_info).
+    series: uint32[r]; ends: int64[r], rising; times_ms: int64[n]; values: float64[n].
+    arena: uint8[total]; label_offsets: uint64, label_lengths: uint32, where each series' label blob stands in it, and
+    kinds: uint8, its telemetry.kind, by which target_info is counted apart; all three are indexed by series.
     """
 
     arena: NDArray[np.uint8]
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.uint32]
+    label_offsets: NDArray[np.uint64]
+    label_lengths: NDArray[np.uint32]
+    kinds: NDArray[np.uint8]
+    series: NDArray[np.uint32]
+    ends: NDArray[np.int64]
     times_ms: NDArray[np.int64]
     values: NDArray[np.float64]
-    apart: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return len(self.times_ms)
 
     @classmethod
-    def from_blobs(cls, blobs: list[bytes], times_ms: list[int], values: list[float]) -> PackedRows:
-        """From separate label blobs, one a row."""
+    def from_blobs(cls, blobs: Sequence[bytes], times_ms: Sequence[int], values: Sequence[float]) -> PackedRows:
+        """From separate label blobs, one a row; each row is a run of its own."""
         lengths = np.fromiter((len(b) for b in blobs), np.uint32, len(blobs))
-        starts = np.zeros(len(blobs), np.int64)
-        np.cumsum(lengths[:-1], out=starts[1:])
+        offsets = np.cumsum(lengths, dtype=np.uint64) - lengths
         arena = np.frombuffer(b"".join(blobs), np.uint8)
-        zeros = np.zeros(len(blobs), np.int64)
-        return cls(arena, starts, lengths, np.array(times_ms, np.int64), np.array(values, np.float64), zeros)
+        rows = np.arange(len(blobs), dtype=np.uint32)
+        return cls(
+            arena, offsets, lengths, np.zeros(len(blobs), np.uint8), rows, rows.astype(np.int64) + 1,
+            np.array(times_ms, np.int64), np.array(values, np.float64),
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -70,27 +75,29 @@ class RemoteWriteEncoder:
         self._buffer = np.empty(0, np.uint8)
         self._zstd = zstandard.ZstdCompressor(level=zstd_level)
 
-    def encode(self, rows: PackedRows, encoding: Encoding) -> list[EncodedBlock]:
-        """All rows, in order, as blocks within the limits. Raises StateError if a label blob lies outside the arena."""
-        blocks: list[EncodedBlock] = []
-        first = 0
-        while first < len(rows):
-            count, size = size_rows(
-                rows.starts, rows.lengths, rows.times_ms, first, self._block_rows, self._block_bytes, rows.arena.size
-            )
-            if size == BAD_PLACE:
-                raise StateError(f"row {count}: its labels lie outside the arena")
+    def encode(self, rows: PackedRows, encoding: Encoding) -> Iterator[EncodedBlock]:
+        """All rows, in order, as blocks within the limits; each is made when it is asked for.
+
+        Raises StateError if a label blob lies outside the arena.
+        """
+        run = row = 0
+        while row < len(rows):
+            next_run, last, size, apart = size_runs(
+                rows.series, rows.ends, rows.times_ms, rows.label_offsets, rows.label_lengths, rows.kinds,
+                run, row, self._block_rows, self._block_bytes, rows.arena.size,
+            )  # fmt: skip
+            if size == BAD_PLACE or last == row:
+                raise StateError(f"row {last}: its labels lie outside the arena")
             out = self._room(size + FILL_SLACK)
-            written = fill_rows(
-                rows.arena, rows.starts, rows.lengths, rows.times_ms, rows.values, first, count, size, out
-            )
+            written = fill_runs(
+                rows.arena, rows.series, rows.ends, rows.times_ms, rows.values, rows.label_offsets, rows.label_lengths,
+                run, row, last, size, out,
+            )  # fmt: skip
             if written != size:
                 raise StateError(f"a block of {size} bytes came out with {written}")
             body = self.compress(out[:size].data, encoding)
-            apart = int(rows.apart[first : first + count].sum())
-            blocks.append(EncodedBlock(body, encoding, count - apart, apart, size))
-            first += count
-        return blocks
+            yield EncodedBlock(body, encoding, last - row - apart, apart, size)
+            run, row = next_run, last
 
     def compress(self, raw: memoryview | bytes, encoding: Encoding) -> bytes:
         """In the content encoding the target takes."""

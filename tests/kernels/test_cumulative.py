@@ -58,10 +58,10 @@ def test_folding_is_that_of_the_reference(pieces, oldest, latest, with_starts):
     totals, ends, claimed = np.zeros(m), np.zeros(m, np.int64), np.zeros(m, np.uint32)
     generations, fresh = np.zeros(m, np.uint32), np.zeros(n, np.uint32)
     claim_deltas(sids, KINDS, generations, claimed, totals, ends, fresh)
-    offsets, lengths = np.arange(m, dtype=np.uint64) * 10, np.full(m, 10, np.uint32)
+    lengths = np.full(m, 10, np.uint32)
     out = outputs(n)
     counts = np.zeros(COUNTS, np.int64)
-    kept = fold_rows(sids, starts, times, values, KINDS, offsets, lengths, oldest, latest, totals, ends, *out, counts)
+    kept = fold_rows(sids, starts, times, values, KINDS, lengths, oldest, latest, totals, ends, *out, counts)
 
     reference = Folding()
     verdicts = reference.fold(
@@ -80,16 +80,16 @@ def test_folding_is_that_of_the_reference(pieces, oldest, latest, with_starts):
     for (sid, _, time, value), (verdict, gone_out) in zip(rows, verdicts, strict=True):
         expected_counts[verdict + (VERDICTS if sid == 3 else 0)] += 1
         if verdict == cumulative.KEPT:
-            expected.append((sid * 10, 10, time, STALE if value == "stale" else gone_out, int(sid == 3)))
+            expected.append((sid, time, STALE if value == "stale" else gone_out))
     expected_counts[cumulative.RESTARTS] = reference.restarts
     assert counts.tolist() == expected_counts.tolist()
     got = list(zip(*(column[:kept].tolist() for column in out), strict=True))
-    assert [g[:3] + g[4:] for g in got] == [e[:3] + e[4:] for e in expected]
-    assert out[3][:kept].tobytes() == np.array([e[3] for e in expected], np.float64).tobytes()
+    assert [g[:2] for g in got] == [e[:2] for e in expected]
+    assert out[2][:kept].tobytes() == np.array([e[2] for e in expected], np.float64).tobytes()
 
 
 def outputs(n):
-    return np.zeros(n, np.int64), np.zeros(n, np.uint32), np.zeros(n, np.int64), np.zeros(n), np.zeros(n, np.int64)
+    return np.zeros(n, np.uint32), np.zeros(n, np.int64), np.zeros(n)
 
 
 class Histogram:
@@ -106,10 +106,10 @@ class Histogram:
         values = np.array([cumulated[-1], total, *cumulated], np.float64)
         n, out = len(sids), outputs(len(sids))
         kept = fold_rows(
-            sids, np.full(n, start), np.full(n, time), values, KINDS, np.arange(12, dtype=np.uint64),
+            sids, np.full(n, start), np.full(n, time), values, KINDS,
             np.ones(12, np.uint32), 0, 1000, self.totals, self.ends, *out, self.counts,
         )  # fmt: skip
-        return dict(zip(out[0][:kept].tolist(), out[3][:kept].tolist(), strict=True))
+        return dict(zip(out[0][:kept].tolist(), out[2][:kept].tolist(), strict=True))
 
 
 def test_new_bounds_start_the_whole_histogram_anew():
@@ -155,23 +155,22 @@ def test_a_negative_increment_of_a_monotonic_sum_is_left_out():
     out, counts = outputs(6), np.zeros(COUNTS, np.int64)
     kept = fold_rows(
         np.array([1, 1, 1, 2, 2, 2], np.uint32), np.zeros(0, np.int64), np.array([10, 20, 30, 10, 20, 30]),
-        np.array([5.0, -2.0, 1.0, 5.0, -2.0, 1.0]), KINDS, np.arange(12, dtype=np.uint64), np.ones(12, np.uint32),
+        np.array([5.0, -2.0, 1.0, 5.0, -2.0, 1.0]), KINDS, np.ones(12, np.uint32),
         0, 1000, totals, ends, *out, counts,
     )  # fmt: skip
-    assert out[3][:kept].tolist() == [5.0, 6.0, 5.0, 3.0, 4.0]
+    assert out[2][:kept].tolist() == [5.0, 6.0, 5.0, 3.0, 4.0]
     assert counts[cumulative.DELTA_NEGATIVE] == 1
 
 
 def test_a_gap_goes_on_and_an_overlap_is_left_out():
     totals, ends = np.zeros(1), np.array([NEVER])
-    out = (np.zeros(5, np.int64), np.zeros(5, np.uint32), np.zeros(5, np.int64), np.zeros(5), np.zeros(5, np.int64))
-    counts = np.zeros(COUNTS, np.int64)
+    out, counts = outputs(5), np.zeros(COUNTS, np.int64)
     kept = fold_rows(
         np.zeros(5, np.uint32), np.array([10, 20, 15, 50, 50]), np.array([20, 30, 40, 60, 60]), np.arange(1.0, 6.0),
-        np.array([kind.COUNTER | kind.DELTA], np.uint8), np.zeros(1, np.uint64), np.ones(1, np.uint32),
+        np.array([kind.COUNTER | kind.DELTA], np.uint8), np.ones(1, np.uint32),
         0, 1000, totals, ends, *out, counts,
     )  # fmt: skip
-    assert out[3][:kept].tolist() == [1.0, 3.0, 7.0]
+    assert out[2][:kept].tolist() == [1.0, 3.0, 7.0]
     assert counts[cumulative.DELTA_OVERLAP] == 2
     assert ends[0] == 60
 
@@ -186,11 +185,10 @@ def test_a_sid_that_changed_hands_is_claimed_anew():
 
 
 def test_ids_beyond_the_index_are_counted_and_not_read():
-    out = (np.zeros(2, np.int64), np.zeros(2, np.uint32), np.zeros(2, np.int64), np.zeros(2), np.zeros(2, np.int64))
-    counts = np.zeros(COUNTS, np.int64)
+    out, counts = outputs(2), np.zeros(COUNTS, np.int64)
     sids = np.array([9, 2**32 - 1], np.uint32)
     kept = fold_rows(
-        sids, np.zeros(0, np.int64), np.zeros(2, np.int64), np.zeros(2), np.ones(1, np.uint8), np.zeros(1, np.uint64),
+        sids, np.zeros(0, np.int64), np.zeros(2, np.int64), np.zeros(2), np.ones(1, np.uint8),
         np.ones(1, np.uint32), 0, 1000, np.zeros(0), np.zeros(0, np.int64), *out, counts,
     )  # fmt: skip
     assert kept == 0

@@ -4,72 +4,131 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.remote_write_encode import BAD_PLACE, FILL_SLACK, fill_rows, size_rows
+from gateway.telemetry import kind
+from kernels import remote_write_encode
+from kernels.remote_write_encode import BAD_PLACE, FILL_SLACK, SEVEN_BYTES, SIX_BYTES, fill_runs, size_runs
 from tests.reference.remote_write import write_request
 
 BLOBS = st.lists(st.binary(min_size=0, max_size=300), min_size=1, max_size=6)
-TIMES = st.one_of(st.integers(0, 2**42), st.integers(-(2**63), 2**63 - 1))
+EDGES = [int(edge) + step for edge in (SIX_BYTES, SEVEN_BYTES) for step in (-1, 0, 1)]
+TIMES = st.one_of(st.integers(0, 2**42), st.integers(-(2**63), 2**63 - 1), st.sampled_from(EDGES))
 FLOAT_BITS = st.integers(0, 2**64 - 1)
+RUNS = st.lists(
+    st.tuples(st.integers(0, 5), st.lists(st.tuples(TIMES, FLOAT_BITS), min_size=1, max_size=6)), max_size=12
+)
 
 
-def place(blobs: list[bytes]) -> tuple[np.ndarray, list[int]]:
-    arena = np.frombuffer(b"".join(blobs) or b"", np.uint8)
-    return arena, [sum(len(b) for b in blobs[:i]) for i in range(len(blobs))]
+def place(blobs: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Arena, offsets, lengths."""
+    lengths = np.array([len(b) for b in blobs], np.uint32)
+    return np.frombuffer(b"".join(blobs), np.uint8), np.cumsum(lengths, dtype=np.uint64) - lengths, lengths
 
 
-def encode_all(arena, starts, lengths, times, values, max_rows, max_bytes) -> list[bytes]:
-    """All rows as requests; checks that nothing behind the slack changes."""
-    out_bodies = []
-    first = 0
-    while first < len(starts):
-        rows, size = size_rows(starts, lengths, times, first, max_rows, max_bytes, arena.size)
-        assert rows > 0
+def encode_all(arena, offsets, lengths, kinds, series, ends, times, values, max_rows, max_bytes):
+    """All rows as requests, and the rows of target_info in each; checks that nothing behind the slack changes."""
+    bodies = []
+    run = row = 0
+    while row < len(times):
+        next_run, last, size, apart = size_runs(
+            series, ends, times, offsets, lengths, kinds, run, row, max_rows, max_bytes, arena.size
+        )
+        assert row < last <= row + max_rows
         out = np.full(size + FILL_SLACK, 0xAA, np.uint8)
-        assert fill_rows(arena, starts, lengths, times, values, first, rows, size, out) == size
-        out_bodies.append(out[:size].tobytes())
-        first += rows
-    return out_bodies
+        assert fill_runs(arena, series, ends, times, values, offsets, lengths, run, row, last, size, out) == size
+        bodies.append((out[:size].tobytes(), apart))
+        run, row = next_run, last
+    return bodies
+
+
+def test_the_numbers_agree_with_telemetry():
+    assert remote_write_encode.CLASS_BITS == kind.CLASS_MASK
+    assert remote_write_encode.TARGET_INFO_CLASS == kind.TARGET_INFO
 
 
 @settings(max_examples=150, deadline=None)
-@given(BLOBS, st.data())
-def test_bytes_are_those_of_the_reference(blobs, data):
-    blobs = [b + bytes([i]) for i, b in enumerate(blobs)]  # no two blobs begin at one place
-    picks = data.draw(st.lists(st.tuples(st.integers(0, len(blobs) - 1), TIMES, FLOAT_BITS), max_size=30))
-    max_rows = data.draw(st.integers(1, 40))
-    arena, places = place(blobs)
-    starts = np.array([places[i] for i, _, _ in picks], np.int64)
-    lengths = np.array([len(blobs[i]) for i, _, _ in picks], np.uint32)
-    times = np.array([t for _, t, _ in picks], np.int64)
-    values = np.array([b for _, _, b in picks], np.uint64).view(np.float64)
-    bodies = encode_all(arena, starts, lengths, times, values, max_rows, 2**30)
-    rows = [(blobs[i], t, struct.unpack("<d", struct.pack("<Q", bits))[0]) for i, t, bits in picks]
-    expected = [write_request(rows[at : at + max_rows]) for at in range(0, len(rows), max_rows)]
+@given(BLOBS, RUNS, st.integers(1, 40))
+def test_bytes_are_those_of_the_reference(blobs, picked, max_rows):
+    picked = [(sid % len(blobs), samples) for sid, samples in picked]
+    arena, offsets, lengths = place(blobs)
+    kinds = np.array([kind.TARGET_INFO if sid == 1 else kind.COUNTER for sid in range(len(blobs))], np.uint8)
+    series = np.array([sid for sid, _ in picked], np.uint32)
+    ends = np.cumsum([len(samples) for _, samples in picked]).astype(np.int64)
+    times = np.array([t for _, samples in picked for t, _ in samples], np.int64)
+    values = np.array([b for _, samples in picked for _, b in samples], np.uint64).view(np.float64)
+    bodies = encode_all(arena, offsets, lengths, kinds, series, ends, times, values, max_rows, 2**30)
+    rows = [
+        (bytearray(blobs[sid]) if first else None, sid, t, struct.unpack("<d", struct.pack("<Q", bits))[0])
+        for sid, samples in picked
+        for first, (t, bits) in zip([True] + [False] * len(samples), samples, strict=False)
+    ]
+    expected = []
+    for at in range(0, len(rows), max_rows):
+        part, blob = [], None
+        for new, sid, t, value in rows[at : at + max_rows]:
+            blob = bytearray(blobs[sid]) if new is not None or blob is None else blob  # a run of its own each
+            part.append((blob, t, value))
+        expected.append((write_request(part), sum(sid == 1 for _, sid, _, _ in rows[at : at + max_rows])))
     assert bodies == expected
 
 
+def ten_series():
+    """Arrays of ten runs of one row, each with 100 bytes of labels in an arena of 1,000."""
+    return (
+        np.arange(10, dtype=np.uint32), np.arange(1, 11), np.full(10, 1_700_000_000_000, np.int64),
+        np.arange(0, 1000, 100, dtype=np.uint64), np.full(10, 100, np.uint32), np.zeros(10, np.uint8),
+    )  # fmt: skip
+
+
 def test_a_block_stops_before_the_series_that_passes_the_byte_limit():
-    arena = np.zeros(1000, np.uint8)
-    starts = np.arange(0, 1000, 100, dtype=np.int64)
-    lengths, times = np.full(10, 100, np.uint32), np.full(10, 1_700_000_000_000, np.int64)
-    rows, size = size_rows(starts, lengths, times, 0, 1000, 300, arena.size)
-    assert rows == 2
+    run, row, size, _ = size_runs(*ten_series(), 0, 0, 1000, 300, 1000)
+    assert (run, row) == (2, 2)
     assert size <= 300
-    assert size_rows(starts, lengths, times, 9, 1000, 1, arena.size)[0] == 1, "one series always goes"
+    assert size_runs(*ten_series(), 9, 9, 1000, 1, 1000)[:2] == (10, 10), "one series always goes"
 
 
 def test_places_outside_the_arena_are_told_and_not_read():
-    times = np.zeros(1, np.int64)
-    for start, length in ((-1, 4), (97, 4), (2**62, 4), (0, 101), (2**63 - 1, 2**32 - 1)):
-        starts, lengths = np.array([start], np.int64), np.array([length], np.uint32)
-        assert size_rows(starts, lengths, times, 0, 10, 1000, 100) == (0, BAD_PLACE)
+    ends, times = np.ones(1, np.int64), np.zeros(1, np.int64)
+    for start, length in ((97, 4), (2**62, 4), (0, 101), (2**64 - 1, 4), (2**63 - 1, 2**32 - 1)):
+        offsets, lengths = np.array([start], np.uint64), np.array([length], np.uint32)
+        series, kinds = np.zeros(1, np.uint32), np.zeros(1, np.uint8)
+        assert size_runs(series, ends, times, offsets, lengths, kinds, 0, 0, 10, 1000, 100)[:3] == (0, 0, BAD_PLACE)
+        out = np.zeros(200, np.uint8)
+        assert fill_runs(
+            np.zeros(100, np.uint8), series, ends, times, np.zeros(1), offsets, lengths, 0, 0, 1, 100, out
+        ) == BAD_PLACE  # fmt: skip
+        assert not out.any()
+
+
+def test_runs_that_do_not_fit_their_arrays_are_told():
+    def size(series=(0, 1), ends=(1, 2), times=2, run=0, row=0):
+        columns = np.array(series, np.uint32), np.array(ends, np.int64), np.zeros(times, np.int64)
+        tables = np.zeros(2, np.uint64), np.full(2, 10, np.uint32), np.zeros(2, np.uint8)
+        return size_runs(*columns, *tables, run, row, 10, 1000, 100)[2]
+
+    assert size() == 2 * (2 + 10 + 13)
+    assert size(series=(2, 1)) == BAD_PLACE
+    assert size(series=(2**32 - 1, 1)) == BAD_PLACE
+    assert size(ends=(1, 3)) == BAD_PLACE
+    assert size(ends=(0, 2)) == BAD_PLACE
+    assert size(run=-1) == BAD_PLACE
+    assert size(row=-1) == BAD_PLACE
+    assert size(run=2, row=2) == 0
 
 
 def test_an_output_without_slack_is_refused():
-    arena, starts, lengths = np.zeros(10, np.uint8), np.zeros(1, np.int64), np.full(1, 10, np.uint32)
-    times, values = np.zeros(1, np.int64), np.zeros(1)
-    rows, size = size_rows(starts, lengths, times, 0, 10, 1000, 10)
-    out = np.zeros(size + FILL_SLACK - 1, np.uint8)
-    assert fill_rows(arena, starts, lengths, times, values, 0, rows, size, out) == BAD_PLACE
-    assert fill_rows(arena, starts, lengths, times, values, 0, 2, 500, np.zeros(1000, np.uint8)) == BAD_PLACE
-    assert not out.any()
+    series, ends, times, offsets, lengths, kinds = ten_series()
+    arena, values = np.zeros(1000, np.uint8), np.zeros(10)
+    _, last, size, _ = size_runs(series, ends, times, offsets, lengths, kinds, 0, 0, 3, 1000, 1000)
+
+    def fill(size, last=last, room=0, run=0, row=0):
+        out = np.zeros(size + FILL_SLACK + room, np.uint8)
+        written = fill_runs(arena, series, ends, times, values, offsets, lengths, run, row, last, size, out)
+        return written, int(np.count_nonzero(out[size + FILL_SLACK :]))
+
+    assert fill(size) == (size, 0)
+    assert fill(size, room=-1)[0] == BAD_PLACE
+    assert fill(size - 30) == (BAD_PLACE, 0)
+    assert fill(size, last=11) == (BAD_PLACE, 0)
+    assert fill(size, run=10) == (BAD_PLACE, 0)
+    assert fill(size, run=-1) == (BAD_PLACE, 0)
+    assert fill(size, row=-1) == (BAD_PLACE, 0)

@@ -32,6 +32,14 @@ def write_request(rows: list[tuple[bytes, int, float]]) -> bytes:
     return b"".join(b"\x0a" + varint(len(body)) + body for body in bodies)
 
 
+def by_series(rows: list[tuple[int, int, float]]) -> list[tuple[int, list[tuple[int, float]]]]:
+    """(series, time, value) in order of the log → each series' samples; series in order of their first row."""
+    found: dict[int, list[tuple[int, float]]] = {}
+    for series, time_ms, value in rows:
+        found.setdefault(series, []).append((time_ms, value))
+    return list(found.items())
+
+
 class Row(NamedTuple):
     """One log row. part: "" for a series of its own, else "count", "sum", "bucket" or "range" of a histogram."""
 

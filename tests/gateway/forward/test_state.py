@@ -134,11 +134,8 @@ def test_progress_survives_and_its_loss_only_repeats(tmp_path):
 
 def test_dead_letters_are_bounded_and_a_torn_end_is_left_out(tmp_path):
     letters = DeadLetterFile(tmp_path, 0, 1500, 3)
-    body = (
-        RemoteWriteEncoder(10, 1000, 1)
-        .encode(PackedRows.from_blobs([encode_label_blob({"__name__": "a"})], [5], [1.5]), "zstd")[0]
-        .body
-    )
+    packed = PackedRows.from_blobs([encode_label_blob({"__name__": "a"})], [5], [1.5])
+    body = next(RemoteWriteEncoder(10, 1000, 1).encode(packed, "zstd")).body
     for number in range(40):
         letters.append(time=float(number), status=400, words="w" * 100, rows=1, encoding="zstd", body=body)
     paths = letters.paths()
@@ -160,7 +157,7 @@ def test_blocks_hold_what_was_packed_and_can_change_their_encoding(encoding):
     blobs.append(encode_label_blob({"__name__": "huge", "text": "x" * 5000}))
     packed = PackedRows.from_blobs(blobs, list(range(101)), [i / 7 for i in range(101)])
     encoder = RemoteWriteEncoder(40, 1000, 1)
-    blocks = encoder.encode(packed, encoding)
+    blocks = list(encoder.encode(packed, encoding))
     assert sum(block.rows for block in blocks) == 101
     assert all(block.raw_bytes <= 1000 for block in blocks[:-1])
     for block in blocks:

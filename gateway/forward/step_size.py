@@ -1,0 +1,34 @@
+"""How many rows the forwarder takes together.
+
+The more rows of a backlog are taken at once, the more of them are of one series and share its labels. But a step counts
+as acked only as a whole: what was sent of it is sent again after a crash. So steps grow while they pass quickly and
+shrink where the target takes its time, and nothing is ever waited for to fill one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_QUICK: Final = 0.5
+"""Seconds: a full step that was handed over within this may be followed by one of twice its size."""
+_SLOW: Final = 1.0
+"""Seconds from which on the next one is halved."""
+
+
+class StepSize:
+    """`rows` is the most that the next step may take: between `least` and `most`, which is not under `least`."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, max(least, most)
+        self.rows = least
+
+    def taken(self, rows: int, seconds: float) -> None:
+        """A step of so many rows took so long until its last block was in the queue."""
+        if seconds >= _SLOW:
+            self.rows = max(self._least, self.rows // 2)
+        elif seconds < _QUICK and 2 * rows >= self.rows:  # frames are taken whole, so a full step is seldom quite full
+            self.rows = min(self._most, 2 * self.rows)
+
+    def reset(self) -> None:
+        """The target is another process, or we are: begin small."""
+        self.rows = self._least
