@@ -96,7 +96,7 @@ class Forwarder:
         empty = SafePoint(Record(), TotalsCheckpoint.empty())
         self._progress = Progress(Record(), empty, settings.replay_seconds)
         self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(settings.blocks_in_flight)
-        self._step_size = StepSize(settings.block_rows * settings.blocks_in_flight, settings.backlog_rows)
+        self._step_size = StepSize(settings.block_rows, settings.backlog_rows)
 
         self._target_start: float | None = None
         self._memory_lost = False

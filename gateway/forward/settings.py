@@ -37,13 +37,13 @@ class VictoriaMetricsSettings(Settings, frozen=True):
 
     blocks_in_flight: Annotated[int, msgspec.Meta(ge=1, le=64)] = 4
     """Requests on their way at one time; also bounds the memory held while the target is down."""
-    block_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    block_rows: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 100_000
     """Samples in one request, at most."""
     block_bytes: ByteSize = ByteSize(8 * 2**20)
     """Bytes of one request before compression, at most (a single larger series still goes)."""
     backlog_rows: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
     """Rows taken together while a backlog stands, at most: a series' samples among them share one label set, which is
-    most of what they cost. Up to 80 bytes of memory each. Never less than blocks_in_flight * block_rows."""
+    most of what they cost. Up to 80 bytes of memory each. Never less than block_rows."""
     flush_interval: Duration = Duration(0.1)
     """Seconds in which small blocks are gathered before they are sent."""
     zstd_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = -2

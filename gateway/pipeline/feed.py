@@ -26,6 +26,8 @@ QUEUE_BYTES: Final = 64 * 2**20
 """Frames held in memory for one reader; more and it reads them from disk."""
 _INLINE_DEFINITIONS: Final = 64
 """New series an event loop may register by itself; more are left to a thread."""
+_INLINE_BYTES: Final = 2**20
+"""Bytes of frames whose rows it may give their series by itself."""
 
 
 class EdgeFrames:
@@ -99,10 +101,12 @@ class EdgeFrames:
             return self._live and not self._queue
 
     @property
-    def queued_definitions(self) -> int | None:
-        """Series that the frames in memory define; None where frames are to be read from disk."""
+    def queued_is_light(self) -> bool:
+        """Whether what waits is in memory, and little work to resolve."""
         with self._lock:
-            return sum(len(f.definitions) for f in self._queue) if self._live else None
+            if not self._live or self._queued_bytes > _INLINE_BYTES:
+                return False
+            return sum(len(f.definitions) for f in self._queue) <= _INLINE_DEFINITIONS
 
     def take(self, max_bytes: int, until: LogPosition | None = None) -> list[Frame]:
         """The next frames before `until`, none if there are none now; at least one even if it is larger.
@@ -248,8 +252,7 @@ class DurableFeed:
         """See Feed."""
         if self._held:
             return False
-        definitions = self._frames.queued_definitions
-        return definitions is not None and definitions <= _INLINE_DEFINITIONS
+        return self._frames.queued_is_light
 
     @property
     def idle(self) -> bool:
