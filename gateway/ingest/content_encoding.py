@@ -23,10 +23,12 @@ from typing import Final, TypeAlias
 
 import cramjam
 import crc32c
+import numpy as np
 import zstandard
 
 from gateway.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from gateway.ingest.decoders import Body
+from gateway.ingest.whole_gzip import gunzip
 
 Take: TypeAlias = Callable[[int], None]
 
@@ -81,12 +83,10 @@ def _gzip(body: Body, limit: int, take: Take) -> Body:
     claimed = int.from_bytes(body[-4:], "little")
     if 0 < claimed <= min(limit, len(body) * _DEFLATE_RATIO):
         take(claimed)
-        out = bytearray(claimed)
-        try:
-            if cramjam.gzip.decompress_into(body, out) == claimed:
-                return out
-        except cramjam.DecompressionError:
-            pass  # several members, or damaged: the slower way tells which
+        content = gunzip(body, claimed)
+        if content is not None:
+            return content
+        # Several members, padded, or damaged: the slower way tells which.
         return _inflate(body, limit, take, 31, "gzip", held=claimed)
     return _inflate(body, limit, take, 31, "gzip")
 
@@ -226,9 +226,10 @@ def snappy_block(body: Body, limit: int, take: Take) -> Body:
     if size > len(body) * _SNAPPY_RATIO:
         raise _damaged("snappy", "it claims more than it can hold")
     take(size)
-    out = bytearray(size)
     if size == 0 and at == len(body):
-        return out
+        return b""
+    # Not zeroed: every byte is written, or the body refused.
+    out = memoryview(np.empty(size, np.uint8))  # type: ignore[arg-type]
     try:
         written = cramjam.snappy.decompress_raw_into(body, out)
     except cramjam.DecompressionError as error:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from gateway.pipeline.content_checks import UNIT_FACTORS, pauses, unit_changes
 from gateway.selfmetrics import gauge
+from kernels.recently_seen import note_seen
 
 SKEW = gauge(
     "sender_delay_seconds", "Least age of a sender's points on arrival; below 0: its clock is ahead.", ["sender"]
@@ -125,7 +126,7 @@ class DataQuality:
         if len(sids) == 0:
             return
         received = received_ns / 1e9
-        self._seen[sids[times_ms > (received - _BEHIND_SECONDS) * 1000.0]] = int(received)
+        note_seen(sids, times_ms, int((received - _BEHIND_SECONDS) * 1000.0), int(received), self._seen)
         step = -(-len(sids) // _LOOKED_AT)
         some = slice(None, None, step)
         senders = self._sender[sids[some]]

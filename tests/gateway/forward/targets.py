@@ -22,6 +22,8 @@ class Target:
         self.writes = 0
         self.requests: list[dict[str, str]] = []
         self.samples: dict[str, list[tuple[int, float]]] = {}
+        self.label_sets = 0
+        """TimeSeries messages taken."""
         self.in_flight = self.most_in_flight = 0
         self.start_time: float | None = 1_700_000_000.0
         self.told_at: float | None = None
@@ -97,6 +99,7 @@ class Target:
             for labels, samples in decode_request(decompress(body, encoding)):
                 assert labels.get("__name__")
                 assert list(labels) == sorted(labels)
+                self.label_sets += 1
                 self.samples.setdefault(str(labels), []).extend(samples)
             return web.Response(status=204)
         finally:
