@@ -1,6 +1,7 @@
 """Small frames that follow one another taken together, so that what a reader does once a frame is not done too often.
 
-Of N edges' commits a shard gets N times as many frames as it would of one, each with an N-th of the rows.
+Small requests make small frames, and of N edges' commits a shard gets N times as many frames as it would of one, each
+with an N-th of the rows.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from gateway.telemetry.columns import ExemplarColumns
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.resolved import ResolvedFrame
 
-MOST_ROWS: Final = 16_384
+MOST_ROWS: Final = 65_536
 """A frame of so many rows is large enough."""
 _MOST_APART_NS: Final = 50_000_000
 """Frames received further apart stay apart: rows of one frame count as received when the first was."""

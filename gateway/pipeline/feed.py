@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from gateway.log.reader import LogReader
 from gateway.log.retention import Retention
+from gateway.pipeline.coalesce import coalesced
 from gateway.series.local_ids import LocalIds
 from gateway.telemetry.frame import Frame, Frontier, LogPosition, Place
 from gateway.telemetry.resolved import ResolvedFrame
@@ -245,7 +246,7 @@ class DurableFeed:
         frames = self._held or self._frames.take(max_bytes)
         same = [f for f in frames if f.start.segment == frames[0].start.segment]
         self._held = frames[len(same) :]
-        return [self._local_ids.resolve(frame) for frame in same]
+        return coalesced([self._local_ids.resolve(frame) for frame in same])
 
     @property
     def pending_is_light(self) -> bool:

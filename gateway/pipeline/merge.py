@@ -56,12 +56,6 @@ def merge_columns(requests: Sequence[PointColumns]) -> tuple[PointColumns, NDArr
         starts = np.concatenate(
             [r.starts_ms if r.starts_ms is not None else np.zeros(len(r), np.int64) for r in requests]
         )
-    row_points: list[NDArray[np.uint32]] = []
-    base = 0
-    for request in requests:
-        own = request.row_points if request.row_points is not None else np.arange(len(request), dtype=np.uint32)
-        row_points.append(own + np.uint32(base))
-        base += max(request.points, int(own.max()) + 1 if len(own) else 0)
     merged = PointColumns(
         hash_hi=np.concatenate([r.hash_hi for r in requests]),
         hash_lo=np.concatenate([r.hash_lo for r in requests]),
@@ -72,6 +66,19 @@ def merge_columns(requests: Sequence[PointColumns]) -> tuple[PointColumns, NDArr
         source=MergedLabelSource([r.source for r in requests], ends),
         exemplars=ExemplarColumns.joined((r.exemplars, len(r)) for r in requests),
         points=sum(r.points for r in requests),
-        row_points=np.concatenate(row_points),
+        row_points=_joined_points(requests),
     )
     return merged, ends
+
+
+def _joined_points(requests: Sequence[PointColumns]) -> NDArray[np.uint32] | None:
+    """See PointColumns.row_points; None where every row is a point of its own."""
+    if all(r.row_points is None and r.points == len(r) for r in requests):
+        return None
+    parts: list[NDArray[np.uint32]] = []
+    base = 0
+    for request in requests:
+        own = request.row_points if request.row_points is not None else np.arange(len(request), dtype=np.uint32)
+        parts.append(own + np.uint32(base))
+        base += max(request.points, int(own.max()) + 1 if len(own) else 0)
+    return np.concatenate(parts)

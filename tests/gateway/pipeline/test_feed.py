@@ -39,7 +39,7 @@ def _append(writer: LogWriter, feed: DurableFeed | None, number: int, rows: int 
         definitions=new if writer.end.offset < 200 else NOTHING,
         first_new_id=0 if writer.end.offset < 200 else 1,
         counted_rows=rows,
-        received_ns=1,
+        received_ns=number * 10**9,  # so far apart that each stays a frame of its own
     )
     writer.sync()
     if feed is not None:
@@ -86,6 +86,19 @@ def test_seek_goes_back_and_resolves_the_same_series(tmp_path: Path) -> None:
     assert again[0].sids.tolist() == first[2].sids.tolist()
     feed.seek(LogPosition(0, 0))
     assert len(feed.poll(10**6)) == 4
+    writer.close()
+
+
+def test_frames_received_together_are_taken_as_one(tmp_path: Path) -> None:
+    writer = _open(tmp_path)
+    feed = _feed(tmp_path, writer, 10**9)
+    feed.poll(1000)
+    for _ in range(3):
+        _append(writer, feed, 0)
+    _append(writer, feed, 1)
+    together, apart = feed.poll(10**6)
+    assert (len(together.frame), together.frame.counted_rows, len(apart.frame)) == (30, 30, 10)
+    assert together.end == apart.frame.start
     writer.close()
 
 

@@ -28,5 +28,8 @@ def test_rows_labels_and_points_keep_their_request() -> None:
     rows = np.array([0, 2, 4, 9])
     names = [decode_label_blob(merged.source.definitions(rows).blob(i)) for i in range(4)]
     assert [(n["__name__"], n["k"]) for n in names] == [("m0", "0"), ("m1", "1"), ("m2", "1"), ("m3", "3")]
+    assert merged.row_points is None, "every row is a point"
+    requests[2].row_points, requests[2].points = np.array([0, 1, 1], np.uint32), 2
+    merged, _ = merge_columns(requests)
     assert merged.row_points is not None
-    assert len(np.unique(merged.row_points)) == 10
+    assert merged.row_points.tolist() == [0, 1, 2, 3, 4, 4, 5, 6, 7, 8]
