@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.settings_types import Settings
+from gateway.settings_types import Secret, Settings
 
 
 class Token(Settings, frozen=True):
@@ -10,7 +10,7 @@ class Token(Settings, frozen=True):
 
     name: str
     """Who carries it; appears in logs and counters."""
-    sha256: str
+    sha256: Secret
     """Digest of the token, 64 hexadecimal digits. Tokens must be random, at least 128 bits."""
     roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""
@@ -23,7 +23,7 @@ class User(Settings, frozen=True):
 
     name: str
     """Who logs in; appears in logs and counters."""
-    scrypt: str
+    scrypt: Secret
     """`scrypt:n:r:p:salt:key`, salt and key in hexadecimal; made by access.tokens.hash_password."""
     roles: tuple[str, ...] = ("ingest",)
     """Of ingest, read, operate, admin."""

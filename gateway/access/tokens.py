@@ -89,17 +89,18 @@ class Authenticator:
         """Raises ConfigError."""
         self._tokens: list[tuple[bytes, Identity]] = []
         for token in settings.tokens:
-            if len(token.sha256) != 64 or not set(token.sha256.lower()) <= set("0123456789abcdef"):
+            digest = token.sha256.reveal()
+            if len(digest) != 64 or not set(digest.lower()) <= set("0123456789abcdef"):
                 raise ConfigError(
                     "not a SHA-256 digest", key=f"access.tokens.{token.name}.sha256", expected="64 hexadecimal digits"
                 )
             identity = Identity(
                 token.name, _roles(token.roles, f"access.tokens.{token.name}.roles"), token.tenant or token.name
             )
-            self._tokens.append((bytes.fromhex(token.sha256), identity))
+            self._tokens.append((bytes.fromhex(digest), identity))
         self._users = {
             user.name.encode(): (
-                _Password(user.scrypt, f"access.users.{user.name}.scrypt"),
+                _Password(user.scrypt.reveal(), f"access.users.{user.name}.scrypt"),
                 Identity(user.name, _roles(user.roles, f"access.users.{user.name}.roles"), user.tenant or user.name),
             )
             for user in settings.users

@@ -156,10 +156,11 @@ class GrpcExchange:
 
     def __init__(self, work: Work) -> None:
         host, port, _ = work.address
+        # "min_reconnect_backoff" is also the time that a connection may take to be made.
         options = [
             ("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1),
             ("grpc.enable_retries", 0), ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 500),
+            ("grpc.min_reconnect_backoff_ms", 5_000), ("grpc.max_reconnect_backoff_ms", 500),
         ]  # fmt: skip
         self._channel = grpc.aio.insecure_channel(f"{host}:{port}", options=options)
         self._call = self._channel.unary_unary(EXPORT, None, None)

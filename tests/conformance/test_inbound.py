@@ -24,6 +24,7 @@ from gateway.alerting.inbound import MAX_ALERTS, account
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
+from gateway.settings_types import Secret
 from gateway.web import inbound_api
 from gateway.web.access_guard import access_guard
 from gateway.web.json_api import declared_errors
@@ -387,7 +388,7 @@ async def test_markers(tmp_path: Path) -> None:
 async def test_where_credentials_are_asked_the_keys_are_tokens(tmp_path: Path) -> None:
     reader = "r" * 32
     tokens = tuple(
-        Token(name=name, sha256=hashlib.sha256(text.encode()).hexdigest(), roles=(role,))
+        Token(name=name, sha256=Secret(hashlib.sha256(text.encode()).hexdigest()), roles=(role,))
         for name, text, role in (("pager", KEY, "operate"), ("reader", reader, "read"))
     )
     async with desk(tmp_path, AccessSettings(tokens=tokens)) as ours:
@@ -416,6 +417,7 @@ from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
 from gateway.web import inbound_api
+from gateway.settings_types import Secret
 
 async def main():
     router = AlertRouter(AlertingSettings(), Path(sys.argv[1]), SystemClock())

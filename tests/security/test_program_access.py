@@ -156,6 +156,9 @@ def test_tls_tokens_passwords_and_roles(tmp_path: Path) -> None:
         for child in gateway.children().values():
             seen += [" ".join(child.cmdline()), " ".join(child.parent().cmdline())]
         gateway.until(lambda: "VictoriaMetrics" in gateway.output.read_text() or True)
+        digests = [hashlib.sha256(token.encode()).hexdigest() for token in TOKENS.values()]
+        for secret in (*digests, "scrypt:"):
+            assert secret not in configuration, "who may read may not try passwords at leisure"
         for secret in (*TOKENS.values(), PASSWORD, "wrong-password-1", "wrong-token", OUTGOING):
             assert not any(secret in text for text in seen), secret
 

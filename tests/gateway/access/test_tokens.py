@@ -12,6 +12,7 @@ import pytest
 from gateway.access.settings import AccessSettings, Token, User
 from gateway.access.tokens import ANONYMOUS, Authenticator, hash_password, require_safe_address
 from gateway.errors import ConfigError, PermissionDenied, Unauthenticated
+from gateway.settings_types import Secret
 from tests.gateway.ingest.receivers import running
 
 TOKEN = "k3J9-a-random-token-of-enough-bits"
@@ -26,10 +27,10 @@ def basic(name: str, password: str) -> str:
 def access() -> AccessSettings:
     return AccessSettings(
         tokens=(
-            Token(name="collector", sha256=hashlib.sha256(TOKEN.encode()).hexdigest()),
-            Token(name="viewer", sha256=hashlib.sha256(READER.encode()).hexdigest(), roles=("read",)),
+            Token(name="collector", sha256=Secret(hashlib.sha256(TOKEN.encode()).hexdigest())),
+            Token(name="viewer", sha256=Secret(hashlib.sha256(READER.encode()).hexdigest()), roles=("read",)),
         ),
-        users=(User(name="prometheus", scrypt=hash_password("pa:ss wörd", n=1024)),),
+        users=(User(name="prometheus", scrypt=Secret(hash_password("pa:ss wörd", n=1024))),),
     )
 
 
@@ -66,13 +67,13 @@ def test_everything_else_is_refused(access, authorization):
 
 def test_roles():
     admin = Authenticator(
-        AccessSettings(tokens=(Token(name="root", sha256=hashlib.sha256(b"t").hexdigest(), roles=("admin",)),))
+        AccessSettings(tokens=(Token(name="root", sha256=Secret(hashlib.sha256(b"t").hexdigest()), roles=("admin",)),))
     ).identify("Bearer t")
     for role in ("ingest", "read", "operate", "admin"):
         admin.require(role)
     with pytest.raises(PermissionDenied):
         Authenticator(
-            AccessSettings(tokens=(Token(name="r", sha256=hashlib.sha256(b"t").hexdigest(), roles=("read",)),))
+            AccessSettings(tokens=(Token(name="r", sha256=Secret(hashlib.sha256(b"t").hexdigest()), roles=("read",)),))
         ).identify("Bearer t").require("ingest")
 
 
@@ -83,9 +84,9 @@ def test_without_settings_everyone_is_anonymous():
 @pytest.mark.parametrize(
     "settings",
     [
-        AccessSettings(tokens=(Token(name="a", sha256="short"),)),
-        AccessSettings(tokens=(Token(name="a", sha256="0" * 64, roles=("emperor",)),)),
-        AccessSettings(users=(User(name="a", scrypt="md5:1"),)),
+        AccessSettings(tokens=(Token(name="a", sha256=Secret("short")),)),
+        AccessSettings(tokens=(Token(name="a", sha256=Secret("0" * 64), roles=("emperor",)),)),
+        AccessSettings(users=(User(name="a", scrypt=Secret("md5:1")),)),
     ],
 )
 def test_unusable_settings_are_refused(settings):

@@ -21,6 +21,7 @@ from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.store import HEARTBEAT
 from gateway.clock import SystemClock
 from gateway.errors import Conflict, NotFound
+from gateway.settings_types import Secret
 from gateway.web import heartbeat_api
 from gateway.web.json_api import declared_errors
 from tests.conformance.alertmanager.peers import served
@@ -95,7 +96,7 @@ def test_nothing_expires_for_a_while_after_a_restart() -> None:
 async def test_interface(tmp_path: Path) -> None:
     key = "k" * 32
     access = AccessSettings(
-        tokens=(Token(name="genie", sha256=hashlib.sha256(key.encode()).hexdigest(), roles=("operate",)),)
+        tokens=(Token(name="genie", sha256=Secret(hashlib.sha256(key.encode()).hexdigest()), roles=("operate",)),)
     )
     router = AlertRouter(AlertingSettings(), tmp_path, SystemClock())
     await router.start()

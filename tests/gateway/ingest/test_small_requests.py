@@ -27,7 +27,7 @@ from gateway.ingest.remote_write import RemoteWrite
 from gateway.ingest.request_head import OTLP, REMOTE_WRITE, Head, Heads, read_head
 from gateway.ingest.settings import IngestSettings
 from gateway.ingest.small_requests import SmallRequest, SmallRequests
-from gateway.settings_types import ByteSize, Duration
+from gateway.settings_types import ByteSize, Duration, Secret
 from gateway.telemetry.columns import JoinedColumns, PointColumns, Receipt
 from tests.gateway.ingest.receivers import TOY_DECODERS, MemorySink, Receivers, columns_of, running, toy_points
 from tests.gateway.ingest.test_large_body import Client, post
@@ -294,8 +294,8 @@ async def test_an_overload_is_said_and_the_connection_goes_on() -> None:
 
 
 async def test_a_token_is_asked_for() -> None:
-    token = Token(name="a", sha256=hashlib.sha256(b"secret").hexdigest(), roles=("ingest",))
-    reading = Token(name="b", sha256=hashlib.sha256(b"reads").hexdigest(), roles=("read",))
+    token = Token(name="a", sha256=Secret(hashlib.sha256(b"secret").hexdigest()), roles=("ingest",))
+    reading = Token(name="b", sha256=Secret(hashlib.sha256(b"reads").hexdigest()), roles=("read",))
     async with running(decoders=JOINING, access=AccessSettings(tokens=(token, reading))) as r:
         for extra, status in (
             ("", 401),

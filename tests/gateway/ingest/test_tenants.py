@@ -18,7 +18,7 @@ from gateway.ingest.admission import Admission
 from gateway.ingest.series_quota import REASON, SeriesQuota, without
 from gateway.ingest.settings import IngestSettings, TenantLimits
 from gateway.ingest.tenants import Tenants
-from gateway.settings_types import ByteSize, Duration
+from gateway.settings_types import ByteSize, Duration, Secret
 from gateway.telemetry import kind
 from gateway.telemetry.columns import ExemplarColumns
 from tests.gateway.ingest.receivers import columns_of, running
@@ -175,7 +175,7 @@ def test_a_point_goes_whole_and_its_labels_and_exemplars_follow() -> None:
 
 TOKENS = AccessSettings(
     tokens=tuple(
-        Token(name=name, sha256=hashlib.sha256(name.encode()).hexdigest(), tenant=tenant)
+        Token(name=name, sha256=Secret(hashlib.sha256(name.encode()).hexdigest()), tenant=tenant)
         for name, tenant in (("one", "shop"), ("two", "shop"), ("three", ""))
     )
 )
