@@ -17,9 +17,9 @@ import msgspec
 from gateway.errors import RequestError
 from gateway.telemetry.regular_expression import RegularExpression
 
-_CLASSIC = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!~|!=|=)\s*((?s:.*?))\s*")
+_CLASSIC = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)\s*(=~|!~|!=|=)\s*((?s:.*))")
 _UTF8 = re.compile(
-    r'\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"=!~{}(),\\`\']+))\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"={}(),\\`\']*))\s*'
+    r'(?:"((?:[^"\\]|\\.)*)"|([^\s"=!~{}(),\\`\']+))\s*(=~|!~|!=|=)\s*(?:"((?:[^"\\]|\\.)*)"|([^\s"={}(),\\`\']*))'
 )
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
 MAX_PATTERN: Final = 4096
@@ -73,7 +73,8 @@ def make(name: str, value: str, *, is_regex: bool = False, is_equal: bool = True
 
 def parse_matcher(text: str) -> Matcher:
     """One matcher in classic or UTF-8 writing; raises ValueError."""
-    if not text.lstrip().startswith('"'):
+    text = text.strip()
+    if not text.startswith('"'):
         match = _CLASSIC.fullmatch(text)
         if match is not None:
             value = match[3]
@@ -120,6 +121,18 @@ def parse_matchers(text: str) -> tuple[Matcher, ...]:
     if parts and not parts[-1].strip():
         parts.pop()
     return tuple(parse_matcher(part) for part in parts)
+
+
+def parse_filter(text: str) -> tuple[Matcher, ...]:
+    """What a client asks for: one matcher in the classic writing, as Alertmanager 0.25 reads it (`a=b,c` has the value
+    "b,c"), else a list of them, as later ones do. Raises ValueError."""
+    try:
+        return (parse_matcher(text),)
+    except ValueError:
+        found = parse_matchers(text)
+        if not found:
+            raise
+        return found
 
 
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:

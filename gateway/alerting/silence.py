@@ -27,6 +27,10 @@ from gateway.errors import NotFound, RequestError
 
 MILLISECOND: Final = SECOND // 1000
 RETENTION: Final = 120 * 3600 * SECOND
+MAX_MATCHERS: Final = 128
+MAX_MATCHER_TEXT: Final = 4096
+MAX_COMMENT: Final = 64 * 1024
+"""Characters."""
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,17 +78,15 @@ class Silences:
     def set(self, wanted: Silence, now: int) -> str:
         """Creates (empty id) or edits; gives the id it has now. Raises NotFound, RequestError."""
         check(wanted)
+        if wanted.ends <= now:
+            raise RequestError("silence invalid: end time can't be in the past")
         if wanted.id:
             old = self.get(wanted.id)
             if _same_meaning(old, wanted, now):
-                if wanted.ends <= now:
-                    raise RequestError("the end must be in the future")
                 self._store(msgspec.structs.replace(wanted, updated=now))
                 return wanted.id
             if old.state(now) != "expired":
                 self.expire(old.id, now)
-        if wanted.ends <= now:
-            raise RequestError("invalid silence: the end must be in the future")
         # Milliseconds are what clients are shown and send back with an edit.
         starts = max(wanted.starts, now) // MILLISECOND * MILLISECOND
         made = msgspec.structs.replace(wanted, id=self._new_id(), starts=starts, updated=now)
@@ -143,15 +145,22 @@ class Silences:
 def check(silence: Silence) -> None:
     """Raises RequestError for a silence that nobody can mean."""
     if not silence.matchers:
-        raise RequestError("invalid silence: at least one matcher required")
-    if all(matcher.matches({}) for matcher in silence.matchers):
-        raise RequestError("invalid silence: at least one matcher must not match the empty string")
-    if not silence.starts or not silence.ends:
-        raise RequestError("invalid silence: start and end are required")
+        raise RequestError("silence invalid: at least one matcher required")
+    if len(silence.matchers) > MAX_MATCHERS:
+        raise RequestError(f"silence invalid: more than {MAX_MATCHERS} matchers")
+    # One that excludes something ("a!=b") says enough: so has it Alertmanager.
+    if all(matcher.is_equal and matcher.matches({}) for matcher in silence.matchers):
+        raise RequestError("silence invalid: at least one matcher must not match the empty string")
+    if max(len(text) for matcher in silence.matchers for text in (matcher.name, matcher.value)) > MAX_MATCHER_TEXT:
+        raise RequestError(f"silence invalid: a matcher is longer than {MAX_MATCHER_TEXT} characters")
+    if len(silence.comment) > MAX_COMMENT or len(silence.created_by) > MAX_COMMENT:
+        raise RequestError(f"silence invalid: the comment is longer than {MAX_COMMENT} characters")
+    if not silence.ends:
+        raise RequestError("silence invalid: an end is required")
     if silence.ends < silence.starts:
-        raise RequestError("invalid silence: end time must not be before start time")
+        raise RequestError("silence invalid: end time must not be before start time")
     if silence.ends == silence.starts:
-        raise RequestError("invalid silence: start time must not be equal to end time")
+        raise RequestError("silence invalid: start time must not be equal to end time")
 
 
 def _same_meaning(old: Silence, new: Silence, now: int) -> bool:

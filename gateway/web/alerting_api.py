@@ -26,6 +26,7 @@ from gateway.alerting.moments import format_moment
 from gateway.alerting.router import AlertRouter
 from gateway.errors import RequestError
 from gateway.settings_types import Duration
+from gateway.web.posted import said
 
 MAX_LIMIT = 10_000
 
@@ -67,43 +68,43 @@ class AlertingApi:
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """POST …/acknowledge"""
-        said = await _said(request)
-        await self._router.acts.acknowledge(request.match_info["fingerprint"], said.by, said.note)
-        return _json({"acknowledgedBy": said.by})
+        what = await said(request, Said)
+        await self._router.acts.acknowledge(request.match_info["fingerprint"], what.by, what.note)
+        return _json({"acknowledgedBy": what.by})
 
     async def unacknowledge(self, request: web.Request) -> web.Response:
         """POST …/unacknowledge"""
-        said = await _said(request)
-        await self._router.acts.unacknowledge(request.match_info["fingerprint"], said.by)
+        what = await said(request, Said)
+        await self._router.acts.unacknowledge(request.match_info["fingerprint"], what.by)
         return _json({"acknowledgedBy": ""})
 
     async def snooze(self, request: web.Request) -> web.Response:
         """POST …/snooze"""
-        said = await _said(request)
+        what = await said(request, Said)
         try:
-            seconds = Duration.parse(said.duration)
+            seconds = Duration.parse(what.duration)
         except ValueError as error:
             raise RequestError(str(error)) from error
-        await self._router.acts.snooze(request.match_info["fingerprint"], said.by, seconds, said.note)
+        await self._router.acts.snooze(request.match_info["fingerprint"], what.by, seconds, what.note)
         return _json({"snoozedFor": float(seconds)})
 
     async def unsnooze(self, request: web.Request) -> web.Response:
         """POST …/unsnooze"""
-        said = await _said(request)
-        await self._router.acts.unsnooze(request.match_info["fingerprint"], said.by)
+        what = await said(request, Said)
+        await self._router.acts.unsnooze(request.match_info["fingerprint"], what.by)
         return _json({"snoozedFor": 0.0})
 
     async def resolve(self, request: web.Request) -> web.Response:
         """POST …/resolve"""
-        said = await _said(request)
-        await self._router.acts.resolve(request.match_info["fingerprint"], said.by, said.note)
-        return _json({"resolvedBy": said.by})
+        what = await said(request, Said)
+        await self._router.acts.resolve(request.match_info["fingerprint"], what.by, what.note)
+        return _json({"resolvedBy": what.by})
 
     async def comments(self, request: web.Request) -> web.Response:
         """POST …/comments"""
-        said = await _said(request)
-        await self._router.acts.comment(request.match_info["fingerprint"], said.by, said.text)
-        return _json({"by": said.by})
+        what = await said(request, Said)
+        await self._router.acts.comment(request.match_info["fingerprint"], what.by, what.text)
+        return _json({"by": what.by})
 
     async def oncall(self, _request: web.Request) -> web.Response:
         """GET /oncall: who is on call now, by schedule and by team."""
@@ -154,16 +155,6 @@ class AlertingApi:
             if not wanted or detail.get("integration") == wanted:
                 recent.append({"time": format_moment(event.time), "event": event.kind, "group": event.group, **detail})
         return _json({"pending": pending, "recent": recent})
-
-
-async def _said(request: web.Request) -> Said:
-    try:
-        said = msgspec.json.decode(await request.read(), type=Said)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise RequestError(str(error)) from error
-    if not said.by.strip():
-        raise RequestError('"by" must say who')
-    return said
 
 
 def _json(body: object) -> web.Response:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -17,13 +16,14 @@ from prometheus_client import Gauge
 
 from gateway.alerting.alert import Alert, made
 from gateway.alerting.listing import Selection
-from gateway.alerting.matcher import Matcher, make, parse_matchers, pattern
+from gateway.alerting.matcher import Matcher, make, parse_filter, pattern
 from gateway.alerting.moments import ABSENT, format_moment, parse_moment
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.silence import Silence
 from gateway.errors import GatewayError, NotFound, RequestError, RetryLater
 from gateway.selfmetrics import REGISTRY
 from gateway.telemetry.regular_expression import RegularExpression
+from gateway.web.posted import decoded
 
 API_VERSION: Final = "0.25.0"
 """The Alertmanager whose interface this is; Karma and Grafana choose their dialect by it."""
@@ -63,7 +63,7 @@ class PostedMatcher(msgspec.Struct):
     name: str
     value: str
     isRegex: bool  # noqa: N815 - name on the wire
-    isEqual: bool = True  # noqa: N815 - name on the wire
+    isEqual: bool | None = None  # noqa: N815 - name on the wire
 
 
 class PostedSilence(msgspec.Struct):
@@ -177,7 +177,7 @@ class AlertmanagerApi:
                 state = silence.state(now)
                 moment = {"active": silence.ends, "pending": silence.starts, "expired": -silence.ends}[state]
                 chosen.append((_STATE_ORDER[state], moment, state, silence))
-        chosen.sort(key=itemgetter(0, 1))
+        chosen.sort(key=lambda found: (found[0], found[1], found[3].id))
         separator = b"["
         for start in range(0, len(chosen), BATCH):
             pieces = []
@@ -202,12 +202,14 @@ class AlertmanagerApi:
     async def post_silence(self, request: web.Request) -> web.Response:
         """POST /silences"""
         try:
-            posted = _silence.decode(await _body(request))
+            posted = decoded(_silence, await _body(request))
             wanted = Silence(
                 id=posted.id or "",
-                matchers=tuple(make(m.name, m.value, is_regex=m.isRegex, is_equal=m.isEqual) for m in posted.matchers),
-                starts=parse_moment(posted.startsAt),
-                ends=parse_moment(posted.endsAt),
+                matchers=tuple(
+                    make(m.name, m.value, is_regex=m.isRegex, is_equal=m.isEqual is not False) for m in posted.matchers
+                ),
+                starts=_moment(posted.startsAt),
+                ends=_moment(posted.endsAt),
                 updated=ABSENT,
                 created_by=posted.createdBy,
                 comment=posted.comment,
@@ -219,7 +221,7 @@ class AlertmanagerApi:
             return _error(400, str(error))
         except GatewayError as error:
             return _error(500, str(error))
-        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        except ValueError as error:
             return _error(400, str(error))
         return _json({"silenceID": silence_id})
 
@@ -236,8 +238,7 @@ class AlertmanagerApi:
 
 def alert_of(item: PostedAlert, now: int, resolve_timeout: int) -> Alert:
     """An alert from the wire, start and end filled in; raises ValueError with the reason."""
-    starts = parse_moment(item.startsAt) if item.startsAt else ABSENT
-    ends = parse_moment(item.endsAt) if item.endsAt else ABSENT
+    starts, ends = _moment(item.startsAt), _moment(item.endsAt)
     assumed = ends == ABSENT
     if starts == ABSENT:
         starts = ends or now
@@ -258,20 +259,24 @@ def _read_items(body: bytes) -> Iterator[PostedAlert | str]:
     """The items of a body, or why there are none; a large body item by item, so that the loop has its turn between."""
     if len(body) <= AT_ONCE:
         try:
-            yield from _items.decode(body)
+            yield from decoded(_items, body)
             return
-        except (msgspec.DecodeError, RecursionError):
+        except RequestError:
             pass  # the following says of which item
     try:
-        items = _raw_items.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
+        items = decoded(_raw_items, body)
+    except RequestError as error:
         yield str(error)
         return
     for raw in items:
         try:
-            yield _item.decode(raw)
-        except (msgspec.DecodeError, RecursionError) as error:
+            yield decoded(_item, raw)
+        except RequestError as error:
             yield str(error)
+
+
+def _moment(text: str | None) -> int:
+    return parse_moment(text) if text else ABSENT
 
 
 async def _body(request: web.Request) -> bytes:
@@ -316,15 +321,14 @@ def _flag(request: web.Request, name: str) -> bool:
 
 def _filter(request: web.Request) -> tuple[Matcher, ...]:
     try:
-        return tuple(m for text in request.query.getall("filter", []) if text for m in parse_matchers(text))
+        return tuple(m for text in request.query.getall("filter", []) if text for m in parse_filter(text))
     except ValueError as error:
         raise _bad_request(str(error)) from error
 
 
 def _fits(silence: Silence, matchers: tuple[Matcher, ...]) -> bool:
-    """Whether the silence's own matchers, taken as labels, meet the filter."""
-    labels = {matcher.name: matcher.value for matcher in silence.matchers}
-    return all(matcher.matches(labels) for matcher in matchers)
+    """Whether every matcher of the filter is one of the silence's own."""
+    return all(matcher in silence.matchers for matcher in matchers)
 
 
 def _shown_silence(silence: Silence) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from aiohttp import web
 from gateway.alerting.feedback import Feedback, Given, Verdict
 from gateway.alerting.moments import format_moment
 from gateway.alerting.router import AlertRouter
-from gateway.errors import NotFound, RequestError
+from gateway.errors import NotFound
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.json_api import json_response
+from gateway.web.posted import posted
 
 MAX_BY: Final = 200
 MAX_COMMENT: Final = 4000
@@ -51,16 +52,13 @@ class FeedbackApi:
 
     async def give(self, request: web.Request) -> web.Response:
         """Says of an anomaly that it was useful or noise; replaces an earlier verdict."""
-        try:
-            posted = msgspec.json.decode(await request.read(), type=PostedFeedback)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise RequestError(f"not a verdict: {error}", reason="json") from error
+        verdict = await posted(request, PostedFeedback)
         anomaly = self._feed.get(request.match_info["id"])
         if anomaly is None:
             raise NotFound(f"no anomaly {request.match_info['id']}")
         now = self._router.clock.time_ns()
         copy = msgspec.structs.replace(anomaly)  # the feed's own goes on changing
-        given = self._feedback.give(copy, posted.verdict, posted.by, posted.comment, now)
+        given = self._feedback.give(copy, verdict.verdict, verdict.by, verdict.comment, now)
         await self._router.commit()
         return json_response(shown(given), 201)
 

@@ -41,6 +41,7 @@ from gateway.alerting.router import AlertRouter
 from gateway.errors import BodyTooLarge, GatewayError, PermissionDenied, RequestError, RetryLater, Unauthenticated
 from gateway.selfmetrics import counter
 from gateway.web.json_api import json_response
+from gateway.web.posted import decoded
 from gateway.web.query_parameters import parse_time
 
 MAX_EVENT: Final = 512 * 1024
@@ -48,6 +49,7 @@ MAX_EVENT: Final = 512 * 1024
 MAX_WEBHOOK: Final = 8 * 2**20
 MAX_MARKERS: Final = 10_000
 _LATEST: Final = 4102444800.0
+_anything = msgspec.json.Decoder(Any)
 _RECEIVED = counter("inbound_events", "Events of other tools, by interface and answer.", ["interface", "status"])
 
 
@@ -198,10 +200,7 @@ async def read_body(request: web.Request, most: int) -> bytes:
 
 def decode_json(body: bytes) -> Any:
     """Raises RequestError."""
-    try:
-        return msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise RequestError(f"not JSON: {error}", reason="json") from error
+    return decoded(_anything, body)
 
 
 def _pagerduty_refusal(error: GatewayError) -> web.Response:

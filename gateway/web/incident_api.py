@@ -13,7 +13,7 @@ into.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -22,13 +22,11 @@ from gateway.alerting.moments import format_moment
 from gateway.alerting.router import AlertRouter
 from gateway.errors import RequestError
 from gateway.web.json_api import json_response
+from gateway.web.posted import said
 
 MAX_LIMIT: Final = 1000
 DEFAULT_LIMIT: Final = 100
 _STATES: Final = ("", "open", "closed")
-
-
-_Body = TypeVar("_Body", "GroupMerge", "GroupSplit", "GroupUndo")
 
 
 class GroupMerge(msgspec.Struct, forbid_unknown_fields=True):
@@ -89,20 +87,20 @@ class IncidentApi:
 
     async def merge(self, request: web.Request) -> web.Response:
         """Puts the alerts of other groups into this one, and teaches the correlation."""
-        said = await _said(request, GroupMerge)
-        act = await self._router.acts.merge_incidents(request.match_info["id"], said.groups, said.by, said.note)
+        what = await said(request, GroupMerge)
+        act = await self._router.acts.merge_incidents(request.match_info["id"], what.groups, what.by, what.note)
         return json_response(self._after(act.id, [act.target]))
 
     async def split(self, request: web.Request) -> web.Response:
         """Takes alerts out of this group into one of their own, and teaches the correlation."""
-        said = await _said(request, GroupSplit)
-        act = await self._router.acts.split_incident(request.match_info["id"], said.fingerprints, said.by, said.note)
+        what = await said(request, GroupSplit)
+        act = await self._router.acts.split_incident(request.match_info["id"], what.fingerprints, what.by, what.note)
         return json_response(self._after(act.id, [*act.sources, act.target]))
 
     async def undo(self, request: web.Request) -> web.Response:
         """Takes back the last merge or split of this group, and what it taught."""
-        said = await _said(request, GroupUndo)
-        act = await self._router.acts.undo_incident(request.match_info["id"], said.by)
+        what = await said(request, GroupUndo)
+        act = await self._router.acts.undo_incident(request.match_info["id"], what.by)
         return json_response(self._after(act.id, [act.target, *act.sources]))
 
     async def topology(self, _request: web.Request) -> web.Response:
@@ -119,13 +117,3 @@ class IncidentApi:
         incidents = self._router.incidents
         shown = [incidents.show(name) for name in dict.fromkeys(names) if incidents.correlator.find(name) is not None]
         return {"act": act, "groups": [group for group in shown if group["total"]]}
-
-
-async def _said(request: web.Request, kind: type[_Body]) -> _Body:
-    try:
-        said = msgspec.json.decode(await request.read(), type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise RequestError(str(error)) from error
-    if not said.by.strip():
-        raise RequestError('"by" must say who')
-    return said

@@ -27,6 +27,7 @@ from gateway.alerting.mute_interval import IntervalPart, read_part, shown_part
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.suppressions import present_suppressions
 from gateway.errors import ConfigError, RequestError
+from gateway.web.posted import said
 
 MAX_LIMIT: Final = 10_000
 
@@ -89,21 +90,19 @@ class MaintenanceApi:
 
     async def _set(self, request: web.Request, window_id: str, status: int) -> web.Response:
         now = self._router.clock.time_ns()
+        window = await said(request, PostedWindow)
         try:
-            posted = msgspec.json.decode(await request.read(), type=PostedWindow)
-            if not posted.by.strip():
-                raise RequestError('"by" must say who')
             wanted = Window(
                 id=window_id,
-                name=posted.name,
-                matchers=_matchers(posted.matchers),
-                starts=(parse_moment(posted.start) if posted.start else 0) or now,
-                ends=(parse_moment(posted.end) if posted.end else 0) or NEVER,
-                recurring=_parts(posted.recurring),
-                created_by=posted.by,
-                comment=posted.comment,
+                name=window.name,
+                matchers=_matchers(window.matchers),
+                starts=(parse_moment(window.start) if window.start else 0) or now,
+                ends=(parse_moment(window.end) if window.end else 0) or NEVER,
+                recurring=_parts(window.recurring),
+                created_by=window.by,
+                comment=window.comment,
             )
-        except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        except ValueError as error:
             raise RequestError(str(error)) from error
         window_id = await self._router.acts.set_maintenance(wanted)
         return _json(_shown(self._router.maintenance.get(window_id), now), status)
@@ -125,13 +124,8 @@ class MaintenanceApi:
 
     async def release(self, request: web.Request) -> web.Response:
         """POST /suppressions/{id}/release: tells it at once; "storm" and "budget" release all of these."""
-        try:
-            said = msgspec.json.decode(await request.read(), type=Release)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise RequestError(str(error)) from error
-        if not said.by.strip():
-            raise RequestError('"by" must say who')
-        return _json({"released": await self._router.acts.release(request.match_info["id"], said.by)})
+        wanted = await said(request, Release)
+        return _json({"released": await self._router.acts.release(request.match_info["id"], wanted.by)})
 
 
 def _matchers(texts: list[str]) -> tuple[Matcher, ...]:
