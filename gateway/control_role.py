@@ -35,6 +35,7 @@ from gateway.web import (
     alerting_api,
     alertmanager_api,
     analytics_api,
+    callbacks_api,
     console,
     feedback_api,
     heartbeat_api,
@@ -165,6 +166,8 @@ class ControlRole:
         self._stack.push_async_callback(topology.stop)
         topology.start()
         alertmanager_api.register_routes(application, self._router)
+        if prefix := pages.path.rstrip("/"):  # of a proxy that passes the path on
+            alertmanager_api.register_routes(application, self._router, prefix)
         alert_groups_api.register_routes(application, self._router)
         oncall_api.register_routes(application, self._router)
         alerting_api.register_routes(application, self._router)
@@ -172,6 +175,7 @@ class ControlRole:
         analytics_api.register_routes(application, self._router)
         incident_api.register_routes(application, self._router)
         inbound_api.register_routes(application, self._router, authenticator)
+        callbacks_api.register_routes(application, self._router)
         heartbeat_api.register_routes(application, self._router, authenticator)
         application.add_routes(console.routes())
         add_document_route(application, VERSION)

@@ -6,8 +6,12 @@ said at each. They run on the loop that owns the engine.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Final
 
+from gateway.alerting.callbacks import SNOOZE_SECONDS, Press
 from gateway.alerting.engine import Engine
 from gateway.alerting.fatigue import Fatigue
 from gateway.alerting.incident_group import Act
@@ -17,6 +21,10 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.people import People
 from gateway.alerting.silence import Silence
 from gateway.clock import Clock
+from gateway.errors import Conflict, NotFound
+
+AT_ONCE: Final = 64
+"""Alerts handled before the loop has its turn."""
 
 
 class Acts:
@@ -78,13 +86,46 @@ class Acts:
 
     async def acknowledge(self, fingerprint: str, who: str, note: str = "") -> None:
         """Raises NotFound, Conflict, DiskFailed; as do the following."""
-        self._people.acknowledge(fingerprint, who, self._clock.time_ns(), note)
+        now = self._clock.time_ns()
+        self._people.acknowledge(fingerprint, who, now, note)
+        self._show(fingerprint, now)
         await self._commit()
+        self._wake()
 
     async def unacknowledge(self, fingerprint: str, who: str) -> None:
         """Takes an acknowledgement back."""
-        self._people.unacknowledge(fingerprint, who, self._clock.time_ns())
+        now = self._clock.time_ns()
+        self._people.unacknowledge(fingerprint, who, now)
+        self._show(fingerprint, now)
         await self._commit()
+        self._wake()
+
+    def _show(self, fingerprint: str, now: int) -> None:
+        for name in self._engine.membership.get(fingerprint, ()):
+            self._engine.dispatcher.renew(self._engine.groups[name], now)
+
+    async def press(self, press: Press) -> int:
+        """Does to all that fires in a group what somebody pressed a button for; gives the number of alerts."""
+        group = self._engine.groups.get(press.group_id)
+        if group is None:
+            raise NotFound("nothing fires there any more")
+        now, done = self._clock.time_ns(), 0
+        for number, fingerprint in enumerate(list(group.members), 1):
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            with contextlib.suppress(NotFound, Conflict):  # it has ended
+                if press.action == "acknowledge":
+                    self._people.acknowledge(fingerprint, press.who, now)
+                elif press.action == "snooze":
+                    self._people.snooze(fingerprint, press.who, now + round(SNOOZE_SECONDS * SECOND), now)
+                else:
+                    self._people.resolve(fingerprint, press.who, now)
+                done += 1
+        if press.action == "acknowledge":
+            self._engine.dispatcher.renew(group, now)
+        await self._commit()
+        self._wake()
+        return done
 
     async def snooze(self, fingerprint: str, who: str, seconds: float, note: str = "") -> None:
         """Mutes one alert for a while."""

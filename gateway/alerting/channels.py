@@ -11,7 +11,7 @@ from gateway.alerting.receivers.apprise import AppriseChannel
 from gateway.alerting.receivers.email import EmailChannel, EmailOptions
 from gateway.alerting.receivers.opsgenie import OpsgenieChannel, OpsgenieOptions
 from gateway.alerting.receivers.pagerduty import PagerDutyChannel, PagerDutyOptions
-from gateway.alerting.receivers.slack import SlackChannel, SlackOptions
+from gateway.alerting.receivers.slack import Pace, SlackChannel, SlackOptions
 from gateway.alerting.receivers.twilio import TwilioChannel
 from gateway.alerting.receivers.webhook import WebhookChannel, WebhookOptions
 from gateway.alerting.settings import AlertingSettings, AppriseReceiver, SmsReceiver
@@ -23,7 +23,8 @@ def make_channels(
     configuration: Configuration, settings: AlertingSettings, delivery: HttpDelivery, clock: Clock
 ) -> dict[str, Channel]:
     """One channel per integration, by the integration's key."""
-    return {i.key: _channel(i, configuration, settings, delivery, clock) for i in configuration.integrations}
+    paces: dict[tuple[str, str], Pace] = {}
+    return {i.key: _channel(i, configuration, settings, delivery, clock, paces) for i in configuration.integrations}
 
 
 def with_extra_receivers(configuration: Configuration, settings: AlertingSettings) -> Configuration:
@@ -52,12 +53,15 @@ def _channel(
     settings: AlertingSettings,
     delivery: HttpDelivery,
     clock: Clock,
+    paces: dict[tuple[str, str], Pace],
 ) -> Channel:
     options = integration.options
     if isinstance(options, WebhookOptions):
         return WebhookChannel(options, delivery, clock, settings.webhook_signing_secret)
     if isinstance(options, SlackOptions):
-        return SlackChannel(options, delivery, configuration.texts)
+        pace = paces.setdefault((options.api_url.reveal(), options.channel), Pace())
+        buttons = bool(settings.slack_signing_secret)
+        return SlackChannel(options, delivery, configuration.texts, pace, buttons=buttons)
     if isinstance(options, PagerDutyOptions):
         return PagerDutyChannel(options, delivery, configuration.texts)
     if isinstance(options, OpsgenieOptions):
@@ -65,7 +69,7 @@ def _channel(
     if isinstance(options, EmailOptions):
         return EmailChannel(options, configuration.texts, delivery.guard, settings.delivery_timeout)
     if isinstance(options, SmsReceiver):
-        return TwilioChannel(options, delivery, configuration.texts)
+        return TwilioChannel(integration.key, options, delivery, configuration.texts)
     if isinstance(options, AppriseReceiver):
         return AppriseChannel(options, configuration.texts, delivery.guard)
     raise TypeError(f"no channel for {type(options).__name__}")

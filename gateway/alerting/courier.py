@@ -114,5 +114,9 @@ class Courier:
             _LAG.labels(self.kind).observe(max(now - slot.created, 0) / SECOND)
         else:
             _log.warning("a notification was not delivered", integration=self.key, result=result, reason=outcome.reason)
-        self._engine.dispatcher.finish(slot, outcome, now)
+        try:
+            self._engine.dispatcher.finish(slot, outcome, now)
+        except Exception as error:  # noqa: BLE001 - outermost edge of the task; the next flush decides anew
+            TASK_FAILURES.labels("alert delivery").inc()
+            _log.error("an outcome could not be noted", integration=self.key, error=repr(error), exc_info=True)
         self._done()

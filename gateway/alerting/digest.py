@@ -24,7 +24,7 @@ import msgspec
 
 from gateway.alerting.alert import ALERT_NAME, Alert, sort_key
 from gateway.alerting.configuration import Integration
-from gateway.alerting.dispatch import Passing
+from gateway.alerting.dispatch import RELEASE, Passing
 from gateway.alerting.engine import Engine
 from gateway.alerting.group import Group
 from gateway.alerting.hooks import Telling
@@ -220,7 +220,7 @@ class Digests:
         integration = self._integration(held.integration)
         if group is not None and integration is not None:
             firing = self._engine.dispatcher.unmuted_firing(group, now)
-            self._engine.dispatcher.decide(group, integration, Passing(now, firing), now, held=False)
+            self._engine.dispatcher.decide(group, integration, Passing(now, firing), now, occasion=RELEASE)
 
     def firing_groups(self, kind: str, now: int) -> int:
         """Held groups of one source in which something fires."""
@@ -284,7 +284,7 @@ class Digests:
         alerts = [*sorted(firing.values(), key=sort_key), *sorted(resolved, key=sort_key)]
         self._notes[key] = self._note(source, integration, list(firing.values()), len(resolved), now)
         self._engine.dispatcher.decide(
-            self._group(source, integration), integration, Passing(now, alerts), now, held=False
+            self._group(source, integration), integration, Passing(now, alerts), now, occasion=RELEASE
         )
         if believed or any(one.integration == integration.key and one.kind == source.kind for one in self):
             _, interval = source.intervals(integration)

@@ -22,8 +22,8 @@ from gateway.alerting.hooks import Hooks, Telling
 from gateway.alerting.inhibition import Inhibitor
 from gateway.alerting.journal import Journal
 from gateway.alerting.moments import SECOND
-from gateway.alerting.notification import Again, Delivered, Notification, Outcome
-from gateway.alerting.notification_log import LogEntry, NotificationLog, log_key, reason_to_tell
+from gateway.alerting.notification import IN_PLACE, Again, Delivered, Notification, Outcome
+from gateway.alerting.notification_log import SAID, LogEntry, NotificationLog, log_key, reason_to_tell
 from gateway.alerting.outbox import Outbox, Slot, SlotRecord, backoff
 from gateway.alerting.silence import Silences
 from gateway.alerting.stages import Stage, inhibition_stage, interval_stage, judge, kind_of, silence_stage
@@ -31,6 +31,12 @@ from gateway.alerting.store import OUTBOX
 
 STEP: Final = 64
 """Members of a group that a flush handles before the loop has its turn."""
+FLUSH: Final = "flush"
+RELEASE: Final = "release"
+ESCALATION: Final = "escalation"
+RENEWAL: Final = "renewal"
+"""Why a decision is made: the group's moment has come; what was held is told; a step wants it noticed; people said
+something, which is to be shown."""
 MAX_ANNOTATED: Final = 50
 """Alerts of one notification that get more annotations than their own."""
 
@@ -189,7 +195,17 @@ class Dispatcher:
                 entry = self.log.get(group.key, integration.key)
                 if entry is not None:
                     self.log.forget_firing(entry, {alert.fingerprint for alert in firing})
-                self.decide(group, integration, passing, now, held=False)
+                self.decide(group, integration, passing, now, occasion=ESCALATION)
+
+    def renew(self, group: Group, now: int) -> None:
+        """What people said of the group is shown where a message about it can be changed; nobody else is told."""
+        for integration in self.integrations_of(group):
+            entry = self.log.get(group.key, integration.key)
+            if entry is None or IN_PLACE not in entry.memory or self.outbox.get(group.key, integration.key) is not None:
+                continue  # what is on its way is more than this
+            firing = self.unmuted_firing(group, now)
+            if firing:
+                self.decide(group, integration, Passing(now, firing), now, occasion=RENEWAL)
 
     def forget_told(self, group: Group, fingerprints: set[str]) -> None:
         """Lets these alerts count as not told, so that the next decision about the group tells them."""
@@ -204,8 +220,10 @@ class Dispatcher:
                 self._journal.event(now, "muted", fingerprint=fingerprint, group=group.id, reason=reason)
                 self._hooks.suppressed(kind_of(reason))
 
-    def decide(self, group: Group, integration: Integration, passing: Passing, now: int, *, held: bool = True) -> None:
-        """What one integration is to be told of the unmuted members; `held` False tells it although a hook holds it."""
+    def decide(
+        self, group: Group, integration: Integration, passing: Passing, now: int, *, occasion: str = FLUSH
+    ) -> None:
+        """What one integration is to be told of the unmuted members; hooks may hold it if the occasion is a flush."""
         slot = self.outbox.get(group.key, integration.key)
         if slot is not None and slot.sending:
             slot.stale = True
@@ -228,7 +246,9 @@ class Dispatcher:
             )
             if why == "repeat" and self._hooks.quiet(firing, now):
                 why = ""
-            if why and held and slot is None and inherited is None:
+            if not why and occasion == RENEWAL:
+                why = SAID
+            if why and occasion == FLUSH and slot is None and inherited is None:
                 telling = Telling(group, integration.key, entry, told, firing, firing_names, resolved_names, why)
                 if self._hooks.hold(telling, now):
                     why = ""
@@ -261,6 +281,8 @@ class Dispatcher:
             memory=entry.memory if entry is not None else {},
             note=self._hooks.note(group, firing, now),
             context=self._hooks.describe(group, firing, now),
+            group_id=group.id,
+            reminder=why == "repeat" or occasion == ESCALATION,
         )
         older = slot or inherited
         self.outbox.put(

@@ -9,7 +9,10 @@ Rules of the subject:
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import email.utils
+import math
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,6 +28,8 @@ from gateway.settings_types import Secret
 
 MAX_REDIRECTS: Final = 3
 MAX_ANSWER: Final = 65536
+BODY_SECONDS: Final = 2.0
+"""Once the status is there, it decides; the body is waited for so long at most."""
 MAX_RETRY_AFTER: Final = 3600.0
 
 
@@ -57,7 +62,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back: status, headers in lower case, the first 64 KiB of the body."""
+    """What came back: status, headers in lower case, what came of the first 64 KiB of the body."""
 
     status: int
     headers: dict[str, str]
@@ -67,7 +72,7 @@ class Answer(msgspec.Struct, frozen=True):
         """The body as JSON, or None."""
         try:
             return msgspec.json.decode(self.body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
 
@@ -146,8 +151,8 @@ class HttpDelivery:
                 connector=connector,
                 timeout=aiohttp.ClientTimeout(total=self._timeout),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=True,
-                headers={"User-Agent": "telemetry-gateway"},
+                auto_decompress=False,
+                headers={"User-Agent": "telemetry-gateway", "Accept-Encoding": "identity"},
             )
             self._sessions[guard] = session
         return session
@@ -176,16 +181,30 @@ class HttpDelivery:
                 server_hostname=options.server_name or None,
                 proxy=options.proxy_url or None,
             ) as response:
-                text = await response.content.read(MAX_ANSWER)
+                text = await _body(response)
                 location = response.headers.get("Location")
                 if not options.follow_redirects or response.status not in (307, 308) or location is None:
                     return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, text)
-                url = urljoin(url, location)
-                if urlsplit(url).netloc != origin:
+                try:
+                    url = urljoin(url, location)
+                    elsewhere = urlsplit(url).netloc != origin
+                except ValueError:
+                    return Answer(310, {}, b"the receiver redirects to what is no address")
+                if elsewhere:
                     # A stranger decides where this goes: public addresses only, and without our credentials.
                     guard = self._public
                     sent.pop("Authorization", None)
         return Answer(310, {}, b"too many redirects")
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """What comes of the body: a receiver that told its status has answered, whatever becomes of the rest."""
+    parts: list[bytes] = []
+    with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+        async with asyncio.timeout(BODY_SECONDS):
+            while len(part := await response.content.read(MAX_ANSWER - sum(map(len, parts)))):
+                parts.append(part)
+    return b"".join(parts)
 
 
 def outcome_of(answer: Answer, memory: Mapping[str, str] | None = None) -> Outcome:
@@ -204,10 +223,9 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     text = headers.get("retry-after", "").strip()
     if not text:
         return None
-    try:
-        return min(max(float(text), 0.0), MAX_RETRY_AFTER)
-    except ValueError:
-        pass
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)
     try:
         moment = email.utils.parsedate_to_datetime(text).timestamp()
     except (TypeError, ValueError):

@@ -6,7 +6,7 @@ A notification never carries a decision: whether it is due was decided before, f
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -36,6 +36,10 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """Alerts that the notification is about and does not list."""
     context: dict[str, str] = {}
     """Short facts by name: the incident group, its likely cause, a runbook."""
+    group_id: str = ""
+    """By which the router knows the group, for what a receiver says back."""
+    reminder: bool = False
+    """It is to be noticed, although nothing in it may be new: a repetition, a step of an escalation."""
 
     @property
     def firing(self) -> tuple[Alert, ...]:
@@ -120,6 +124,11 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
         if self.context:
             body["context"] = self.context
         return body
+
+
+IN_PLACE: Final = "in_place"
+"""A key of a channel's memory: the next notification about the group changes the message that is there, so that one
+more disturbs nobody."""
 
 
 class Delivered(msgspec.Struct, frozen=True):

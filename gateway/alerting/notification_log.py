@@ -9,11 +9,15 @@ Rules of the subject (Alertmanager `DedupStage`):
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Set
+from typing import Final
 
 import msgspec
 
 from gateway.alerting.journal import Journal
 from gateway.alerting.store import NOTIFICATION_LOG
+
+SAID: Final = "said"
+"""The reason of a notification that only shows what people said, beside those of `reason_to_tell`."""
 
 
 class LogEntry(msgspec.Struct, kw_only=True):

@@ -42,6 +42,7 @@ class People:
         """Told of every act on an alert: fingerprint, moment, who."""
         engine.hooks.stages.append(self.stage)
         engine.hooks.quiets.append(self.quiet)
+        engine.hooks.noters.append(lambda _group, firing, now: self.quiet(firing, now))
         engine.hooks.watchers.append(self._on_change)
 
     def load(self, handling: Handling) -> None:

@@ -16,6 +16,7 @@ from gateway.alerting.alert import Alert
 from gateway.alerting.engine import Engine
 from gateway.alerting.matcher import parse_matchers
 from gateway.alerting.moments import NEVER, SECOND
+from gateway.alerting.notification_log import SAID
 from gateway.alerting.people import People
 from gateway.alerting.recorded import events_between
 from gateway.alerting.silence import Silence
@@ -154,6 +155,8 @@ class _Reading:
             return  # an escalation told another receiver than the route's
         key = (event.group, detail["integration"])
         waiting = self._waiting.get(key)
+        if event.kind == "notifying" and detail["why"] == SAID:
+            return  # a message was changed to show what people said: nothing of the configuration
         if event.kind == "notifying":
             # A newer decision replaces one that was not delivered; both are one notification, due since the first.
             at = waiting[1].at if waiting is not None else event.time

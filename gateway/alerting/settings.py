@@ -26,6 +26,9 @@ class SmsReceiver(Settings, frozen=True):
     """Base address of the interface."""
     send_resolved: bool = False
     """Whether an end is told as well."""
+    status_callback: str = ""
+    """Address under which Twilio reaches this gateway's /callbacks/twilio, for instance
+    "https://gateway.example/callbacks/twilio"; whether a message arrived is then known. Empty: not asked for."""
 
 
 class AppriseReceiver(Settings, frozen=True):
@@ -78,6 +81,9 @@ class AlertingSettings(Settings, frozen=True):
     """Shortcut without a configuration file: one webhook receiver for all alerts."""
     webhook_signing_secret: Secret = msgspec.field(default_factory=lambda: Secret(""))
     """Key of the HMAC-SHA256 signature on outgoing webhooks. Empty: not signed."""
+    slack_signing_secret: Secret = msgspec.field(default_factory=lambda: Secret(""))
+    """Signing secret of the Slack app. With it, messages that can be updated have buttons (acknowledge, snooze,
+    resolve), and POST /callbacks/slack takes what is pressed. Empty: no buttons."""
     internal_receivers: tuple[str, ...] = ("loopback",)
     """Internal networks in which receivers may be: "loopback", "private" (10/8, 172.16/12, 192.168/16, 100.64/10,
     fc00::/7) or a network such as "10.1.0.0/16". Public addresses may always be asked; link-local ones, metadata

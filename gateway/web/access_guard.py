@@ -3,6 +3,7 @@
     request                              needs
     /-/healthy, /-/ready                 nothing: load balancers ask without credentials, and it tells nothing
     /v2/…                                what inbound_api asks for: a token inside of the event
+    /callbacks/…                         a signature, which callbacks_api checks
     GET, HEAD                            the role read
     everything else                      the role operate
 
@@ -34,8 +35,9 @@ DENIED = counter("http_access_denied", "Requests to the control plane that were 
 IDENTITY: Final = web.RequestKey("identity", Identity)
 """Who sent a request that passed the guard."""
 _OPEN: Final = frozenset({"/-/healthy", "/-/ready"})
-_OWN_CREDENTIALS: Final = "/v2/"
-"""PagerDuty's and Opsgenie's interfaces, whose handlers check their senders' own kind of credential."""
+_OWN_CREDENTIALS: Final = ("/v2/", "/callbacks/")
+"""PagerDuty's and Opsgenie's interfaces and what Slack and Twilio say back: their handlers check their senders' own
+kind of credential."""
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

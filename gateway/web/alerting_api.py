@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from gateway.alerting.callbacks import MESSAGE_STATE
 from gateway.alerting.moments import format_moment
 from gateway.alerting.router import AlertRouter
 from gateway.errors import RequestError
@@ -147,7 +148,7 @@ class AlertingApi:
             for slot in router.engine.outbox.pending(wanted)[:limit]
         ]
         events = await asyncio.to_thread(
-            router.store.history, kinds=("delivered", "retry", "refused", "withdrawn"), limit=limit
+            router.store.history, kinds=("delivered", "retry", "refused", "withdrawn", MESSAGE_STATE), limit=limit
         )
         recent: list[dict[str, Any]] = []
         for event in events:

@@ -1,11 +1,16 @@
 """The Slack channel: one message per group, updated as the group changes.
 
 With a bot token (`http_config.authorization` and `api_url` ending in `chat.postMessage`) the first notification posts
-and keeps the message's time stamp; later ones update that message. A message that is gone is posted anew. With an
-incoming webhook address every notification is a message of its own, since webhooks cannot update.
+and keeps the message's time stamp; later ones update that message. Slack tells nobody of an update, so a reminder is
+also a reply in the message's thread that the channel sees, and what fires again after its end is a new message. A
+message that is gone is posted anew. With an incoming webhook address every notification is a message of its own, since
+webhooks cannot update.
 
-Limits: one message a second per channel; a section of 3,000 characters, 50 blocks. Slack answers 200 with `ok: false`
-for most mistakes; `ratelimited` and `internal_error` and their like are tried again, the rest is final.
+Where the app's signing secret is set, such messages have buttons while something fires (`callbacks`).
+
+Limits: one message a second per channel, whichever receivers write there; a text of 3,000 characters, and one block of
+the 50 that a message may have. Slack answers 200 with `ok: false` for most mistakes; `ratelimited` and `internal_error`
+and their like are tried again, the rest is final.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from gateway.alerting.callbacks import BUTTONS, MAX_VALUE
 from gateway.alerting.document import Section
 from gateway.alerting.http_delivery import (
     FAILURES,
@@ -28,7 +34,7 @@ from gateway.alerting.http_delivery import (
     read_url,
     retry_after,
 )
-from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused
+from gateway.alerting.notification import IN_PLACE, Again, Delivered, Notification, Outcome, Refused
 from gateway.alerting.receivers.global_options import GlobalOptions
 from gateway.alerting.template import Texts
 from gateway.settings_types import Secret
@@ -36,7 +42,11 @@ from gateway.settings_types import Secret
 MAX_SECTION: Final = 3000
 MAX_TITLE: Final = 1024
 SECONDS_BETWEEN: Final = 1.0
+MAX_PAUSE: Final = 3.0
+"""Longer pauses are not waited for within an attempt."""
 _LATER: Final = frozenset({"ratelimited", "rate_limited", "internal_error", "fatal_error", "service_unavailable"})
+_OVER: Final = "over"
+"""In the memory: the message tells an end."""
 _GONE: Final = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
 
 
@@ -118,14 +128,38 @@ def texts_of(options: SlackOptions) -> list[str]:
     return own + [text for title, value, _ in options.fields for text in (title, value)]
 
 
+class Pace:
+    """When the next message may be sent to one channel of Slack."""
+
+    def __init__(self) -> None:
+        self._next = float("-inf")
+
+    def wait(self) -> float:
+        """Seconds until then; the moment after it is the following one's."""
+        now = time.monotonic()
+        mine = max(now, self._next)
+        self._next = mine + SECONDS_BETWEEN
+        return mine - now
+
+    def closed(self) -> float:
+        """Seconds for which it is pointless to ask for a moment."""
+        return self._next - SECONDS_BETWEEN - time.monotonic()
+
+    def hold(self, seconds: float) -> None:
+        """Slack asks for a pause."""
+        self._next = max(self._next, time.monotonic() + seconds)
+
+
 class SlackChannel:
     """See Channel. Sends one message at a time and at most one a second."""
 
     concurrency = 1
 
-    def __init__(self, options: SlackOptions, delivery: HttpDelivery, texts: Texts) -> None:
+    def __init__(
+        self, options: SlackOptions, delivery: HttpDelivery, texts: Texts, pace: Pace, *, buttons: bool = False
+    ) -> None:
         self._options, self._delivery, self._texts = options, delivery, texts
-        self._last = float("-inf")
+        self._pace, self._buttons = pace, buttons and options.updates
 
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
@@ -134,18 +168,42 @@ class SlackChannel:
         known = notification.memory
         if not self._options.updates:
             return await self._call(url, message)
-        if known.get("ts"):
-            update = {**message, "channel": known["channel"], "ts": known["ts"]}
+        shown = self._with_buttons(message, notification)
+        over = {_OVER: "yes"} if notification.status == "resolved" else {}
+        if known.get("ts") and (over or _OVER not in known):
+            update = {**shown, "channel": known["channel"], "ts": known["ts"]}
             outcome = await self._call(url.removesuffix("postMessage") + "update", update)
+            if isinstance(outcome, Delivered) and notification.reminder and not over:
+                reply = {**message, "channel": known["channel"], "thread_ts": known["ts"], "reply_broadcast": True}
+                said = await self._call(url, reply)
+                outcome = outcome if isinstance(said, Delivered) else said
+            if isinstance(outcome, Delivered):
+                return Delivered(outcome.memory | over)
             if not (isinstance(outcome, Refused) and outcome.reason in _GONE):
                 return outcome
-        return await self._call(url, message)
+        outcome = await self._call(url, shown)
+        return Delivered(outcome.memory | over) if isinstance(outcome, Delivered) else outcome
+
+    def _with_buttons(self, message: dict[str, Any], notification: Notification) -> dict[str, Any]:
+        if not self._buttons or notification.status != "firing" or not 0 < len(notification.group_id) <= MAX_VALUE:
+            return message
+        elements = [
+            {
+                "type": "button",
+                "action_id": name,
+                "text": {"type": "plain_text", "text": label},
+                "value": notification.group_id,
+            }
+            for name, label in BUTTONS.items()
+        ]
+        buttons = {"fallback": "", "blocks": [{"type": "actions", "elements": elements}]}
+        return {**message, "attachments": [*message["attachments"], buttons]}
 
     async def _call(self, url: str, message: dict[str, Any]) -> Outcome:
-        wait = self._last + SECONDS_BETWEEN - time.monotonic()
-        if wait > 0:
-            await asyncio.sleep(wait)
-        self._last = time.monotonic()
+        closed = self._pace.closed()
+        if closed > MAX_PAUSE:
+            return Again("Slack asked to wait", closed)
+        await asyncio.sleep(self._pace.wait())
         headers = {"Content-Type": "application/json; charset=utf-8"}
         try:
             answer = await self._delivery.post(
@@ -154,14 +212,19 @@ class SlackChannel:
         except FAILURES as error:
             return failure_of(error)
         body = answer.json()
-        if not 200 <= answer.status < 300 or not isinstance(body, dict):
-            return outcome_of(answer)
-        if body.get("ok"):
-            return Delivered({"ts": str(body.get("ts", "")), "channel": str(body.get("channel", ""))})
-        problem = str(body.get("error", "unknown error"))
-        if problem in _LATER:
-            return Again(problem, retry_after(answer.headers))
-        return Refused(problem)
+        if not 200 <= answer.status < 300 or not (self._options.updates or isinstance(body, dict)):
+            outcome = outcome_of(answer)
+        elif not isinstance(body, dict):
+            outcome = Again("the answer is not Slack's", uncertain=True)
+        elif body.get("ok"):
+            return Delivered({"ts": str(body.get("ts", "")), "channel": str(body.get("channel", "")), IN_PLACE: "yes"})
+        elif (problem := str(body.get("error", "unknown error"))) in _LATER:
+            outcome = Again(problem, retry_after(answer.headers))
+        else:
+            outcome = Refused(problem)
+        if isinstance(outcome, Again) and outcome.after:
+            self._pace.hold(outcome.after)
+        return outcome
 
     def _message(self, notification: Notification) -> dict[str, Any]:
         options, data = self._options, notification.data()

@@ -1,8 +1,8 @@
 """The text-message channel: Twilio's form interface.
 
 `POST /2010-04-01/Accounts/{sid}/Messages.json` with basic authentication and To, From, Body (at most 1,600
-characters), one request per number. A number that was told is kept in the notification's memory, so that a retry
-tells only the others.
+characters), one request per number. A number that was told is remembered until the notification is, so that a retry
+tells only the others. With `status_callback`, Twilio says there what became of each message (`callbacks`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 from typing import Final
 from urllib.parse import urlencode
 
+from gateway.alerting.callbacks import About, status_address
 from gateway.alerting.http_delivery import FAILURES, HttpDelivery, HttpOptions, failure_of, outcome_of
 from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused
 from gateway.alerting.receivers.slack import shorten
@@ -29,8 +30,8 @@ class TwilioChannel:
 
     concurrency = 2
 
-    def __init__(self, options: SmsReceiver, delivery: HttpDelivery, texts: Texts) -> None:
-        self._options, self._delivery, self._texts = options, delivery, texts
+    def __init__(self, key: str, options: SmsReceiver, delivery: HttpDelivery, texts: Texts) -> None:
+        self._key, self._options, self._delivery, self._texts = key, options, delivery, texts
         self._told: dict[str, set[str]] = {}
         """Numbers already told of a notification that must be tried again, by its group and content."""
 
@@ -42,12 +43,16 @@ class TwilioChannel:
         content = hashlib.sha256(f"{notification.group_key}\n{text}".encode()).hexdigest()
         told = self._told.setdefault(content, set())
         http = HttpOptions(username=options.account_sid, password=options.auth_token)
+        about = About(notification.id, self._key, notification.group_id)
         again: Again | None = None
         refused: list[str] = []
         for number in options.to:
             if number in told:
                 continue
-            form = urlencode({"To": number, "From": options.sender, "Body": text}).encode()
+            fields = {"To": number, "From": options.sender, "Body": text}
+            if options.status_callback:
+                fields["StatusCallback"] = status_address(options.status_callback, about)
+            form = urlencode(fields).encode()
             try:
                 answer = await self._delivery.post(
                     url, form, headers={"Content-Type": "application/x-www-form-urlencoded"}, options=http

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiosmtpd.controller import Controller
@@ -63,6 +64,7 @@ class Channels:
         self.delivery = HttpDelivery(AddressGuard(self.settings.internal_receivers), timeout=5.0)
         configuration = with_extra_receivers(read_configuration(text, "t.yml"), self.settings)
         made = make_channels(configuration, self.settings, self.delivery, ManualClock(NOW))
+        self.all: list[Channel] = list(made.values())
         self.by_kind: dict[str, Channel] = {key.split("/")[1]: channel for key, channel in made.items()}
 
     async def __aenter__(self) -> dict[str, Channel]:
@@ -130,9 +132,11 @@ def test_retry_after_reads_numbers_and_dates() -> None:
 class Slack:
     """chat.postMessage and chat.update by Slack's rules: one message a second per channel, `ok: false` with 200."""
 
-    def __init__(self) -> None:
+    def __init__(self, pace: float = 0.95) -> None:
+        self.pace = pace
         self.messages: dict[str, Any] = {}
         self.problems: list[str] = []
+        self.pause = self.asked = 0
         self.last = 0.0
         self.app = web.Application()
         self.app.router.add_post("/api/chat.postMessage", self.post)
@@ -141,13 +145,18 @@ class Slack:
     async def _checked(self, request: web.Request) -> tuple[Any, web.Response | None]:
         if request.headers.get("Authorization") != "Bearer xoxb-token":
             return None, web.json_response({"ok": False, "error": "not_authed"})
+        self.asked += 1
+        if self.pause:
+            return None, web.json_response({"ok": False}, status=429, headers={"Retry-After": str(self.pause)})
+        if self.problems == ["!garbage"]:
+            return None, web.Response(text="<html>")
         if self.problems:
             return None, web.json_response({"ok": False, "error": self.problems.pop(0)})
-        if time.monotonic() - self.last < 0.95:
+        if time.monotonic() - self.last < self.pace:
             return None, web.json_response({"ok": False, "error": "ratelimited"}, headers={"Retry-After": "1"})
         self.last = time.monotonic()
         body = await request.json()
-        if any(len(a["text"]) > 3000 for a in body["attachments"]):
+        if any(len(a.get("text", "")) > 3000 for a in body["attachments"]):
             return None, web.json_response({"ok": False, "error": "msg_too_long"})
         return body, None
 
@@ -169,28 +178,90 @@ class Slack:
         return web.json_response({"ok": True, "ts": body["ts"], "channel": "C1"})
 
 
+def slack_text(url: str) -> str:
+    return (
+        f"    slack_configs: [{{api_url: '{url}/api/chat.postMessage', channel: '#ops', send_resolved: true,\n"
+        "      http_config: {authorization: {credentials: xoxb-token}}, text: '{{ range .Alerts }}x{{ end }}'}]\n"
+    )
+
+
 async def test_slack_posts_then_updates_the_same_message() -> None:
     slack = Slack()
+    async with served(slack.app) as url, Channels(slack_text(url)) as channels:
+        first = await channels["slack"].send(notification(firing=4000))
+        assert isinstance(first, Delivered), first
+        second = await channels["slack"].send(notification(firing=0, resolved=1, memory=first.memory))
+        assert isinstance(second, Delivered)
+        assert second.memory["ts"] == first.memory["ts"]
+        assert len(slack.messages) == 1
+        assert slack.messages[first.memory["ts"]]["attachments"][0]["color"] == "good"
+        again = await channels["slack"].send(notification(memory=second.memory))
+        assert isinstance(again, Delivered)
+        assert again.memory["ts"] != first.memory["ts"], "nobody sees a message of yesterday turn red"
+        slack.messages.clear()
+        third = await channels["slack"].send(notification(memory=first.memory))
+        assert isinstance(third, Delivered)
+        assert len(slack.messages) == 1
+        slack.problems = ["internal_error", "channel_not_found"]
+        assert isinstance(await channels["slack"].send(notification()), Again)
+        assert isinstance(await channels["slack"].send(notification()), Refused)
+
+
+async def test_a_reminder_in_slack_is_a_reply_that_the_channel_sees() -> None:
+    slack = Slack()
+    async with served(slack.app) as url, Channels(slack_text(url)) as channels:
+        first = await channels["slack"].send(notification())
+        assert isinstance(first, Delivered)
+        reminder = msgspec.structs.replace(notification(memory=first.memory), reminder=True)
+        second = await channels["slack"].send(reminder)
+        assert isinstance(second, Delivered)
+        assert second.memory == first.memory, "the group's message stays the one that is updated"
+        _, reply = slack.messages.values()
+        assert (reply["thread_ts"], reply["reply_broadcast"]) == (first.memory["ts"], True)
+
+
+async def test_two_receivers_that_write_to_one_slack_channel_keep_its_pace() -> None:
+    slack = Slack()
     async with served(slack.app) as url:
-        text = (
-            f"    slack_configs: [{{api_url: '{url}/api/chat.postMessage', channel: '#ops', send_resolved: true,\n"
-            "      http_config: {authorization: {credentials: xoxb-token}}, text: '{{ range .Alerts }}x{{ end }}'}]\n"
-        )
-        async with Channels(text) as channels:
-            first = await channels["slack"].send(notification(firing=4000))
-            assert isinstance(first, Delivered), first
-            second = await channels["slack"].send(notification(firing=0, resolved=1, memory=first.memory))
-            assert isinstance(second, Delivered)
-            assert second.memory == first.memory
-            assert len(slack.messages) == 1
-            assert slack.messages[first.memory["ts"]]["attachments"][0]["color"] == "good"
-            slack.messages.clear()
-            third = await channels["slack"].send(notification(memory=first.memory))
-            assert isinstance(third, Delivered)
-            assert len(slack.messages) == 1
-            slack.problems = ["internal_error", "channel_not_found"]
-            assert isinstance(await channels["slack"].send(notification()), Again)
-            assert isinstance(await channels["slack"].send(notification()), Refused)
+        entry = slack_text(url).strip().removeprefix("slack_configs: [").removesuffix("]")
+        keys = Channels(f"    slack_configs: [{entry}, {entry}]\n")
+        try:
+            outcomes = await asyncio.gather(*(channel.send(notification()) for channel in keys.all))
+        finally:
+            await keys.delivery.close()
+        assert all(isinstance(outcome, Delivered) for outcome in outcomes), outcomes
+        slack.pause = 30
+        held = await keys.all[0].send(notification())
+        assert (type(held), held.after) == (Again, 30.0)  # type: ignore[union-attr]
+        asked = slack.asked
+        other = await keys.all[1].send(notification())
+        assert isinstance(other, Again)
+        assert other.after is not None
+        assert 25 < other.after <= 30
+        assert slack.asked == asked, "Slack is not asked while it wants to be left alone"
+
+
+async def test_slack_messages_have_buttons_while_something_fires() -> None:
+    slack = Slack()
+    async with (
+        served(slack.app) as url,
+        Channels(slack_text(url), slack_signing_secret=Secret("s")) as channels,
+    ):
+        first = msgspec.structs.replace(notification(), group_id="r|{}:{}")
+        sent = await channels["slack"].send(first)
+        assert isinstance(sent, Delivered)
+        (message,) = slack.messages.values()
+        (block,) = message["attachments"][-1]["blocks"]
+        assert [(e["action_id"], e["value"]) for e in block["elements"]] == [
+            (name, "r|{}:{}") for name in ("acknowledge", "snooze", "resolve")
+        ]
+        ended = msgspec.structs.replace(notification(firing=0, resolved=1, memory=sent.memory), group_id="r|{}:{}")
+        await channels["slack"].send(ended)
+        assert len(slack.messages[sent.memory["ts"]]["attachments"]) == 1
+        slack.problems = ["!garbage"]
+        unclear = await channels["slack"].send(first)
+        assert isinstance(unclear, Again)
+        assert unclear.uncertain
 
 
 class PagerDuty:
