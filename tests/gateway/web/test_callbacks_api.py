@@ -189,7 +189,9 @@ async def test_a_secret_that_is_not_set_signs_nothing(tmp_path: Path) -> None:
         body = pressed("acknowledge", "g")
         headers = signed(body, router.clock.time_ns() / SECOND, "")
         assert (await client.post("/callbacks/slack", data=body, headers=headers)).status == 401
-        assert (await client.post("/callbacks/twilio?integration=r/sms/0", data=b"MessageSid=1")).status == 401
+        assert (
+            await client.post("/callbacks/twilio?about=eyJpZCI6IiIsImludGVncmF0aW9uIjoiciJ9", data=b"MessageSid=1")
+        ).status == 401
     await router.stop()
 
 
@@ -207,7 +209,7 @@ async def test_what_became_of_a_text_message_is_known(outside: Outside) -> None:
     await outside.fire()
     await eventually(lambda: outside.sent)
     address = outside.sent[0]["StatusCallback"]
-    assert address.startswith(f"{CALLBACK}?id=")
+    assert address.startswith(f"{CALLBACK}?about=")
     path = f"/callbacks/twilio?{urlsplit(address).query}"
 
     async def say(form: dict[str, str], headers: dict[str, str]) -> int:
