@@ -22,12 +22,11 @@ import msgspec
 from gateway.alerting.alert import Alert, sort_key
 from gateway.alerting.engine import Engine
 from gateway.alerting.group import Group
-from gateway.alerting.maintenance import Maintenance, Window
+from gateway.alerting.maintenance import Maintenance
 from gateway.alerting.matcher import Matcher
-from gateway.alerting.moments import NEVER, SECOND, format_moment
-from gateway.alerting.sieve import Sieve, SieveIndex
-from gateway.alerting.silence import Silence
-from gateway.alerting.stages import muting_interval
+from gateway.alerting.moments import NEVER, SECOND
+from gateway.alerting.rendered_alert import Entry, Moment, Texts, new_entry
+from gateway.alerting.sieve import Sieve
 from gateway.telemetry.regular_expression import RegularExpression
 
 SLICE: Final = 0.0003
@@ -36,10 +35,6 @@ SHELVES: Final = 4096
 BATCH: Final = 128
 """Members of a group handled before the clock is looked at."""
 _DIGITS: Final = 3
-_FREE: Final = b'"status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"}}'
-_UNMUTED: Final[tuple[tuple[str, ...], ...]] = ((), (), ())
-_KEPT_TEXTS: Final = 10_000
-"""Moments and statuses whose texts are remembered."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,38 +53,6 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     def everything(self) -> bool:
         """Whether nothing is left out."""
         return self.active and self.silenced and self.inhibited and not self.matchers and self.receiver is None
-
-
-Muting = tuple[tuple[str, ...], ...]
-"""Ids of silences, fingerprints of inhibitors, and other reasons."""
-
-
-class Entry(msgspec.Struct, gc=False):
-    """One alert as it is shown, kept while the alert is known: what changes is changed in it. `body` is b"" while its
-    end is open, as that is shown relative to now."""
-
-    alert: Alert
-    labels: dict[str, str]
-    ends: int
-    names: tuple[str, ...]
-    fixed: bytes
-    """Fields that a repeated report does not change; open ended."""
-    head: bytes
-    """All up to the end, which may be open."""
-    tail: bytes
-    """Receivers and status."""
-    body: bytes
-    muting: Muting
-
-    @property
-    def silenced(self) -> bool:
-        """By a silence."""
-        return bool(self.muting[0])
-
-    @property
-    def inhibited(self) -> bool:
-        """By another alert."""
-        return bool(self.muting[1])
 
 
 class Shelf(msgspec.Struct):
@@ -119,7 +82,7 @@ class Listing:
         """Groups that others joined since their row was made."""
         self._sorting: Iterator[list[Entry] | None] | None = None
         """A row that the renewal is at."""
-        self._texts = _Texts()
+        self._texts = Texts()
         self._seal: object = None
         """What mutes, when all shelves were last given to the renewal."""
         self._sealed: tuple[object, int] = (None, 0)
@@ -141,13 +104,13 @@ class Listing:
         mutes = (self._engine.silences.index(now), self._engine.inhibitor.version, id(self._engine.inhibitor))
         if self._sealed[0] != mutes or self._sealed[1] + SECOND <= now:
             self._sealed = (mutes, now)
-            seal = _Moment(self._engine, self._maintenance, now, self._texts).seal
+            seal = Moment(self._engine, self._maintenance, now, self._texts).seal
             if seal != self._seal:
                 self._seal = seal
                 self._spoiled.update(number for number, shelf in enumerate(self._shelves) if shelf.known)
         stop = perf_counter() + SLICE
         if self._spoiled:
-            moment = _Moment(self._engine, self._maintenance, now, self._texts)
+            moment = Moment(self._engine, self._maintenance, now, self._texts)
             while self._spoiled and perf_counter() < stop:
                 self._check(self._shelves[self._spoiled.pop()], moment)
         while not self._spoiled and (self._stale_rows or self._sorting is not None) and perf_counter() < stop:
@@ -160,7 +123,7 @@ class Listing:
 
     def alerts(self, selection: Selection, now: int) -> Iterator[bytes]:
         """`GET /alerts`, sorted by fingerprint, in pieces."""
-        moment = _Moment(self._engine, self._maintenance, now, self._texts)
+        moment = Moment(self._engine, self._maintenance, now, self._texts)
         chosen = None if selection.everything else _Choice(selection)
         pieces: list[bytes] = []
         separator, stop = b"[", perf_counter() + SLICE
@@ -181,7 +144,7 @@ class Listing:
 
     def groups(self, selection: Selection, now: int) -> Iterator[bytes]:
         """`GET /alerts/groups`, sorted by labels and receiver, in pieces."""
-        moment = _Moment(self._engine, self._maintenance, now, self._texts)
+        moment = Moment(self._engine, self._maintenance, now, self._texts)
         chosen = None if selection.everything else _Choice(selection)
         stop = perf_counter() + SLICE
         for shelf in self._shelves:
@@ -255,19 +218,19 @@ class Listing:
                 self._rows[group.id] = (version, row)
         yield row
 
-    def _check(self, shelf: Shelf, moment: _Moment) -> None:
+    def _check(self, shelf: Shelf, moment: Moment) -> None:
         if shelf.seal != moment.seal or shelf.good_until <= moment.now:
             self._renew(shelf, moment)
         elif shelf.fresh:
             self._patch(shelf, moment)
 
-    def _patch(self, shelf: Shelf, moment: _Moment) -> None:
+    def _patch(self, shelf: Shelf, moment: Moment) -> None:
         """What is fresh on a shelf is put into its place or taken away."""
         while shelf.fresh:
             fingerprint = shelf.fresh.pop()
             place = bisect.bisect_left(shelf.entries, fingerprint, key=_fingerprint_of)
             stands = place < len(shelf.entries) and shelf.entries[place].alert.fingerprint == fingerprint
-            entry = self._entry(shelf, fingerprint, moment, judge=False)
+            entry = self._entry(shelf, fingerprint, moment)
             if entry is None or entry.ends <= moment.now:
                 if stands:
                     del shelf.entries[place]
@@ -278,20 +241,20 @@ class Listing:
             else:
                 shelf.entries.insert(place, entry)
 
-    def _renew(self, shelf: Shelf, moment: _Moment) -> None:
+    def _renew(self, shelf: Shelf, moment: Moment) -> None:
         """All alerts of a shelf are looked at."""
-        shelf.entries, good_until = [], NEVER
-        for fingerprint in sorted(shelf.known | shelf.fresh):
-            entry = self._entry(shelf, fingerprint, moment, judge=True)
-            if entry is not None and entry.ends > moment.now:
-                good_until = min(good_until, entry.ends)
-                shelf.entries.append(entry)
-        shelf.fresh.clear()
-        shelf.seal = moment.seal
-        shelf.good_until = min(good_until, moment.good_until)
+        self._patch(shelf, moment)
+        now, good_until = moment.now, moment.good_until
+        shelf.entries = [entry for entry in shelf.entries if entry.ends > now]
+        for entry in shelf.entries:
+            good_until = min(good_until, entry.ends)
+            muting = moment.muting(entry.alert)
+            if muting is not entry.muting and muting != entry.muting:
+                entry.mute(muting, self._texts)
+        shelf.seal, shelf.good_until = moment.seal, good_until
 
-    def _entry(self, shelf: Shelf, fingerprint: str, moment: _Moment, *, judge: bool) -> Entry | None:
-        """The entry as it is now; None if the alert is forgotten. judge: ask what mutes it even if it is unchanged."""
+    def _entry(self, shelf: Shelf, fingerprint: str, moment: Moment) -> Entry | None:
+        """The entry of an alert that came or changed, as it is now; None if the alert is forgotten."""
         alert = self._engine.alerts.get(fingerprint)
         if alert is None:
             shelf.known.discard(fingerprint)
@@ -303,121 +266,16 @@ class Listing:
             entry.ends = alert.ends
             return entry
         names = self._engine.receivers_of.get(fingerprint, ())
-        if entry is None:
-            entry = self._entries[fingerprint] = Entry(alert, alert.labels, 0, (), b"", b"", b"", b"", _UNMUTED)
-            self._write(entry, alert, names, moment.muting(alert), fixed=_fixed(alert, self._texts))
+        if entry is not None and entry.alert is alert and entry.names is names:
+            return entry
+        if entry is None or entry.names is not names:
             self._stale_rows.update(dict.fromkeys(self._engine.membership.get(fingerprint, ())))
-        elif judge or entry.alert is not alert or entry.names is not names:
-            muting = moment.muting(alert)
-            if entry.names is not names:
-                self._stale_rows.update(dict.fromkeys(self._engine.membership.get(fingerprint, ())))
-            if entry.alert is not alert or entry.names is not names or entry.muting != muting:
-                fixed = entry.fixed if _same_fixed(entry.alert, alert) else _fixed(alert, self._texts)
-                self._write(entry, alert, names, muting, fixed)
+        muting = moment.muting(alert)
+        if entry is None:
+            entry = self._entries[fingerprint] = new_entry(alert, names, muting, self._texts)
+        else:
+            entry.write(alert, names, muting, self._texts)
         return entry
-
-    def _write(self, entry: Entry, alert: Alert, names: tuple[str, ...], muting: Muting, fixed: bytes) -> None:
-        texts = self._texts
-        entry.alert, entry.labels, entry.ends, entry.names = alert, alert.labels, alert.ends, names
-        entry.fixed, entry.muting = fixed, muting
-        entry.head = b"".join((fixed, b',"updatedAt":"', texts.moment(alert.updated), b'"'))
-        entry.tail = texts.receivers(names) + (_FREE if muting is _UNMUTED else texts.status(muting))
-        entry.body = b""
-        if alert.ends != NEVER:
-            entry.body = b"".join((entry.head, b',"endsAt":"', texts.moment(alert.ends), b'"', entry.tail))
-
-
-class _Texts:
-    """Encoded pieces that many alerts have in common."""
-
-    def __init__(self) -> None:
-        self._moments: dict[int, bytes] = {}
-        self._statuses: dict[Muting, bytes] = {}
-        self._receivers: dict[tuple[str, ...], bytes] = {}
-
-    def moment(self, moment: int) -> bytes:
-        """As on the wire."""
-        text = self._moments.get(moment)
-        if text is None:
-            if len(self._moments) > _KEPT_TEXTS:
-                self._moments.clear()
-            text = self._moments[moment] = format_moment(moment).encode()
-        return text
-
-    def status(self, muting: Muting) -> bytes:
-        """Of an alert that something mutes."""
-        text = self._statuses.get(muting)
-        if text is None:
-            if len(self._statuses) > _KEPT_TEXTS:
-                self._statuses.clear()
-            silenced, inhibited, muted = muting
-            status = {"inhibitedBy": inhibited, "mutedBy": muted, "silencedBy": silenced, "state": "suppressed"}
-            text = self._statuses[muting] = b'"status":' + _encode(status) + b"}"
-        return text
-
-    def receivers(self, names: tuple[str, ...]) -> bytes:
-        """Of the groups that hold it."""
-        text = self._receivers.get(names)
-        if text is None:
-            if len(self._receivers) > _KEPT_TEXTS:
-                self._receivers.clear()
-            text = b',"receivers":' + _encode([{"name": name} for name in names]) + b","
-            self._receivers[names] = text
-        return text
-
-
-class _Moment:
-    """What mutes at one moment, and the texts that depend on it."""
-
-    def __init__(self, engine: Engine, maintenance: Maintenance | None, now: int, texts: _Texts) -> None:
-        self.now, self._texts = now, texts
-        silences: list[Silence] = engine.silences.active(now)
-        windows: list[Window] = maintenance.active(now) if maintenance is not None else []
-        self._silences = engine.silences.index(now)
-        self._windows = SieveIndex((f"maintenance {window.id}", window.matchers) for window in windows)
-        self._inhibitor, self._intervals = engine.inhibitor, engine.configuration.intervals
-        self.seal = (
-            tuple((silence.id, silence.updated) for silence in silences),
-            tuple((window.id, window.updated) for window in windows),
-            engine.inhibitor.version,
-            id(engine.inhibitor),
-        )
-        self.good_until = engine.inhibitor.next_end(now)
-        end = format_moment(now + engine.configuration.resolve_timeout).encode()
-        self._open_end = b',"endsAt":"' + end + b'"'
-        self._muted_routes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
-
-    def muting(self, alert: Alert) -> Muting:
-        """What mutes an alert now."""
-        labels = alert.labels
-        silenced = self._silences.matching(labels) if self._silences else ()
-        inhibited: list[str] | tuple[str, ...] = ()
-        if self._inhibitor.rules:
-            inhibited = self._inhibitor.inhibitors(labels, alert.fingerprint, self.now)
-        muted = self._windows.matching(labels) if self._windows else ()
-        return (tuple(silenced), tuple(inhibited), tuple(muted)) if silenced or inhibited or muted else _UNMUTED
-
-    def body(self, entry: Entry) -> bytes:
-        """With the end that an alert without one is shown with."""
-        return entry.head + self._open_end + entry.tail
-
-    def muted_body(self, entry: Entry, interval: str) -> bytes:
-        """In a group whose route is mute."""
-        end = self._open_end
-        if entry.alert.ends != NEVER:
-            end = b',"endsAt":"' + format_moment(entry.alert.ends).encode() + b'"'
-        receivers = entry.tail[: entry.tail.index(b'"status":')]
-        return entry.head + end + receivers + self._texts.status((*entry.muting[:2], (interval, *entry.muting[2])))
-
-    def interval(self, group: Group) -> str:
-        """Why the group's route is mute, or ""."""
-        key = group.route.mute_intervals, group.route.active_intervals
-        if key == ((), ()):
-            return ""
-        known = self._muted_routes.get(key)
-        if known is None:
-            known = self._muted_routes[key] = muting_interval(group.route, self._intervals, self.now)
-        return known
 
 
 class _Choice:
@@ -451,24 +309,3 @@ class _Choice:
 
 def _fingerprint_of(entry: Entry) -> str:
     return entry.alert.fingerprint
-
-
-def _fixed(alert: Alert, texts: _Texts) -> bytes:
-    parts = [
-        b'{"annotations":',
-        _encode(alert.annotations),
-        b',"fingerprint":"',
-        alert.fingerprint.encode(),
-        b'","labels":',
-        _encode(alert.labels),
-        b',"startsAt":"',
-        texts.moment(alert.starts),
-        b'"',
-    ]
-    if alert.generator_url:
-        parts += (b',"generatorURL":', _encode(alert.generator_url))
-    return b"".join(parts)
-
-
-def _same_fixed(old: Alert, new: Alert) -> bool:
-    return old.starts == new.starts and old.generator_url == new.generator_url and old.annotations == new.annotations

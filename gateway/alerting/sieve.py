@@ -88,15 +88,24 @@ class SieveIndex:
     def __bool__(self) -> bool:
         return bool(self._by_value or self._others)
 
+    def meets(self, labels: Mapping[str, str]) -> bool:
+        """Whether the label set meets any of them."""
+        for label, values in self._by_value.items():
+            for _, rest in values.get(labels.get(label, ""), ()):
+                if not rest or all_match(rest, labels):
+                    return True
+        return bool(self._others) and any(sieve.passes(labels) for _, sieve in self._others)
+
     def matching(self, labels: Mapping[str, str]) -> list[str]:
         """Names of the conjunctions that the label set meets, sorted."""
         found: list[str] = []
         for label, values in self._by_value.items():
-            value = labels.get(label)
-            if value is not None and value in values:
-                found += [name for name, rest in values[value] if not rest or all_match(rest, labels)]
+            for name, rest in values.get(labels.get(label, ""), ()):
+                if not rest or all_match(rest, labels):
+                    found.append(name)
         for name, sieve in self._others:
             if sieve.passes(labels):
                 found.append(name)
-        found.sort()
+        if len(found) > 1:
+            found.sort()
         return found

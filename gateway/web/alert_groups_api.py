@@ -12,7 +12,7 @@ severity, then the newest first; so are members.
 
 `/api/v2/alerts/groups` gives everything at once, as Alertmanager does; with ten thousand alerts that is megabytes for
 each look. Here the loop copies references, a thread filters and sorts, and only what is shown is encoded. What a group
-counts without a filter is kept until one of its members comes, changes, ends or goes.
+counts without words is kept until one of its members comes, changes, ends or goes, or something else mutes.
 """
 
 from __future__ import annotations
@@ -88,9 +88,41 @@ class _Moment:
     now: int
     groups: list[_Group]
     silences: list[Silence]
+    silenced: SieveIndex
+    """The same; another object whenever they are others."""
     acknowledged: Callable[[str], bool]
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Members of a group in one state."""
+
+    count: _Count
+    members: list[Alert]
+
+
+@dataclass(frozen=True, slots=True)
+class _Parted:
+    """Members of a group by whether something mutes them."""
+
+    version: int
+    muted: dict[str, str]
+    silenced: SieveIndex
+    good_until: int
+    active: _Part
+    suppressed: _Part
+
+    def holds(self, group: _Group, moment: _Moment) -> bool:
+        """Whether nothing has changed since."""
+        return (
+            self.version == group.version
+            and self.muted is group.muted
+            and self.silenced is moment.silenced
+            and moment.now < self.good_until
+        )
+
+
+_PARTS: Final = ("active", "suppressed")
 _NOTHING: Final = _Count(0, (0, 0), 0, NEVER)
 
 
@@ -102,6 +134,8 @@ class AlertGroupsApi:
         self._texts: dict[str, tuple[Alert, str]] = {}
         self._counts: dict[str, tuple[int, _Count]] = {}
         """Group id → the version that was counted, and what was."""
+        self._suppressed: dict[str, _Parted] = {}
+        """Group id → its members by whether something mutes them."""
 
     async def groups(self, request: web.Request) -> web.Response:
         """Groups of alerts with their first members, filtered and paged."""
@@ -138,7 +172,8 @@ class AlertGroupsApi:
                 if copied > COPIED_AT_ONCE:
                     copied = 0
                     await asyncio.sleep(0)
-        return _Moment(now, groups, router.engine.silences.active(now), router.people.acknowledged)
+        silences = router.engine.silences
+        return _Moment(now, groups, silences.active(now), silences.index(now), router.people.acknowledged)
 
     def _choose(
         self, moment: _Moment, words: list[str], state: str, page: slice, most: int
@@ -146,25 +181,23 @@ class AlertGroupsApi:
         """Number of groups, of alerts in them, and the page with `most` members in order. Runs in a thread; reads only
         what `_look` copied, and immutable alerts."""
         found: list[_Chosen] = []
-        silenced = SieveIndex((silence.id, silence.matchers) for silence in moment.silences)
         for group in moment.groups:
+            members: list[Alert] | None = None
             if not words and not state:
                 count = self._counted(group, moment.now)
-                if count.total:
-                    found.append(_Chosen(group, count, None))
-                continue
-            members = [
-                alert
-                for alert in group.members
-                if alert.ends > moment.now and self._meets(alert, words) and _is(alert, group, moment, state, silenced)
-            ]
-            if members:
-                found.append(_Chosen(group, _count(members), members))
+            elif not words and state in _PARTS:
+                part = self._part(group, moment, state)
+                count, members = part.count, part.members
+            else:
+                members = [alert for alert in self._among(group, moment, state) if self._meets(alert, words)]
+                count = _count(members)
+            if count.total:
+                found.append(_Chosen(group, count, members))
         found.sort(key=lambda chosen: (*chosen.count.first, chosen.group.id))
         if len(self._texts) > 4 * sum(len(group.members) for group in moment.groups) + 1000:
             self._texts = {}
-        if len(self._counts) > 4 * len(moment.groups) + 1000:
-            self._counts = {}
+        if len(self._counts) + len(self._suppressed) > 8 * len(moment.groups) + 1000:
+            self._counts, self._suppressed = {}, {}
         shown = []
         for chosen in found[page]:
             left = chosen.members
@@ -179,6 +212,32 @@ class AlertGroupsApi:
             count = _count([alert for alert in group.members if alert.ends > now])
             self._counts[group.id] = group.version, count
         return count
+
+    def _part(self, group: _Group, moment: _Moment, state: str) -> _Part:
+        known = self._suppressed.get(group.id)
+        if known is None or not known.holds(group, moment):
+            muted, meets, now = group.muted, moment.silenced.meets, moment.now
+            active: list[Alert] = []
+            suppressed: list[Alert] = []
+            for alert in group.members:
+                if alert.ends > now:
+                    (suppressed if alert.fingerprint in muted or meets(alert.labels) else active).append(alert)
+            parts = _Part(_count(active), active), _Part(_count(suppressed), suppressed)
+            good_until = min((part.count.ends for part in parts if part.members), default=NEVER)
+            known = self._suppressed[group.id] = _Parted(
+                group.version, group.muted, moment.silenced, good_until, *parts
+            )
+        return known.active if state == "active" else known.suppressed
+
+    def _among(self, group: _Group, moment: _Moment, state: str) -> list[Alert]:
+        """Members in a state; "" for all that fire."""
+        if state in _PARTS:
+            return self._part(group, moment, state).members
+        firing = [alert for alert in group.members if alert.ends > moment.now]
+        if not state:
+            return firing
+        wanted = state == "acknowledged"
+        return [alert for alert in firing if moment.acknowledged(alert.fingerprint) == wanted]
 
     def _meets(self, alert: Alert, words: Iterable[str]) -> bool:
         if not words:
@@ -228,24 +287,16 @@ def silenced_by(silences: Iterable[Silence], labels: Mapping[str, str]) -> list[
     return sorted(silence.id for silence in silences if all_match(silence.matchers, labels))
 
 
-def _is(alert: Alert, group: _Group, moment: _Moment, state: str, silenced: SieveIndex) -> bool:
-    if not state:
-        return True
-    if state in ("acknowledged", "unacknowledged"):
-        return moment.acknowledged(alert.fingerprint) == (state == "acknowledged")
-    suppressed = alert.fingerprint in group.muted or bool(silenced.matching(alert.labels))
-    return suppressed == (state == "suppressed")
-
-
 def _count(alerts: list[Alert]) -> _Count:
     if not alerts:
         return _NOTHING
-    return _Count(
-        len(alerts),
-        min(map(_rank, alerts)),
-        min(alert.starts for alert in alerts),
-        min(alert.ends for alert in alerts),
-    )
+    worst, newest, started, ends = 0, -NEVER, NEVER, NEVER
+    for alert in alerts:
+        rank, starts = _RANKS.get(alert.labels.get("severity", "none"), 0), alert.starts
+        if rank < worst or (rank == worst and starts > newest):
+            worst, newest = rank, starts
+        started, ends = min(started, starts), min(ends, alert.ends)
+    return _Count(len(alerts), (worst, -newest), started, ends)
 
 
 def _rank(alert: Alert) -> _Rank:

@@ -37,10 +37,12 @@ class RandomWorld:
             }
             for name in self.receivers
         }
-        self.inhibit = dice.random() < 0.4
-        self._equal = dice.choice([[], ["b"], ["b", "none"]])
-        self.silenced = self._matchers() if dice.random() < 0.4 else None
-        self.silence_ends = dice.choice([3.25, 5.25, 60.0])
+        self._inhibiting = [
+            (role, dice.choice([[], ["b"], ["b", "none"], ["c"]]), dice.random() < 0.3)
+            for role in ("source", "other")[: dice.choice([0, 0, 0, 1, 1, 2])]
+        ]
+        """Role of the source, labels that must be equal, whether sources are targets too."""
+        self._silenced = [self._matchers() for _ in range(dice.choice([0, 0, 1, 1, 2]))]
 
     # Configuration
 
@@ -52,7 +54,7 @@ class RandomWorld:
             "group_by": self._dice.choice([["a"], ["b"], ["a", "b"], ["..."], ["none"]]),
             "group_wait": self._dice.choice(["500ms", "1500ms"]),
             "group_interval": self._dice.choice(["1s", "2s", "3s"]),
-            "repeat_interval": self._dice.choice(["1h", "1h", "2250ms", "4250ms"]),
+            "repeat_interval": self._dice.choice(["1h", "1h", "250ms", "1250ms", "2250ms", "4250ms"]),
             "routes": _unlike([self._child(2) for _ in range(self._dice.randint(0, 3))]),
         }
 
@@ -70,9 +72,9 @@ class RandomWorld:
             ("group_by", [["b"], ["c"], ["a", "c"], ["..."]]),
             ("group_wait", ["500ms", "2500ms"]),
             ("group_interval", ["1s", "2s"]),
-            ("repeat_interval", ["3250ms"]),
-            ("mute_time_intervals", [["always"], ["long-ago"]]),
-            ("active_time_intervals", [["always"], ["long-ago"]]),
+            ("repeat_interval", ["3250ms", "250ms"]),
+            ("mute_time_intervals", [["always"], ["long-ago"], ["long-ago", "every-day"], ["no-month", "long-ago"]]),
+            ("active_time_intervals", [["always"], ["long-ago"], ["long-ago", "every-day"], ["no-month"]]),
         ):
             if dice.random() < (0.3 if key.startswith("group") else 0.1):
                 node[key] = dice.choice(choices)
@@ -89,16 +91,16 @@ class RandomWorld:
         return found
 
     def inhibit_rules(self) -> list[dict[str, Any]]:
-        """Zero or one."""
-        if not self.inhibit:
-            return []
+        """Up to two."""
         own = f'world="{self.seed}"'
-        rule = {
-            "source_matchers": [own, 'role="source"'],
-            "target_matchers": [own, 'role!="source"'],
-            "equal": self._equal,
-        }
-        return [rule]
+        return [
+            {
+                "source_matchers": [own, f'role="{role}"'],
+                "target_matchers": [own] if themselves else [own, f'role!="{role}"'],
+                "equal": equal,
+            }
+            for role, equal, themselves in self._inhibiting
+        ]
 
     def hooks(self, base: str) -> list[dict[str, Any]]:
         """Receivers; `base` is where they are."""
@@ -110,36 +112,41 @@ class RandomWorld:
     # Stream
 
     def stream(self, start: datetime) -> list[tuple[float, str, Any]]:
-        """(second, path, body) in order of time; the first is for what mutes."""
+        """(second, path, body) in order of time; the first is for what mutes. A body of "silences" is (name, silence),
+        one of "expire" a name."""
         dice = self._dice
         steps: list[tuple[float, str, Any]] = []
-        if self.silenced is not None:
-            steps.append((0.0, "silences", self._silence(start)))
-        if self.inhibit:
+        for number, matchers in enumerate(self._silenced):
+            steps += self._silence(start, f"{self.seed}-{number}", matchers)
+        for role, _, _ in self._inhibiting:
             ends = dice.choice([None, 4, 6])
-            labels = {"role": "source", "b": dice.choice(VALUES["b"])}
+            labels = {"role": role, "b": dice.choice(VALUES["b"])}
             steps.append((0.0, "alerts", [self._alert(start, labels, 0, None)]))
-            if ends is not None:
-                steps.append((float(ends), "alerts", [self._alert(start, labels, 0, ends - 0.1)]))
+            ends = ends or LENGTH
+            steps.append((float(ends), "alerts", [self._alert(start, labels, 0, ends - 0.1)]))
         sets = [dict(zip(NAMES, values, strict=True)) for values in itertools.product(*(VALUES[n] for n in NAMES))]
         for labels in dice.sample(sets, dice.randint(2, 6)):
             second = dice.randint(1, 5)
-            began = second
+            began, last, fires_on = second, second, False
             while second < LENGTH:
                 kind = dice.random()
                 ends = second + dice.choice([1.25, 2.25, 3.25]) if kind < 0.3 else None
                 note = dice.choice(["one", "two"])
                 steps.append((float(second), "alerts", [self._alert(start, labels, began, ends, note)]))
+                last, fires_on = began, fires_on or ends is None or ends > LENGTH  # of two ends the later holds
                 second += dice.randint(1, 4)
                 # What has ended is not ended again: Alertmanager lists such an end once more, the router does not.
                 if dice.random() < 0.5 and second < LENGTH and (ends is None or ends > second):
                     steps.append((float(second), "alerts", [self._alert(start, labels, began, second - 0.1, note)]))
+                    fires_on = False
                     second += dice.randint(1, 3)
                     began = second
                 elif ends is not None and second > ends:
                     began = second
                 if dice.random() < 0.4:
                     break
+            if fires_on:  # all ends at last, or repetitions would go on while the comparison is made
+                steps.append((float(LENGTH), "alerts", [self._alert(start, labels, last, LENGTH - 0.1)]))
         return sorted(steps, key=lambda step: step[0])
 
     def _alert(
@@ -155,21 +162,41 @@ class RandomWorld:
             "endsAt": stamp(3600 if ends is None else ends),
         }
 
-    def _silence(self, start: datetime) -> dict[str, Any]:
-        assert self.silenced is not None
-        matchers = [{"name": "world", "value": str(self.seed), "isRegex": False, "isEqual": True}]
-        for text in self.silenced:
-            name, operator, value = text.split(" ", 2)
-            matchers.append(
-                {"name": name, "value": json.loads(value), "isRegex": "~" in operator, "isEqual": "!" not in operator}
-            )
-        return {
+    def _silence(self, start: datetime, name: str, texts: list[str]) -> list[tuple[float, str, Any]]:
+        """A silence that begins before all alerts and ends by itself, is ended, changed or narrowed in the run. What it
+        mutes less was never told, so that both programs tell it for the first time."""
+
+        def matcher(text: str) -> dict[str, Any]:
+            label, operator, value = text.split(" ", 2)
+            regex, equal = "~" in operator, "!" not in operator
+            return {"name": label, "value": json.loads(value), "isRegex": regex, "isEqual": equal}
+
+        def stamp(seconds: float) -> str:
+            return (start + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+        dice = self._dice
+        fate = dice.choice(["ends", "ends", "expired", "prolonged", "shortened", "narrowed", "stays"])
+        matchers = [matcher(f'world = "{self.seed}"'), *map(matcher, texts)]
+        ends = dice.choice([3.25, 5.25]) if fate in ("ends", "prolonged") else 60.0
+        made = {
             "matchers": matchers,
-            "startsAt": start.isoformat().replace("+00:00", "Z"),
-            "endsAt": (start + timedelta(seconds=self.silence_ends)).isoformat().replace("+00:00", "Z"),
+            "startsAt": stamp(dice.choice([0.0, 0.5])),
+            "endsAt": stamp(ends),
             "createdBy": "test",
             "comment": "random",
         }
+        steps: list[tuple[float, str, Any]] = [(0.0, "silences", (name, made))]
+        at = float(dice.choice([2, 3])) if fate == "prolonged" else float(dice.choice([3, 5]))
+        if fate == "expired":
+            steps.append((at, "expire", name))
+        elif fate == "prolonged":
+            steps.append((at, "silences", (name, made | {"endsAt": stamp(7.25)})))
+        elif fate == "shortened":
+            steps.append((at, "silences", (name, made | {"endsAt": stamp(at + 1.25)})))
+        elif fate == "narrowed":
+            narrower = [*matchers, *map(matcher, self._matchers())]
+            steps.append((at, "silences", (name, made | {"matchers": narrower})))
+        return steps
 
 
 def _unlike(routes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -188,6 +215,14 @@ def configuration_of(worlds: list[RandomWorld], base: str) -> str:
             "time_intervals": [
                 {"name": "always", "time_intervals": [{"years": ["2000:2100"]}]},
                 {"name": "long-ago", "time_intervals": [{"years": ["2000"]}]},
+                {
+                    "name": "every-day",
+                    "time_intervals": [
+                        {"days_of_month": ["1:15"], "location": "Asia/Kathmandu"},
+                        {"days_of_month": ["-31:-1"], "months": ["january:december"], "weekdays": ["sunday:saturday"]},
+                    ],
+                },
+                {"name": "no-month", "time_intervals": [{"months": ["1:12"], "years": ["1999:2001"]}]},
             ],
             "receivers": [{"name": "nobody"}, *(hook for world in worlds for hook in world.hooks(base))],
         },

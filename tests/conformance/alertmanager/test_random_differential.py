@@ -23,6 +23,7 @@ from tests.conformance.alertmanager.random_worlds import LENGTH, RandomWorld, co
 SEEDS = int(os.environ.get("GATEWAY_DIFFERENTIAL_SEEDS", "16"))
 FIRST = int(os.environ.get("GATEWAY_DIFFERENTIAL_FIRST", "0"))
 TOGETHER = 20
+PATHS = ("silences", "expire", "alerts")
 AFTER = 4.0
 """Seconds that notifications may follow the last alert."""
 
@@ -74,19 +75,35 @@ async def test_random_worlds_hear_the_same(tmp_path: Path, first: int) -> None:
             start, began = datetime.now(UTC), loop.time()
             steps = sorted((step for world in worlds for step in world.stream(start)), key=lambda step: step[0])
 
-            async def post(url: str, body: Any) -> None:
+            silences: dict[tuple[str, str], str] = {}
+            """(program, name) → id."""
+
+            async def post(url: str, body: Any) -> Any:
                 async with session.post(url, json=body) as answer:
+                    assert answer.status == 200, await answer.text()
+                    return await answer.json() if answer.content_length else None
+
+            async def silence(base: str, name: str, body: dict[str, Any]) -> None:
+                known = silences.get((base, name))
+                if known is not None:
+                    async with session.get(f"{base}/api/v2/silence/{known}") as answer:
+                        body = body | {"id": known, "startsAt": (await answer.json())["startsAt"]}
+                silences[base, name] = (await post(f"{base}/api/v2/silences", body))["silenceID"]
+
+            async def expire(base: str, name: str) -> None:
+                async with session.delete(f"{base}/api/v2/silence/{silences[base, name]}") as answer:
                     assert answer.status == 200, await answer.text()
 
             for second in sorted({step[0] for step in steps}):
                 await asyncio.sleep(max(began + second - loop.time(), 0))
-                for path in ("silences", "alerts"):
-                    bodies = [step[2] for step in steps if step[0] == second and step[1] == path]
-                    if path == "alerts":
-                        bodies = [[alert for body in bodies for alert in body]] if bodies else []
-                    await asyncio.gather(
-                        *(post(f"{base}/api/v2/{path}", body) for base in (real, ours) for body in bodies)
-                    )
+                due = {path: [step[2] for step in steps if step[:2] == (second, path)] for path in PATHS}
+                await asyncio.gather(
+                    *(silence(base, *body) for base in (real, ours) for body in due["silences"]),
+                    *(expire(base, name) for base in (real, ours) for name in due["expire"]),
+                )
+                alerts = [alert for body in due["alerts"] for alert in body]
+                if alerts:
+                    await asyncio.gather(*(post(f"{base}/api/v2/alerts", alerts) for base in (real, ours)))
                 late = loop.time() - began - second
                 assert late < 0.2, f"this machine is too slow to compare: {late:.2f} s late"
             await asyncio.sleep(max(began + LENGTH + AFTER - loop.time(), 0))

@@ -132,7 +132,7 @@ def test_retry_after_reads_numbers_and_dates() -> None:
 class Slack:
     """chat.postMessage and chat.update by Slack's rules: one message a second per channel, `ok: false` with 200."""
 
-    def __init__(self, pace: float = 0.95) -> None:
+    def __init__(self, pace: float = 0.5) -> None:
         self.pace = pace
         self.messages: dict[str, Any] = {}
         self.problems: list[str] = []
