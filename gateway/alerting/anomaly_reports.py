@@ -11,7 +11,7 @@ from gateway.alerting.anomaly_alert import KnownAnomaly, alert_of, higher
 from gateway.alerting.context import AnomalyContext, ServiceAlerts
 from gateway.alerting.engine import Engine
 from gateway.alerting.moments import SECOND
-from gateway.alerting.store import ANOMALY, Store
+from gateway.alerting.store import ANOMALY, Store, decoded
 from gateway.telemetry.anomaly import Anomaly
 
 CLOSED_RETENTION: Final = 3 * 86400 * SECOND
@@ -30,8 +30,7 @@ class AnomalyReports:
 
     def load(self, store: Store) -> None:
         """At start; waits for the disk."""
-        for key, body in store.records(ANOMALY):
-            self._known[key] = msgspec.json.decode(body, type=KnownAnomaly)
+        self._known.update(decoded(store, ANOMALY, KnownAnomaly))
 
     def __contains__(self, name: object) -> bool:
         return name in self._known

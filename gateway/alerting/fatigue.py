@@ -18,7 +18,7 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.people import People
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.silence_warning import SilenceWarnings
-from gateway.alerting.store import BUDGET, HELD, IGNORED, RUNTIME, Store
+from gateway.alerting.store import BUDGET, HELD, IGNORED, RUNTIME, Store, decoded
 from gateway.alerting.storm import KEY, Storm, StormOptions, StormRecord
 from gateway.errors import ConfigError, NotFound
 
@@ -76,12 +76,12 @@ class Fatigue:
 
     def load(self, store: Store, now: int) -> None:
         """At start, before the engine's state. Waits for the disk."""
-        for key, body in store.records(BUDGET):
-            self.budgets.load(key, msgspec.json.decode(body, type=Level))
-        for _, body in store.records(HELD):
-            self.digests.load(msgspec.json.decode(body, type=Held))
-        for _, body in store.records(IGNORED):
-            self.ignored.load(msgspec.json.decode(body, type=Untouched))
+        for key, level in decoded(store, BUDGET, Level):
+            self.budgets.load(key, level)
+        for _, held in decoded(store, HELD, Held):
+            self.digests.load(held)
+        for _, untouched in decoded(store, IGNORED, Untouched):
+            self.ignored.load(untouched)
         storm = dict(store.records(RUNTIME)).get(KEY)
         if storm is not None:
             self.storm.load(msgspec.json.decode(storm, type=StormRecord), now)

@@ -20,7 +20,7 @@ import msgspec
 from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.alerting.journal import Journal
 from gateway.alerting.moments import SECOND
-from gateway.alerting.store import Store
+from gateway.alerting.store import Store, decoded
 from gateway.errors import NotFound
 from gateway.telemetry.anomaly import Anomaly
 
@@ -60,8 +60,7 @@ class Feedback:
 
     def load(self, store: Store, now: int) -> None:
         """At start. Waits for the disk."""
-        for key, body in store.records(FEEDBACK):
-            given = msgspec.json.decode(body, type=Given)
+        for key, given in decoded(store, FEEDBACK, Given):
             if given.at < now - KEPT:
                 self._journal.drop(FEEDBACK, key)
             else:

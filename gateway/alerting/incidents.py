@@ -9,8 +9,6 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from gateway.alerting.cooccurrence import KeyCount, PairCount
 from gateway.alerting.correlation import Correlator
 from gateway.alerting.engine import Engine
@@ -29,9 +27,10 @@ from gateway.alerting.store import (
     INCIDENT_MEMBER,
     TOPOLOGY,
     Store,
+    decoded,
 )
 from gateway.alerting.topology import Place
-from gateway.errors import NotFound, StateError
+from gateway.errors import NotFound
 from gateway.telemetry.call_edge import CallEdge
 
 CALLS = "calls"
@@ -64,20 +63,17 @@ class Incidents:
 
     def load(self, store: Store, now: int) -> None:
         """Everything that the store holds of it; waits for the disk. Raises StateError."""
-        try:
-            for _, body in store.records(TOPOLOGY):
-                self.topology.see_calls(msgspec.json.decode(body, type=list[CallEdge]), now)
-            self.correlator.load(
-                [msgspec.json.decode(body, type=GroupState) for _, body in store.records(INCIDENT_GROUP)],
-                [msgspec.json.decode(body, type=Member) for _, body in store.records(INCIDENT_MEMBER)],
-                [(key, msgspec.json.decode(body, type=KeyCount)) for key, body in store.records(COOCCURRENCE_KEY)],
-                [(key, msgspec.json.decode(body, type=PairCount)) for key, body in store.records(COOCCURRENCE_PAIR)],
-                now,
-            )
-            for _, body in store.records(INCIDENT_ACT):
-                self.regrouping.load(msgspec.json.decode(body, type=Act))
-        except msgspec.DecodeError as error:
-            raise StateError(f"a record of the alert store cannot be read: {error}") from error
+        for _, edges in decoded(store, TOPOLOGY, list[CallEdge]):
+            self.topology.see_calls(edges, now)
+        self.correlator.load(
+            [group for _, group in decoded(store, INCIDENT_GROUP, GroupState)],
+            [member for _, member in decoded(store, INCIDENT_MEMBER, Member)],
+            list(decoded(store, COOCCURRENCE_KEY, KeyCount)),
+            list(decoded(store, COOCCURRENCE_PAIR, PairCount)),
+            now,
+        )
+        for _, act in decoded(store, INCIDENT_ACT, Act):
+            self.regrouping.load(act)
 
     def after_load(self, now: int) -> None:
         """Once the engine has its alerts."""

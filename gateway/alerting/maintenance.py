@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.engine import Engine
-from gateway.alerting.matcher import Matcher, all_match
+from gateway.alerting.matcher import Matcher, all_match, excess
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.mute_interval import IntervalPart, any_holds
 from gateway.alerting.route import Route
@@ -92,6 +92,8 @@ class Maintenance:
             raise RequestError("a maintenance window needs a name")
         if not wanted.matchers or all(matcher.matches({}) for matcher in wanted.matchers):
             raise RequestError("at least one matcher must not match the empty string")
+        if too_much := excess(wanted.matchers):
+            raise RequestError(too_much)
         if wanted.ends == NEVER and not wanted.recurring:
             raise RequestError("a window that does not recur needs an end")
         if wanted.ends <= max(wanted.starts, now):

@@ -8,7 +8,7 @@ anchored on both sides and are RE2's, as Alertmanager's are.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -23,6 +23,7 @@ _UTF8 = re.compile(
 )
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\"}
 MAX_PATTERN: Final = 4096
+MAX_MATCHERS: Final = 128
 
 
 class Matcher(msgspec.Struct, frozen=True, order=True):
@@ -138,6 +139,15 @@ def parse_filter(text: str) -> tuple[Matcher, ...]:
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     """Whether every matcher holds."""
     return all(matcher.matches(labels) for matcher in matchers)
+
+
+def excess(matchers: Sequence[Matcher]) -> str:
+    """Why these are more than anybody writes by hand and every alert should pay for, or ""."""
+    if len(matchers) > MAX_MATCHERS:
+        return f"more than {MAX_MATCHERS} matchers"
+    if any(len(text) > MAX_PATTERN for matcher in matchers for text in (matcher.name, matcher.value)):
+        return f"a matcher is longer than {MAX_PATTERN} characters"
+    return ""
 
 
 def render(matchers: Iterable[Matcher]) -> str:

@@ -20,7 +20,7 @@ from gateway.alerting.notification_log import SAID
 from gateway.alerting.people import People
 from gateway.alerting.recorded import events_between
 from gateway.alerting.silence import Silence
-from gateway.alerting.store import TOPOLOGY, Event, Store
+from gateway.alerting.store import TOPOLOGY, Event, Store, decoded
 from gateway.errors import NotFound
 from gateway.telemetry.call_edge import CallEdge
 
@@ -90,7 +90,7 @@ def read_recording(store: Store, until: int) -> Recording:
     reading = _Reading()
     for number, event in enumerate(events_between(store, 0, until, _KINDS)):
         reading.take(number, event)
-    calls = [edge for _, body in store.records(TOPOLOGY) for edge in msgspec.json.decode(body, type=list[CallEdge])]
+    calls = [edge for _, edges in decoded(store, TOPOLOGY, list[CallEdge]) for edge in edges]
     return msgspec.structs.replace(reading.finish(), calls=calls)
 
 

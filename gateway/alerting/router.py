@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from gateway.alerting.acts import Acts
@@ -46,7 +45,7 @@ from gateway.alerting.recorded import STORE_NAME
 from gateway.alerting.recovery import ALIVE, restore
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store
+from gateway.alerting.store import ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store, decoded
 from gateway.clock import Clock
 from gateway.errors import GatewayError, NotFound
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
@@ -176,19 +175,19 @@ class AlertRouter:
         self.anomalies.load(self.store)
         self.markers.load(self.store, now)
         self.feedback.load(self.store, now)
-        for _, body in self.store.records(PEOPLE):
-            self.people.load(msgspec.json.decode(body, type=Handling))
-        for _, body in self.store.records(ESCALATION):
-            self.escalations.load(msgspec.json.decode(body, type=Escalation))
-        for _, body in self.store.records(MAINTENANCE):
-            self.maintenance.load(msgspec.json.decode(body, type=Window), now)
+        for _, handling in decoded(self.store, PEOPLE, Handling):
+            self.people.load(handling)
+        for _, escalation in decoded(self.store, ESCALATION, Escalation):
+            self.escalations.load(escalation)
+        for _, window in decoded(self.store, MAINTENANCE, Window):
+            self.maintenance.load(window, now)
         grace = round(self.settings.restart_grace * SECOND)
-        for _, body in self.store.records(HEARTBEAT):
-            self.heartbeats.load(msgspec.json.decode(body, type=Heartbeat), now + grace)
+        for _, heartbeat in decoded(self.store, HEARTBEAT, Heartbeat):
+            self.heartbeats.load(heartbeat, now + grace)
         self.fatigue.load(self.store, now)
         self.incidents.load(self.store, now)
         self.enrichment.past.load(self.store, now)
-        restore(self.engine, self.store, now, grace=round(self.settings.restart_grace * SECOND))
+        restore(self.engine, self.store, now, grace=grace)
         for alert in self.engine.alerts.values():
             self.service_alerts.take(alert)
         self.incidents.after_load(now)

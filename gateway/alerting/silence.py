@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from gateway.alerting.journal import Journal
-from gateway.alerting.matcher import Matcher
+from gateway.alerting.matcher import Matcher, excess
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.sieve import SieveIndex
 from gateway.alerting.store import SILENCE
@@ -27,8 +27,6 @@ from gateway.errors import NotFound, RequestError
 
 MILLISECOND: Final = SECOND // 1000
 RETENTION: Final = 120 * 3600 * SECOND
-MAX_MATCHERS: Final = 128
-MAX_MATCHER_TEXT: Final = 4096
 MAX_COMMENT: Final = 64 * 1024
 """Characters."""
 
@@ -146,13 +144,11 @@ def check(silence: Silence) -> None:
     """Raises RequestError for a silence that nobody can mean."""
     if not silence.matchers:
         raise RequestError("silence invalid: at least one matcher required")
-    if len(silence.matchers) > MAX_MATCHERS:
-        raise RequestError(f"silence invalid: more than {MAX_MATCHERS} matchers")
+    if too_much := excess(silence.matchers):
+        raise RequestError(f"silence invalid: {too_much}")
     # One that excludes something ("a!=b") says enough: so has it Alertmanager.
     if all(matcher.is_equal and matcher.matches({}) for matcher in silence.matchers):
         raise RequestError("silence invalid: at least one matcher must not match the empty string")
-    if max(len(text) for matcher in silence.matchers for text in (matcher.name, matcher.value)) > MAX_MATCHER_TEXT:
-        raise RequestError(f"silence invalid: a matcher is longer than {MAX_MATCHER_TEXT} characters")
     if len(silence.comment) > MAX_COMMENT or len(silence.created_by) > MAX_COMMENT:
         raise RequestError(f"silence invalid: the comment is longer than {MAX_COMMENT} characters")
     if not silence.ends:

@@ -29,6 +29,8 @@ from gateway.selfmetrics import TASK_FAILURES, counter, histogram
 SCHEMA_VERSION: Final = 1
 MAX_GROUP: Final = 4096
 """Batches written in one transaction at most."""
+LOCK_SECONDS: Final = 10.0
+"""Wait for a lock that another program holds."""
 RETRY_SECONDS: Final = 1.0
 """Wait before writing again what the disk refused."""
 
@@ -88,7 +90,7 @@ class SqliteStore:
         self._writer.start()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=LOCK_SECONDS)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
@@ -108,9 +110,7 @@ class SqliteStore:
 
     def records(self, kind: str) -> Iterator[tuple[str, bytes]]:
         """See Store."""
-        with self._read_lock:
-            rows = self._reading().execute("SELECT key, body FROM record WHERE kind = ?", (kind,)).fetchall()
-        yield from rows
+        yield from self._read("SELECT key, body FROM record WHERE kind = ?", (kind,))
 
     def history(
         self,
@@ -139,14 +139,17 @@ class SqliteStore:
             f"SELECT time, kind, fingerprint, grp, detail FROM event WHERE {' AND '.join(conditions)} "  # noqa: S608
             f"ORDER BY time {falling}, seq {falling} LIMIT ?"
         )
-        with self._read_lock:
-            rows = self._reading().execute(statement, (*parameters, limit)).fetchall()
+        rows = self._read(statement, (*parameters, limit))
         return [Event(time=t, kind=k, fingerprint=f, group=g, detail=bytes(d)) for t, k, f, g, d in rows]
 
-    def _reading(self) -> sqlite3.Connection:
-        if self._reader is None:
-            raise ShuttingDown("the alert store is closed")
-        return self._reader
+    def _read(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._read_lock:
+            if self._reader is None:
+                raise ShuttingDown("the alert store is closed")
+            try:
+                return self._reader.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise StateError(f"{self.path} cannot be read: {error}") from error
 
     def commit(self, batch: Batch) -> Future[None]:
         """See Store."""

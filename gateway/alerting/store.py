@@ -15,9 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import msgspec
+
+from gateway.errors import StateError
+
+T = TypeVar("T")
 
 ALERT: Final = "alert"
 GROUP: Final = "group"
@@ -70,7 +74,7 @@ class Store(Protocol):
         ...
 
     def records(self, kind: str) -> Iterator[tuple[str, bytes]]:
-        """Every record of a kind as last committed."""
+        """Every record of a kind as last committed. Raises StateError if they cannot be read."""
         ...
 
     def commit(self, batch: Batch) -> Future[None]:
@@ -88,7 +92,8 @@ class Store(Protocol):
         limit: int = 1000,
         newest_first: bool = True,
     ) -> list[Event]:
-        """Committed events that meet every condition given. Waits for the disk: call it in a thread."""
+        """Committed events that meet every condition given. Waits for the disk: call it in a thread. Raises
+        StateError if they cannot be read."""
         ...
 
     def forget(self, before: int) -> Future[int]:
@@ -98,3 +103,13 @@ class Store(Protocol):
     def close(self) -> None:
         """Writes what is queued and closes; idempotent."""
         ...
+
+
+def decoded(store: Store, kind: str, shape: type[T]) -> Iterator[tuple[str, T]]:
+    """Every record of a kind as a value. Raises StateError, which names the record that cannot be read."""
+    decoder = msgspec.json.Decoder(shape)
+    for key, body in store.records(kind):
+        try:
+            yield key, decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise StateError(f'the record {kind} "{key}" of the alert store cannot be read: {error}') from error

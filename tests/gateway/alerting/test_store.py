@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from gateway.alerting import sqlite_store
 from gateway.alerting.sqlite_store import SqliteStore
-from gateway.alerting.store import Batch, Event, Store
+from gateway.alerting.store import Batch, Event, Store, decoded
 from gateway.errors import DiskFailed, ShuttingDown, StateError
 from tests.gateway.alerting.memory_store import MemoryStore
 
@@ -147,3 +148,37 @@ def test_another_version_and_another_programs_file_are_refused(tmp_path: Path) -
     with pytest.raises(StateError):
         SqliteStore(tmp_path / "text.sqlite").open()
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_record_that_cannot_be_read_is_named(store: Store) -> None:
+    store.commit(Batch(records={("silence", "good"): b"7", ("silence", "bad"): b'"\xff"'})).result(10)
+    with pytest.raises(StateError, match='silence "bad"'):
+        list(decoded(store, "silence", int))
+
+
+def test_a_damaged_file_is_refused_with_a_reason(tmp_path: Path) -> None:
+    path = tmp_path / "alerting.sqlite"
+    store = SqliteStore(path)
+    store.open()
+    store.commit(Batch(records={("alert", f"{n}"): b"x" * 500 for n in range(2000)})).result(10)
+    store.close()
+    with path.open("r+b") as file:
+        file.seek(4096 * 8)
+        file.write(b"\xa5" * 4096 * 100)
+    damaged = SqliteStore(path)
+    damaged.open()
+    with pytest.raises(StateError, match=r"alerting\.sqlite"):
+        list(damaged.records("alert"))
+    damaged.close()
+
+
+def test_a_file_that_another_program_holds_is_refused_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_store, "LOCK_SECONDS", 0.01)
+    path = tmp_path / "alerting.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StateError, match="locked"):
+        SqliteStore(path).open()
+    other.close()
