@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,6 +53,8 @@ from gateway.telemetry.anomaly import Anomaly
 
 CHUNK: Final = 32
 """Alerts taken in one go; then the loop gets its turn."""
+CHUNK_TEXT: Final = 64 * 1024
+"""Characters of labels and annotations taken in one go, unless one alert has more."""
 ALIVE_SECONDS: Final = 10
 PRUNE_SECONDS: Final = 3600
 LONGEST_WAIT: Final = 1.0
@@ -322,11 +324,10 @@ class AlertRouter:
     async def post_alerts(self, alerts: Sequence[Alert]) -> None:
         """Takes checked alerts; durable when this returns. Raises DiskFailed, ShuttingDown."""
         waiting = []
-        for start in range(0, len(alerts), CHUNK):
-            chunk = alerts[start : start + CHUNK]
+        for chunk in _chunks(alerts):
             self.engine.receive(chunk, self.clock.time_ns())
             waiting.append(asyncio.wrap_future(self.store.commit(self.engine.journal.take())))
-            if len(alerts) > CHUNK:
+            if len(chunk) < len(alerts):
                 await asyncio.sleep(0)
         for alert in alerts[:1]:
             _RECEIVED.labels(alert.origin).inc(len(alerts))
@@ -393,3 +394,15 @@ class AlertRouter:
             now["incidentGroup"] = self.incidents.of_alert(fingerprint)
             now["heldBack"] = self.incidents.notices.held(fingerprint)
         return {"fingerprint": fingerprint, "now": now, "history": history}
+
+
+def _chunks(alerts: Sequence[Alert]) -> Iterator[Sequence[Alert]]:
+    """In order, each of at most CHUNK alerts and about CHUNK_TEXT characters."""
+    start = text = 0
+    for number, alert in enumerate(alerts):
+        text += sum(map(len, alert.labels.values())) + sum(map(len, alert.annotations.values()))
+        if number - start + 1 == CHUNK or text > CHUNK_TEXT:
+            yield alerts[start : number + 1]
+            start, text = number + 1, 0
+    if start < len(alerts):
+        yield alerts[start:]
