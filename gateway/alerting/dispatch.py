@@ -31,6 +31,8 @@ from gateway.alerting.store import OUTBOX
 
 STEP: Final = 64
 """Members of a group that a flush handles before the loop has its turn."""
+DEPARTING: Final = 32
+"""Members that leave a group before the loop has its turn."""
 FLUSH: Final = "flush"
 RELEASE: Final = "release"
 ESCALATION: Final = "escalation"
@@ -329,7 +331,7 @@ class Dispatcher:
             if self.outbox.get(group.key, integration.key) is not None:
                 return
         kept = self._hooks.kept(group)
-        going = [name for name in itertools.islice(group.leaving, STEP + len(kept)) if name not in kept]
+        going = [name for name in itertools.islice(group.leaving, DEPARTING + len(kept)) if name not in kept]
         for fingerprint in going:
             alert = group.leaving.pop(fingerprint)
             if group.members.get(fingerprint) is alert and self._grouping.remove(group, alert):
@@ -343,7 +345,7 @@ class Dispatcher:
         return bool(self._departing)
 
     def depart(self) -> None:
-        """Lets more of the members go that `settle` began with: at most `STEP`."""
+        """Lets more of the members go that `settle` began with: at most `DEPARTING`."""
         if self._departing:
             name, _ = self._departing.popitem(last=False)
             group = self._grouping.groups.get(name)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from gateway.alerting.alert import Alert, combine, sort_key
+from gateway.alerting.alert import Alert, SortKey, combine, sort_key
 from gateway.alerting.configuration import Configuration
 from gateway.alerting.dispatch import STEP, Dispatcher
 from gateway.alerting.group import SWEEP_SECONDS, Group, GroupRecord
@@ -227,20 +227,20 @@ class Engine:
         due = group.next_flush
         group.flushed, group.last_flush, group.failed, group.leaving = True, now, False, {}
         left = list(group.members.values())
-        runs: list[list[Alert]] = []
+        runs: list[list[tuple[SortKey, Alert]]] = []
         for start in range(0, len(left), STEP):
             if start:
                 yield False
-            runs.append(sorted(left[start : start + STEP], key=sort_key))
-            for alert in runs[-1]:
+            # No two label sets of a group have the same key, so that alerts are never compared.
+            runs.append(sorted((sort_key(alert), alert) for alert in left[start : start + STEP]))
+            for _, alert in runs[-1]:
                 if not alert.active(now):
                     self._announce(alert, now)
-        members = runs[0] if len(runs) == 1 else []
-        if len(runs) > 1:
-            for alert in heapq.merge(*runs, key=sort_key):
-                members.append(alert)
-                if len(members) % STEP == 0:
-                    yield False
+        members: list[Alert] = []
+        for _, alert in runs[0] if len(runs) == 1 else heapq.merge(*runs):
+            members.append(alert)
+            if len(members) % STEP == 0 and len(runs) > 1:
+                yield False
         if members:
             yield from self.dispatcher.flush(group, members, now)
         else:

@@ -128,7 +128,7 @@ class NotificationLog:
 
     def prune(self, before: int) -> int:
         """Drops entries without firing alerts that are older than `before`; gives their number."""
-        old = [key for key, entry in self._entries.items() if not entry.believed and entry.at < before]
+        old = [key for key, entry in self._entries.items() if entry.at < before and not entry.believed]
         for key in old:
             del self._entries[key]
             self._told.pop(key, None)
