@@ -5,14 +5,20 @@ A notification never carries a decision: whether it is due was decided before, f
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.moments import ABSENT, GO_ZERO, format_moment_nano
 from gateway.alerting.template import Alerts, LabelSet, Moment, Record, common
+
+LARGE: Final = 20
+"""Notifications with more alerts than this are composed in a thread."""
+T = TypeVar("T")
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +160,13 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 Outcome = Delivered | Again | Refused
+
+
+async def composed(notification: Notification, compose: Callable[[Notification], T]) -> T:
+    """What a channel makes of a notification; of a large one in a thread, as texts over it take their time."""
+    if len(notification.alerts) > LARGE:
+        return await asyncio.to_thread(compose, notification)
+    return compose(notification)
 
 
 class Channel(Protocol):

@@ -21,7 +21,7 @@ import msgspec
 from gateway.alerting.address_guard import AddressGuard
 from gateway.alerting.document import Section
 from gateway.alerting.moments import SECOND
-from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused
+from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused, composed
 from gateway.alerting.receivers.global_options import GlobalOptions
 from gateway.alerting.template import Texts
 from gateway.settings_types import Secret
@@ -105,7 +105,7 @@ class EmailChannel:
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
         try:
-            message = self._message(notification)
+            message = await composed(notification, self._message)
         except ValueError as error:
             return Refused(f"the message cannot be made: {error}")
         options = self._options

@@ -21,7 +21,7 @@ from gateway.alerting.http_delivery import (
     read_http_options,
     read_url,
 )
-from gateway.alerting.notification import Notification, Outcome
+from gateway.alerting.notification import Notification, Outcome, composed
 from gateway.alerting.receivers.global_options import GlobalOptions
 from gateway.alerting.template import Texts
 from gateway.settings_types import Secret
@@ -100,7 +100,7 @@ class OpsgenieChannel:
         options = self._options
         headers = {"Content-Type": "application/json", "Authorization": f"GenieKey {options.api_key.reveal()}"}
         if notification.status == "firing":
-            url, body = f"{options.api_url}/v2/alerts", self._alert(notification)
+            url, body = f"{options.api_url}/v2/alerts", await composed(notification, self._alert)
         else:
             url = f"{options.api_url}/v2/alerts/{notification.dedup_key}/close?identifierType=alias"
             body = {"source": self._texts.render(options.source, notification.data())[:MAX_SOURCE]}

@@ -21,7 +21,7 @@ from gateway.alerting.http_delivery import (
     read_http_options,
     read_url,
 )
-from gateway.alerting.notification import Notification, Outcome
+from gateway.alerting.notification import Notification, Outcome, composed
 from gateway.alerting.receivers.global_options import GlobalOptions
 from gateway.alerting.template import Texts
 from gateway.settings_types import Secret
@@ -112,7 +112,7 @@ class PagerDutyChannel:
 
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
-        body = encode_event(self._event(notification))
+        body = await composed(notification, lambda one: encode_event(self._event(one)))
         headers = {"Content-Type": "application/json"}
         try:
             answer = await self._delivery.post(self._options.url, body, headers=headers, options=self._options.http)

@@ -34,7 +34,7 @@ from gateway.alerting.http_delivery import (
     read_url,
     retry_after,
 )
-from gateway.alerting.notification import IN_PLACE, Again, Delivered, Notification, Outcome, Refused
+from gateway.alerting.notification import IN_PLACE, Again, Delivered, Notification, Outcome, Refused, composed
 from gateway.alerting.receivers.global_options import GlobalOptions
 from gateway.alerting.template import Texts
 from gateway.settings_types import Secret
@@ -163,7 +163,7 @@ class SlackChannel:
 
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
-        message = self._message(notification)
+        message = await composed(notification, self._message)
         url = self._options.api_url.reveal()
         known = notification.memory
         if not self._options.updates:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from gateway.alerting.callbacks import About, status_address
 from gateway.alerting.http_delivery import FAILURES, HttpDelivery, HttpOptions, failure_of, outcome_of
-from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused
+from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused, composed
 from gateway.alerting.receivers.slack import shorten
 from gateway.alerting.settings import SmsReceiver
 from gateway.alerting.template import Texts
@@ -39,7 +39,7 @@ class TwilioChannel:
         """See Channel."""
         options = self._options
         url = f"{options.api_url.rstrip('/')}/2010-04-01/Accounts/{options.account_sid}/Messages.json"
-        text = shorten(self._texts.render(_TEXT, notification.data()).strip(), MAX_BODY)
+        text = await composed(notification, self._text)
         content = hashlib.sha256(f"{notification.group_key}\n{text}".encode()).hexdigest()
         told = self._told.setdefault(content, set())
         http = HttpOptions(username=options.account_sid, password=options.auth_token)
@@ -72,3 +72,6 @@ class TwilioChannel:
         if len(refused) == len(options.to):
             return Refused("; ".join(refused))
         return Delivered(detail="; ".join(refused))
+
+    def _text(self, notification: Notification) -> str:
+        return shorten(self._texts.render(_TEXT, notification.data()).strip(), MAX_BODY)

@@ -6,10 +6,8 @@ With a signing secret set, `X-Gateway-Timestamp` carries the Unix time of sendin
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
-from typing import Final
 
 import msgspec
 
@@ -23,13 +21,10 @@ from gateway.alerting.http_delivery import (
     read_http_options,
     read_url,
 )
-from gateway.alerting.notification import Notification, Outcome
+from gateway.alerting.notification import Notification, Outcome, composed
 from gateway.alerting.receivers.global_options import GlobalOptions
 from gateway.clock import Clock
 from gateway.settings_types import Secret
-
-LARGE: Final = 100
-"""Notifications with more alerts than this are written in a thread."""
 
 
 class WebhookOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,10 +63,7 @@ class WebhookChannel:
 
     async def send(self, notification: Notification) -> Outcome:
         """See Channel."""
-        if len(notification.alerts) > LARGE:
-            body = await asyncio.to_thread(self._body, notification)
-        else:
-            body = self._body(notification)
+        body = await composed(notification, self._body)
         headers = {"Content-Type": "application/json", "X-Gateway-Notification": notification.id}
         if self._secret:
             timestamp = str(self._clock.time_ns() // 1_000_000_000)

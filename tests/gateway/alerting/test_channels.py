@@ -24,6 +24,7 @@ from gateway.alerting.configuration import read_configuration
 from gateway.alerting.http_delivery import HttpDelivery, retry_after
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.notification import Again, Channel, Delivered, Notification, Refused
+from gateway.alerting.receivers.pagerduty import encode_event
 from gateway.alerting.settings import AlertingSettings, AppriseReceiver, SmsReceiver
 from gateway.clock import ManualClock
 from gateway.errors import ConfigError
@@ -469,3 +470,32 @@ async def test_email_over_a_real_smtp_server_with_starttls_and_threads(tmp_path:
         server.stop()
     async with channels("a@example.org") as made_channels:
         assert isinstance(await made_channels["email"].send(notification()), Again)
+
+
+async def test_email_is_not_sent_in_the_clear_unless_that_is_allowed() -> None:
+    mailbox = Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        text = f"    email_configs: [{{to: a@example.org, from: gw@example.org, smarthost: 'localhost:{server.port}'"
+        async with Channels(text + "}]\n") as channels:
+            assert isinstance(await channels["email"].send(notification()), Refused)
+        assert not mailbox.messages
+        async with Channels(text + ", require_tls: false}]\n") as channels:
+            assert isinstance(await channels["email"].send(notification()), Delivered)
+        assert len(mailbox.messages) == 1
+    finally:
+        server.stop()
+
+
+def test_an_event_for_pagerduty_leaves_details_away_before_it_is_too_large() -> None:
+    event: dict[str, object] = {
+        "dedup_key": "k",
+        "payload": {"summary": "s", "custom_details": {"firing": "x" * 600_000}},
+    }
+    body = encode_event(event)
+    assert len(body) < 512_000
+    assert b'"summary":"s"' in body
+    assert b"left away" in body
+    small: dict[str, object] = {"payload": {"custom_details": {"firing": "x" * 400_000}}}
+    assert b"left away" not in encode_event(small)

@@ -208,3 +208,18 @@ def test_a_team_is_told_by_who_is_on_call_in_it_and_else_as_a_whole() -> None:
     world.fire(alertname="x", service="cart")
     world.advance(1800)
     assert pages(world) == [(10.0, "team"), (910.0, "bob")]
+
+
+def test_overdue_steps_of_several_groups_run_in_the_order_in_which_they_were_due() -> None:
+    world = World(CONFIGURATION)
+    wired(world)
+    world.fire(alertname="zero", severity="critical")
+    world.advance(20)
+    world.fire(alertname="one", severity="critical")
+    world.advance(20)
+    world.crash(down=7200)
+    wired(world)
+    world.advance(0)
+    steps = world.store.history(kinds=("escalated",), newest_first=False)
+    order = [(event.group.split('"')[1], msgspec.json.decode(event.detail)["step"]) for event in steps]
+    assert order == [(name, step) for name in ("zero", "one") for step in range(4)]

@@ -11,6 +11,7 @@ from gateway.alerting.alert import fingerprint
 from gateway.alerting.matcher import all_match
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Again, Delivered, Notification, Outcome, Refused
+from gateway.alerting.outbox import backoff
 from tests.gateway.alerting.virtual import EPOCH, World, labels_of
 
 ONE = """
@@ -145,7 +146,10 @@ def test_retry_after_is_kept_and_a_refusal_is_final_until_the_next_group_interva
 
 def test_a_silence_holds_from_its_start_up_to_but_not_including_its_end() -> None:
     world = World(ONE)
-    world.silence('{alertname="x"}', 10, 70)
+    made = world.engine.silences.get(world.silence('{alertname="x"}', 10, 70))
+    assert [made.state(moment) for moment in (made.starts - 1, made.starts, made.ends - 1, made.ends)] == [
+        "pending", "active", "active", "expired",
+    ]  # fmt: skip
     name = world.fire(alertname="x")
     world.advance(10)
     assert not world.told  # the flush at 10 is inside
@@ -344,3 +348,32 @@ def test_a_large_group_is_flushed_in_steps_and_none_of_it_is_lost_in_between() -
     assert order == sorted(order)
     world.advance(600)
     assert world.told[1].firing == {*names, late}
+
+
+def test_what_ended_before_a_crash_has_ended_after_it() -> None:
+    world = World(ONE, grace=120)
+    name = world.fire(alertname="x", lasts=120)
+    world.advance(15)
+    world.advance(110)  # its end was passed while the gateway ran, and is not told yet
+    world.crash(down=2)
+    world.advance(1)
+    assert not world.engine.alerts[name].active(world.now), "only an end that nobody saw passing is in doubt"
+    world.advance(60)
+    assert world.told[-1].resolved == {name}
+
+
+def test_an_alert_that_is_source_and_target_is_not_muted_by_one_that_is_both() -> None:
+    world = World(
+        ONE + 'inhibit_rules: [{source_matchers: [severity="critical"], target_matchers: [team="a"], equal: [host]}]\n'
+    )
+    both = [world.fire(alertname=n, severity="critical", team="a", host="h") for n in ("x", "y")]
+    only_target = world.fire(alertname="z", severity="low", team="a", host="h")
+    elsewhere = world.fire(alertname="z", severity="low", team="a", host="i")
+    world.advance(11)
+    assert {name for told in world.told for name in told.firing} == {*both, elsewhere}
+    assert only_target not in {name for told in world.told for name in told.firing}
+
+
+def test_waits_between_attempts_grow_to_a_minute_and_no_further() -> None:
+    assert [backoff(attempts, 0.5) / SECOND for attempts in (1, 2, 3, 8, 9, 100)] == [0.5, 1.0, 2.0, 60.0, 60.0, 60.0]
+    assert backoff(1, 0.0) < backoff(1, 1.0)

@@ -182,3 +182,14 @@ def test_a_file_that_another_program_holds_is_refused_with_a_reason(
     with pytest.raises(StateError, match="locked"):
         SqliteStore(path).open()
     other.close()
+
+
+def test_what_is_committed_is_synced_before_it_is_promised(tmp_path: Path) -> None:
+    # No crash of a process shows a missing sync, only that of a machine; so the connection is asked.
+    store = SqliteStore(tmp_path / "alerting.sqlite")
+    store.open()
+    connection = store._connect()
+    assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    store.close()
