@@ -126,8 +126,10 @@ class EmailChannel:
             password=options.password.reveal() or None,
             timeout=self._timeout,
         )
+        begun = False
         try:
             async with client:
+                begun = True
                 refused, _ = await client.send_message(message)
         except aiosmtplib.SMTPRecipientsRefused as error:
             codes = [recipient.code for recipient in error.recipients]
@@ -141,7 +143,7 @@ class EmailChannel:
         except aiosmtplib.SMTPConnectError as error:
             return Again(f"cannot connect: {error}"[:300])
         except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
-            return Again(f"{type(error).__name__}: {error}"[:300], uncertain=True)
+            return Again(f"{type(error).__name__}: {error}"[:300], uncertain=begun)
         detail = "; ".join(f"{name}: {answer}" for name, answer in refused.items())
         return Delivered({"message_id": notification.memory.get("message_id") or str(message["Message-ID"])}, detail)
 
