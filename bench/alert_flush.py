@@ -20,6 +20,7 @@ from gateway.alerting.notification import Delivered
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
+from gateway.settings_types import Secret
 
 PLAIN = """
 route: {receiver: a, group_by: [alertname], group_wait: 1s, group_interval: 1m}
@@ -92,7 +93,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "alertmanager.yml"
         path.write_text(PLAIN)
-        webhook = AlertingSettings(webhook_url="http://127.0.0.1:9/x")
+        webhook = AlertingSettings(webhook_url=Secret("http://127.0.0.1:9/x"))
         measure("built_in", webhook, Path(directory) / "one", given.members)
         measure("plain", AlertingSettings(config_file=str(path)), Path(directory) / "two", given.members)
 

@@ -35,6 +35,7 @@ from rich.table import Table
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
+from gateway.settings_types import Secret
 from gateway.telemetry.anomaly import Anomaly
 from gateway.web import alert_groups_api, alerting_api, alertmanager_api, incident_api, maintenance_api
 
@@ -54,7 +55,7 @@ def serve(directory: str, webhook: str, pipe: Connection) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
     async def run() -> None:
-        router = AlertRouter(AlertingSettings(webhook_url=webhook), Path(directory), SystemClock())
+        router = AlertRouter(AlertingSettings(webhook_url=Secret(webhook)), Path(directory), SystemClock())
         await router.start()
 
         async def anomaly(request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.metadata import version as distribution_version
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 
@@ -33,21 +33,36 @@ COMMANDS: Final = {
 person and the banner, needs none of the kernels."""
 
 
-@app.callback()
-def program() -> None:
-    """Makes a single registered command keep its name."""
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(distribution_version("telemetry-gateway"))
+        raise typer.Exit
+
+
+@app.callback(epilog="Examples: gateway serve --config gateway.toml; gateway doctor; gateway detect --help")
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """What holds for every command; it also makes a single registered command keep its name."""
 
 
 @app.command("version")
 def version() -> None:
-    """Print the version."""
-    typer.echo(distribution_version("telemetry-gateway"))
+    """Print the version.
+
+    Examples:
+
+      gateway version
+    """
+    _print_version(True)
 
 
 def main() -> None:
     """Entry point of the `gateway` script."""
     asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    if asked != "version":
+    if asked not in ("version", "--version"):
         for module in [COMMANDS[asked]] if asked in COMMANDS else COMMANDS.values():
             import_module(module).register(app)
     app()

@@ -15,7 +15,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,11 +81,11 @@ class LoadedConfig:
 
     config: Config
     sources: Mapping[str, str]
-    raw: Mapping[str, Any]
+    raw: Mapping[str, Any] = field(repr=False)
     """The merged tree before conversion; secrets given as references are still references."""
     file: Path | None = None
     """The file it was read from."""
-    assignments: tuple[str, ...] = ()
+    assignments: tuple[str, ...] = field(default=(), repr=False)
     """The `--set` assignments it was made with."""
 
 

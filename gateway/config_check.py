@@ -32,7 +32,7 @@ def check(running: LoadedConfig, text: str = "") -> dict[str, Any]:
     """
     try:
         found = _load(running, text)
-        alerting = _check_alerting(found.config.alerting, running.config.alerting if text else None)
+        alerting = check_alerting(found.config.alerting, running.config.alerting if text else None)
     except ConfigError as error:
         return {
             "ok": False,
@@ -72,14 +72,14 @@ def _without_references(given: dict[str, Any]) -> dict[str, Any]:
     return walked
 
 
-def _check_alerting(settings: AlertingSettings, in_use: AlertingSettings | None) -> str:
+def check_alerting(settings: AlertingSettings, in_use: AlertingSettings | None = None) -> str:
     """What was read of the alerting files, in words. in_use: if given, only the files it names are opened."""
     if in_use is not None and (settings.config_file, settings.oncall_file) != (in_use.config_file, in_use.oncall_file):
         return "names other alerting files than those in use; they were not opened"
     if settings.config_file:
         configuration = load_configuration(Path(settings.config_file))
     else:
-        configuration = built_in_configuration(settings.webhook_url)
+        configuration = built_in_configuration(settings.webhook_url.reveal())
     configuration = with_extra_receivers(configuration, settings)
     said = f"{len(configuration.receivers)} receivers"
     if settings.oncall_file:

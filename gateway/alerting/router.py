@@ -150,7 +150,7 @@ class AlertRouter:
         if self.settings.config_file:
             configuration = load_configuration(Path(self.settings.config_file))
         else:
-            configuration = built_in_configuration(self.settings.webhook_url)
+            configuration = built_in_configuration(self.settings.webhook_url.reveal())
         return with_extra_receivers(configuration, self.settings)
 
     def _load_oncall(self, configuration: Configuration) -> OnCall:

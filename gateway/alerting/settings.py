@@ -77,7 +77,7 @@ class AlertingSettings(Settings, frozen=True):
 
     config_file: str = ""
     """Path of an Alertmanager configuration (alertmanager.yml). Empty: the built-in one, everything to the console."""
-    webhook_url: str = ""
+    webhook_url: Secret = msgspec.field(default_factory=lambda: Secret(""))
     """Shortcut without a configuration file: one webhook receiver for all alerts."""
     webhook_signing_secret: Secret = msgspec.field(default_factory=lambda: Secret(""))
     """Key of the HMAC-SHA256 signature on outgoing webhooks. Empty: not signed."""

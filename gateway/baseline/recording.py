@@ -115,6 +115,19 @@ def _values(column: pa.ChunkedArray, source: str) -> NDArray[np.float64]:
     return values
 
 
+def _read_csv(path: Path) -> pa.Table:
+    convert = pa_csv.ConvertOptions(
+        strings_can_be_null=True, null_values=["", "NaN", "nan", "NA", "null"], timestamp_parsers=[]
+    )
+    table = pa_csv.read_csv(path, convert_options=convert)
+    try:
+        table.column_names  # noqa: B018  # decodes them
+    except UnicodeDecodeError:
+        # A column that is ignored may be named in any encoding; those that are read have ASCII names.
+        return pa_csv.read_csv(path, pa_csv.ReadOptions(encoding="latin-1"), convert_options=convert)
+    return table
+
+
 def read_recording(path: Path) -> Recording:
     """Read one file. Raises ConfigError with the row for what cannot be read."""
     source = str(path)
@@ -122,12 +135,7 @@ def read_recording(path: Path) -> Recording:
         if path.suffix == ".parquet":
             table = pa_parquet.read_table(path)
         else:
-            table = pa_csv.read_csv(
-                path,
-                convert_options=pa_csv.ConvertOptions(
-                    strings_can_be_null=True, null_values=["", "NaN", "nan", "NA", "null"], timestamp_parsers=[]
-                ),
-            )
+            table = _read_csv(path)
     except FileNotFoundError:
         raise ConfigError("no such file", source=source) from None
     except (OSError, pa.ArrowException) as error:

@@ -10,7 +10,10 @@ import typer
 
 from gateway.commands.serve import SetOption, load_or_exit
 from gateway.config import shown
+from gateway.config_check import check_alerting
 from gateway.config_reference import render
+from gateway.errors import ConfigError
+from gateway.supervisor import EXIT_CONFIG
 
 
 def register(app: typer.Typer) -> None:
@@ -25,7 +28,8 @@ def register(app: typer.Typer) -> None:
         reference: Annotated[bool, typer.Option("--reference", help="Print the reference of all keys.")] = False,
         show: Annotated[bool, typer.Option("--show", help="Print every value with its source as JSON.")] = False,
     ) -> None:
-        """Check a configuration file; exit status 78 and the reason when it cannot be used.
+        """Check a configuration file and the alerting files it names; exit status 78 and the reason when one cannot be
+        used.
 
         Examples:
 
@@ -37,6 +41,11 @@ def register(app: typer.Typer) -> None:
             typer.echo(render(), nl=False)
             return
         loaded = load_or_exit(file, assignments or [])
+        try:
+            check_alerting(loaded.config.alerting)
+        except ConfigError as error:
+            typer.echo(f"configuration: {error}", err=True)
+            raise typer.Exit(EXIT_CONFIG) from None
         if show:
             typer.echo(json.dumps(shown(loaded.config, loaded.sources), indent=2))
         else:

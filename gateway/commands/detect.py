@@ -91,7 +91,7 @@ def detect(
     # Threads suffice: the kernels and the file readers release the interpreter.
     with (
         Progress(console=console, disable=not console.is_terminal) as progress,
-        ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool,
+        ThreadPoolExecutor(max_workers=jobs) as pool,
     ):
         bar = progress.add_task("detect", total=len(inputs))
         futures = {pool.submit(detect_file, path, output_dir, interval, kind, settings): path for path in inputs}
@@ -111,10 +111,19 @@ def _command(
     output_dir: Annotated[Path, typer.Option("--output-dir", help="Where the scored recordings go.")],
     interval: Annotated[str, typer.Option(help="Step of the recording, for example 60s; learned if absent.")] = "",
     kind: Annotated[str, typer.Option(help="gauge, or counter to score its rate.")] = "gauge",
-    jobs: Annotated[int, typer.Option(help="Recordings worked on at the same time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Recordings worked on at the same time.")] = 1,
     sensitivity: Annotated[str, typer.Option(help="quiet, balanced or keen.")] = "balanced",
 ) -> None:
-    """Score recordings with the online detector, row by row, and write what it would have said."""
+    """Score recordings with the online detector, row by row, and write what it would have said.
+
+    Examples:
+
+      gateway detect --input cpu.csv --output-dir scored
+
+      gateway detect --input a.parquet --input b.parquet --output-dir scored --jobs 2
+
+      gateway detect --input requests.csv --kind counter --interval 15s --output-dir scored
+    """
     try:
         step = float(Duration.parse(interval)) if interval else None
     except ValueError as error:

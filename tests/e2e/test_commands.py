@@ -47,14 +47,17 @@ def _write_recording(path: Path, *, fault: range, rows: int = 2000, step: int = 
 
 
 def test_version_and_help() -> None:
-    version = _run("version")
-    assert version.returncode == 0
-    assert version.stdout.strip().count(".") == 2
+    for asked in ("version", "--version"):
+        version = _run(asked)
+        assert version.returncode == 0
+        assert version.stdout.strip().count(".") == 2
     listed = _run("--help")
     for command in ("serve", "check-config", "detect", "replay", "doctor", "version", "run", "demo"):
         assert command in listed.stdout
     assert "role" not in listed.stdout.split()
     assert _run("bogus").returncode == 2
+    for command in ("serve", "run", "demo", "check-config", "detect", "replay", "doctor", "version"):
+        assert "Examples:" in _run(command, "--help").stdout, command
 
 
 def test_check_config_says_yes_or_why_not(tmp_path: Path) -> None:
@@ -71,6 +74,10 @@ def test_check_config_says_yes_or_why_not(tmp_path: Path) -> None:
     for part in (str(bad), "log.retention", '"soon" is not a duration', "expected"):
         assert part in refused.stderr
     assert "Traceback" not in refused.stderr
+    bad.write_text(f'[alerting]\nconfig_file = "{tmp_path / "absent.yml"}"\n')
+    absent = _run("check-config", str(bad))
+    assert absent.returncode == 78
+    assert "absent.yml" in absent.stderr
 
 
 @pytest.mark.real

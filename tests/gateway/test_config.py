@@ -10,7 +10,7 @@ import pytest
 
 from gateway.config import is_loopback, load_config, parse_address, shown
 from gateway.errors import ConfigError
-from gateway.settings_types import ByteSize, Duration
+from gateway.settings_types import ByteSize, Duration, Secret
 
 DEFAULTS: dict[str, Any] = {
     "server.otlp_grpc": "127.0.0.1:4317",
@@ -70,7 +70,7 @@ webhook_url = ""
 def value_at(config: Any, key: str) -> Any:
     for step in key.split("."):
         config = getattr(config, step)
-    return config
+    return config.reveal() if isinstance(config, Secret) else config
 
 
 @pytest.mark.parametrize("key", DEFAULTS)
@@ -127,6 +127,20 @@ def test_string_assignments_are_verbatim_and_others_are_toml() -> None:
     assert config.ingest.max_age == 2 * 86400
     assert config.detection.warm_up == 300
     assert config.victoriametrics.headers == {"AccountID": "7"}
+
+
+def test_the_webhook_s_address_may_be_kept_out_of_the_file(tmp_path: Path) -> None:
+    address = "https://hooks.example/T0/b1/verysecret"
+    (tmp_path / "hook").write_text(address + "\n")
+    for given in (f'{{ file = "{tmp_path / "hook"}" }}', '"' + address + '"'):
+        file = tmp_path / "g.toml"
+        file.write_text(f"[alerting]\nwebhook_url = {given}\n")
+        loaded = load_config(file, environment={})
+        assert loaded.config.alerting.webhook_url.reveal() == address
+        assert "verysecret" not in json.dumps(shown(loaded.config, loaded.sources))
+        assert "verysecret" not in repr(loaded)
+    verbatim = load_config(environment={}, assignments=[f"alerting.webhook_url={address}"]).config
+    assert verbatim.alerting.webhook_url.reveal() == address
 
 
 REFUSED = [

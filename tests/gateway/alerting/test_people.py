@@ -17,6 +17,7 @@ from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
 from gateway.errors import Conflict, NotFound
+from gateway.settings_types import Secret
 from gateway.telemetry.anomaly import Anomaly
 from gateway.web import alerting_api, alertmanager_api
 from gateway.web.json_api import declared_errors
@@ -114,7 +115,7 @@ def test_every_alert_can_say_why_it_was_or_was_not_told() -> None:
 async def test_interface_and_anomalies_as_alerts(tmp_path: Path) -> None:
     async with Receiver().running() as receiver:
         router = AlertRouter(
-            AlertingSettings(webhook_url=f"{receiver.url}/hook"),
+            AlertingSettings(webhook_url=Secret(f"{receiver.url}/hook")),
             tmp_path,
             SystemClock(),
             external_url="http://c.example",

@@ -46,6 +46,12 @@ def test_iso_times_are_utc_unless_they_say_otherwise(tmp_path: Path) -> None:
     assert got.iso
 
 
+def test_columns_that_are_ignored_may_be_of_any_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(f"timestamp,value,n\xf6te\n{START},1.5,h\xe4\n{START + 60},2,\xff\n".encode("latin-1"))
+    assert list(read_recording(path).values) == [1.5, 2.0]
+
+
 def test_parquet_and_gzip(tmp_path: Path) -> None:
     table = pa.table({"timestamp": [START, START + 60], "value": [1.0, None], "label": [0, 1]})
     pa_parquet.write_table(table, tmp_path / "p.parquet")
