@@ -68,15 +68,10 @@ class Sink:
 
 
 def processes(gateway: Gateway) -> dict[str, int]:
-    """Proportional set size of each role, of its spare, of the supervisor."""
-    found: dict[str, int] = {}
-    children = Path(f"/proc/{gateway.pid}/task/{gateway.pid}/children").read_text().split()
-    for child in children:
-        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
-        name = words[words.index(b"role") + 1].decode() if b"role" in words else "other"
-        found[f"spare {name}" if name in found else name] = resident_bytes(int(child))
+    """Proportional set size of each role, and of the supervisor with the process they are forked from."""
+    found = {name: resident_bytes(pid) for name, pid in gateway.role_pids().items()}
     whole = resident_bytes(gateway.pid)
-    return {**found, "supervisor": whole - sum(found.values()), "whole": whole}
+    return {**found, "supervisor and fork server": whole - sum(found.values()), "whole": whole}
 
 
 def look(gateway: Gateway, series: int, when: str) -> None:

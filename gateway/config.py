@@ -51,9 +51,10 @@ class ServerSettings(Settings, frozen=True):
     """Directory of everything that is kept; made if absent, locked while the gateway runs."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Data plane processes, which share the ports and the work."""
-    spares: bool = True
-    """Keep a second, loaded process behind each one, which takes over within a second when that dies. Costs about
-    110 MiB for the data plane and 60 MiB for the control plane; without it a restart takes as long as a start."""
+    fork_roles: bool = True
+    """Keep a loaded process that the others are forked from: what dies is back within a second, and all share the
+    memory of what is loaded. Without it each loads by itself: a restart takes as long as a start, and memory is more
+    by some 60 MiB."""
     external_url: str = ""
     """Address under which people reach the console, for links in notifications; empty = http://<http>."""
 

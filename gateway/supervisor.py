@@ -18,8 +18,8 @@ keeps the ports. Linux only, as the whole of this file is.
 
 A rolling restart ends one role after another in an orderly way; the others serve meanwhile.
 
-Most of a start is loading code, so behind each role that runs a *spare* waits: the same command, everything loaded,
-that has not been given its configuration yet. It gets it, and becomes the role, when the other one ends.
+Most of a start is loading code, so roles are forks of a process that has loaded it, see `gateway.fork_server`; where
+that fails, and without one, they are started from their command line.
 
 A role's listening socket is the supervisor's: while the role is away, connections are made and wait for the next
 process instead of being refused. It is let go when the program is told to end.
@@ -29,18 +29,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
+from gateway.fork_server import ForkedProcess, ForkServer, ForkServerLost, end_with_parent
 from gateway.selfmetrics import gauge
 
 log = structlog.get_logger(__name__)
@@ -61,12 +61,6 @@ _CROWDED = 10.0
 """So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
 _SERVED_WAIT = 1.0
 _MANY_FAILURES = 20
-_PR_SET_PDEATHSIG = 1
-
-
-def end_with_parent() -> None:
-    """Called in a child before it executes: SIGKILL to it when its parent dies."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @dataclass(slots=True)
@@ -93,9 +87,9 @@ class Role:
 
 @dataclass(slots=True)
 class _Child:
-    """A process that waits for its standard input, or is past that, and the pipe it says its lines on."""
+    """A role's process and the pipe it says its lines on."""
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | ForkedProcess
     pipe: asyncio.StreamReader
     transport: asyncio.ReadTransport
 
@@ -113,7 +107,7 @@ class Supervisor:
 
     backoff_seconds: wait before the n-th restart in a row, the last one repeating; at most a second before the first
     twenty of a role that had become ready. A role that ran for `settled_after` seconds starts at the beginning again.
-    spares: whether a loaded process waits behind each role.
+    fork_server: what roles are forked from; None: each is started from its command line. Ended with the roles.
     """
 
     def __init__(
@@ -128,7 +122,7 @@ class Supervisor:
         grace: float = 10.0,
         backoff_seconds: Sequence[float] = (0.1, 0.5, 1.0, 2.0, 5.0),
         settled_after: float = 30.0,
-        spares: bool = False,
+        fork_server: ForkServer | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._roles = list(roles)
@@ -141,9 +135,7 @@ class Supervisor:
         self._backoff = backoff_seconds
         self._settled_after = settled_after
         self._on_ready = on_ready
-        self._wants_spares = spares
-        self._spares: dict[str, _Child] = {}
-        self._making: dict[str, asyncio.Task[None]] = {}
+        self._fork_server = fork_server
         self._rolling: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._exit_status = 0
@@ -177,9 +169,6 @@ class Supervisor:
             if not role.rolls or self._stopping.is_set():
                 continue
             await role.ready.wait()
-            making = self._making.get(role.name)
-            if making is not None:
-                await asyncio.wait({making})
             log.info("starting a role again, as asked", role=role.name)
             role.rolling = True
             role.ready.clear()
@@ -204,12 +193,12 @@ class Supervisor:
         try:
             await asyncio.gather(*tasks)
         finally:
-            ending = [*tasks, announce, *self._making.values(), *([self._rolling] if self._rolling else [])]
+            ending = [*tasks, announce, *([self._rolling] if self._rolling else [])]
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
-            for spare in self._spares.values():
-                await spare.bury()
+            if self._fork_server is not None:
+                await self._fork_server.close()
             self._let_go()
         return self._exit_status
 
@@ -249,25 +238,16 @@ class Supervisor:
         wait = self._backoff[min(failures, len(self._backoff) - 1)]
         return min(wait, _SERVED_WAIT) if served and failures < _MANY_FAILURES else wait
 
-    async def _launch(self, role: Role, restarts: int) -> _Child:
+    async def _launch(self, role: Role) -> _Child:
         read_end, write_end = os.pipe()
-        environment = os.environ | {
-            "GATEWAY_SUPERVISOR_FD": str(write_end),
-            "GATEWAY_RESTARTS": str(restarts),
-        }
-        passed = [write_end]
+        passed = {"GATEWAY_SUPERVISOR_FD": write_end}
         if role.listener is not None:
-            passed.append(role.listener.fileno())
-            environment["GATEWAY_LISTENER_FD"] = str(passed[-1])
+            passed["GATEWAY_LISTENER_FD"] = role.listener.fileno()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *role.command,
-                stdin=asyncio.subprocess.PIPE,
-                env=environment,
-                pass_fds=passed,
-                preexec_fn=end_with_parent,
-                start_new_session=True,  # the terminal's ^C reaches the supervisor alone
-            )
+            process = await self._forked(role, passed) or await self._executed(role, passed)
+        except BaseException:
+            os.close(read_end)
+            raise
         finally:
             os.close(write_end)
         pipe = asyncio.StreamReader()
@@ -276,35 +256,40 @@ class Supervisor:
         )
         return _Child(process, pipe, transport)
 
-    async def _take_spare(self, role: Role) -> _Child | None:
-        spare = self._spares.pop(role.name, None)
-        if spare is None or spare.process.returncode is None:
-            return spare
-        await spare.bury()
-        return None
+    async def _forked(self, role: Role, passed: Mapping[str, int]) -> ForkedProcess | None:
+        if self._fork_server is None:
+            return None
+        variables = {"GATEWAY_RESTARTS": str(role.restarts)}
+        try:
+            return await self._fork_server.fork(role.name, variables, role.standard_input, passed, self._start_within)
+        except ForkServerLost as error:
+            log.error("the process that roles are forked from failed; this one is started anew", error=str(error))
+            return None
 
-    def _make_spare(self, role: Role) -> None:
-        """Called when the role is ready: its spare does not compete with its start."""
-
-        async def make() -> None:
-            self._spares[role.name] = await self._launch(role, role.restarts + 1)
-
-        if self._wants_spares and role.name not in self._spares and not self._stopping.is_set():
-            self._making[role.name] = asyncio.create_task(make(), name=f"spare-{role.name}")
+    async def _executed(self, role: Role, passed: Mapping[str, int]) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            *role.command,
+            stdin=asyncio.subprocess.PIPE,
+            env=os.environ | {"GATEWAY_RESTARTS": str(role.restarts)} | {k: str(v) for k, v in passed.items()},
+            pass_fds=tuple(passed.values()),
+            preexec_fn=end_with_parent,
+            start_new_session=True,  # the terminal's ^C reaches the supervisor alone
+        )
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            process.stdin.write(role.standard_input)
+            await process.stdin.drain()
+            process.stdin.close()
+        return process
 
     async def _run_once(self, role: Role) -> int:
-        child = await self._take_spare(role) or await self._launch(role, role.restarts)
+        child = await self._launch(role)
         process = child.process
         role.pid, role.ending = process.pid, False
         watch = asyncio.create_task(self._watch(role, process, child.pipe), name=f"watch-{role.name}")
         stop = asyncio.create_task(self._stopping.wait(), name=f"stop-{role.name}")
         ended = asyncio.create_task(process.wait(), name=f"wait-{role.name}")
         try:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                process.stdin.write(role.standard_input)
-                await process.stdin.drain()
-                process.stdin.close()
             await asyncio.wait({stop, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 role.ending = True
@@ -321,7 +306,9 @@ class Supervisor:
             await child.bury()
             role.ended.set()
 
-    async def _watch(self, role: Role, process: asyncio.subprocess.Process, pipe: asyncio.StreamReader) -> None:
+    async def _watch(
+        self, role: Role, process: asyncio.subprocess.Process | ForkedProcess, pipe: asyncio.StreamReader
+    ) -> None:
         """Kill a role that does not become ready, falls silent, or makes no progress."""
         loop = asyncio.get_running_loop()
         last_line = last_progress = loop.time()
@@ -354,7 +341,6 @@ class Supervisor:
             if line == READY_LINE:
                 started = True
                 role.ready.set()
-                self._make_spare(role)
             word, *thread = line.split()
             if word != b"idle":
                 last_progress, waits_for = last_line, 0

@@ -20,7 +20,7 @@ from loadtest.scene import RECOVERY_SECONDS, Fault, Scene
 
 _GRACEFUL_SECONDS: Final = 10.0
 _LOADING_SECONDS: Final = 5.0
-"""That a spare is given to load itself."""
+"""That a start is given to come to rest."""
 _TOLD_SECONDS: Final = 2.0
 _REFUSED_SECONDS: Final = 2.0
 """That a rolling restart may refuse somebody for."""
@@ -75,7 +75,7 @@ def _signalled(role: str, number: signal.Signals, times: int) -> Callable[[Scene
     def inject(scene: Scene) -> None:
         for _ in range(times):
             # As in a gateway that has run for some seconds; faults right after a start are what kill9 is for.
-            await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+            await_true(scene.gateway.forks, RECOVERY_SECONDS, "the process roles are forked from")
             time.sleep(_LOADING_SECONDS)
             pid = scene.gateway.role_pids()[role]
             began = time.monotonic()
@@ -116,7 +116,7 @@ def _graceful(scene: Scene) -> None:
 def _rolled(scene: Scene) -> None:
     """SIGUSR2 with two workers: one after the other is another process, and nobody is refused for long."""
     for _ in range(2):
-        await_true(lambda: scene.gateway.spares() >= 3, RECOVERY_SECONDS, "spares started")
+        await_true(scene.gateway.forks, RECOVERY_SECONDS, "the process roles are forked from")
         time.sleep(_LOADING_SECONDS)
         before = {name: pid for name, pid in scene.gateway.role_pids().items() if name.startswith("data")}
         scene.expect(len(before) == 2, f"{len(before)} workers")
@@ -197,7 +197,7 @@ def _loop_stalled(scene: Scene) -> None:
     scene.injected += 1
     scene.recover_accepting()
     scene.expect(scene.gateway.role_pids().get("data") == pid, "half a second of stall cost a restart")
-    await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+    await_true(scene.gateway.forks, RECOVERY_SECONDS, "the process roles are forked from")
     time.sleep(_LOADING_SECONDS)
     began = time.monotonic()
     tracer = subprocess.Popen([sys.executable, "-c", _STALL, str(pid), "60"])
@@ -217,7 +217,7 @@ def _thread_held(name: str) -> Callable[[Scene], None]:
     and another process take over."""
 
     def inject(scene: Scene) -> None:
-        await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+        await_true(scene.gateway.forks, RECOVERY_SECONDS, "the process roles are forked from")
         time.sleep(_LOADING_SECONDS)
         pid = scene.gateway.role_pids()["data"]
         thread = next(thread for thread, called in thread_names(pid).items() if called == name)

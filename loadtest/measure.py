@@ -85,7 +85,7 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
             senders.warm_up()
         rows += work.warm_requests * work.batch
         await_true(lambda: store.rows() >= rows and target.pending() == 0, DRAIN_SECONDS, "warm-up handed on")
-        await_true(lambda: _at_rest(target.pid), DRAIN_SECONDS, "the start over, spare processes loaded", 0.0)
+        await_true(lambda: _at_rest(target.pid), DRAIN_SECONDS, "the start over", 0.0)
         before = target.status() if isinstance(target, Gateway) else {}
         threads = thread_cpu(target.role_pids()["data"]) if isinstance(target, Gateway) else {}
         roles = _roles(target) if isinstance(target, Gateway) else {}
@@ -127,11 +127,11 @@ def measure(target: Target, store: VictoriaMetrics, work: Work, profile: Path | 
 
 
 def _roles(gateway: Gateway) -> dict[str, float]:
-    """CPU seconds of each role's process, of the supervisor, and of all else, spares above all."""
+    """CPU seconds of each role's process, and of the supervisor and the process they are forked from."""
     roles = gateway.role_pids()
     spent = {name: cpu_seconds(pid) for name, pid in roles.items()}
     whole = cpu_seconds(gateway.pid)
-    return {**spent, "supervisor and spares": whole - sum(spent.values())}
+    return {**spent, "supervisor and fork server": whole - sum(spent.values())}
 
 
 def _at_rest(pid: int) -> bool:

@@ -44,6 +44,10 @@ def version(path: Path) -> str:
     return built_from or (words[0] if words else "unknown")
 
 
+FORK_SERVER: Final = "fork-server"
+"""Name of the gateway's process that the others are forked from."""
+
+
 class Target(Protocol):
     """Something that takes points and hands them on to VictoriaMetrics."""
 
@@ -155,14 +159,17 @@ class Gateway(Program):
         status = self.status()
         return float(status["pending_forward_points"] + status["unscored_backlog_points"])
 
-    def spares(self) -> int:
-        """Processes of roles beside those that `role_pids` names."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        roles = [c for c in children if b"\0role\0" in Path(f"/proc/{c}/cmdline").read_bytes()]
-        return len(roles) - len(self.role_pids())
+    def forks(self) -> bool:
+        """Whether the process that roles are forked from lives."""
+        return FORK_SERVER in self._children()
 
     def role_pids(self) -> dict[str, int]:
-        """Processes of the roles, by name, that live now. Children stand there by age, so spares behind their roles."""
+        """Processes of the roles, by name, that live now."""
+        found = self._children()
+        found.pop(FORK_SERVER, None)
+        return found
+
+    def _children(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for child in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split():
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")

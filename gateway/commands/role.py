@@ -14,6 +14,7 @@ import typer
 from gateway.app import load_role, run_role
 from gateway.config import check_config
 from gateway.errors import ConfigError, GatewayError, StateError
+from gateway.fork_server import SERVER_NAME, serve_forks
 from gateway.logging_setup import configure_logging
 from gateway.supervisor import EXIT_CONFIG
 
@@ -23,11 +24,17 @@ def register(app: typer.Typer) -> None:
 
     @app.command("role", hidden=True)
     def role(name: str) -> None:
-        """One child of `serve`; reads its configuration from standard input."""
-        configure_logging(name)
+        """One child of `serve`; reads its configuration from standard input. `fork-server`: becomes what it is asked
+        to be."""
         # gRPC writes lines of its own for what any client sends; what matters is counted and logged by us.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        load_role(name)  # before the configuration: a spare has this behind it
+        if name == SERVER_NAME:
+            forked = serve_forks(load_role)
+            if forked is None:
+                return
+            name = forked
+        configure_logging(name)
+        load_role(name)
         message: dict[str, Any] = json.loads(sys.stdin.buffer.read())
         try:
             loaded = dataclasses.replace(

@@ -20,6 +20,7 @@ from gateway.access.tokens import require_safe_address
 from gateway.app import data_role_name
 from gateway.config import LoadedConfig, load_config, parse_address
 from gateway.errors import ConfigError
+from gateway.fork_server import SERVER_NAME, ForkServer
 from gateway.logging_setup import configure_logging
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
 
@@ -119,7 +120,8 @@ async def supervise(
             on_ready()
 
     configure_logging("supervisor")
-    supervisor = Supervisor(roles_of(loaded), spares=loaded.config.server.spares, on_ready=ready)
+    forks = ForkServer(python_command("role", SERVER_NAME)) if loaded.config.server.fork_roles else None
+    supervisor = Supervisor(roles_of(loaded), fork_server=forks, on_ready=ready)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, supervisor.stop)

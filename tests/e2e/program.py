@@ -82,7 +82,7 @@ class Gateway:
             return False
 
     def children(self) -> dict[str, psutil.Process]:
-        """The roles' processes by name; a spare is younger than the process it stands behind."""
+        """The roles' processes by name, and the one that they are forked from."""
         assert self._process is not None
         found = {}
         for child in sorted(psutil.Process(self._process.pid).children(), key=psutil.Process.create_time):

@@ -8,10 +8,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from gateway.fork_server import SERVER_NAME, ForkServer
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor
 from tests.e2e.program import Gateway
 
@@ -38,7 +40,7 @@ async def until(condition, seconds: float = 15.0) -> None:
         await asyncio.sleep(0.01)
 
 
-async def running(supervised: Role, **settings: float) -> tuple[Supervisor, asyncio.Task[int]]:
+async def running(supervised: Role, **settings: Any) -> tuple[Supervisor, asyncio.Task[int]]:
     supervisor = Supervisor([supervised], **settings)
     task = asyncio.create_task(supervisor.run())
     await until(supervised.ready.is_set)
@@ -90,42 +92,73 @@ async def test_a_main_thread_that_only_computes_is_stuck_by_its_own_processor_ti
     await task
 
 
-async def test_a_loaded_spare_takes_over_and_ends_with_the_program(tmp_path: Path) -> None:
-    loaded = f"import os, pathlib, sys\npathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
-    supervised = Role(
-        "test", [sys.executable, "-c", loaded + "sys.stdin.read()\n" + BEAT.replace("LINE", 'b"alive\\n"')], b""
+def forking(tmp_path: Path, then: str = BEAT) -> tuple[Role, ForkServer]:
+    """A role whose processes, forked or started, note their numbers in files: loaded-…, forked-…, started-…"""
+    note = f"import os, pathlib, sys\nplace = pathlib.Path({str(tmp_path)!r})\n"
+    note += "note = lambda what: (place / f'{what}-{os.getpid()}').touch()\n"
+    then = then.replace("LINE", 'b"alive\\n"')
+    server = (
+        f"{note}note('loaded')\nfrom gateway.fork_server import serve_forks\nname = serve_forks(lambda name: None)\n"
+        "if name is None: sys.exit()\nassert sys.stdin.read() == 'the configuration of ' + name\n"
+        f"note('forked')\n{then}"
     )
-    supervisor, task = await running(supervised, spares=True)
-    for turn in (1, 2):
-        await until(lambda: len(list(tmp_path.iterdir())) == turn + 1)  # noqa: B023  # awaited within the turn
-        spare = next(
-            int(p.name) for p in tmp_path.iterdir() if psutil.pid_exists(int(p.name)) and int(p.name) != supervised.pid
-        )
-        os.kill(supervised.pid, signal.SIGKILL)
-        await until(lambda: supervised.pid == spare and supervised.restarts == turn)  # noqa: B023
-    await until(lambda: len(list(tmp_path.iterdir())) == 4)
-    os.kill(supervised.pid, signal.SIGSTOP)
-    await until(lambda: supervised.restarts == 3)
+    supervised = Role("test", [sys.executable, "-c", f"{note}note('started')\n{then}"], b"the configuration of test")
+    return supervised, ForkServer([sys.executable, "-c", server, "role", SERVER_NAME])
+
+
+def noted(tmp_path: Path, what: str) -> set[int]:
+    return {int(p.name.rpartition("-")[2]) for p in tmp_path.glob(f"{what}-*")}
+
+
+async def test_roles_are_forks_of_one_loaded_process_and_end_with_the_program(tmp_path: Path) -> None:
+    supervised, server = forking(tmp_path)
+    supervisor, task = await running(supervised, fork_server=server)
+    for turn, number in enumerate((signal.SIGKILL, signal.SIGSTOP), 1):
+        pid = supervised.pid
+        process = psutil.Process(pid)
+        assert process.ppid() == os.getpid()
+        assert [word for word in process.cmdline() if word][-2:] == ["role", "test"]
+        assert os.getsid(pid) == pid
+        os.kill(pid, number)
+        await until(lambda: supervised.restarts == turn and supervised.pid != pid)  # noqa: B023  # awaited in the turn
+        assert not psutil.pid_exists(pid)
+    await until(lambda: len(noted(tmp_path, "forked")) == 3)
+    assert len(noted(tmp_path, "loaded")) == 1
+    assert noted(tmp_path, "started") == set()
     supervisor.stop()
     assert await asyncio.wait_for(task, 10) == 0
-    assert not [p.name for p in tmp_path.iterdir() if psutil.pid_exists(int(p.name))]
+    assert not [pid for what in ("loaded", "forked") for pid in noted(tmp_path, what) if psutil.pid_exists(pid)]
 
 
-async def test_a_spare_that_died_while_it_waited_is_not_used(tmp_path: Path) -> None:
-    mark = tmp_path / "spare"
-    code = f"import os, pathlib, sys\nmark = pathlib.Path({str(mark)!r})\n"
-    code += "if os.environ['GATEWAY_RESTARTS'] == '1' and not mark.exists():\n    mark.touch(); sys.exit(1)\n"
-    supervised = Role(
-        "test", [sys.executable, "-c", code + "sys.stdin.read()\n" + BEAT.replace("LINE", 'b"alive\\n"')], b""
-    )
-    supervisor, task = await running(supervised, spares=True)
-    await until(mark.exists)
-    await asyncio.sleep(0.2)
+async def test_a_fork_server_that_died_is_replaced_and_its_roles_live_on(tmp_path: Path) -> None:
+    supervised, server = forking(tmp_path)
+    supervisor, task = await running(supervised, fork_server=server)
     first = supervised.pid
+    (loaded,) = noted(tmp_path, "loaded")
+    os.kill(loaded, signal.SIGKILL)
+    await asyncio.sleep(0.2)
+    assert supervised.pid == first
     os.kill(first, signal.SIGKILL)
     await until(lambda: supervised.restarts == 1 and supervised.pid != first)
+    await until(lambda: supervised.pid in noted(tmp_path, "forked") | noted(tmp_path, "started"))
     supervisor.stop()
     assert await asyncio.wait_for(task, 10) == 0
+
+
+async def test_without_a_fork_server_that_works_roles_are_started_from_their_command_line(tmp_path: Path) -> None:
+    supervised, _ = forking(tmp_path)
+    server = ForkServer([sys.executable, "-c", "raise SystemExit(3)", SERVER_NAME])
+    supervisor, task = await running(supervised, fork_server=server)
+    assert noted(tmp_path, "started") == {supervised.pid}
+    supervisor.stop()
+    assert await asyncio.wait_for(task, 10) == 0
+
+
+async def test_a_fork_that_can_never_start_ends_the_program(tmp_path: Path) -> None:
+    supervised, server = forking(tmp_path, then=f"sys.exit({EXIT_CONFIG})")
+    supervisor = Supervisor([supervised], fork_server=server)
+    assert await asyncio.wait_for(supervisor.run(), 20) == EXIT_CONFIG
+    assert supervised.restarts == 0
 
 
 async def test_a_restart_is_given_as_long_to_become_ready_as_the_first_start(tmp_path: Path) -> None:
