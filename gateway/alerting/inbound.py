@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
 from gateway.alerting.alert import ALERT_NAME, Alert, made
+from gateway.alerting.inbound_fields import Fields, Invalid
 from gateway.alerting.moments import ABSENT, NEVER, parse_moment
-from gateway.errors import RequestError
 
 PAGERDUTY: Final = "pagerduty"
 OPSGENIE: Final = "opsgenie"
@@ -47,14 +46,6 @@ _GRAFANA_LINKS: Final = {
     "imageURL": "image_url",
     "valueString": "value_string",
 }
-
-
-class Invalid(RequestError):
-    """A body that breaks its sender's rules; one line per problem, by field."""
-
-    def __init__(self, problems: Mapping[str, str]) -> None:
-        self.problems = dict(problems)
-        super().__init__("; ".join(problems.values()))
 
 
 class Marker(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +83,7 @@ def account(origin: str, credential: str) -> str:
 
 def pagerduty_event(body: Any, now: int) -> Event:
     """`POST /v2/enqueue` of PagerDuty's Events API v2; raises Invalid."""
-    fields = _Fields(body)
+    fields = Fields(body)
     routing_key = _routing_key(fields)
     action = fields.text("event_action", required=True)
     if action and action not in ("trigger", "acknowledge", "resolve"):
@@ -133,7 +124,7 @@ def pagerduty_event(body: Any, now: int) -> Event:
 
 def pagerduty_change(body: Any, now: int) -> tuple[str, Marker]:
     """`POST /v2/change/enqueue`: the routing key, and the change as a marker; raises Invalid."""
-    fields = _Fields(body)
+    fields = Fields(body)
     routing_key = _routing_key(fields)
     payload = fields.below("payload", required=True)
     title = payload.text("summary", MAX_SUMMARY, required=True)
@@ -158,7 +149,7 @@ def pagerduty_change(body: Any, now: int) -> tuple[str, Marker]:
 
 def pagerduty_key(body: Any) -> str:
     """The routing key alone; raises Invalid."""
-    fields = _Fields(body)
+    fields = Fields(body)
     key = _routing_key(fields)
     fields.finish()
     return key
@@ -166,7 +157,7 @@ def pagerduty_key(body: Any) -> str:
 
 def opsgenie_alert(body: Any, credential: str, now: int) -> Event:
     """`POST /v2/alerts` of Opsgenie's alert API; raises Invalid."""
-    fields = _Fields(body, plain=True)
+    fields = Fields(body, plain=True)
     message = fields.text("message", MAX_MESSAGE, required=True)
     alias = fields.text("alias", MAX_ALIAS) or uuid.uuid4().hex
     priority = fields.text("priority") or "P3"
@@ -204,7 +195,7 @@ def opsgenie_alert(body: Any, credential: str, now: int) -> Event:
 
 def opsgenie_action(action: str, alias: str, body: Any, credential: str) -> Event:
     """Close ("resolve") or acknowledge by alias; the body may be empty. Raises Invalid."""
-    fields = _Fields({} if body is None else body, plain=True)
+    fields = Fields({} if body is None else body, plain=True)
     who = fields.text("user", 100) or OPSGENIE
     note = fields.text("note", 25_000)
     fields.finish()
@@ -271,7 +262,7 @@ def _webhook_alert(item: Any, now: int) -> Alert:
 
 def marker_of(body: Any, now: int) -> Marker:
     """`POST /api/v1/markers`; raises Invalid."""
-    fields = _Fields(body, plain=True)
+    fields = Fields(body, plain=True)
     tags = fields.anything("tags") or {}
     texts = isinstance(tags, dict) and all(isinstance(value, str) for value in tags.values())
     if not texts or len(tags) > 32 or any(len(value) > MAX_LABEL for value in tags.values()):
@@ -293,86 +284,14 @@ def marker_of(body: Any, now: int) -> Marker:
     return marker
 
 
-class _Fields:
-    """One JSON object read field by field; problems are collected and raised together."""
-
-    def __init__(self, body: Any, path: str = "", problems: dict[str, str] | None = None, plain: bool = False) -> None:
-        self._path, self._plain = path, plain
-        self._problems: dict[str, str] = {} if problems is None else problems
-        if not isinstance(body, dict):
-            self._problems[path] = f"'{path}' is not an object" if path else "the body is not a JSON object"
-        self._body: dict[str, Any] = body if isinstance(body, dict) else {}
-
-    def refuse(self, name: str, problem: str) -> None:
-        self._problems[self._path + name] = problem
-
-    def text(self, name: str, most: int = 0, *, required: bool = False) -> str:
-        value = self._body.get(name)
-        shown = self._path + name
-        if value is None or value == "":
-            if required:
-                self.refuse(name, f"{name} can not be empty" if self._plain else f"'{shown}' is missing or blank")
-            return ""
-        if not isinstance(value, str):
-            self.refuse(name, f"'{shown}' is not a string")
-            return ""
-        if required and not value.strip():
-            self.refuse(name, f"{name} can not be empty" if self._plain else f"'{shown}' is missing or blank")
-        if most and len(value) > most:
-            self.refuse(name, f"Length of '{shown}' is incorrect (should be at most {most} characters)")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            self.refuse(name, f"'{shown}' is not valid Unicode")
-            return ""
-        return value
-
-    def anything(self, name: str) -> Any:
-        return self._body.get(name)
-
-    def below(self, name: str, *, required: bool = False) -> _Fields:
-        value = self._body.get(name)
-        if value is None:
-            if required:
-                self.refuse(name, f"'{self._path}{name}' is missing or blank")
-            # Problems of fields below would only repeat that the whole is missing.
-            return _Fields({}, f"{self._path}{name}.", {})
-        return _Fields(value, f"{self._path}{name}.", self._problems)
-
-    def moment(self, name: str, default: int) -> int:
-        """ISO 8601 to nanoseconds; a time without a zone is UTC."""
-        text = self.text(name)
-        if not text:
-            return default
-        try:
-            found = datetime.fromisoformat(text)
-            found = found.replace(tzinfo=found.tzinfo or UTC)
-            moment = (found - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
-        except (ValueError, OverflowError):
-            self.refuse(name, f"'{self._path}{name}' is not an ISO 8601 time")
-            return default
-        if not 0 < moment < NEVER:
-            self.refuse(name, f"'{self._path}{name}' is out of range")
-            return default
-        return moment
-
-    def only(self, *names: str) -> None:
-        for name in self._body.keys() - set(names):
-            self.refuse(name, f"'{name}' is not known")
-
-    def finish(self) -> None:
-        if self._problems:
-            raise Invalid(self._problems)
-
-
-def _routing_key(fields: _Fields) -> str:
+def _routing_key(fields: Fields) -> str:
     key = fields.text("routing_key", required=True)
     if key and len(key) != ROUTING_KEY:
         fields.refuse("routing_key", f"Length of 'routing_key' is incorrect (should be {ROUTING_KEY} characters)")
     return key
 
 
-def _links(fields: _Fields, name: str, key: str = "links") -> list[str]:
+def _links(fields: Fields, name: str, key: str = "links") -> list[str]:
     found = fields.anything(key)
     if not isinstance(found, list):
         return []

@@ -27,6 +27,7 @@ from gateway.alerting.moments import format_moment
 from gateway.alerting.router import AlertRouter
 from gateway.errors import RequestError
 from gateway.settings_types import Duration
+from gateway.web.json_api import json_response
 from gateway.web.posted import said
 
 MAX_LIMIT = 10_000
@@ -61,23 +62,23 @@ class AlertingApi:
 
     async def explain(self, request: web.Request) -> web.Response:
         """GET …/explain"""
-        return _json(await self._router.explain(request.match_info["fingerprint"]))
+        return json_response(await self._router.explain(request.match_info["fingerprint"]))
 
     async def context(self, request: web.Request) -> web.Response:
         """What helps with an alert: runbooks, similar alerts, deploys, related series, suggested actions."""
-        return _json(await self._router.alert_context(request.match_info["fingerprint"]))
+        return json_response(await self._router.alert_context(request.match_info["fingerprint"]))
 
     async def acknowledge(self, request: web.Request) -> web.Response:
         """POST …/acknowledge"""
         what = await said(request, Said)
         await self._router.acts.acknowledge(request.match_info["fingerprint"], what.by, what.note)
-        return _json({"acknowledgedBy": what.by})
+        return json_response({"acknowledgedBy": what.by})
 
     async def unacknowledge(self, request: web.Request) -> web.Response:
         """POST …/unacknowledge"""
         what = await said(request, Said)
         await self._router.acts.unacknowledge(request.match_info["fingerprint"], what.by)
-        return _json({"acknowledgedBy": ""})
+        return json_response({"acknowledgedBy": ""})
 
     async def snooze(self, request: web.Request) -> web.Response:
         """POST …/snooze"""
@@ -87,25 +88,25 @@ class AlertingApi:
         except ValueError as error:
             raise RequestError(str(error)) from error
         await self._router.acts.snooze(request.match_info["fingerprint"], what.by, seconds, what.note)
-        return _json({"snoozedFor": float(seconds)})
+        return json_response({"snoozedFor": float(seconds)})
 
     async def unsnooze(self, request: web.Request) -> web.Response:
         """POST …/unsnooze"""
         what = await said(request, Said)
         await self._router.acts.unsnooze(request.match_info["fingerprint"], what.by)
-        return _json({"snoozedFor": 0.0})
+        return json_response({"snoozedFor": 0.0})
 
     async def resolve(self, request: web.Request) -> web.Response:
         """POST …/resolve"""
         what = await said(request, Said)
         await self._router.acts.resolve(request.match_info["fingerprint"], what.by, what.note)
-        return _json({"resolvedBy": what.by})
+        return json_response({"resolvedBy": what.by})
 
     async def comments(self, request: web.Request) -> web.Response:
         """POST …/comments"""
         what = await said(request, Said)
         await self._router.acts.comment(request.match_info["fingerprint"], what.by, what.text)
-        return _json({"by": what.by})
+        return json_response({"by": what.by})
 
     async def oncall(self, _request: web.Request) -> web.Response:
         """GET /oncall: who is on call now, by schedule and by team."""
@@ -122,7 +123,7 @@ class AlertingApi:
             for team in oncall.teams.values()
         ]
         policies = [policy.name for policy in oncall.policies]
-        return _json({"schedules": schedules, "teams": teams, "policies": policies})
+        return json_response({"schedules": schedules, "teams": teams, "policies": policies})
 
     async def notifications(self, request: web.Request) -> web.Response:
         """GET /notifications: what is on its way, and the latest deliveries, retries and refusals with their lag."""
@@ -155,8 +156,4 @@ class AlertingApi:
             detail = msgspec.json.decode(event.detail)
             if not wanted or detail.get("integration") == wanted:
                 recent.append({"time": format_moment(event.time), "event": event.kind, "group": event.group, **detail})
-        return _json({"pending": pending, "recent": recent})
-
-
-def _json(body: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json")
+        return json_response({"pending": pending, "recent": recent})

@@ -24,6 +24,7 @@ from gateway.alerting.silence import Silence
 from gateway.errors import GatewayError, NotFound, RequestError, RetryLater
 from gateway.selfmetrics import REGISTRY
 from gateway.telemetry.regular_expression import RegularExpression
+from gateway.web.json_api import json_response
 from gateway.web.posted import decoded
 
 API_VERSION: Final = "0.25.0"
@@ -112,7 +113,7 @@ class AlertmanagerApi:
 
     async def status(self, _request: web.Request) -> web.Response:
         """GET /status"""
-        return _json(
+        return json_response(
             {
                 "cluster": {"status": "disabled", "peers": []},
                 "config": {"original": self._router.configuration.original},
@@ -130,7 +131,7 @@ class AlertmanagerApi:
 
     async def receivers(self, _request: web.Request) -> web.Response:
         """GET /receivers"""
-        return _json([{"name": name} for name in self._router.configuration.receivers])
+        return json_response([{"name": name} for name in self._router.configuration.receivers])
 
     async def alerts(self, request: web.Request) -> web.StreamResponse:
         """GET /alerts"""
@@ -207,7 +208,7 @@ class AlertmanagerApi:
         except NotFound:
             return web.Response(status=404)
         state = silence.state(self._router.clock.time_ns())
-        return _json({**_shown_silence(silence), "status": {"state": state}})
+        return json_response({**_shown_silence(silence), "status": {"state": state}})
 
     async def post_silence(self, request: web.Request) -> web.Response:
         """POST /silences"""
@@ -233,7 +234,7 @@ class AlertmanagerApi:
             return _error(500, str(error))
         except ValueError as error:
             return _error(400, str(error))
-        return _json({"silenceID": silence_id})
+        return json_response({"silenceID": silence_id})
 
     async def delete_silence(self, request: web.Request) -> web.Response:
         """DELETE /silence/{id}"""
@@ -355,14 +356,6 @@ def _shown_silence(silence: Silence) -> dict[str, Any]:
     }
 
 
-def _json(body: object) -> web.Response:
-    return _bytes(msgspec.json.encode(body))
-
-
-def _bytes(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json")
-
-
 async def _in_pieces(request: web.Request, pieces: Iterator[bytes]) -> web.StreamResponse:
     """Sends what is made piece by piece; the loop has its turn after each. A short answer is sent as a whole."""
     response: web.StreamResponse | None = None
@@ -381,7 +374,7 @@ async def _in_pieces(request: web.Request, pieces: Iterator[bytes]) -> web.Strea
             waiting, size = [], 0
         await asyncio.sleep(0)
     if response is None:
-        return _bytes(b"".join(waiting))
+        return web.Response(body=b"".join(waiting), content_type="application/json")
     await response.write(b"".join(waiting))
     await response.write_eof()
     return response

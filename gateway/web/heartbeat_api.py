@@ -19,7 +19,7 @@ from aiohttp import web
 
 from gateway.access.tokens import Authenticator
 from gateway.alerting.heartbeat import Heartbeat
-from gateway.alerting.inbound import Invalid
+from gateway.alerting.inbound_fields import Invalid
 from gateway.alerting.moments import SECOND
 from gateway.alerting.router import AlertRouter
 from gateway.errors import GatewayError

@@ -24,7 +24,6 @@ from gateway.access.tokens import Authenticator
 from gateway.alerting.inbound import (
     MAX_ALIAS,
     Event,
-    Invalid,
     Marker,
     marker_of,
     opsgenie_action,
@@ -35,6 +34,7 @@ from gateway.alerting.inbound import (
     webhook_alerts,
 )
 from gateway.alerting.inbound_desk import InboundDesk
+from gateway.alerting.inbound_fields import Invalid
 from gateway.alerting.markers import stored_markers
 from gateway.alerting.moments import SECOND, format_moment
 from gateway.alerting.router import AlertRouter

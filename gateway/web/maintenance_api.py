@@ -27,6 +27,7 @@ from gateway.alerting.mute_interval import IntervalPart, read_part, shown_part
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.suppressions import present_suppressions
 from gateway.errors import ConfigError, RequestError
+from gateway.web.json_api import json_response
 from gateway.web.posted import said
 
 MAX_LIMIT: Final = 10_000
@@ -73,7 +74,7 @@ class MaintenanceApi:
         """GET /maintenance: the windows, with their state."""
         now = self._router.clock.time_ns()
         windows = sorted(self._router.maintenance, key=lambda window: (window.ends <= now, window.starts, window.id))
-        return _json([_shown(window, now) for window in windows])
+        return json_response([_shown(window, now) for window in windows])
 
     async def create(self, request: web.Request) -> web.Response:
         """POST /maintenance: a new maintenance window."""
@@ -82,7 +83,7 @@ class MaintenanceApi:
     async def window(self, request: web.Request) -> web.Response:
         """GET /maintenance/{id}: one window."""
         window = self._router.maintenance.get(request.match_info["id"])
-        return _json(_shown(window, self._router.clock.time_ns()))
+        return json_response(_shown(window, self._router.clock.time_ns()))
 
     async def replace(self, request: web.Request) -> web.Response:
         """PUT /maintenance/{id}: changes a window as a whole."""
@@ -105,13 +106,13 @@ class MaintenanceApi:
         except ValueError as error:
             raise RequestError(str(error)) from error
         window_id = await self._router.acts.set_maintenance(wanted)
-        return _json(_shown(self._router.maintenance.get(window_id), now), status)
+        return json_response(_shown(self._router.maintenance.get(window_id), now), status)
 
     async def expire(self, request: web.Request) -> web.Response:
         """DELETE /maintenance/{id}: ends a window now."""
         window_id = request.match_info["id"]
         await self._router.acts.expire_maintenance(window_id)
-        return _json(_shown(self._router.maintenance.get(window_id), self._router.clock.time_ns()))
+        return json_response(_shown(self._router.maintenance.get(window_id), self._router.clock.time_ns()))
 
     async def suppressions(self, request: web.Request) -> web.Response:
         """GET /suppressions: what fires and is not told, and why."""
@@ -120,12 +121,12 @@ class MaintenanceApi:
         except ValueError as error:
             raise RequestError("limit must be a whole number") from error
         router = self._router
-        return _json(await present_suppressions(router.engine, router.fatigue, router.clock.time_ns(), limit))
+        return json_response(await present_suppressions(router.engine, router.fatigue, router.clock.time_ns(), limit))
 
     async def release(self, request: web.Request) -> web.Response:
         """POST /suppressions/{id}/release: tells it at once; "storm" and "budget" release all of these."""
         wanted = await said(request, Release)
-        return _json({"released": await self._router.acts.release(request.match_info["id"], wanted.by)})
+        return json_response({"released": await self._router.acts.release(request.match_info["id"], wanted.by)})
 
 
 def _matchers(texts: list[str]) -> tuple[Matcher, ...]:
@@ -155,7 +156,3 @@ def _shown(window: Window, now: int) -> dict[str, Any]:
         "comment": window.comment,
         "updatedAt": format_moment(window.updated),
     }
-
-
-def _json(body: object, status: int = 200) -> web.Response:
-    return web.Response(status=status, body=msgspec.json.encode(body), content_type="application/json")
