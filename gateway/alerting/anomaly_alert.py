@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -79,6 +80,8 @@ def alert_of(
         "members": "; ".join(format_labels(member.series) for member in anomaly.members[:MEMBERS_TOLD]),
         "trace_ids": ", ".join(reference.trace_id for reference in anomaly.exemplars),
         "exemplars": "; ".join(_exemplar(reference) for reference in anomaly.exemplars),
+        "forecast": anomaly.reasons[0] if anomaly.kind == "exhaustion" and anomaly.reasons else "",
+        "forecast_url": _forecast_url(anomaly, external_url),
         **(context or {}),
     }
     if anomaly.state == "resolved" and anomaly.ended is not None:
@@ -112,6 +115,13 @@ def _exemplar(reference: TraceReference) -> str:
     """Trace, span, value and time, for a person to look up."""
     moment = format_moment(round(reference.time * SECOND))
     return f"trace {reference.trace_id} span {reference.span_id} value {_number(reference.value)} at {moment}"
+
+
+def _forecast_url(anomaly: Anomaly, external_url: str) -> str:
+    """Where to ask how the series will probably go on; "" for what is not one series."""
+    if not external_url or anomaly.kind == "group":
+        return ""
+    return f"{external_url}/api/v1/forecast?{urlencode({'match': format_labels(anomaly.series), 'horizon': '6h'})}"
 
 
 def _number(value: float | None) -> str:
