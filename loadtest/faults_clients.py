@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import grpc
+import numpy as np
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from loadtest.generator.exchange import EXPORT
@@ -199,18 +200,37 @@ def _export(port: int, body: bytes) -> bytes:
         return content
 
 
+class _NewSeries:
+    """Requests of so many points, each of a series of its own; only their numbers are written anew."""
+
+    def __init__(self, points: int) -> None:
+        now = time.time_ns()
+        request = gauge_request("explosion", "exploded", [(now, 1.0, {"n": f"{n:08d}"}) for n in range(points)])
+        places, at = [], 0
+        for number in range(points):
+            at = request.index(b"%08d" % number, at)
+            places.append(at)
+        self._body, self._places = np.frombuffer(bytearray(request), np.uint8), np.array(places)
+
+    def request(self, first: int) -> bytes:
+        """The points of the series from this number on."""
+        numbers = first + np.arange(len(self._places))
+        for digit in range(8):
+            self._body[self._places + digit] = 48 + numbers // 10 ** (7 - digit) % 10
+        return self._body.tobytes()
+
+
 def _series_explosion(limit: int) -> Callable[[Scene], None]:
     """Ten times as many new series as the limit; those known before go on as before."""
 
     def inject(scene: Scene) -> None:
-        batch, offered = 1_000, 10 * limit
+        batch, offered = min(10_000, limit // 10), 10 * limit
+        new = _NewSeries(batch)
         pid = scene.gateway.role_pids()["data"]
         before = resident_bytes(pid)
         partly, first = 0, ""
         for start in range(0, offered, batch):
-            now = time.time_ns()
-            points = [(now, float(n), {"n": f"{n:08d}"}) for n in range(start, start + batch)]
-            answer = _export(scene.gateway.http_port, gauge_request("explosion", "exploded", points))
+            answer = _export(scene.gateway.http_port, new.request(start))
             refusal = ExportMetricsServiceResponse.FromString(answer).partial_success
             partly += refusal.rejected_data_points > 0
             first = first or refusal.error_message
@@ -237,4 +257,6 @@ FAULTS: Final[dict[str, Fault]] = {
     "deaf-readers": Fault("readers of the control plane that do not read", _readers_that_do_not_read),
     "series": Fault("ten times as many new series as the limit", _series_explosion(30_000),
                     ("ingest.max_series=30000",)),
+    "series-million": Fault("10 million new series against a limit of 1 million", _series_explosion(1_000_000),
+                            ("ingest.max_series=1000000",)),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.clock_shift import ShiftedClock
-from loadtest.processes import LoadTestError, await_true, thread_names
+from loadtest.processes import LoadTestError, await_true, thread_names, tree
 from loadtest.scene import RECOVERY_SECONDS, Fault, Scene
 
 _GRACEFUL_SECONDS: Final = 10.0
@@ -67,6 +67,29 @@ def _all_killed(scene: Scene) -> None:
         scene.recover_accepting()
         time.sleep(scene.seconds / 10)
     scene.recover_forwarding()
+
+
+def _supervisor_killed(scene: Scene) -> None:
+    """Its children end with it, and the next start takes over what they left."""
+    for _ in range(3):
+        await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+        children = tree(scene.gateway.pid)[1:]
+        scene.gateway.signal(signal.SIGKILL)
+        scene.injected += 1
+        ended = await_true(lambda children=children: not any(map(_lives, children)), 10.0, "children ended", 0.01)  # type: ignore[misc]
+        scene.detail["children_ended_seconds"] = max(round(ended, 2), scene.detail.get("children_ended_seconds", 0.0))
+        scene.gateway.kill()  # nothing is left but what is to be waited for
+        scene.gateway.launch()
+        scene.recover_accepting()
+        time.sleep(scene.seconds / 10)
+    scene.recover_forwarding()
+
+
+def _lives(pid: int) -> bool:
+    """Whether a process still runs; one that is dead and not waited for yet does not."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _signalled(role: str, number: signal.Signals, times: int) -> Callable[[Scene], None]:
@@ -284,6 +307,7 @@ FAULTS: Final[dict[str, Fault]] = {
     "log-full": Fault("log full while VictoriaMetrics is down", _log_full, ("log.max_bytes=8MiB",)),
     "disk-full": Fault("no space left on the disk, under load", _disk_full, small_disk=256 * 2**20),
     "all-killed": Fault("gateway: kill -9 of every process", _all_killed),
+    "supervisor-killed": Fault("supervisor alone: kill -9, under load", _supervisor_killed),
     "data-killed": Fault("data plane: kill -9, under load", _signalled("data", signal.SIGKILL, 3)),
     "data-stopped": Fault("data plane stands still (SIGSTOP), under load", _signalled("data", signal.SIGSTOP, 2)),
     "control-killed": Fault("control plane: kill -9, under load", _signalled("control", signal.SIGKILL, 2)),
