@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.native_histogram import HistogramRows, Texts, expand_histograms, label_overrides
 from gateway.decode.remote_write_settings import RemoteWriteSettings
-from gateway.errors import DecodeError
+from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.columns import Definitions, ExemplarColumns, PointColumns
 from kernels.native_histogram import PART_SUM
 from kernels.remote_write_exemplars import fill_exemplars
@@ -121,6 +121,17 @@ class RemoteWriteSource:
         return Definitions(kinds, *self._blobs(arena, series, override))
 
 
+MOST_PARTS: Final = 4_194_304
+"""Series, samples, exemplars, histograms or symbols of one request. A real sample has at least 18 bytes, so requests of
+the default limit stay below; an empty one has two, and would take twenty times as much memory as it has bytes."""
+
+
+def check_parts(count: int, what: str) -> None:
+    """Raises BodyTooLarge."""
+    if count > MOST_PARTS:
+        raise BodyTooLarge(f"the request has {count} {what}; the limit is {MOST_PARTS}", reason="too_many_rows")
+
+
 class SeriesState(NamedTuple):
     """What kernels write of each series: int64[s, 4] of places, the two halves of its labels' hash, its kind."""
 
@@ -131,8 +142,9 @@ class SeriesState(NamedTuple):
 
     @classmethod
     def of(cls, series: int) -> SeriesState:
-        """Room for so many; raises DecodeError where the number is a kernel's fault."""
+        """Room for so many; raises DecodeError where the number is a kernel's fault, BodyTooLarge."""
         raise_fault(series)
+        check_parts(series, "series")
         return cls(
             np.empty((series, 4), np.int64),
             np.empty(series, np.uint64),
@@ -175,8 +187,10 @@ class DecodeState:
         settings: RemoteWriteSettings,
         now_ms: int,
     ) -> DecodeState:
-        """Room for what was counted: (series, samples, exemplars, histograms)."""
+        """Room for what was counted: (series, samples, exemplars, histograms). Raises BodyTooLarge."""
         _, n, x, h = (int(count) for count in counts[:4])
+        for count, what in (n, "samples"), (x, "exemplars"), (h, "histograms"):
+            check_parts(count, what)
         limits = [
             now_ms - round(settings.max_age * 1000),
             now_ms + round(settings.max_future * 1000),

@@ -40,7 +40,7 @@ class RemoteWriteV1Decoder:
     def decode(self, body: bytes | bytearray | memoryview | NDArray[np.uint8], now_ms: int) -> PointColumns:
         """The points of a decompressed request. The columns' label source refers to `body`, which must not change.
 
-        Raises DecodeError with the byte offset when the bytes are not a WriteRequest.
+        Raises DecodeError with the byte offset when the bytes are not a WriteRequest, BodyTooLarge.
         """
         data = as_bytes_array(body)
         if len(data) and data[0] in _FIRST_OF_V2:

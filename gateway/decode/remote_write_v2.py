@@ -8,7 +8,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.decode.remote_write import DecodeState, SeriesState, as_bytes_array, assemble, raise_fault, shown
+from gateway.decode.remote_write import (
+    DecodeState,
+    SeriesState,
+    as_bytes_array,
+    assemble,
+    check_parts,
+    raise_fault,
+    shown,
+)
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.errors import DecodeError
 from gateway.telemetry.columns import PointColumns
@@ -31,7 +39,7 @@ class RemoteWriteV2Decoder:
         """The points of a decompressed request. The columns' label source refers to `body`, which must not change.
 
         Raises DecodeError with the byte offset when the bytes are not a Request or its first symbol is not the empty
-        string.
+        string, BodyTooLarge.
         """
         data = as_bytes_array(body)
         if len(data) and data[0] == _FIRST_OF_V1:
@@ -40,6 +48,7 @@ class RemoteWriteV2Decoder:
         raise_fault(int(count_v2(data, counts)))
         settings = self._settings
         symbols = int(counts[4])
+        check_parts(symbols, "symbols")
         symbol_at, symbol_length = np.empty(symbols, np.int64), np.empty(symbols, np.int64)
         symbol_hi, symbol_lo = np.empty(symbols, np.uint64), np.empty(symbols, np.uint64)
         symbol_prefix, symbol_flags = np.empty(symbols, np.uint64), np.empty(symbols, np.uint8)

@@ -67,16 +67,18 @@ _services: set[tuple[str, str]] = set()
 
 def count_unstored(signal: str, by_service: dict[str, int]) -> int:
     """Count spans or log records by service, a bounded number of services; gives their sum."""
-    total = 0
+    total = others = 0
     for service, count in by_service.items():
+        total += count
         key = (signal, service)
         if key not in _services:
             if len(_services) >= _MAX_SERVICES:
-                service = _OTHER
-            else:
-                _services.add(key)
+                others += count  # one request may name a hundred thousand
+                continue
+            _services.add(key)
         _UNSTORED.labels(signal, service).inc(count)
-        total += count
+    if others:
+        _UNSTORED.labels(signal, _OTHER).inc(others)
     return total
 
 

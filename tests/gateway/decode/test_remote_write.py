@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.decode import remote_write
 from gateway.decode.left_out import EXEMPLARS_REJECTED, NAN_SUMS
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
-from gateway.errors import DecodeError
+from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry import kind
 from gateway.telemetry.columns import PointColumns
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
@@ -447,3 +448,18 @@ def test_encodings_a_blob_cannot_copy_are_rewritten() -> None:
     long_value = "x" * 300
     columns = V1.decode(memoryview(encode_v1([Series(named("up", path=long_value), [(NOW, 1.0)])])), NOW)
     assert labels_of(columns) == [{"__name__": "up", "path": long_value}]
+
+
+@pytest.mark.parametrize(
+    ("decoder", "body"),
+    [
+        (RemoteWriteV1Decoder, b"\x0a\x00" * 9),
+        (RemoteWriteV1Decoder, b"\x0a\x12" + b"\x12\x00" * 9),
+        (RemoteWriteV2Decoder, b"\x22\x00" * 9),
+        (RemoteWriteV2Decoder, b"\x22\x00" + b"\x2a\x00" * 9),
+    ],
+)
+def test_a_request_of_too_many_empty_parts_is_refused_before_room_is_made(decoder, body, monkeypatch) -> None:
+    monkeypatch.setattr(remote_write, "MOST_PARTS", 8)
+    with pytest.raises(BodyTooLarge, match="the request has 9"):
+        decoder((1, 2), RemoteWriteSettings()).decode(body, 0)
