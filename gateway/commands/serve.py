@@ -44,9 +44,9 @@ _BACKLOG = 1024
 """Connections that may wait while nobody accepts any."""
 
 
-def listener_on(address: str, access: AccessSettings, *, shared: bool = False) -> socket.socket | None:
-    """A socket that listens on an IP address, which it may share with those of other workers. None where the role is
-    to bind by itself: a name stands for several addresses, and what cannot be bound or may not the role reports."""
+def listener_on(address: str, access: AccessSettings) -> socket.socket | None:
+    """A socket that listens on an IP address. None where the role is to bind by itself: a name stands for several
+    addresses, and what cannot be bound or may not the role reports."""
     host, port = parse_address(address)
     try:
         version = ipaddress.ip_address(host).version
@@ -56,8 +56,6 @@ def listener_on(address: str, access: AccessSettings, *, shared: bool = False) -
     listener = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if version == 6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
@@ -81,10 +79,12 @@ def roles_of(loaded: LoadedConfig) -> list[Role]:
     ).encode()
     server, access = loaded.config.server, loaded.config.access
     names = [data_role_name(worker) for worker in range(server.workers)]
+    # Of several workers the others take the connections of one that is away; on a socket of its own they would wait.
+    listener = listener_on(server.otlp_http, access) if server.workers == 1 else None
     data = [
         Role(
             name, python_command("role", name), message, rolls=True,
-            listener=listener_on(server.otlp_http, access, shared=server.workers > 1),
+            listener=listener,
         )
         for name in names
     ]  # fmt: skip

@@ -4,6 +4,9 @@ A request takes what it is about to hold *before* it holds it: the received byte
 through decompression, and beside both what it will be as rows, judged by what requests of late became. What does not
 fit is refused with a wait, so that a client that is told to come back has cost little. A declared length is only asked
 about, never believed: an announced gigabyte reserves nothing.
+
+A small body that is here whole may use an eighth more than the limit: those who announce bodies and do not send them
+would else keep everybody out for as long as a body may take.
 """
 
 from __future__ import annotations
@@ -34,6 +37,8 @@ class Admission:
     def __init__(self, max_bytes: int, *, retry_after: float = 1.0, tenants: Tenants | None = None) -> None:
         """tenants: who competes for the bytes; None where nobody is told apart."""
         self.max_bytes = max_bytes
+        self.kept = max_bytes // 8
+        """Beside `max_bytes`, for small bodies that are here whole."""
         self.in_flight = 0
         self.expansion = 0.0
         """Bytes of decoded rows to each byte they were decoded from: the most of late, at most 1."""
@@ -45,11 +50,12 @@ class Admission:
         _IN_FLIGHT.set_function(lambda: self.in_flight)
         _LIMIT.set(max_bytes)
 
-    def fits(self, declared: int) -> bool:
+    def fits(self, declared: int, *, here: bool = False) -> bool:
         """Whether a request of this size, with the rows it is likely to become, fits now; reserves nothing. What would
-        only fit alone is let in when nothing else is there."""
+        only fit alone is let in when nothing else is there. here: it is small and has come whole."""
         growing = int(declared * self.expansion)
-        return self.in_flight + declared + growing <= self.max_bytes or not self.in_flight
+        limit = self.max_bytes + (self.kept if here else 0)
+        return self.in_flight + declared + growing <= limit or not self.in_flight
 
     def check(self, declared: int) -> None:
         """Raise Overloaded if a request of this declared size cannot fit now; reserves nothing."""
@@ -60,14 +66,16 @@ class Admission:
         """For one request of that tenant."""
         return Ticket(self, None if self._tenants is None else self._tenants.get(tenant))
 
-    def take(self, amount: int, tenant: Tenant | None = None, held: int = 0, grown: int = 0) -> int:
+    def take(
+        self, amount: int, tenant: Tenant | None = None, held: int = 0, grown: int = 0, *, here: bool = False
+    ) -> int:
         """Reserve bytes for a request of `tenant` that holds `held` already, and what they are likely to become as
-        rows; returns the latter, of which the request has `grown` already. Raises Overloaded."""
+        rows; returns the latter, of which the request has `grown` already. Raises Overloaded. here: see `fits`."""
         growth = int(amount * self.expansion)
         with self._lock:
             # What only fits alone must get through: nothing is kept free for its rows.
             needed = -grown if self.in_flight <= held + grown else growth
-            if self.max_bytes - self.in_flight - amount < needed:
+            if self.max_bytes + (self.kept if here else 0) - self.in_flight - amount < needed:
                 raise self.overloaded()
             if tenant is not None:
                 others = tenant.in_flight - held
@@ -122,23 +130,25 @@ class Ticket:
     """What one request holds. Owned by the request's handler, which closes it exactly when the answer is made; its
     `take` may be called by the thread that decompresses for that handler."""
 
-    __slots__ = ("_admission", "_entered", "_growth", "_held", "_tenant")
+    __slots__ = ("_admission", "_entered", "_growth", "_held", "_tenant", "here")
 
     def __init__(self, admission: Admission, tenant: Tenant | None = None) -> None:
         self._admission, self._tenant = admission, tenant
         self._held = self._growth = 0
         self._entered = tenant is None
+        self.here = False
+        """Whether the request is small and has come whole."""
 
     def take(self, amount: int) -> None:
         """Reserve more; raises Overloaded and then holds what it held."""
         tenant = self._tenant
         if tenant is None:
-            growth = self._admission.take(amount, None, self._held, self._growth)
+            growth = self._admission.take(amount, None, self._held, self._growth, here=self.here)
         else:
             if not self._entered:
                 tenant.enter()
                 self._entered = True
-            growth = self._admission.take(amount, tenant, self._held, self._growth)
+            growth = self._admission.take(amount, tenant, self._held, self._growth, here=self.here)
             tenant.spend_bytes(amount)
         self._held += amount
         self._growth += growth

@@ -24,7 +24,7 @@ from aiohttp import web
 
 from gateway.errors import GatewayError
 from gateway.ingest.http_exchange import RESERVE
-from gateway.ingest.large_body import SCRAP, BodyReceiver, LargeBodyHandler, take_nothing
+from gateway.ingest.large_body import LARGE_BODY, SCRAP, BodyReceiver, LargeBodyHandler, take_nothing
 from gateway.ingest.request_head import Heads
 from gateway.ingest.small_requests import Identify, SmallRequest, SmallRequests
 
@@ -114,7 +114,8 @@ class PlainConnection(LargeBodyHandler):
         small = self._small
         if head is None or head.length > small.exchange.settings.max_request_bytes:
             return False
-        if not small.exchange.waiting_room.admits(head.length):
+        whole = head.length < LARGE_BODY and len(data) - end >= head.length
+        if not small.exchange.waiting_room.admits(head.length, here=whole):
             return False  # on the usual way it waits for room
         waiter = self._waiter
         if self._request_count and (self._messages or self._request_in_progress or (waiter is None or waiter.done())):
@@ -125,6 +126,7 @@ class PlainConnection(LargeBodyHandler):
         exchange = small.exchange
         admission = exchange.admission
         request = SmallRequest(self, head, exchange.clock.time_ns(), tenant, admission.ticket(tenant))
+        request.ticket.here = whole
         reserved = min(head.length, RESERVE)
         try:
             request.ticket.take(reserved)

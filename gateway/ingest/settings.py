@@ -32,7 +32,8 @@ class IngestSettings(Settings, frozen=True):
     max_request_bytes: ByteSize = ByteSize(64 * 2**20)
     """Bytes of one request after decompression; more is 413 / RESOURCE_EXHAUSTED."""
     max_in_flight_bytes: ByteSize = ByteSize(256 * 2**20)
-    """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait.
+    """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait. Small
+    bodies that are here whole may use an eighth more.
     At least twice max_request_bytes, so that the largest request can be held compressed and decompressed."""
     tenants: tuple[TenantLimits, ...] = ()
     """Limits of tenants, as [[ingest.tenants]]. Without any, tenants that compete still get equal shares. With several

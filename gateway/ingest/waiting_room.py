@@ -54,9 +54,9 @@ class WaitingRoom:
         self._timer: asyncio.TimerHandle | None = None
         _WAITING.set_function(lambda: len(self._patient) + len(self._early))
 
-    def admits(self, declared: int) -> bool:
-        """Whether a request of `declared` bytes would be let in at once."""
-        return self._admission.fits(declared) and (not self._patient or declared < LARGE_BODY)
+    def admits(self, declared: int, *, here: bool = False) -> bool:
+        """Whether a request of `declared` bytes would be let in at once. here: see Admission.fits."""
+        return self._admission.fits(declared, here=here) and (not self._patient or declared < LARGE_BODY)
 
     async def enter(self, request: web.BaseRequest, declared: int, amount: int, ticket: Ticket) -> None:
         """Take `amount` bytes for a request of `declared`, once there is room. Raises Overloaded."""

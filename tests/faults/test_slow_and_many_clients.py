@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.ingest.admission import COLUMN_BYTES, Admission, Ticket
 from gateway.ingest.settings import IngestSettings
-from gateway.settings_types import Duration
+from gateway.settings_types import ByteSize, Duration
 from gateway.web.connection_guard import guard_connections
 from tests.gateway.ingest.receivers import running
 
@@ -90,6 +90,24 @@ async def test_a_thousand_idle_connections_do_not_keep_others_out() -> None:
                 assert response.status == 200
         for _, writer in idle:
             writer.transport.abort()
+
+
+async def test_announced_bodies_that_do_not_come_keep_no_small_request_out() -> None:
+    settings = IngestSettings(max_request_bytes=ByteSize(2**20), max_in_flight_bytes=ByteSize(2**21))
+    async with running(settings) as r:
+        head = b"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+        head += b"Content-Length: %d\r\n\r\n"
+        held = [await asyncio.open_connection("127.0.0.1", r.http.port) for _ in range(4)]
+        for _, writer in held:
+            writer.write(head % 2**20)
+        async with asyncio.timeout(10):
+            while r.admission.in_flight < 2**21:
+                await asyncio.sleep(0.01)
+        reader, writer = await asyncio.open_connection("127.0.0.1", r.http.port)
+        writer.write(head % 8 + b"points=1")
+        assert b"200 OK" in await asyncio.wait_for(reader.readline(), 10)
+        for _, one in (*held, (reader, writer)):
+            one.close()
 
 
 def test_decoded_rows_count_against_those_who_come_next() -> None:

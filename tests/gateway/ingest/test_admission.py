@@ -28,6 +28,24 @@ def test_what_does_not_fit_is_refused_and_costs_nothing():
     assert admission.in_flight == 0
 
 
+def test_a_small_body_that_is_here_finds_room_beside_announced_ones_within_a_bound():
+    admission = Admission(800)
+    announced, small, compressed = Ticket(admission), Ticket(admission), Ticket(admission)
+    announced.take(800)
+    assert not admission.fits(50)
+    assert admission.fits(50, here=True)
+    with pytest.raises(Overloaded):
+        small.take(50)
+    small.here = compressed.here = True
+    small.take(50)
+    compressed.take(10)
+    with pytest.raises(Overloaded):
+        compressed.take(41)
+    for ticket in (announced, small, compressed):
+        ticket.close()
+    assert admission.in_flight == 0
+
+
 def test_limits_that_would_refuse_an_allowed_request_for_ever_are_refused():
     with pytest.raises(ValueError, match="twice"):
         IngestSettings(max_request_bytes=ByteSize(2048), max_in_flight_bytes=ByteSize(4095))

@@ -278,7 +278,7 @@ async def test_a_request_under_way_is_answered_when_the_receiver_stops() -> None
 async def test_an_overload_is_said_and_the_connection_goes_on() -> None:
     settings = IngestSettings(max_request_bytes=ByteSize(2**16), max_in_flight_bytes=ByteSize(2**17))
     async with running(settings, JOINING) as r:
-        r.admission.add(2**17 - 1000)
+        r.admission.add(2**17 + 2**14 - 1000)
         client = await Client.to(r)
         await client.send(post(1, 2000))
         assert await client.answer() == 429
@@ -286,7 +286,7 @@ async def test_an_overload_is_said_and_the_connection_goes_on() -> None:
         await asyncio.sleep(0.02)
         await client.send(post(1, 2000)[-10:])
         assert await client.answer() == 429
-        r.admission.give_back(2**17 - 1000)
+        r.admission.give_back(2**17 + 2**14 - 1000)
         await client.send(post(1, 2000))
         assert await client.answer() == 200
         assert (r.sink.points, r.admission.in_flight) == (1, 0)
