@@ -72,7 +72,7 @@ def _all_killed(scene: Scene) -> None:
 def _supervisor_killed(scene: Scene) -> None:
     """Its children end with it, and the next start takes over what they left."""
     for _ in range(3):
-        await_true(lambda: scene.gateway.spares() >= 2, RECOVERY_SECONDS, "spares started")
+        await_true(scene.gateway.forks, RECOVERY_SECONDS, "the process roles are forked from")
         children = tree(scene.gateway.pid)[1:]
         scene.gateway.signal(signal.SIGKILL)
         scene.injected += 1
