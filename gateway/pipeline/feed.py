@@ -225,6 +225,8 @@ class DurableFeed:
         self._frames = EdgeFrames(log_directory, edge, durable_end, local_ids.resolve, queue_bytes=queue_bytes)
         self._held: list[Frame] = []
         """Taken, but of the segment after the one last polled. The reader's thread owns it."""
+        self._until: LogPosition | None = None
+        """Frames before this place and behind it are not taken together, so that the reader can tell them apart."""
         self.lost = self._frames.lost
         self.wake: Callable[[], None] = _nothing
         """Called on the committer's thread after each publish."""
@@ -235,10 +237,10 @@ class DurableFeed:
         self.wake()
 
     def seek(self, position: Place | None, expected_row: int | None = None, until: Place | None = None) -> None:
-        """See Feed; of one edge all frames come in order, so `until` changes nothing."""
-        del until
+        """See Feed; of one edge all frames come in order."""
         assert not isinstance(position, Frontier), "a place in several logs"
-        self._held = []
+        assert not isinstance(until, Frontier), "a place in several logs"
+        self._held, self._until = [], until
         self._frames.seek(position, expected_row)
 
     def poll(self, max_bytes: int) -> list[ResolvedFrame]:
@@ -246,7 +248,13 @@ class DurableFeed:
         frames = self._held or self._frames.take(max_bytes)
         same = [f for f in frames if f.start.segment == frames[0].start.segment]
         self._held = frames[len(same) :]
-        return coalesced([self._local_ids.resolve(frame) for frame in same])
+        resolved = [self._local_ids.resolve(frame) for frame in same]
+        if self._until is None:
+            return coalesced(resolved)
+        before = sum(frame.end <= self._until for frame in same)
+        if before < len(same):
+            self._until = None
+        return coalesced(resolved[:before]) + coalesced(resolved[before:])
 
     @property
     def pending_is_light(self) -> bool:

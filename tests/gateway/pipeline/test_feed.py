@@ -102,6 +102,29 @@ def test_frames_received_together_are_taken_as_one(tmp_path: Path) -> None:
     writer.close()
 
 
+@pytest.mark.parametrize("at_once", [1, 10**6])
+def test_frames_before_the_place_a_reader_had_come_to_are_not_taken_with_those_behind_it(
+    tmp_path: Path, at_once: int
+) -> None:
+    """It has sent the former already: together they would be sent, and counted, again."""
+    writer = _open(tmp_path)
+    feed = _feed(tmp_path, writer, 10**9)
+    feed.poll(1000)
+    ends = [writer.durable_end]
+    for _ in range(5):
+        _append(writer, feed, 0)
+        ends.append(writer.durable_end)
+    for come_to in range(6):
+        feed.seek(LogPosition(0, 0), until=ends[come_to])
+        taken = []
+        while not feed.idle:
+            taken += feed.poll(at_once)
+        assert sum(len(r.frame) for r in taken) == 50
+        assert [r for r in taken if r.frame.start < ends[come_to] < r.frame.end] == []
+        assert sum(len(r.frame) for r in taken if r.frame.end <= ends[come_to]) == 10 * come_to
+    writer.close()
+
+
 async def test_a_poll_that_failed_is_made_again(tmp_path: Path) -> None:
     writer = _open(tmp_path)
     _append(writer, None, 1)
