@@ -25,6 +25,7 @@ class ClosedSegment:
 
     def __init__(self, path: Path) -> None:
         """Raises OSError."""
+        self._fd = -1  # for __del__, should this fail
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     @classmethod

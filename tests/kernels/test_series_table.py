@@ -20,24 +20,39 @@ hashes = st.tuples(halves, st.sampled_from([1, 2, 2**31, 2**32 - 1]))
 @given(st.lists(st.lists(hashes, max_size=40), min_size=1, max_size=5), st.integers(1, 50))
 def test_local_ids_are_the_twins(segments: list[list[tuple[int, int]]], limit: int) -> None:
     twin = EdgeTwin(limit)
-    previous = np.zeros(2, np.uint64)
-    for keys in segments:
-        state = np.zeros(table.E_STATE, np.int64)
-        state[table.E_LIMIT], state[table.E_PREVIOUS] = limit, len(twin.previous)
-        slots = np.zeros(2 * 8, np.uint64)
+    state = np.zeros(table.E_STATE, np.int64)
+    state[table.E_LIMIT], state[table.E_SEGMENT] = limit, 2
+    slots = np.zeros(8, np.uint64)
+    entries, carried = np.zeros(2 * 4, np.uint64), np.zeros(4, np.uint8)
+    for number, keys in enumerate(segments):
         n = len(keys)
         high, low = (np.array([k[i] for k in keys], np.uint64) for i in (0, 1))
-        ids, rows, old = np.empty(n, np.uint32), np.empty(n, np.int64), np.empty(n, np.int64)
-        row = 0
-        while (row := table.resolve_hashes(high, low, row, slots, previous, state, ids, rows, old)) < n:
-            larger = np.zeros(2 * len(slots), np.uint64)
-            assert table.copy_slots(slots, larger, int(state[table.E_NEXT_ID])) == state[table.E_NEXT_ID]
+        ids, rows, new = np.empty(n, np.uint32), np.empty(n, np.int64), np.empty(n, np.int64)
+        row = state[table.E_NEW] = state[table.E_REFUSED] = 0
+        while (row := table.resolve_hashes(high, low, row, slots, entries, carried, state, ids, rows, new)) < n:
+            used = int(state[table.E_ENTRIES])
+            larger = np.zeros(len(slots) + 3, np.uint64)
+            assert table.copy_slots(slots, entries, np.arange(used), larger) == used
             slots = larger
-        new = int(state[table.E_NEW])
-        assert (ids.tolist(), rows[:new].tolist(), old[:new].tolist()) == twin.resolve(keys)
+            entries = np.concatenate([entries, np.zeros(2 * 2, np.uint64)])
+            carried = np.concatenate([carried, np.zeros(2, np.uint8)])
+        count = int(state[table.E_NEW])
+        old = (carried[new[:count]] != 0).tolist()
+        assert (ids.tolist(), rows[:count].tolist(), old) == twin.resolve(keys)
         assert state[table.E_REFUSED] == (ids == table.REFUSED).sum()
-        previous = slots
         twin.rotate()
+        state[table.E_PREVIOUS], state[table.E_NEXT_ID], state[table.E_FRESH] = state[table.E_NEXT_ID], 0, 0
+        state[table.E_SEGMENT] += 1
+        if state[table.E_ENTRIES] and number % 2:
+            # What neither segment has is left out.
+            used = int(state[table.E_ENTRIES])
+            stays = (entries[1 : 2 * used : 2] >> np.uint64(32)) == np.uint64(state[table.E_SEGMENT] - 1)
+            kept = np.flatnonzero(stays)
+            fewer = np.zeros(len(slots), np.uint64)
+            assert table.copy_slots(slots, entries, np.where(stays, np.cumsum(stays) - 1, -1), fewer) == len(kept)
+            slots = fewer
+            entries, carried = entries.reshape(-1, 2)[kept].reshape(-1), carried[kept]
+            state[table.E_ENTRIES] = len(kept)
 
 
 @settings(max_examples=60, deadline=None)

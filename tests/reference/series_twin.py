@@ -15,8 +15,8 @@ class EdgeTwin:
     current: dict[tuple[int, int], int] = field(default_factory=dict)
     previous: dict[tuple[int, int], int] = field(default_factory=dict)
 
-    def resolve(self, hashes: list[tuple[int, int]]) -> tuple[list[int], list[int], list[int]]:
-        """(ids, rows of new ids, their ids in the previous segment or -1)."""
+    def resolve(self, hashes: list[tuple[int, int]]) -> tuple[list[int], list[int], list[bool]]:
+        """(ids, rows of new ids, whether the previous segment has each)."""
         ids, rows, old = [], [], []
         for row, key in enumerate(hashes):
             if key not in self.current:
@@ -26,7 +26,7 @@ class EdgeTwin:
                     continue
                 self.current[key] = len(self.current)
                 rows.append(row)
-                old.append(self.previous.get(key, -1))
+                old.append(key in self.previous)
             ids.append(self.current[key])
         return ids, rows, old
 

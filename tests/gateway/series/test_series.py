@@ -228,3 +228,42 @@ def test_two_threads_define_the_same_series_once() -> None:
     assert results[1] == results[2]
     assert sorted(results[1]) == list(range(len(blobs)))
     assert all(index.blob(sid) == blobs[i] for i, sid in enumerate(results[1]))
+
+
+def test_series_that_two_segments_passed_without_make_room(tmp_path: Path) -> None:
+    edge, index = Edge(tmp_path), SeriesIndex()
+    ids = LocalIds(index, "score")
+    many = list(range(9000))
+    assert edge.put(many)[1] == 9000
+    edge.writer.rotate()
+    few = [8999, 17, 4000]
+    assert edge.put(few)[1] == 0
+    assert edge.table.active_series == 9000
+    edge.writer.rotate()
+    assert edge.put([*few, 9000])[1] == 1, "what is left still knows where its labels stand"
+    assert edge.table.active_series == 4
+    assert edge.put(many)[1] == 8997, "the others are new"
+    edge.writer.rotate()
+    assert edge.put([*many, 9000])[1] == 0
+    for frame in LogReader.open(tmp_path, 0).read(1 << 22):
+        check(index, ids, frame)
+    assert index.active_count == 9001
+
+
+def test_a_segment_that_was_given_up_leaves_the_one_before_as_it_was(tmp_path: Path) -> None:
+    edge, index = Edge(tmp_path, max_series=5), SeriesIndex()
+    edge.put([1, 2, 3])
+    edge.writer.rotate()
+    edge.put([1, 4])
+    assert edge.table.active_series == 4
+    edge.writer.discard()
+    segment = edge.writer.prepare()
+    edge.table.restarted(segment, edge.writer.path_of(segment))
+    assert edge.table.active_series == 3
+    frame, asked = edge.put([2, 1, 4, 5, 6])
+    assert asked == 3, "2 comes out of the segment before, whose place of 1 was written over"
+    assert len(frame.definitions) == 4, "6 is one too many"
+    ids = LocalIds(index, "score")
+    for frame in LogReader.open(tmp_path, 0).read(1 << 22):
+        check(index, ids, frame)
+    assert ids.unresolved_rows == 0
