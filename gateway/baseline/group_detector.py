@@ -7,8 +7,8 @@ Poisson where nothing moves together); services whose series often move together
 load, have a wide one and need more. While a service is open, and beyond what it could ever show by itself, it does not
 learn.
 
-State: per service one entry of the arrays in `Groups`, of fixed size; per series 20 bytes (service, when it set out,
-when it last exceeded, how high). Work: a comparison a row; beyond that only rows that exceed FLOOR cost anything.
+State: per service one entry of the arrays in `Groups`, of fixed size; per series 2 bytes (service),
+and 20 where it has set out (when, when it last exceeded, how high). Work: a comparison a row; beyond that only rows that exceed FLOOR cost anything.
 
 `GroupDetector` belongs to one thread. It knows series by id and services by name, nothing else.
 """
@@ -114,7 +114,7 @@ class GroupDetector:
         self._threshold = math.log10(1440.0 / SPAN_MINUTES / budget)
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._group = np.full(1024, _NONE, np.int32)
+        self._group = np.full(1024, _NONE, np.int16)
         self._onset_ms = np.zeros(1024, np.int64)
         self._last_ms = np.zeros(1024, np.int64)
         self._peak = np.zeros(1024, np.float32)
@@ -139,7 +139,7 @@ class GroupDetector:
             return
         self._reserve(int(sids.max()) + 1)
         self.forget(sids)
-        numbers = np.array([self._number(name, time_ms) if name else _NONE for name in services], np.int32)
+        numbers = np.array([self._number(name, time_ms) if name else _NONE for name in services], np.int16)
         self._group[sids] = numbers[which]
         for number, count in zip(numbers.tolist(), np.bincount(which, minlength=len(numbers)).tolist(), strict=True):
             if number != _NONE and count:
@@ -155,6 +155,7 @@ class GroupDetector:
         for number in groups[groups != _NONE].tolist():
             self._size[number] -= 1
         self._group[known] = _NONE
+        known = known[self._last_ms[known] != 0]  # the others have nothing to forget, and take no memory
         self._last_ms[known] = 0
         self._onset_ms[known] = 0
         self._peak[known] = 0.0
@@ -187,10 +188,13 @@ class GroupDetector:
         if count <= size:
             return
         more = max(count, 2 * size) - size
-        self._group = np.concatenate([self._group, np.full(more, _NONE, np.int32)])
+        self._group = np.concatenate([self._group, np.full(more, _NONE, np.int16)])
+        set_out = np.flatnonzero(self._last_ms)
         for name in ("_onset_ms", "_last_ms", "_peak"):
-            old = getattr(self, name)
-            setattr(self, name, np.concatenate([old, np.zeros(more, old.dtype)]))
+            # Few series ever set out: what is not written to takes no memory.
+            old, new = getattr(self, name), np.zeros(size + more, getattr(self, name).dtype)
+            new[set_out] = old[set_out]
+            setattr(self, name, new)
 
     # Scores
 

@@ -21,21 +21,23 @@ def upper_bound(text: str) -> float:
 
 
 class BucketBounds:
-    """`array`: float64[capacity], NaN for series that are no buckets."""
+    """`array`: float64[capacity], NaN for series that are no buckets; empty while none is known to be one."""
 
     def __init__(self, index: SeriesIndex) -> None:
         self._index = index
-        self.array: NDArray[np.float64] = np.full(1024, np.nan)
+        self.array: NDArray[np.float64] = np.empty(0)
 
     def learn(self, sids: NDArray[np.uint32]) -> None:
         """Read the bounds of series that were met for the first time."""
+        kinds = self._index.kinds[sids]
+        buckets = kinds & CLASS_MASK == HISTOGRAM_BUCKET
+        if len(self.array) == 0 and not buckets.any():
+            return
         if len(self.array) < self._index.end_sid:
             larger = np.full(max(self._index.end_sid, 2 * len(self.array)), np.nan)
             larger[: len(self.array)] = self.array
             self.array = larger
         self.array[sids] = math.nan
-        kinds = self._index.kinds[sids]
-        buckets = kinds & CLASS_MASK == HISTOGRAM_BUCKET
         for label, of_label in (("le", kinds & VMRANGE == 0), ("vmrange", kinds & VMRANGE != 0)):
             of_kind = sids[buckets & of_label]
             if len(of_kind):

@@ -197,8 +197,8 @@ class EdgeTable:
         while True:
             entries = self._entries
             row = table.resolve_hashes(
-                columns.hash_hi, columns.hash_lo, row, self._slots, entries.flat(), entries.carried, state, ids, new_rows,
-                new_entries,
+                columns.hash_hi, columns.hash_lo, row, self._slots, entries.flat(), entries.carried, state, ids,
+                new_rows, new_entries,
             )  # fmt: skip
             if row == n:
                 break
