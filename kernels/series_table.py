@@ -92,9 +92,9 @@ def resolve_hashes(
     """Local ids of rows first … n - 1, giving new ids in order of first appearance.
 
     slots: uint64[size]. entries: uint64[2 * room]; carried: uint8[room], by entry: 1 where the series was in the
-    segment before as well. state: see E_*. ids: uint32[n] out, REFUSED over the limit. new_rows: int64[n] out, the row of each
-    new id; new_entries: its entry. Both are filled on from state[E_NEW]. Returns the row at which slots or entries ran
-    out (the caller enlarges them and calls again from there), n when done.
+    segment before as well. state: see E_*. ids: uint32[n] out, REFUSED over the limit. new_rows: int64[n] out, the row
+    of each new id; new_entries: its entry. Both are filled on from state[E_NEW]. Returns the row at which slots or
+    entries ran out (the caller enlarges them and calls again from there), n when done.
     """
     n = hash_hi.size
     now = state[E_SEGMENT]

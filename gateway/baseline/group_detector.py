@@ -7,8 +7,9 @@ Poisson where nothing moves together); services whose series often move together
 load, have a wide one and need more. While a service is open, and beyond what it could ever show by itself, it does not
 learn.
 
-State: per service one entry of the arrays in `Groups`, of fixed size; per series 2 bytes (service),
-and 20 where it has set out (when, when it last exceeded, how high). Work: a comparison a row; beyond that only rows that exceed FLOOR cost anything.
+State: per service one entry of the arrays in `Groups`, of fixed size; per series 2 bytes (service), and 20 where it
+has set out (when, when it last exceeded, how high). Work: a comparison a row; beyond that only rows that exceed FLOOR
+cost anything.
 
 `GroupDetector` belongs to one thread. It knows series by id and services by name, nothing else.
 """
