@@ -195,6 +195,20 @@ class Engine:
             return 0
         return min(self.grouping.next_due(), others, self._next_sweep, self.silencing.next_due())
 
+    def clock_went_back(self, now: int, by: int) -> None:
+        """The wall clock was put back: what was to happen in a while still happens in that while. What people named as
+        a moment (ends of silences, snoozes, windows) stays where it is."""
+        for group in self.groups.values():
+            if group.next_flush > now:
+                self.grouping.schedule(group, max(group.next_flush - by, now))
+        for slot in self.outbox.pending():
+            if slot.due > now and not slot.sending:
+                slot.due = max(slot.due - by, now)
+                self.outbox.put(slot)
+        self._next_sweep = min(self._next_sweep, now)
+        for watcher in self.hooks.clock_watchers:
+            watcher(now, by)
+
     def tick(self, now: int, limit: int = 1_000_000_000) -> int:
         """Runs what is due, at most `limit` steps of flushes; gives their number.
 

@@ -33,6 +33,8 @@ class Escalation(msgspec.Struct, frozen=True, kw_only=True):
     receivers: tuple[str, ...] = ()
     """Told by steps so far."""
     stopped: str = ""
+    set_back: int = 0
+    """By how much the wall clock was put back since it began, nanoseconds."""
 
 
 class Escalations:
@@ -45,6 +47,13 @@ class Escalations:
         engine.hooks.flush_watchers.append(self.on_flush)
         engine.hooks.informers.append(self.informed)
         engine.hooks.timers.append(self)
+        engine.hooks.clock_watchers.append(self._clock_went_back)
+
+    def _clock_went_back(self, _now: int, by: int) -> None:
+        """Steps are due a while after the beginning, whatever the wall clock shows."""
+        for escalation in list(self._all.values()):
+            due = escalation.due if escalation.due == NEVER else escalation.due - by
+            self._store(msgspec.structs.replace(escalation, set_back=escalation.set_back + by, due=due))
 
     def load(self, escalation: Escalation) -> None:
         """At start."""
@@ -126,7 +135,7 @@ class Escalations:
         after = msgspec.structs.replace(
             escalation,
             next_step=following,
-            due=NEVER if last else escalation.began + due_offset(policy, following),
+            due=NEVER if last else escalation.began - escalation.set_back + due_offset(policy, following),
             receivers=tuple(dict.fromkeys((*escalation.receivers, *told))),
         )
         self._store(after)

@@ -96,7 +96,10 @@ class Grouping:
     def _new_group(
         self, name: str, key: str, route: Route, labels: dict[str, str], record: GroupRecord | None, now: int
     ) -> Group:
-        due = now + route.group_wait if record is None else record.next_flush
+        due = now + route.group_wait
+        if record is not None:
+            # A moment further away was set by a clock that was ahead, or by longer waits.
+            due = min(record.next_flush, now + max(route.group_wait, route.group_interval))
         group = Group(
             id=name, key=key, route=route, labels=labels, next_flush=due, flushed=record is not None and record.flushed
         )

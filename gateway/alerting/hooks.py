@@ -71,6 +71,8 @@ TouchWatcher = Callable[[str], None]
 """Told of the fingerprint of every alert that is new, changed, forgotten or in other groups than before."""
 SuppressionWatcher = Callable[[str], None]
 """Told of every notification or alert that is suppressed, by the kind of the reason."""
+ClockWatcher = Callable[[int, int], None]
+"""Told that the wall clock was put back: the moment it shows now, and by how many nanoseconds."""
 
 
 class Timer(Protocol):
@@ -107,6 +109,7 @@ class Hooks:
     lowers: list[Lower] = field(default_factory=list)
     touch_watchers: list[TouchWatcher] = field(default_factory=list)
     suppression_watchers: list[SuppressionWatcher] = field(default_factory=list)
+    clock_watchers: list[ClockWatcher] = field(default_factory=list)
 
     def quiet(self, firing: list[Alert], now: int) -> str:
         """The first reason, or ""."""

@@ -61,6 +61,8 @@ LONGEST_WAIT: Final = 1.0
 RENEWAL_SECONDS: Final = 0.1
 RENEWAL_PAUSE: Final = 0.002
 """Between two slices of renewing lists, so that it takes a small share of the loop."""
+CLOCK_TOLERANCE: Final = SECOND
+"""A wall clock that goes back by less is followed as it is, nanoseconds."""
 STOP_SECONDS: Final = 10.0
 """Longest wait for the last commit when stopping."""
 _RECEIVED = counter("alerting_alerts_received", "Alert reports taken.", ["origin"])
@@ -144,6 +146,8 @@ class AlertRouter:
         self._wake = asyncio.Event()
         self._last_alive = 0
         self._next_prune = 0
+        self._ahead: int | None = None
+        """By how much the wall clock was ahead of the steady one."""
         self._stopped = False
 
     def _load_configuration(self) -> Configuration:
@@ -283,7 +287,7 @@ class AlertRouter:
 
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""
-        now = self.clock.time_ns()
+        now = self._watch_clock()
         ran = self.engine.tick(now, limit=1)
         if ran:
             self._couriers.wake()
@@ -298,6 +302,18 @@ class AlertRouter:
             self.anomalies.prune(now)
         self._commit_soon()
         return min((self.engine.next_due() - now) / SECOND, LONGEST_WAIT)
+
+    def _watch_clock(self) -> int:
+        """The moment now, after a look whether the wall clock was put back."""
+        now, steady = self.clock.time_ns(), round(self.clock.monotonic() * SECOND)
+        by = self._ahead - (now - steady) if self._ahead is not None else 0
+        self._ahead = now - steady
+        if by > CLOCK_TOLERANCE:
+            _log.warning("the clock was put back", seconds=by / SECOND)
+            self.engine.clock_went_back(now, by)
+            self._last_alive = self._next_prune = 0
+            self._couriers.wake()
+        return now
 
     def _mark_alive(self, now: int) -> None:
         self._last_alive = now

@@ -85,7 +85,7 @@ def _shown(escalation: Escalation, policy: Policy, receiver: str) -> dict[str, A
             {
                 "step": number % len(policy.steps) + 1,
                 "round": number // len(policy.steps) + 1,
-                "due": format_moment(escalation.began + due_offset(policy, number)),
+                "due": format_moment(escalation.began - escalation.set_back + due_offset(policy, number)),
                 "targets": [f"{kind} {name}" for kind, name in policy.steps[number % len(policy.steps)].targets],
                 "state": "told" if told else "dropped" if escalation.due == NEVER else coming,
             }

@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 from gateway.alerting.alert import made
-from gateway.alerting.moments import NEVER
+from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.notification import Delivered, Notification, Outcome
 from gateway.alerting.outbox import SlotRecord
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.store import OUTBOX, decoded
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from tests.conformance.alertmanager.peers import eventually
 
 ROUTE = """
@@ -41,11 +41,11 @@ class Looking:
         return Delivered()
 
 
-async def run(directory: Path, channel: Looking) -> AlertRouter:
+async def run(directory: Path, channel: Looking, clock: Clock | None = None, group_wait: str = "1ms") -> AlertRouter:
     path = directory / "alertmanager.yml"
-    path.write_text(ROUTE)
+    path.write_text(ROUTE.replace("1ms", group_wait))
     settings = AlertingSettings(config_file=str(path))
-    router = AlertRouter(settings, directory, SystemClock(), channels=lambda *_: {"r/webhook/0": channel})
+    router = AlertRouter(settings, directory, clock or SystemClock(), channels=lambda *_: {"r/webhook/0": channel})
     channel.router = router
     await router.start()
     now = router.clock.time_ns()
@@ -71,4 +71,21 @@ async def test_a_channel_that_fails_unexpectedly_is_tried_again(tmp_path: Path) 
     await router.commit()
     kinds = [event.kind for event in router.store.history(kinds=("retry", "delivered"), newest_first=False)]
     assert kinds == ["retry", "delivered"]
+    await router.stop()
+
+
+class PutBack(SystemClock):
+    """A wall clock that somebody puts back."""
+
+    behind = 0
+
+    def time_ns(self) -> int:
+        return super().time_ns() - self.behind
+
+
+async def test_a_clock_that_is_put_back_under_way_delays_no_page(tmp_path: Path) -> None:
+    channel, clock = Looking(), PutBack()
+    router = await run(tmp_path, channel, clock, group_wait="500ms")
+    clock.behind = 3600 * SECOND
+    await eventually(lambda: channel.seen)
     await router.stop()

@@ -223,3 +223,18 @@ def test_overdue_steps_of_several_groups_run_in_the_order_in_which_they_were_due
     steps = world.store.history(kinds=("escalated",), newest_first=False)
     order = [(event.group.split('"')[1], msgspec.json.decode(event.detail)["step"]) for event in steps]
     assert order == [(name, step) for name in ("zero", "one") for step in range(4)]
+
+
+def test_a_clock_that_is_put_back_does_not_put_off_a_step() -> None:
+    world = World(CONFIGURATION)
+    wired(world)
+    world.fire(alertname="x", severity="critical")
+    world.advance(100)
+    world.now -= 7200 * SECOND
+    world.engine.clock_went_back(world.now, 7200 * SECOND)
+    world.advance(3600)
+    assert pages(world)[1:] == [
+        (at - 7200, name) for at, name in [
+            (310.0, "ana"), (910.0, "bob"), (910.0, "boss"), (1210.0, "ana"), (1810.0, "bob"), (1810.0, "boss"),
+        ]
+    ]  # fmt: skip

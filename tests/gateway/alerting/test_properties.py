@@ -377,3 +377,26 @@ def test_an_alert_that_is_source_and_target_is_not_muted_by_one_that_is_both() -
 def test_waits_between_attempts_grow_to_a_minute_and_no_further() -> None:
     assert [backoff(attempts, 0.5) / SECOND for attempts in (1, 2, 3, 8, 9, 100)] == [0.5, 1.0, 2.0, 60.0, 60.0, 60.0]
     assert backoff(1, 0.0) < backoff(1, 1.0)
+
+
+def test_a_clock_that_is_put_back_delays_nothing() -> None:
+    world = World(ONE)
+    world.fire(alertname="x")
+    world.now -= 3600 * SECOND
+    world.engine.clock_went_back(world.now, 3600 * SECOND)
+    world.advance(10)
+    assert [told.at for told in world.told] == [-3590.0]
+    world.fire(alertname="x", n="2")
+    world.answer = lambda _key, _notification: Again("HTTP 429", after=25.0)
+    world.advance(60)
+    assert len(world.attempts) == 2
+    world.answer = lambda _key, _notification: Delivered()
+    world.now -= 3600 * SECOND
+    world.engine.clock_went_back(world.now, 3600 * SECOND)
+    world.advance(30)
+    assert len(world.told) == 2
+    world = World(ONE)
+    name = world.fire(alertname="x")
+    world.crash(down=-3600)
+    world.advance(60)
+    assert [told.firing for told in world.told] == [{name}], "nor does one that is behind after a start"
