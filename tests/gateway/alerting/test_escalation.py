@@ -62,6 +62,7 @@ def test_steps_run_at_their_moments_and_again_as_often_as_asked() -> None:
         (10.0, "team"), (10.0, "team"), (310.0, "ana"), (910.0, "bob"), (910.0, "boss"),
         (1210.0, "ana"), (1810.0, "bob"), (1810.0, "boss"),
     ]  # fmt: skip
+    assert [told.notification.reminder for told in world.told] == [False] * 2 + [True] * 6
 
 
 def test_an_acknowledgement_stops_the_steps_even_at_the_last_moment_and_the_end_goes_to_all_who_were_told() -> None:

@@ -42,6 +42,7 @@ def test_told_once_and_repeated_only_after_the_repeat_interval() -> None:
     assert len(world.told) == 1
     world.advance(120)
     assert [told.at for told in world.told] == [10.0, 670.0]
+    assert [told.notification.reminder for told in world.told] == [False, True]
 
 
 def test_a_changed_set_is_told_at_the_next_group_interval() -> None:
