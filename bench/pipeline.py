@@ -2,8 +2,10 @@
 
 The real stages, one after another on one thread, so that each stage's CPU time (user and system) can be told apart:
 decode → merge → resolve → append → fsync → local ids → score → fold → encode → compress. A commit takes `--group`
-requests as the running gateway's does under load. Series are known and warm when it is measured. One JSON line a stage,
-medians over rounds, and one with their sum; transport is measured by bench.http_transport and bench.grpc_transport.
+requests as the running gateway's does under load. Series are known and warm when it is measured. The forwarder takes
+`--backlog` commits at once: 1 as if it kept up, 60 with the defaults for a backlog of twelve samples a series. One JSON
+line a stage, medians over rounds, and one with their sum; transport is measured by bench.http_transport and
+bench.grpc_transport.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from gateway.pipeline.merge import merge_columns
 from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
 from gateway.series.local_ids import LocalIds
+from gateway.telemetry.resolved import ResolvedFrame
 from loadtest.generator.template import Template, build
 
 STAGES: Final = (
@@ -50,7 +53,7 @@ KEY: Final = (1, 2)
 class Pipeline:
     """The stages, and how long each took in the round under way."""
 
-    def __init__(self, directory: Path, protocol: str, series: int) -> None:
+    def __init__(self, directory: Path, protocol: str, series: int, backlog: int = 1) -> None:
         self._clock = SystemClock()
         target = VictoriaMetricsSettings()
         self.spent: dict[str, float] = defaultdict(float)
@@ -68,6 +71,8 @@ class Pipeline:
         self._compressor = zstandard.ZstdCompressor(level=target.zstd_level)
         self._encoder = _Uncompressed(target.block_rows, int(target.block_bytes), target.zstd_level)
         self._preparation = Preparation(RunningTotals(), self._encoder)
+        self._backlog = backlog
+        self._waiting: list[ResolvedFrame] = []
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
@@ -104,18 +109,23 @@ class Pipeline:
                 resolved.sids, frame.times_ms, frame.values, frame.starts_ms, self._index.kinds,
                 self._index.generations, frame.received_ns,
             )  # fmt: skip
+        self._waiting.append(forwarded)
+        if len(self._waiting) >= self._backlog:
+            self._forward()
+        return rows
+
+    def _forward(self) -> None:
+        frames, self._waiting = self._waiting, []
         with self._stage("fold and encode"):
             _, packed = self._preparation.prepare(
-                [forwarded], SeriesArrays.of(self._index), next_row=0, oldest_ms=None,
-                checkpoint_forgetting_before_ms=None,
-            )  # fmt: skip
+                frames, SeriesArrays.of(self._index), next_row=0, oldest_ms=None, checkpoint_forgetting_before_ms=None
+            )
             for _ in self._encoder.encode(packed, "zstd"):
                 pass
         with self._stage("compress"):
             for raw in self._encoder.blocks:
                 self._compressor.compress(raw)
         self._encoder.blocks.clear()
-        return rows
 
     def close(self) -> None:
         """Close the log."""
@@ -149,6 +159,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8_000, help="points in a request")
     parser.add_argument("--series", type=int, default=80_000)
     parser.add_argument("--group", type=int, default=2, help="requests in one commit")
+    parser.add_argument("--backlog", type=int, default=1, help="commits the forwarder takes at once")
     parser.add_argument("--rounds", type=int, default=9, help="each sends every series ten times")
     options = parser.parse_args()
     templates = [build(options.protocol, number, options.batch) for number in range(options.series // options.batch)]
@@ -157,7 +168,7 @@ def main() -> None:
     first_ms = now_ms - (options.rounds * passes + warm) * 15_000
     figures: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as name:
-        pipeline = Pipeline(Path(name), options.protocol, options.series)
+        pipeline = Pipeline(Path(name), options.protocol, options.series, options.backlog)
         turn = 0
         for number in range(options.rounds + 1):
             pipeline.spent.clear()
@@ -172,7 +183,8 @@ def main() -> None:
             print(f"round {number} of {options.rounds}", file=sys.stderr, flush=True)
         pipeline.close()
     middle = {stage: statistics.median(figure[stage] for figure in figures) for stage in STAGES}
-    work = {"protocol": options.protocol, "batch": options.batch, "series": options.series, "rounds": options.rounds}
+    work = {"protocol": options.protocol, "batch": options.batch, "series": options.series, "rounds": options.rounds,
+            "backlog": options.backlog}  # fmt: skip
     for stage, spent in middle.items():
         print(json.dumps({"bench": "pipeline", "stage": stage, "us_per_point": round(spent, 4), **work}), flush=True)
     whole = sum(middle.values())
