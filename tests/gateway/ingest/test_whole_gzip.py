@@ -21,7 +21,11 @@ def test_one_member_is_taken(content, level, kind):
     assert gunzip(kind(gzip.compress(content, level)), len(content)) == content
 
 
-@pytest.mark.parametrize("behind", [gzip.compress(b"points"), b"\0", b"x", gzip.compress(b"more")[-8:]])
+@pytest.mark.parametrize(
+    "behind",
+    [gzip.compress(b"points"), b"\0", b"x", gzip.compress(b"more")[-8:]],
+    ids=["the same again", "a zero", "a letter", "a footer"],
+)
 def test_a_body_with_anything_behind_its_member_is_left_to_others(behind):
     """Two members of the same content among them, whose footers are alike."""
     assert gunzip(gzip.compress(b"points") + behind, 6) is None
