@@ -14,7 +14,7 @@ _WIDTH: Final = 200
 
 COLUMNS: Final = (
     "fault", "injected", "acknowledged", "held", "lost", "set aside", "repeated", "worst recovery, s",
-    "probes refused", "longest refusal, s", "complete",
+    "probes refused", "longest refusal, s", "complete", "load",
 )  # fmt: skip
 
 
@@ -22,6 +22,7 @@ COLUMNS: Final = (
 class Line:
     """What came of one fault. Counts are points, samples or alerts, as the scenario has them; None = not measured.
 
+    load: of the machine at the end of the scenario, as the kernel averages it over a minute.
     complete: share of everything that clients sent, within their own retries, that is held.
     """
 
@@ -59,6 +60,7 @@ class Line:
             *(f"{n:,}" for n in (self.injected, self.acknowledged, self.held, self.lost, self.set_aside)),
             f"{self.repeated:,}", _seconds(self.recovery_seconds), _share(self.refused_share),
             _seconds(self.longest_refusal_seconds), _share(self.complete),
+            f"{load:.1f}" if (load := self.detail.get("load_average")) is not None else "",
         )  # fmt: skip
 
 

@@ -84,8 +84,8 @@ TITLES: Final = {
     "disk-full": "ENOSPC for every write, 0.5 s",
     "io-error": "EIO for every fsync, 0.5 s",
     "read-only": "read-only data directory, 0.5 s",
-    "stopped": "data plane stopped, mostly before its spare is loaded",
-    "killed": "data plane killed, mostly before its spare is loaded",
+    "stopped": "data plane stopped, no load but the prober",
+    "killed": "data plane killed, no load but the prober",
 }
 
 
