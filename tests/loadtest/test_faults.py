@@ -15,14 +15,14 @@ from loadtest.fault_table import Line, markdown
 from loadtest.scene import QUICK, Load
 
 LINE = Line("vm-down", "stopped", 2, 1000, 999, 1, passed=False, recovery_seconds=1.5, refused_share=0.25,
-            longest_refusal_seconds=2.0, complete=0.999, detail={"rate": 5})  # fmt: skip
+            longest_refusal_seconds=2.0, complete=0.999, detail={"load_average": 5.04})  # fmt: skip
 
 
 def test_a_line_survives_its_record_and_the_table_shows_every_column() -> None:
     assert Line.from_figures(LINE.figures()) == LINE
     head, rule, row, _ = markdown([LINE]).split("\n")
-    assert head.count("|") == rule.count("|") == row.count("|") == 12
-    assert "| 1,000 | 999 | 1 | 0 | 0 | 1.50 | 25.00 % | 2.00 | 99.90 % |" in row
+    assert head.count("|") == rule.count("|") == row.count("|") == 13
+    assert "| 1,000 | 999 | 1 | 0 | 0 | 1.50 | 25.00 % | 2.00 | 99.90 % | 5.0 |" in row
     assert row.startswith("| FAILED: stopped |")
     assert markdown([replace(LINE, passed=True, title="a|b")]).split("\n")[2].startswith("| a\\|b | 2 |")
 
