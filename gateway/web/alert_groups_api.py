@@ -243,7 +243,8 @@ class AlertGroupsApi:
         if not words:
             return True
         known = self._texts.get(alert.fingerprint)
-        if known is None or known[0] is not alert:
+        # One fingerprint has one label set; a repeated report mostly says the same words.
+        if known is None or (known[0] is not alert and known[0].annotations != alert.annotations):
             parts = [f"{k}={v}" for k, v in alert.labels.items()] + list(alert.annotations.values())
             known = self._texts[alert.fingerprint] = (alert, " ".join(parts).lower())
         return all(word in known[1] for word in words)
