@@ -11,7 +11,7 @@ Alerts are immutable: a change makes a new object, so a reader in another thread
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -148,6 +148,18 @@ def made(
         generator_url=generator_url,
         origin=origin,
     )
+
+
+def in_pieces(alerts: Sequence[Alert], most: int, text: int) -> Iterator[Sequence[Alert]]:
+    """In order, each piece of at most `most` alerts and of about `text` characters of labels and annotations."""
+    start = size = 0
+    for number, alert in enumerate(alerts, 1):
+        size += sum(map(len, alert.labels.values())) + sum(map(len, alert.annotations.values()))
+        if number - start == most or size > text:
+            yield alerts[start:number]
+            start, size = number, 0
+    if start < len(alerts):
+        yield alerts[start:]
 
 
 def _is_utf8(text: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,9 +16,10 @@ import structlog
 
 from gateway.alerting.acts import Acts
 from gateway.alerting.address_guard import AddressGuard
-from gateway.alerting.alert import Alert
+from gateway.alerting.alert import Alert, in_pieces
 from gateway.alerting.anomaly_reports import AnomalyReports
 from gateway.alerting.channels import make_channels, with_extra_receivers
+from gateway.alerting.clock_watch import ClockWatch
 from gateway.alerting.configuration import Configuration, built_in_configuration, load_configuration
 from gateway.alerting.context import AnomalyContext, ServiceAlerts, deploy_stage, feedback_stage
 from gateway.alerting.context_settings import ContextSettings
@@ -61,8 +62,6 @@ LONGEST_WAIT: Final = 1.0
 RENEWAL_SECONDS: Final = 0.1
 RENEWAL_PAUSE: Final = 0.002
 """Between two slices of renewing lists, so that it takes a small share of the loop."""
-CLOCK_TOLERANCE: Final = SECOND
-"""A wall clock that goes back by less is followed as it is, nanoseconds."""
 STOP_SECONDS: Final = 10.0
 """Longest wait for the last commit when stopping."""
 _RECEIVED = counter("alerting_alerts_received", "Alert reports taken.", ["origin"])
@@ -146,8 +145,7 @@ class AlertRouter:
         self._wake = asyncio.Event()
         self._last_alive = 0
         self._next_prune = 0
-        self._ahead: int | None = None
-        """By how much the wall clock was ahead of the steady one."""
+        self._clock_watch = ClockWatch(clock)
         self._stopped = False
 
     def _load_configuration(self) -> Configuration:
@@ -287,7 +285,11 @@ class AlertRouter:
 
     def _run_due(self) -> float:
         """Runs a bounded share of what is due; gives the seconds until there is more."""
-        now = self._watch_clock()
+        now, set_back = self._clock_watch.look()
+        if set_back:
+            self.engine.clock_went_back(now, set_back)
+            self._last_alive = self._next_prune = 0
+            self._couriers.wake()
         ran = self.engine.tick(now, limit=1)
         if ran:
             self._couriers.wake()
@@ -302,18 +304,6 @@ class AlertRouter:
             self.anomalies.prune(now)
         self._commit_soon()
         return min((self.engine.next_due() - now) / SECOND, LONGEST_WAIT)
-
-    def _watch_clock(self) -> int:
-        """The moment now, after a look whether the wall clock was put back."""
-        now, steady = self.clock.time_ns(), round(self.clock.monotonic() * SECOND)
-        by = self._ahead - (now - steady) if self._ahead is not None else 0
-        self._ahead = now - steady
-        if by > CLOCK_TOLERANCE:
-            _log.warning("the clock was put back", seconds=by / SECOND)
-            self.engine.clock_went_back(now, by)
-            self._last_alive = self._next_prune = 0
-            self._couriers.wake()
-        return now
 
     def _mark_alive(self, now: int) -> None:
         self._last_alive = now
@@ -340,7 +330,7 @@ class AlertRouter:
     async def post_alerts(self, alerts: Sequence[Alert]) -> None:
         """Takes checked alerts; durable when this returns. Raises DiskFailed, ShuttingDown."""
         waiting = []
-        for chunk in _chunks(alerts):
+        for chunk in in_pieces(alerts, CHUNK, CHUNK_TEXT):
             self.engine.receive(chunk, self.clock.time_ns())
             waiting.append(asyncio.wrap_future(self.store.commit(self.engine.journal.take())))
             if len(chunk) < len(alerts):
@@ -410,15 +400,3 @@ class AlertRouter:
             now["incidentGroup"] = self.incidents.of_alert(fingerprint)
             now["heldBack"] = self.incidents.notices.held(fingerprint)
         return {"fingerprint": fingerprint, "now": now, "history": history}
-
-
-def _chunks(alerts: Sequence[Alert]) -> Iterator[Sequence[Alert]]:
-    """In order, each of at most CHUNK alerts and about CHUNK_TEXT characters."""
-    start = text = 0
-    for number, alert in enumerate(alerts):
-        text += sum(map(len, alert.labels.values())) + sum(map(len, alert.annotations.values()))
-        if number - start + 1 == CHUNK or text > CHUNK_TEXT:
-            yield alerts[start : number + 1]
-            start, text = number + 1, 0
-    if start < len(alerts):
-        yield alerts[start:]
