@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
 from gateway.errors import StateError, UnknownVersion
+from gateway.telemetry.readable import map_readable
 from gateway.telemetry.state_file import put_in_place
 from kernels.series_state import STATE
 
@@ -111,10 +112,16 @@ def _write_all(file: io.FileIO, data: memoryview) -> None:
 
 
 def read(path: Path) -> BaselineSnapshot:
-    """The snapshot at `path`. Raises FileNotFoundError; StateError when damaged or of another layout."""
-    data = path.read_bytes()
-    if len(data) < _HEADER.size:
+    """The snapshot at `path`, its arrays views of the mapped file. Raises FileNotFoundError; StateError when it cannot
+    be read, is damaged or of another layout."""
+    if path.stat().st_size < _HEADER.size:
         raise StateError(f"{path} is shorter than its header")
+    try:
+        data = map_readable(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}") from error
     magic, version, size, count, watermark, crc = _HEADER.unpack_from(data)
     if magic != MAGIC:
         raise StateError(f"{path} is not a baseline snapshot")

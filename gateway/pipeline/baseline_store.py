@@ -76,6 +76,8 @@ class BaselineStore:
         self._order: NDArray[np.uint64] = np.empty((0, 2), np.uint64)
         self._rows: NDArray[np.int64] = np.empty(0, np.int64)
         self._unclaimed: NDArray[np.bool_] = np.empty(0, np.bool_)
+        self._left = 0
+        """Records that have not been claimed."""
 
     def load(self) -> tuple[Place | None, ScorerCounts]:
         """The committed position and counts; a damaged state is set aside, said aloud, and everything learned anew."""
@@ -109,6 +111,7 @@ class BaselineStore:
         self._order = keys[self._rows]
         self._pending = taken if len(keys) else None
         self._unclaimed = np.ones(len(keys), np.bool_)
+        self._left = len(keys)
 
     def restore(self, baseline: Baseline, sids: NDArray[np.uint32], series: SeriesView) -> int:
         """Give series that were met for the first time what the snapshot knows of them; returns how many."""
@@ -127,13 +130,22 @@ class BaselineStore:
             waiting = waiting[~same]
             at[waiting] += 1
         hits = np.flatnonzero(found_sids >= 0)
+        self._left -= int(np.count_nonzero(self._unclaimed[hits]))
         self._unclaimed[hits] = False
         part = snapshot.BaselineSnapshot(
             taken.keys[hits], taken.deadlines[hits], taken.records[hits], taken.watermark_ms
         )
         owners = found_sids[hits]
         snapshot.restore(baseline, part, owners, series.generations[owners])
+        if self._left == 0:
+            self._forget_restored()
         return len(hits)
+
+    def _forget_restored(self) -> None:
+        """Every record has found its series, or is too old: the file need not be held any longer."""
+        self._pending = None
+        self._order, self._rows = np.empty((0, 2), np.uint64), np.empty(0, np.int64)
+        self._unclaimed = np.empty(0, np.bool_)
 
     def begin(
         self,
@@ -181,7 +193,7 @@ class BaselineStore:
         if pending is not None:
             kept = np.flatnonzero(self._unclaimed & (pending.records["last_ms"] >= forget_before_ms))
             if len(kept) == 0:
-                self._pending = None
+                self._forget_restored()
         if pending is None or len(kept) == 0:
             return snapshot.BaselineSnapshot(np.empty((0, 16), np.uint8), np.empty(0, np.uint32), np.empty(0, STATE), 0)
         return snapshot.BaselineSnapshot(
