@@ -16,7 +16,7 @@ from bench.detection.incidents import incident
 from bench.detection.injections import Fault, Slice, inject, robust_sigma
 from bench.detection.nab_score import FileScores, window_rows
 from bench.detection.protocol import judge_members, judge_recording, run, score_by_row
-from bench.detection.silent import CASES, try_case
+from bench.detection.silent import CASES, CONTEXT, try_case
 from bench.detection.vus_pr import period_of, vus_pr
 from gateway.baseline.scorecard import Event, Judged, Opening, Scorecard, merge, openings_of
 
@@ -225,7 +225,7 @@ def injected_slice(root: Path, piece: Slice, seed: int, detector: Detector) -> l
 def silent_cases(root: Path, piece: Slice, seed: int, detector: Detector) -> list[Piece]:
     """Every case that must stay silent, on one slice."""
     out = Piece("silent", f"{piece.dataset}/{piece.key}", Scorecard())
-    for name in CASES:
+    for name in (*CASES, *CONTEXT):
         alerted = try_case(name, root, piece, seed, detector)
         if alerted is not None:
             out.silent.append((name, alerted))

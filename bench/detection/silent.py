@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.detection.context_cases import context_case
 from bench.detection.datasets import Recording
-from bench.detection.detectors import Detector
+from bench.detection.detectors import Detector, Gateway
 from bench.detection.injections import HOUR_S, Injector, Slice, background, plan, seed_of
 from bench.detection.protocol import run
 from gateway.baseline.scorecard import DAY_S, Alert, Opening, Rules, merge, openings_of
 
-CONTEXT = {"deploy_marker": "deploy markers", "maintenance_window": "maintenance windows"}
-"""Cases that need something beside the series, which a recording of one series cannot carry."""
+CONTEXT = ("deploy_marker", "maintenance_window")
+"""Cases that need something beside the series (bench.detection.context_cases)."""
 
 Case = Callable[[Recording, np.random.Generator], tuple[Recording, Recording, Opening] | None]
 """(slice, generator) → (with the case, without, when an alert would be the case's); None where it means nothing."""
@@ -167,6 +168,12 @@ def try_case(name: str, root: Path, piece: Slice, seed: int, detector: Detector)
         return None
     two_weeks = whole.times_s < whole.times_s[0] + 14 * DAY_S
     rng = np.random.default_rng([*seed_of(seed, piece), 2, *name.encode()])
+    if name in CONTEXT:
+        twin = _rows(whole, two_weeks)
+        row = _row(twin, rng, 6 * HOUR_S)
+        if row is None or not isinstance(detector, Gateway):
+            return None
+        return context_case(name, twin, row, rng, detector)
     made = CASES[name](_rows(whole, two_weeks), rng)
     if made is None:
         return None

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.detection import injections, silent
+from bench.detection import context_cases, injections, silent
 from bench.detection.datasets import Recording, data_root
+from bench.detection.detectors import Gateway
 from bench.detection.injections import (
     FAULTS,
     Floats,
@@ -22,6 +23,10 @@ from bench.detection.injections import (
     usual_spread,
 )
 from bench.detection.peers_sketch import Sketch
+from gateway.alerting.context import AnomalyContext
+from gateway.alerting.context_settings import ContextSettings
+from gateway.alerting.journal import Journal
+from gateway.alerting.markers import Markers
 from gateway.baseline.scorecard import Opening
 
 
@@ -134,6 +139,18 @@ def test_cases_that_must_stay_silent_can_be_repeated(name: str) -> None:
     assert not (
         same_rows and np.array_equal(one[0].values, one[1].values) and np.array_equal(one[0].times_s, twin.times_s)
     )
+
+
+def test_people_are_told_of_a_shift_unless_a_marker_or_a_window_explains_it() -> None:
+    twin = _background(days=6)
+    row = 5 * 1440
+    nothing = AnomalyContext(ContextSettings(), Markers(Journal(), retention=10**19))
+    changed, context = context_cases.deployed(twin, row, np.random.default_rng(3))
+    assert context_cases.told(changed, Gateway(), nothing, [])
+    assert context_cases.told(changed, Gateway(), context, []) == []
+    worked_on, window = context_cases.maintained(twin, row, np.random.default_rng(3))
+    assert context_cases.told(worked_on, Gateway(), nothing, [])
+    assert context_cases.told(worked_on, Gateway(), nothing, [window]) == []
 
 
 def test_a_real_slice_is_the_same_for_the_same_seed() -> None:
