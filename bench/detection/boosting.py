@@ -1,6 +1,8 @@
 """Gradient boosting of small trees with the same question on every path of a level, on the logistic loss.
 
 Friedman, "Greedy function approximation" (2001), with second-order leaves and histograms of at most 48 bins a feature.
+Each tree looks at half of the candidates and half of the features (Friedman, "Stochastic gradient boosting", 2002),
+which takes a quarter of the time; its leaves are those of all candidates.
 """
 
 from __future__ import annotations
@@ -35,14 +37,15 @@ class Boosting:
 
 @numba.njit(cache=True)  # type: ignore[untyped-decorator]
 def _histograms(
-    binned: NDArray[np.uint8], leaf: NDArray[np.uint8], g: Floats, h: Floats, leaves: int
-) -> tuple[Floats, Floats]:
-    features, n = binned.shape
-    sums, weights = np.zeros((features, leaves, BINS)), np.zeros((features, leaves, BINS))
-    for j in range(features):
-        for i in range(n):
-            sums[j, leaf[i], binned[j, i]] += g[i]
-            weights[j, leaf[i], binned[j, i]] += h[i]
+    binned: NDArray[np.uint8], rows: NDArray[np.int64], asked: NDArray[np.int64], leaf: NDArray[np.uint8], g: Floats,
+    h: Floats, leaves: int,
+) -> tuple[Floats, Floats]:  # fmt: skip
+    sums, weights = np.zeros((len(asked), leaves, BINS)), np.zeros((len(asked), leaves, BINS))
+    for q in range(len(asked)):
+        j = asked[q]
+        for i in rows:
+            sums[q, leaf[i], binned[j, i]] += g[i]
+            weights[q, leaf[i], binned[j, i]] += h[i]
     return sums, weights
 
 
@@ -75,8 +78,11 @@ def fit(
     start: log odds that another model gives already (the bias is 0 then).
     """
     y = fault.astype(np.float64)
-    share = float((weight * y).sum() / weight.sum())
-    model = Boosting(bias=float(np.log(share / (1 - share))), gains=np.zeros(features.shape[1]))
+    bias = 0.0
+    if start is None:
+        share = float((weight * y).sum() / weight.sum())
+        bias = float(np.log(share / (1 - share)))
+    model = Boosting(bias=bias, gains=np.zeros(features.shape[1]))
     edges = [
         np.unique(np.quantile(features[:, j], np.linspace(0, 1, BINS + 1)[1:-1]).astype(np.float32))
         for j in range(features.shape[1])
@@ -84,19 +90,21 @@ def fit(
     binned = np.array(
         [np.searchsorted(edges[j], features[:, j], side="left") for j in range(features.shape[1])], np.uint8
     )
-    if start is not None:
-        model.bias = 0.0
     odds = np.full(len(y), model.bias) if start is None else start.copy()
     watched = np.full(len(watch[1]), model.bias) if watch else np.zeros(0)
     if watch:
         model.constant_loss = model.loss = _loss(watched, watch[1].astype(np.float64), watch[2])
+    rng = np.random.default_rng(len(y))
     for number in range(1, trees + 1):
+        rows = np.flatnonzero(rng.random(len(y)) < 0.5)
+        asked = np.sort(rng.permutation(features.shape[1])[: -(-features.shape[1] // 2)])
         chance = 1.0 / (1.0 + np.exp(-odds))
         g, h = weight * (y - chance), weight * chance * (1 - chance)
         leaf = np.zeros(len(y), np.uint8)
         questions, thresholds = np.zeros(DEPTH, np.int64), np.zeros(DEPTH)
         for k in range(DEPTH):
-            j, b, gain = _best_question(*_histograms(binned, leaf, g, h, 1 << k))
+            q, b, gain = _best_question(*_histograms(binned, rows, asked, leaf, g, h, 1 << k))
+            j = int(asked[q])
             b = min(b, len(edges[j]) - 1)
             questions[k], thresholds[k] = j, float(edges[j][b])
             model.gains[j] += gain
