@@ -19,8 +19,11 @@ FEATURE_NAMES: Final = (
     "third_above_peaks", "third_above_top", "relative", "hour_to_day", "season_gain", "repeats", "age", "zero_share",
     "side", "since_run", "hour_error", "hour_noise", "active", "return", "stride", "beyond_pair", "peak_mean",
     "third_mean", "to_level", "day_ratio", "in_steps", "mean_in_steps", "onset", "onset_share", "steady_share",
+    "step", "count", "rarity", "third_rarity",
 )  # fmt: skip
 FEATURES: Final = EVIDENCE
+LEAST_SPREAD: Final = 0.3
+"""Of a series' peaks, in logarithms."""
 
 
 @step
@@ -104,3 +107,7 @@ def weigh_evidence(
     out[at + 39] = bounded_log(onset / usual_step)
     out[at + 40] = bounded_log(onset / max(run_mean, 1e-300))
     out[at + 41] = bounded_log(s.candidate_dev / max(run_mean, 1e-300))
+    out[at + 42] = bounded_log(s.interval / 60.0)
+    out[at + 43] = bounded_log(s.count * 0.01)
+    out[at + 44] = (height - s.peak_mean[k]) / max(s.peak_top[k] - s.peak_mean[k], LEAST_SPREAD)
+    out[at + 45] = (high - s.peak_mean[THIRD]) / max(s.peak_top[THIRD] - s.peak_mean[THIRD], LEAST_SPREAD)

@@ -84,6 +84,9 @@ CAP: Final = 9.0
 """Scales at which one sample's addition to a run is capped."""
 HOPELESS: Final = 3.0
 """Log odds under the limit at which the first trees end the matter."""
+MATURE_S: Final = 72000.0
+"""Seconds and samples after which the pattern model is asked."""
+MATURE_SAMPLES: Final = 48
 LARGE: Final = 9.0
 """Scales that three of six samples must reach in a series' first day."""
 QUIET: Final = 4
@@ -117,6 +120,20 @@ def severity_of(score: float) -> int:
     if score >= 0.5:
         return 2
     return 1 if score > 0.25 else 0
+
+
+@hot_step
+def floor_of(severity: int) -> float:
+    """Score at which a severity of an alert begins."""
+    if severity == 4:
+        return 0.9
+    return 0.7 if severity == 3 else 0.5
+
+
+@hot_step
+def strong(score: float) -> float:
+    """What is beyond 0.9, bent so that it stays under one."""
+    return score if score <= 0.9 else 1.0 - 0.01 / (score - 0.8)
 
 
 @hot_step
@@ -182,7 +199,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.count += 1
     age_s = (t - s.first_ms) * 0.001
     warm = (t - s.first_ms) >= p[P_WARM_UP_MS] and s.count > 16
-    mature = age_s >= 72000.0 and s.count > 200
+    mature = age_s >= MATURE_S and s.count > MATURE_SAMPLES
 
     now_s = t // 1000
     if now_s >= s.block_s:
@@ -211,7 +228,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         prediction = s.reference
     if s.stride <= 0.0 and x != s.previous:
         # The first movement of a value that has stood still is all there is to measure it by.
-        s.stride = 0.5 * abs(x - s.previous)
+        s.stride = 0.25 * abs(x - s.previous)
     scale = 1.25 * max(s.short_dev, s.long_dev)
     scale = max(scale, 1e-6 * abs(s.slow), 0.5 * s.stride, 1e-300)
     if s.zero_share > 0.3:
@@ -329,7 +346,10 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     if x == 0.0:
         if s.zero_run < 65535:
             s.zero_run += 1
-        zero = p[P_ZERO] > 0.0 and warm and s.zero_share < 0.002 and s.zero_run >= 2 and az > 2.0
+        # Of this run's own zeros the share knows already.
+        before = s.zero_share - (s.zero_run - 1.0) * share(w, 86400.0)
+        zero = p[P_ZERO] > 0.0 and warm and before < 0.002 and s.zero_run >= (2 if az > 2.0 else 3)
+        zero = zero and s.zero_run * tau < max(FLAT_HELD, 24.0 * tau)
         if zero:
             odds = max(odds, limit + (1.0 if s.zero_run < 3 else 4.0))
             reason = ZERO
@@ -344,7 +364,10 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.repeats = 0
         stride = abs(x - s.previous)
         s.stride += max(0.005, 1.0 / s.count) * (min(stride, 4.0 * s.stride) - s.stride)
-    flat = s.repeats >= 8 and p[P_FLAT] > 0.0 and warm and s.count - s.repeats > 200 and s.longest_repeat < 8.0
+    flat = s.repeats >= 8 and p[P_FLAT] > 0.0 and warm and s.longest_repeat < 8.0
+    # What is mostly zero stands still of its own accord, and shows it only after a while.
+    known = s.count - s.repeats
+    flat = flat and (known > 200 or (mature and known > MATURE_SAMPLES and s.zero_share < 0.3))
     if flat:
         flat = s.repeats >= max(8.0 + 3.0 * s.longest_repeat, 600.0 / tau)
     if flat and not zero and odds < limit + 3.0:
@@ -353,25 +376,28 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     previous = s.previous
     s.previous = x
 
-    # Score: one half where the log odds reach the limit, 0.2 more for each unit beyond, and up to 0.25 for what lasts.
-    # Below it the odds and the deviation alone order the samples.
-    score = 0.25 * az / (az + 4.0) if warm else 0.0
+    # Strength: one half where the log odds reach the limit, 0.2 more for each unit beyond, and up to 0.25 for what
+    # lasts. The score says it of the sample that brings more than was known already; what only goes on has a score at
+    # the lower end of its severity, and what brought no alert one below one half.
+    level = 0.25 * az / (az + 4.0) if warm else 0.0
+    strength = level
     if warm and reason != 0:
         beyond = odds - limit
-        if beyond >= 0.0:
-            score = 0.5 + 0.2 * beyond
-            if s.open != 0:
-                score += 0.25 * min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
-            if score > 0.9:
-                score = 1.0 - 0.01 / (score - 0.8)
-        else:
-            score = max(score, 0.4999 * natural_exp(0.12 * beyond))
-    ordinary = rank_ordinary(s, score, abs(x - out[O_EXPECTED]))
-    if warm and score < 0.5:
-        score = ordinary
-    out[O_SCORE] = score
-    firing = score >= 0.5
-    severity = severity_of(score)
+        level = strong(0.5 + 0.2 * beyond) if beyond >= 0.0 else max(level, 0.4999 * natural_exp(0.12 * beyond))
+        strength = level
+        if beyond >= 0.0 and s.open != 0:
+            lasting = min(s.held * tau / max(120.0, 8.0 * min(tau, 60.0)), 1.0)
+            strength = strong(0.5 + 0.2 * beyond + 0.25 * lasting)
+    firing = strength >= 0.5
+    severity = severity_of(strength)
+    ordinary = rank_ordinary(s, strength, abs(x - out[O_EXPECTED]))
+    if not warm:
+        out[O_SCORE] = 0.0
+    elif firing:
+        out[O_SCORE] = level if s.open == 0 or level > s.score else floor_of(severity) + 0.005 * strength
+    else:
+        out[O_SCORE] = ordinary
+    score = strength
 
     # The alert rule.
     if az < ENTER:
@@ -411,12 +437,15 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             out[O_REASON] = reason
             out[O_SEVERITY] = severity
     else:
+        s.score = max(s.score, level)
         if s.held < 65535:
             s.held += 1
         over = s.open == STALE
         long_enough = s.held * tau >= max(SLOW_HELD, 4.0 * tau)
         if local:
-            over = s.calm >= 3 and s.zero_run == 0
+            over = s.zero_run == 0 if s.open == ZERO else s.calm >= 3
+            if s.open == ZERO and s.held * tau >= max(FLAT_HELD, 24.0 * tau):
+                adopted = True
         elif s.open == FLAT:
             over = s.repeats == 0
             if s.held * tau >= max(FLAT_HELD, 24.0 * tau):
@@ -446,6 +475,10 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             out[O_REASON] = s.open
             out[O_SEVERITY] = severity
     if (adopted and local) or silently:
+        if adopted and s.muted == 0 and abs(q_new) > 1.5 * usual_q:
+            # The days will show the same change a little later: it was said.
+            s.muted = SEASON
+            s.muted_s = np.uint32(now_s)
         s.season_then = season
         s.fallback = s.reference
         s.fallback_s = np.uint32(now_s)

@@ -135,7 +135,7 @@ CELLS_AT: Final = int(_OFFSETS["cells"][1])
 
 STATES: Final = types.Array(from_dtype(STATE), 1, "C")
 
-EVIDENCE: Final = 42
+EVIDENCE: Final = 46
 """Features of a candidate (kernels.evidence.FEATURE_NAMES)."""
 
 TRANSITION: Final[np.dtype[Any]] = np.dtype(

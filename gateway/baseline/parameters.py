@@ -16,7 +16,7 @@ from kernels import series_state as state
 from kernels.pattern import DEPTH, TREE
 from kernels.series_state import EVIDENCE
 
-_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (1.4, 4.0), "balanced": (0.4, 3.3), "keen": (-0.8, 2.2)}
+_LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (1.4, 4.0), "balanced": (0.3, 3.2), "keen": (-0.8, 2.2)}
 """Log odds of the pattern model at which an alert opens: for runs, and for all else."""
 
 

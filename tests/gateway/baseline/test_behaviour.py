@@ -89,6 +89,58 @@ def test_zero_is_found_at_once() -> None:
     assert result.alert[-1] == 0
 
 
+def hourly(days: float, seed: int = 1) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Counts of an hour, between a few at night and hundreds at noon, never zero."""
+    times = START + np.arange(int(days * 24)) * HOUR
+    rng = np.random.default_rng(seed)
+    level = 150 + 140 * np.sin(times / 86400 * 2 * np.pi)
+    return times, np.maximum(np.round(level * np.exp(0.05 * rng.normal(size=len(times)))), 1.0)
+
+
+def test_zeros_of_an_hourly_series_that_is_never_zero_are_found_also_at_night() -> None:
+    for at in (70, 82):
+        times, values = hourly(6)
+        values[at : at + 6] = 0
+        result = run_series(times, values)
+        assert state.ZERO in [reason for _, reason, _ in opened(result, times[at], times[at + 5])]
+        assert result.alert[at + 7] == 0, "over with the first value that is not zero, however far the level has moved"
+
+
+def test_a_series_that_becomes_zero_for_good_is_one_alert_that_ends() -> None:
+    times, values = background(60)
+    values[times >= START + 30 * HOUR] = 0
+    result = run_series(times, values)
+    assert len([f for f in opened(result, START, times[-1]) if f[1] == state.ZERO]) <= 1
+    assert result.alert[-1] == 0
+
+
+def test_an_hourly_series_that_freezes_is_found_after_three_days_of_past() -> None:
+    times, values = hourly(6)
+    values[80:] = values[79]
+    found = [reason for _, reason, _ in opened(run_series(times, values), times[80], times[-1])]
+    assert state.FLAT in found
+
+
+def test_the_score_is_highest_while_evidence_mounts_and_never_under_the_severity_of_its_sample() -> None:
+    times, values = background(31)
+    begin = START + 30 * HOUR
+    values[(times >= begin) & (times < begin + 900)] *= 3
+    result = run_series(times, values)
+    rows = np.flatnonzero(result.alert)
+    score = result.score[rows[:14]]
+    assert int(np.argmax(score)) < 10
+    assert score.min() >= 0.5
+    assert ((score[10:] >= 0.9) & (score[10:] < 0.91)).all(), "a critical alert that only goes on"
+
+
+def test_a_level_that_was_adopted_is_not_told_again_by_the_pattern_of_days() -> None:
+    times, values = background(80)
+    begin = START + 60 * HOUR
+    values[times >= begin] += 60
+    found = opened(run_series(times, values), begin, begin + 12 * HOUR)
+    assert len(found) == 1
+
+
 def test_a_value_that_freezes_is_found() -> None:
     times, values = background(34)
     begin = START + 30 * HOUR
