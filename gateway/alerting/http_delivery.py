@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from gateway.alerting.address_guard import AddressGuard, GuardedResolver
 from gateway.alerting.document import Value
@@ -169,11 +170,12 @@ class HttpDelivery:
         guard = self.guard
         origin = urlsplit(url).netloc
         for _ in range(MAX_REDIRECTS + 1):
+            target = _target(url)
             # aiohttp does not ask the resolver about a literal address.
-            guard.check_literal(urlsplit(url).hostname or "")
+            guard.check_literal(target.raw_host or "")
             async with self._session(guard).request(
                 method,
-                url,
+                target,
                 data=body,
                 headers=sent,
                 allow_redirects=False,
@@ -205,6 +207,15 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
             while len(part := await response.content.read(MAX_ANSWER - sum(map(len, parts)))):
                 parts.append(part)
     return b"".join(parts)
+
+
+def _target(url: str) -> URL:
+    """The address as it is connected to: IDNA makes plain digits of others, so `①②⑦.0.0.1` is an IP address there and
+    would be a name here. Raises aiohttp.InvalidURL."""
+    try:
+        return URL(url)
+    except ValueError as error:
+        raise aiohttp.InvalidURL(url, str(error)) from error
 
 
 def outcome_of(answer: Answer, memory: Mapping[str, str] | None = None) -> Outcome:

@@ -8,11 +8,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from aiosmtpd.controller import Controller
 
 from gateway.alerting.address_guard import AddressGuard
+from gateway.alerting.http_delivery import FAILURES, HttpDelivery, HttpOptions
 from gateway.alerting.notification import Again, Delivered
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings, AppriseReceiver
@@ -76,6 +78,26 @@ async def test_loopback_is_allowed_by_default_and_a_redirect_to_it_is_not() -> N
             assert isinstance(outcome, Again)
             assert "internal address" in outcome.reason
     assert not other.told
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1", "①②⑦.0.0.1", "127。0。0。1", "１２７.0.0.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0",
+        "localhost", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[64:ff9b::7f00:1]",
+        "[2002:7f00:1::]", "1.1.1.1@127.0.0.1",
+    ],
+)  # fmt: skip
+async def test_loopback_in_any_spelling_is_not_connected_to(host: str) -> None:
+    delivery = HttpDelivery(AddressGuard())
+    async with Receiver().running() as receiver:
+        port = receiver.url.rsplit(":", 1)[1]
+        for url in (f"http://{host}:{port}/hook", f"http://{host}:notaport/hook"):
+            with pytest.raises(FAILURES) as refused:
+                await delivery.post(url, b"{}", headers={}, options=HttpOptions())
+            assert not isinstance(refused.value, aiohttp.ClientResponseError)
+        await delivery.close()
+    assert not receiver.told
 
 
 async def test_a_name_that_changes_its_answer_is_connected_to_what_was_judged(monkeypatch: pytest.MonkeyPatch) -> None:
