@@ -23,6 +23,7 @@ BENCHES: Final = {
     "baseline_score": "scoring, one core, one million series",
     "pipeline": "cost of every stage, µs a point",
     "regression": "stages against a fixed loop; fails when one has become slower",
+    "content_encoding": "undoing the content encodings of requests",
     "http_transport": "HTTP receiver alone",
     "grpc_transport": "gRPC transport alone",
     "memory": "bytes a series, all processes, one million series (minutes, 2 GB)",
