@@ -1,9 +1,9 @@
 """What a series costs in memory, everything counted: the program runs, takes so many series, and is looked at.
 
 `python -m bench.memory [--series 1000000] [--segments 2]`. One JSON line a figure, all in bytes a series: each process'
-proportional set size with no series and with all of them; of the data plane, what it says of itself (`memory_bytes`).
-The target takes everything and keeps nothing. With --segments 2 the log begins another segment meanwhile, as it does
-every hour, so that the series of two segments are held.
+proportional set size with no series and with all of them. The target takes everything and keeps nothing. With
+--segments 2 the log begins another segment meanwhile, as it does every hour, so that the series of two segments are
+held.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import argparse
 import asyncio
 import json
 import re
+import signal
+import sys
 import tempfile
 import threading
 import time
@@ -27,7 +29,6 @@ from loadtest.programs import Gateway
 WAIT_SECONDS: Final = 900.0
 SETTLE_SECONDS: Final = 75.0
 """After the last point: free memory goes back to the system once a minute."""
-_PART: Final = re.compile(r'^gateway_memory_bytes\{.*?part="([^"]+)".*?\} (\S+)$', re.MULTILINE)
 
 
 class Sink:
@@ -78,9 +79,6 @@ def look(gateway: Gateway, series: int, when: str) -> None:
     """Print what there is now."""
     for name, size in processes(gateway).items():
         report(f"{name}, {when}", size, series)
-    if when != "empty":
-        for part, size in sorted(_PART.findall(gateway.text("/metrics")), key=lambda found: -float(found[1])):
-            report(f"in the data plane: {part}", float(size), series)
 
 
 def report(name: str, size: float, series: int) -> None:
@@ -112,6 +110,7 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=1, help="segments of the log that define the series")
     parser.add_argument("--settle", type=float, default=SETTLE_SECONDS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the gateway is ended
     with tempfile.TemporaryDirectory() as name:
         gateway = Gateway(Path(name), Sink().url, ("log.segment_age=45s",) if options.segments > 1 else ())
         try:
