@@ -10,7 +10,9 @@ common moments and once with every series at its own. Counted are the frames tha
 page's own thread does for each (Chromium's TaskDuration and ScriptDuration): without a graphics card all drawing is
 done by the cores that everything else runs on, so the first depends on the machine, the second hardly.
 
-`--load 0.5` sends what half of the maximum is: as much as is taken from one closed loop in five seconds, halved.
+`--load 0.5` sends half of the maximum. The maximum is what is acknowledged to four connections that never wait between
+two requests, for eight seconds, before the browser is started. Browser, gateway and sender share the cores, so
+what the sender reaches is told twice: in the ten seconds before the browser starts, and while it works.
 
 Figures are JSON lines: {"bench": "console", "page", "how": "first" | "from_link" | "inside", "seconds"}, two for
 panning, and one of the load. `--check` ends with status 1 where a figure misses its goal (first view 1 s, pages 2 s,
@@ -104,19 +106,30 @@ def main() -> int:
             print(f"{_alerts(gateway)} alerts, {options.series} series are there", file=sys.stderr)
             rate = options.background
             if options.load:
-                rate = round(options.load * maximum(gateway))
+                most = maximum(gateway)
+                rate = round(options.load * most)
+                _tell({"how": "maximum", "points_per_second": round(most), "connections": CONNECTIONS})
                 gateway.until(lambda: gateway.json("/api/v1/status")["unscored_backlog_points"] < rate, 120)
             with background(gateway, rate) as sent:
+                if rate:
+                    _tell({"how": "load alone", "wanted": rate, "points_per_second": _accepted_in(gateway, 10.0)})
+                before, began = sent(), time.monotonic()
                 missed = look(gateway, chromium, options, plotted)
-                points, seconds = sent()
-                figure = {
-                    "bench": "console",
-                    "how": "load",
-                    "wanted": rate,
-                    "points_per_second": round(points / seconds),
-                }
-                print(json.dumps(figure), flush=True)
+                reached = (sent() - before) / (time.monotonic() - began)
+                _tell({"how": "load beside the browser", "wanted": rate, "points_per_second": round(reached)})
     return 1 if options.check and missed else 0
+
+
+def _tell(figure: dict[str, Any]) -> None:
+    print(json.dumps({"bench": "console"} | figure), flush=True)
+
+
+def _accepted_in(gateway: Gateway, seconds: float) -> int:
+    """Points a second that the gateway accepts over some time."""
+    before, began = gateway.json("/api/v1/status")["accepted_points"], time.monotonic()
+    time.sleep(seconds)
+    accepted: int = gateway.json("/api/v1/status")["accepted_points"] - before
+    return round(accepted / (time.monotonic() - began))
 
 
 def _alerts(gateway: Gateway) -> int:
@@ -198,15 +211,16 @@ def fill(gateway: Gateway, series: int) -> tuple[int, int]:
     return (now - span) // 10**9, now // 10**9
 
 
+CONNECTIONS: Final = 4
 SENDER: Final = """
-import http.client, sys, time
+import http.client, itertools, sys, threading, time
 import numpy as np
-from bench.console import request_body
+from bench.console import CONNECTIONS, request_body
 
 host, rate, end, each, services = sys.argv[1], float(sys.argv[2]), time.monotonic() + float(sys.argv[3]), 1000, 100
 mark = 0x0123456789ABCDEF
 bodies = [
-    np.frombuffer(request_body(((i, i % 500, mark, float(i % 17)) for i in range(each)), s), np.uint8).copy()
+    np.frombuffer(request_body(((i, i % 500, mark, float(i % 17)) for i in range(each)), s), np.uint8)
     for s in range(services)
 ]
 sample = mark.to_bytes(8, "little")
@@ -217,62 +231,73 @@ for body in bodies:
         found.append(at)
     assert len(found) == each
     places.append(np.array(found)[:, None] + np.arange(8))
-connection = http.client.HTTPConnection(host)
-print("ready", flush=True)
+sent, lock = itertools.count(1), threading.Lock()
+
+def send(first):
+    connection, due = http.client.HTTPConnection(host), time.monotonic()
+    for number in itertools.count(first, CONNECTIONS):
+        if time.monotonic() >= end:
+            return
+        body = bodies[number % services].copy()
+        body[places[number % services]] = np.frombuffer(time.time_ns().to_bytes(8, "little"), np.uint8)
+        connection.request("POST", "/v1/metrics", body.tobytes(), {"Content-Type": "application/x-protobuf"})
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 200:
+            with lock:
+                print(next(sent) * each, flush=True)
+        if rate:
+            due += CONNECTIONS * each / rate
+            time.sleep(max(0.0, due - time.monotonic()))
+
+print(0, flush=True)
 sys.stdin.readline()
-began = due = time.monotonic()
-number = 0
-while time.monotonic() < end:
-    body = bodies[number % services]
-    body[places[number % services]] = np.frombuffer(time.time_ns().to_bytes(8, "little"), np.uint8)
-    connection.request("POST", "/v1/metrics", body.tobytes(), {"Content-Type": "application/x-protobuf"})
-    answer = connection.getresponse()
-    answer.read()
-    number += answer.status == 200
-    print(number * each, time.monotonic() - began, flush=True)
-    if rate:
-        due += each / rate
-        time.sleep(max(0.0, due - time.monotonic()))
+threads = [threading.Thread(target=send, args=(n,)) for n in range(CONNECTIONS)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
 """
-"""Requests of 1,000 points of series that are there, made once, with a new time in each."""
+"""Requests of 1,000 points of series that are there, made once, with a new time in each; prints how many points are
+acknowledged. What one connection cannot send because an answer took long, it sends afterwards."""
 
 
 @contextlib.contextmanager
-def background(gateway: Gateway, rate: int, seconds: float = 3600.0) -> Iterator[Callable[[], tuple[int, float]]]:
+def background(gateway: Gateway, rate: int, seconds: float = 3600.0) -> Iterator[Callable[[], int]]:
     """Load from a process of its own while the body runs; without a rate as much as is taken.
 
-    What it gives, called once at the end, stops it: points acknowledged, and in how many seconds.
+    What it gives tells how many points are acknowledged by now.
     """
     if rate == 0 and seconds == 3600.0:
-        yield lambda: (0, 1.0)
+        yield lambda: 0
         return
     command = [sys.executable, "-c", SENDER, gateway.otlp_http, str(rate), str(seconds)]
-    with tempfile.TemporaryFile("w+") as told:
+    with tempfile.NamedTemporaryFile("w+") as told:
         sender = subprocess.Popen(command, env=os.environ, stdin=subprocess.PIPE, stdout=told, text=True)
         assert sender.stdin is not None
 
-        def finish() -> tuple[int, float]:
-            if seconds == 3600.0:
-                sender.terminate()
-            sender.wait()
-            told.seek(0)
-            points, took = told.read().rstrip("\n").split("\n")[-1].split()
-            return int(points), float(took)
+        def acknowledged() -> int:
+            lines = Path(told.name).read_bytes().split(b"\n")
+            return int(lines[-2]) if len(lines) > 1 else 0
 
         try:
+            while not Path(told.name).stat().st_size:
+                time.sleep(0.05)
             sender.stdin.write("go\n")
             sender.stdin.flush()
-            yield finish
+            yield acknowledged
         finally:
             sender.kill()
             sender.wait()
 
 
-def maximum(gateway: Gateway) -> float:
-    """Points a second that are acknowledged to one sender who does not wait between two requests."""
-    with background(gateway, 0, 8.0) as finish:
-        points, seconds = finish()
-    return points / seconds
+def maximum(gateway: Gateway, seconds: float = 8.0) -> float:
+    """Points a second that are acknowledged to connections that do not wait between two requests."""
+    with background(gateway, 0, seconds + 2.0) as acknowledged:
+        time.sleep(1.0)
+        before, began = acknowledged(), time.monotonic()
+        time.sleep(seconds)
+        return (acknowledged() - before) / (time.monotonic() - began)
 
 
 def look(gateway: Gateway, chromium: str, options: argparse.Namespace, plotted: tuple[int, int]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -22,7 +22,7 @@ from tests.e2e.program import Gateway
 from tests.e2e.test_incident_groups import trace
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 
@@ -57,15 +57,16 @@ def visitor(browser: Browser, gateway: Gateway) -> Iterator[Visitor]:
     found.close()
 
 
-def addresses(gateway: Gateway) -> dict[str, tuple[str, str]]:
+def addresses(gateway: Gateway) -> dict[str, tuple[str, str | re.Pattern[str]]]:
     """Each page: its address, and something that only real data puts on it."""
     anomaly = next(a for a in gateway.json("/api/v1/anomalies") if a["series"].get("job") == "checkout")
     alert = next(a for a in gateway.json("/api/v2/alerts") if a["labels"]["alertname"] == "AnomalyDetected")
     host = gateway.json("/api/v1/hosts")[0]
+    incident = next(i for i in gateway.json("/api/v1/incident-groups?state=all") if "checkout" in i["places"])
     match = quote('http_server_request_duration_seconds_count{job="checkout"}')
     return {
         "overview": ("#/", "away from normal"),
-        "services": ("#/services", "checkout"),
+        "services": ("#/services", re.compile(r"^Latency \d")),
         "service": ("#/services/checkout", "http_server_request_duration_seconds"),
         "hosts": ("#/hosts", "Connection refused"),
         "host": (f"#/hosts/{host['kind']}/{quote(host['name'])}", "Memory"),
@@ -75,6 +76,7 @@ def addresses(gateway: Gateway) -> dict[str, tuple[str, str]]:
         "alerts": ("#/alerts", "checkout"),
         "alert": (f"#/alerts/{alert['fingerprint']}", "What happened"),
         "incidents": ("#/incidents", "Likely cause"),
+        "incident": (f"#/incidents/{incident['id']}", "Its alerts, in order of onset"),
         "suppressed": ("#/suppressed", "told"),
         "maintenance": ("#/maintenance", "upgrade of the database"),
         "oncall": ("#/oncall", "rotates by the clock of Europe/Rome"),
@@ -122,12 +124,39 @@ def test_every_page_shows_real_data_accessibly(browser: Browser, gateway: Gatewa
         page.wait_for_function("() => scrollTo(0, 0) || !document.querySelector('.spin')")
         page.screenshot(path=str(SCREENSHOTS / f"{name}-{mode}.png"), full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), f"{name} scrolls sideways"
-        page.evaluate(AXE.read_text())
-        result = page.evaluate(f"axe.run(document, {{runOnly: {RULES}}})")
-        for violation in result["violations"]:
-            nodes = [node["html"][:120] for node in violation["nodes"][:3]]
-            found.setdefault(name, []).append(f"{violation['id']}: {nodes}")
+        if violations := inaccessible(page):
+            found.setdefault(name, []).extend(violations)
     assert not found, found
+    visitor.close()
+
+
+def inaccessible(page: Page) -> list[str]:
+    """What axe-core finds on the page as it is."""
+    page.evaluate(AXE.read_text())
+    result = page.evaluate(f"axe.run(document, {{runOnly: {RULES}}})")
+    return [f"{v['id']}: {[node['html'][:120] for node in v['nodes'][:3]]}" for v in result["violations"]]
+
+
+@pytest.mark.parametrize("mode", ["dark", "phone"])
+def test_what_opens_on_a_page_is_accessible(browser: Browser, gateway: Gateway, mode: str) -> None:
+    anomaly = next(a for a in gateway.json("/api/v1/anomalies") if a["series"].get("job") == "checkout")
+    visitor = Visitor(browser, gateway, **MODES[mode])
+
+    def opened(address: str, act: Callable[[Page], object], text: str | re.Pattern[str]) -> None:
+        page = visitor.go(address)
+        act(page)
+        expect(page.get_by_text(text).first).to_be_visible()
+        assert not inaccessible(page), (address, inaccessible(page))
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1"), f"{address} scrolls sideways"
+
+    opened("#/", lambda page: page.keyboard.press("?"), "earlier and later")
+    opened("#/", lambda page: page.get_by_label("Time range").select_option(label="From … to …"), "Show")
+    opened("#/explore", lambda page: page.get_by_label("Find series").fill("chkout"), "job=checkout")
+    opened("#/alerts", lambda page: page.get_by_role("button", name="New silence").click(), "Give at least one")
+    opened("#/maintenance", lambda page: page.get_by_role("button", name="New window").click(), "Only at these times")
+    opened("#/oncall", lambda page: page.get_by_text("Shifts as a list").click(), "Person")
+    opened("#/configuration", lambda page: page.get_by_role("button", name="Check", exact=True).click(), "can be used")
+    opened(f"#/anomalies/{anomaly['id']}", lambda page: page.get_by_text("Labels").click(), "otel_scope_name")
     visitor.close()
 
 
@@ -136,6 +165,8 @@ def test_from_the_overview_to_the_fault_to_a_silence_to_its_explanation(visitor:
     page.locator(".rows a", has_text="checkout").first.click()
     expect(page.get_by_text("What moved with it")).to_be_visible()
     expect(page.locator(".chart canvas").first).to_be_visible()
+    page.get_by_role("link", name="Its alert: act, and who was told why").click()
+    expect(page.get_by_text("Who is told, and why")).to_be_visible()
     page.get_by_role("link", name="Silence alerts like this").click()
     expect(page.get_by_text(re.compile(r"Catches \d+ active"))).to_be_visible()
     page.get_by_label("Your name").fill("Ada")
@@ -330,6 +361,13 @@ def test_explore_compares_with_yesterday_shows_traces_and_copies_promql(browser:
     assert "vs=day" in page.evaluate("location.hash")
     page.get_by_role("button", name="Copy as PromQL").click()
     expect(page.get_by_text("Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == 'compared{job="twice"}'
+    # Where a page is neither https nor loopback there is no clipboard to ask for.
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true})")
+    expect(page.get_by_text("Copied")).to_have_count(0)
+    page.get_by_role("button", name="Copy as PromQL").click()
+    expect(page.get_by_text("Copied")).to_be_visible()
+    page.evaluate("delete navigator.clipboard")
     assert page.evaluate("navigator.clipboard.readText()") == 'compared{job="twice"}'
     bucket = 'traced_seconds_bucket{job="twice",le="1"}'
     gateway.until(lambda: bool(gateway.json("/api/v1/exemplars?match=" + quote('{job="twice"}'))))

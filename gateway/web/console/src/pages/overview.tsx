@@ -24,7 +24,7 @@ export function partsOf(live: Live): Part[] {
   const full = log ? log.bytes / log.limit_bytes : 0;
   const parts: Part[] = [
     { name: "Sources", state: sending ? "good" : "idle", text: sending ? `${count(rates.accepted)} points/s` : "Nothing arrives now. Point an exporter at port 4317 or 4318." },
-    { name: "Log", state: full > 0.9 ? "bad" : full > 0.7 ? "warn" : "good", text: `${(full * 100).toFixed(full < 0.1 ? 1 : 0)} % of its room used` },
+    { name: "Log", state: full > 0.9 ? "bad" : full > 0.7 ? "warn" : "good", text: `${full < 0.001 ? "under 0.1" : (full * 100).toFixed(full < 0.1 ? 1 : 0)} % of its room used` },
     { name: "Detection", state: status.problem ? "bad" : backlog > 1e6 || lag.score_p99 > 5 ? "warn" : "good", text: `p99 ${seconds(lag.score_p99)} after arrival` },
   ];
   const f = status.forwarding;
@@ -135,7 +135,7 @@ export function Overview() {
         <section class="card" aria-labelledby="oa"><h2 id="oa">Open anomalies</h2>
           <Chart lines={trouble} start={start} end={range.end} zone={zone} format={count} height={150} label="Open anomalies over time" sync="overview" onZoom={zoom} /></section>
         <section class="card" aria-labelledby="lag"><h2 id="lag">Lag</h2>
-          <Chart lines={lags} start={start} end={range.end} zone={zone} format={seconds} height={150} label="Lag to score and to forward, p99" sync="overview" onZoom={zoom} />
+          <Chart lines={lags} start={start} end={range.end} zone={zone} format={seconds} fromZero height={150} label="Lag to score and to forward, p99" sync="overview" onZoom={zoom} />
           <Legend lines={lags} /></section>
       </div>}
     </>
