@@ -6,6 +6,8 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from deploy import build_console
 from deploy.build_console import CONSOLE, INPUTS, CannotBuild, build, digest, machine_node, wheel_node
+from tests.e2e.console_stage import must_have
 
 
 def program(directory: Path, name: str, body: str) -> None:
@@ -69,6 +72,13 @@ def test_it_is_built_when_an_input_changed_and_not_otherwise(tmp_path: Path, mon
     with pytest.raises(CannotBuild, match="it does not"):
         build(console, force=True)
     assert digest(console) == (console / "dist" / "inputs.sha256").read_text().strip(), "the last one that was built"
+
+
+def test_the_console_s_sources_are_formatted() -> None:
+    node, prettier = shutil.which("node"), CONSOLE / "node_modules" / ".bin" / "prettier"
+    must_have(node is not None and prettier.is_file(), "the console's packages are not installed: make console")
+    done = subprocess.run([str(prettier), "--check", "src"], cwd=CONSOLE, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_lock_file_pins_every_package_and_names_no_registry() -> None:

@@ -2,11 +2,18 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-export interface Address { path: string[]; search: URLSearchParams }
+export interface Address {
+  path: string[];
+  search: URLSearchParams;
+}
 
 /** A mangled part of an address stands for itself. */
 function decoded(part: string): string {
-  try { return decodeURIComponent(part); } catch { return part; }
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export function parse(hash = location.hash): Address {

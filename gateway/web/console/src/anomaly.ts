@@ -1,13 +1,15 @@
 // How anomalies are called: most are of one series, some of a whole service.
 
-import { serviceOf, type Anomaly, type Labels } from "./api";
+import { serviceOf } from "./selector";
+import type { Anomaly, Labels } from "./types";
 
 /** Begin, Unix seconds; a series that fell silent is told later than it ended. */
 export const sinceOf = (a: Anomaly): number => (a.ended !== null && a.ended < a.time ? a.ended : a.time);
 
 export const isGroup = (a: Anomaly): boolean => a.kind === "group";
 
-export const metricOf = (a: Anomaly): string => a.series.__name__ ?? (isGroup(a) ? "many series at once" : "series without a name");
+export const metricOf = (a: Anomaly): string =>
+  a.series.__name__ ?? (isGroup(a) ? "many series at once" : "series without a name");
 
 /** In one line: the metric, and whose. */
 export const headline = (a: Anomaly): string => `${metricOf(a)} of ${serviceOf(a.series) || "a host"}`;

@@ -4,7 +4,9 @@ import { Component, type ComponentChildren } from "preact";
 export class Boundary extends Component<{ children: ComponentChildren }, { problem: string }> {
   state = { problem: "" };
 
-  static getDerivedStateFromError(error: Error) { return { problem: `${error.name}: ${error.message}` }; }
+  static getDerivedStateFromError(error: Error) {
+    return { problem: `${error.name}: ${error.message}` };
+  }
 
   render() {
     if (!this.state.problem) return <>{this.props.children}</>;
@@ -12,7 +14,9 @@ export class Boundary extends Component<{ children: ComponentChildren }, { probl
       <div class="state failed" role="alert">
         <h1>This page cannot be shown</h1>
         <p>The console met something it does not expect. {this.state.problem}</p>
-        <button type="button" onClick={() => this.setState({ problem: "" })}>Try again</button>
+        <button type="button" onClick={() => this.setState({ problem: "" })}>
+          Try again
+        </button>
       </div>
     );
   }

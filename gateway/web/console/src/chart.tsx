@@ -3,72 +3,10 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
 import { clockTime, type Zone } from "./format";
-import { onOneAxis } from "./history";
 import { follow } from "./pan";
 import { Breaks } from "./parts";
-
-export interface Line {
-  name: string;
-  times: number[];
-  values: (number | null)[];
-  lower?: (number | null)[];
-  upper?: (number | null)[];
-  expected?: (number | null)[];
-  score?: (number | null)[];
-  dashed?: boolean;
-  color: number;
-}
-
-export interface Point { time: number; value: number; text: string }
-
-const style = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-export const COLORS = 8;
-/** Lines in a plot from which on they are thin. */
-const THIN_FROM = 12;
-const fits = (list: (number | null)[] | undefined): list is (number | null)[] => !!list && list.some((v) => v !== null);
-
-interface Built { data: uPlot.AlignedData; series: uPlot.Series[]; bands: uPlot.Band[]; shades: [number, number][] }
-
-function build(lines: Line[], format: (v: number) => string): Built {
-  const tables: { times: number[]; columns: (number | null)[][] }[] = [];
-  const series: uPlot.Series[] = [{}];
-  const bands: uPlot.Band[] = [];
-  const shades: [number, number][] = [];
-  // A line of one device pixel is drawn several times as fast.
-  const thin = lines.length > THIN_FROM;
-  const showBand = lines.filter((l) => fits(l.lower)).length <= 4;
-  for (const line of lines) {
-    const color = style(`--c${line.color % COLORS}`);
-    const columns: (number | null)[][] = [line.values];
-    series.push({
-      label: line.name, stroke: color, width: thin ? 1 / devicePixelRatio : 1.5, dash: line.dashed ? [5, 4] : undefined,
-      points: { show: line.times.length < 3 }, spanGaps: false,
-    });
-    if (showBand && fits(line.lower) && fits(line.upper)) {
-      const at = series.length;
-      columns.push(line.upper, line.lower);
-      const bound = { stroke: "transparent", width: 0, points: { show: false } };
-      series.push({ ...bound, label: `${line.name} upper` }, { ...bound, label: `${line.name} lower` });
-      bands.push({ series: [at, at + 1], fill: `${color}2e` });
-      if (fits(line.expected)) {
-        columns.push(line.expected);
-        series.push({ label: `${line.name} expected`, stroke: `${color}99`, width: 1, dash: [2, 3], points: { show: false } });
-      }
-    }
-    tables.push({ times: line.times, columns });
-    if (fits(line.score)) {
-      let from = -1;
-      for (let i = 0; i <= line.times.length; i++) {
-        const hot = i < line.times.length && (line.score[i] ?? 0) >= 0.5;
-        if (hot && from < 0) from = line.times[i]!;
-        if (!hot && from >= 0) { shades.push([from, line.times[Math.max(0, i - 1)]!]); from = -1; }
-      }
-    }
-  }
-  return { data: onOneAxis(tables) as uPlot.AlignedData, series, bands, shades };
-}
+import { build, COLORS, type Line, type Point, style } from "./plot_data";
 
 /** Steps of an axis of bytes. */
 const BINARY = Array.from({ length: 60 }, (_, i) => 2 ** i);
@@ -77,8 +15,16 @@ const NO_TIMES: number[] = [];
 const NO_MARKS: [number, number][] = [];
 
 export interface ChartShown {
-  lines: Line[]; start: number; end: number; zone: Zone; format: (v: number) => string; height?: number; label: string;
-  onZoom?: (start: number, end: number) => void; sync?: string; marks?: [number, number][];
+  lines: Line[];
+  start: number;
+  end: number;
+  zone: Zone;
+  format: (v: number) => string;
+  height?: number;
+  label: string;
+  onZoom?: (start: number, end: number) => void;
+  sync?: string;
+  marks?: [number, number][];
   points?: Point[];
   /** The lower end is zero, and of shares the upper end one: what is used of a whole, and not how it varies. */
   fromZero?: boolean;
@@ -90,7 +36,21 @@ export function Chart(given: ChartShown) {
   // While it is dragged along a plot keeps what it shows; what came meanwhile is taken afterwards.
   const held = useRef<ChartShown | null>(null);
   const [, released] = useState(0);
-  const { lines, start, end, zone, format, height = 260, label, onZoom, sync, marks = NO_MARKS, points = NO_POINTS, deploys = NO_TIMES, fromZero = false } = held.current ?? given;
+  const {
+    lines,
+    start,
+    end,
+    zone,
+    format,
+    height = 260,
+    label,
+    onZoom,
+    sync,
+    marks = NO_MARKS,
+    points = NO_POINTS,
+    deploys = NO_TIMES,
+    fromZero = false,
+  } = held.current ?? given;
   const latest = useRef(given);
   latest.current = given;
   const box = useRef<HTMLDivElement>(null);
@@ -101,16 +61,39 @@ export function Chart(given: ChartShown) {
 
   useEffect(() => {
     const element = box.current!;
-    const ink = style("--muted"), grid = style("--grid");
-    const axis: uPlot.Axis = { stroke: ink, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1 }, font: "12px system-ui, sans-serif" };
-    const timeAxis: uPlot.Axis = { ...axis, size: 30, space: 70, values: (_, at, __, ___, step) => at.map((t) => {
-      const text = clockTime(t, zone);
-      return step >= 86400 || (step >= 3600 && text.startsWith("00:00")) ? new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", timeZone: zone === "utc" ? "UTC" : undefined }).format(t * 1000)
-        : step >= 60 ? text.slice(0, 5) : text;
-    }) };
+    const ink = style("--muted"),
+      grid = style("--grid");
+    const axis: uPlot.Axis = {
+      stroke: ink,
+      grid: { stroke: grid, width: 1 },
+      ticks: { stroke: grid, width: 1 },
+      font: "12px system-ui, sans-serif",
+    };
+    const timeAxis: uPlot.Axis = {
+      ...axis,
+      size: 30,
+      space: 70,
+      values: (_, at, __, ___, step) =>
+        at.map((t) => {
+          const text = clockTime(t, zone);
+          return step >= 86400 || (step >= 3600 && text.startsWith("00:00"))
+            ? new Intl.DateTimeFormat(undefined, {
+                month: "short",
+                day: "numeric",
+                timeZone: zone === "utc" ? "UTC" : undefined,
+              }).format(t * 1000)
+            : step >= 60
+              ? text.slice(0, 5)
+              : text;
+        }),
+    };
     const incrs = format(1024).includes("KiB") ? BINARY : undefined;
     const tzDate = (t: number) => (zone === "utc" ? uPlot.tzDate(new Date(t * 1000), "Etc/UTC") : new Date(t * 1000));
-    const xScale = (low: number, high: number): uPlot.Scale => ({ time: true, auto: false, range: (_, min, max) => (min === null || max === null ? [low, high] : [min, max]) });
+    const xScale = (low: number, high: number): uPlot.Scale => ({
+      time: true,
+      auto: false,
+      range: (_, min, max) => (min === null || max === null ? [low, high] : [min, max]),
+    });
     const drawPoints = (u: uPlot) => {
       if (!points.length) return;
       const { ctx, bbox } = u;
@@ -122,7 +105,10 @@ export function Chart(given: ChartShown) {
         const y = Math.min(bbox.top + bbox.height - size, Math.max(bbox.top + size, u.valToPos(p.value, "y", true)));
         if (x < bbox.left || x > bbox.left + bbox.width) continue;
         ctx.beginPath();
-        ctx.moveTo(x, y - size); ctx.lineTo(x + size, y); ctx.lineTo(x, y + size); ctx.lineTo(x - size, y);
+        ctx.moveTo(x, y - size);
+        ctx.lineTo(x + size, y);
+        ctx.lineTo(x, y + size);
+        ctx.lineTo(x - size, y);
         ctx.fill();
       }
       ctx.restore();
@@ -131,7 +117,8 @@ export function Chart(given: ChartShown) {
       const { ctx, bbox } = u;
       ctx.save();
       const shade = (color: string, from: number, to: number) => {
-        const a = Math.max(bbox.left, u.valToPos(from, "x", true)), b = Math.min(bbox.left + bbox.width, u.valToPos(to, "x", true));
+        const a = Math.max(bbox.left, u.valToPos(from, "x", true)),
+          b = Math.min(bbox.left + bbox.width, u.valToPos(to, "x", true));
         if (b < bbox.left || a > bbox.left + bbox.width) return;
         ctx.fillStyle = color;
         ctx.fillRect(a, bbox.top, Math.max(2, b - a), bbox.height);
@@ -145,7 +132,10 @@ export function Chart(given: ChartShown) {
     const tell = (u: uPlot) => {
       const at = u.cursor.idx;
       const tip = element.querySelector<HTMLElement>(".tip")!;
-      if (at === null || at === undefined || (u.cursor.left ?? -1) < 0) { tip.hidden = true; return; }
+      if (at === null || at === undefined || (u.cursor.left ?? -1) < 0) {
+        tip.hidden = true;
+        return;
+      }
       const head = document.createElement("b");
       head.textContent = clockTime(u.data[0]![at]!, zone, true);
       const rows: HTMLElement[] = [head];
@@ -157,59 +147,125 @@ export function Chart(given: ChartShown) {
         if (v === null || v === undefined) return;
         const row = document.createElement("div");
         const dot = document.createElement("i");
-        dot.style.background = typeof s.stroke === "function" ? String((s.stroke as (u: uPlot, i: number) => unknown)(u, i)) : String(s.stroke);
+        dot.style.background =
+          typeof s.stroke === "function"
+            ? String((s.stroke as (u: uPlot, i: number) => unknown)(u, i))
+            : String(s.stroke);
         row.append(dot, `${s.label}: ${format(v)}`);
         rows.push(row);
       });
       const near = points.find((p) => Math.abs(u.valToPos(p.time, "x") - u.cursor.left!) < 5);
-      if (near) { const row = document.createElement("div"); row.textContent = `◆ ${near.text}`; rows.push(row); }
+      if (near) {
+        const row = document.createElement("div");
+        row.textContent = `◆ ${near.text}`;
+        rows.push(row);
+      }
       tip.replaceChildren(...rows);
       tip.hidden = false;
       const left = u.cursor.left! + 80 + 16;
       const over = left + tip.offsetWidth > element.clientWidth;
       tip.style.left = `${Math.max(0, over ? left - tip.offsetWidth - 32 : left)}px`;
     };
-    const make = (): uPlot => new uPlot({
-      width: element.clientWidth, height, series: built.series, bands: built.bands, tzDate,
-      scales: { x: xScale(start, end), y: { range: (_, low, high) => {
-        if (low === null || high === null) return [0, 1];
-        if (low === 0 && high === 0) return [0, 1];
-        if (fromZero && low >= 0) return [0, format(1) === "100 %" ? Math.max(1, high) : high * 1.08];
-        if (format(1) === "100 %" && low >= 0 && high <= 1) return [low > 0.5 ? Math.max(0, low - (1 - low) * 0.2 - 0.02) : 0, Math.min(1, Math.max(high * 1.1, 0.02))];
-        const room = (high - low || Math.abs(high) || 1) * 0.08;
-        return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
-      } } },
-      axes: [timeAxis, { ...axis, size: 80, incrs, values: (_, at) => at.map((v) => format(v)) }],
-      legend: { show: false },
-      cursor: { sync: sync ? { key: sync, setSeries: false } : undefined, drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
-      hooks: {
-        setSelect: [(u) => {
-          if (u.select.width > 4) zoomed.current?.(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
-          u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-        }],
-        draw: [drawPoints], drawClear: [drawShades], setCursor: [tell],
-      },
-    }, built.data, element);
+    const make = (): uPlot =>
+      new uPlot(
+        {
+          width: element.clientWidth,
+          height,
+          series: built.series,
+          bands: built.bands,
+          tzDate,
+          scales: {
+            x: xScale(start, end),
+            y: {
+              range: (_, low, high) => {
+                if (low === null || high === null) return [0, 1];
+                if (low === 0 && high === 0) return [0, 1];
+                if (fromZero && low >= 0) return [0, format(1) === "100 %" ? Math.max(1, high) : high * 1.08];
+                if (format(1) === "100 %" && low >= 0 && high <= 1)
+                  return [
+                    low > 0.5 ? Math.max(0, low - (1 - low) * 0.2 - 0.02) : 0,
+                    Math.min(1, Math.max(high * 1.1, 0.02)),
+                  ];
+                const room = (high - low || Math.abs(high) || 1) * 0.08;
+                return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
+              },
+            },
+          },
+          axes: [timeAxis, { ...axis, size: 80, incrs, values: (_, at) => at.map((v) => format(v)) }],
+          legend: { show: false },
+          cursor: {
+            sync: sync ? { key: sync, setSeries: false } : undefined,
+            drag: { x: true, y: false, setScale: false },
+            points: { size: 7 },
+          },
+          hooks: {
+            setSelect: [
+              (u) => {
+                if (u.select.width > 4)
+                  zoomed.current?.(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
+                u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+              },
+            ],
+            draw: [drawPoints],
+            drawClear: [drawShades],
+            setCursor: [tell],
+          },
+        },
+        built.data,
+        element,
+      );
     let plot = make();
     /**
      * The plot with room to either side, for dragging: its axis and grid go on, and its picture is copied as it stands,
      * as nothing beyond its limits has been asked for.
      */
     const strip = (width: number, min: number, max: number, into: HTMLElement): uPlot => {
-      const { min: low, max: high } = plot.scales.y!, own = plot.bbox;
-      return new uPlot({
-        width, height, series: [{}, {}], tzDate, padding: [plot.over.offsetTop, 0, 0, 0],
-        scales: { x: xScale(min, max), y: { range: () => [low ?? 0, high ?? 1] } },
-        axes: [timeAxis, { ...axis, size: 0, incrs, values: () => [], ticks: { show: false } }],
-        legend: { show: false }, cursor: { show: false },
-        hooks: { drawClear: [drawShades], draw: [(u) => {
-          const at = u.bbox.left + own.width;
-          u.ctx.clearRect(at, own.top, own.width, own.height);
-          u.ctx.drawImage(plot.ctx.canvas, own.left, own.top, own.width, own.height, at, own.top, own.width, own.height);
-        }] },
-      }, [[min, max], [low ?? 0, null]] as uPlot.AlignedData, into);
+      const { min: low, max: high } = plot.scales.y!,
+        own = plot.bbox;
+      return new uPlot(
+        {
+          width,
+          height,
+          series: [{}, {}],
+          tzDate,
+          padding: [plot.over.offsetTop, 0, 0, 0],
+          scales: { x: xScale(min, max), y: { range: () => [low ?? 0, high ?? 1] } },
+          axes: [timeAxis, { ...axis, size: 0, incrs, values: () => [], ticks: { show: false } }],
+          legend: { show: false },
+          cursor: { show: false },
+          hooks: {
+            drawClear: [drawShades],
+            draw: [
+              (u) => {
+                const at = u.bbox.left + own.width;
+                u.ctx.clearRect(at, own.top, own.width, own.height);
+                u.ctx.drawImage(
+                  plot.ctx.canvas,
+                  own.left,
+                  own.top,
+                  own.width,
+                  own.height,
+                  at,
+                  own.top,
+                  own.width,
+                  own.height,
+                );
+              },
+            ],
+          },
+        },
+        [
+          [min, max],
+          [low ?? 0, null],
+        ] as uPlot.AlignedData,
+        into,
+      );
     };
-    const show = () => { plot.setScale("x", { min: start, max: end }); plotted.current = plot; plot.over.addEventListener("mousedown", pan, { capture: true }); };
+    const show = () => {
+      plot.setScale("x", { min: start, max: end });
+      plotted.current = plot;
+      plot.over.addEventListener("mousedown", pan, { capture: true });
+    };
     // With Shift the plot moves under the pointer; what it stands at in the end is asked for.
     let stop: () => void = () => undefined;
     const pan = (event: MouseEvent) => {
@@ -227,28 +283,71 @@ export function Chart(given: ChartShown) {
       });
     };
     show();
-    const remake = () => { plot.destroy(); plot = make(); show(); };
+    const remake = () => {
+      plot.destroy();
+      plot = make();
+      show();
+    };
     const scheme = matchMedia("(prefers-color-scheme: dark)");
     scheme.addEventListener("change", remake);
-    const resize = new ResizeObserver(() => { if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height }); });
+    const resize = new ResizeObserver(() => {
+      if (element.clientWidth !== plot.width) plot.setSize({ width: element.clientWidth, height });
+    });
     resize.observe(element);
-    return () => { scheme.removeEventListener("change", remake); resize.disconnect(); stop(); held.current = null; plot.destroy(); };
+    return () => {
+      scheme.removeEventListener("change", remake);
+      resize.disconnect();
+      stop();
+      held.current = null;
+      plot.destroy();
+    };
   }, [built, start, end, zone, height, sync, JSON.stringify(marks), points, deploys, fromZero]);
 
   const keys = (e: KeyboardEvent) => {
     const plot = plotted.current;
     if (!plot || !zoomed.current || e.ctrlKey || e.metaKey || e.altKey) return;
-    const min = plot.scales.x!.min!, max = plot.scales.x!.max!, d = max - min;
-    const to = e.key === "ArrowLeft" ? [min - d / 4, max - d / 4] : e.key === "ArrowRight" ? [min + d / 4, max + d / 4]
-      : e.key === "+" || e.key === "=" ? [min + d / 4, max - d / 4] : e.key === "-" ? [min - d / 2, max + d / 2] : null;
+    const min = plot.scales.x!.min!,
+      max = plot.scales.x!.max!,
+      d = max - min;
+    const to =
+      e.key === "ArrowLeft"
+        ? [min - d / 4, max - d / 4]
+        : e.key === "ArrowRight"
+          ? [min + d / 4, max + d / 4]
+          : e.key === "+" || e.key === "="
+            ? [min + d / 4, max - d / 4]
+            : e.key === "-"
+              ? [min - d / 2, max + d / 2]
+              : null;
     if (!to) return;
     e.preventDefault();
     e.stopPropagation();
     zoomed.current(to[0]!, Math.min(to[1]!, Date.now() / 1000));
   };
-  return <div class="chart" ref={box} role="img" aria-label={label} tabIndex={onZoom ? 0 : undefined} onKeyDown={keys} style={{ minHeight: `${height}px` }}><div class="tip" hidden /></div>;
+  return (
+    <div
+      class="chart"
+      ref={box}
+      role="img"
+      aria-label={label}
+      tabIndex={onZoom ? 0 : undefined}
+      onKeyDown={keys}
+      style={{ minHeight: `${height}px` }}
+    >
+      <div class="tip" hidden />
+    </div>
+  );
 }
 
 export function Legend({ lines }: { lines: { name: string; color: number; dashed?: boolean }[] }) {
-  return <ul class="legend">{lines.map((l) => <li key={l.name}><i class={`swatch k${l.color % COLORS} ${l.dashed ? "dashed" : ""}`} /><Breaks text={l.name} /></li>)}</ul>;
+  return (
+    <ul class="legend">
+      {lines.map((l) => (
+        <li key={l.name}>
+          <i class={`swatch k${l.color % COLORS} ${l.dashed ? "dashed" : ""}`} />
+          <Breaks text={l.name} />
+        </li>
+      ))}
+    </ul>
+  );
 }

@@ -1,6 +1,11 @@
 // Numbers and times for people.
 
-const STEPS: [number, string][] = [[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+const STEPS: [number, string][] = [
+  [1e12, "T"],
+  [1e9, "G"],
+  [1e6, "M"],
+  [1e3, "k"],
+];
 
 const digits = (v: number): string => {
   if (!Number.isFinite(v)) return Number.isNaN(v) ? "no value" : v > 0 ? "∞" : "−∞";
@@ -19,7 +24,10 @@ export function count(v: number): string {
 export function bytes(v: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let i = 0;
-  while (Math.abs(v) >= 1024 && i < units.length - 1) { v /= 1024; i++; }
+  while (Math.abs(v) >= 1024 && i < units.length - 1) {
+    v /= 1024;
+    i++;
+  }
   return `${digits(v)} ${units[i]}`;
 }
 
@@ -30,7 +38,8 @@ export function seconds(v: number): string {
   if (a < 1) return `${digits(v * 1e3)} ms`;
   if (a < 120) return `${digits(v)} s`;
   if (a < 7200) return `${Math.floor(v / 60)} min`;
-  const two = (whole: number, unit: string, rest: number, small: string) => `${whole} ${unit}${rest ? ` ${rest} ${small}` : ""}`;
+  const two = (whole: number, unit: string, rest: number, small: string) =>
+    `${whole} ${unit}${rest ? ` ${rest} ${small}` : ""}`;
   if (a < 86400 || (a < 172800 && a % 86400)) return two(Math.floor(v / 3600), "h", Math.floor((v % 3600) / 60), "min");
   return two(Math.floor(v / 86400), "d", Math.floor((v % 86400) / 3600), "h");
 }
@@ -59,7 +68,11 @@ export type Zone = "local" | "utc";
 export function clockTime(t: number, zone: Zone, withDate = false): string {
   if (!Number.isFinite(t)) return "unknown";
   const options: Intl.DateTimeFormatOptions = {
-    hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZone: zone === "utc" ? "UTC" : undefined,
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+    timeZone: zone === "utc" ? "UTC" : undefined,
   };
   if (withDate) Object.assign(options, { year: "numeric", month: "short", day: "numeric" });
   return new Intl.DateTimeFormat(undefined, options).format(t * 1000);
@@ -73,5 +86,10 @@ export function ago(t: number, now = Date.now() / 1000): string {
 /** A series in words: its metric first, then what tells it from its siblings. */
 export function title(labels: Record<string, string>): { metric: string; rest: string } {
   const { __name__: metric = "(no name)", ...others } = labels;
-  return { metric, rest: Object.entries(others).map(([k, v]) => `${k}=${v}`).join(", ") };
+  return {
+    metric,
+    rest: Object.entries(others)
+      .map(([k, v]) => `${k}=${v}`)
+      .join(", "),
+  };
 }

@@ -1,6 +1,6 @@
 // Samples as they are scored: counters as rates, so that the line and its expected band share a unit.
 
-import type { HistorySeries, Labels } from "./api";
+import type { HistorySeries, Labels } from "./types";
 
 export const isCounter = (labels: Labels): boolean => /_(total|count|sum|bucket)$/.test(labels.__name__ ?? "");
 
@@ -8,13 +8,17 @@ export function scored(series: HistorySeries): HistorySeries {
   if (series.scored_as ? series.scored_as === "value" : !isCounter(series.labels)) return series;
   const { times, values } = series;
   const rates: (number | null)[] = [];
-  let before: number | null = null, at = 0;
+  let before: number | null = null,
+    at = 0;
   for (let i = 0; i < times.length; i++) {
     const v = values[i] ?? null;
     const t = times[i]!;
     // After a reset the counter began again at zero.
     rates.push(v === null || before === null || t <= at ? null : (v >= before ? v - before : v) / (t - at));
-    if (v !== null) { before = v; at = t; }
+    if (v !== null) {
+      before = v;
+      at = t;
+    }
   }
   return { ...series, values: rates, scored_as: "rate" };
 }
@@ -22,7 +26,10 @@ export function scored(series: HistorySeries): HistorySeries {
 /** Of a histogram's sum and count, both already as rates: the mean of what was observed, as the gateway scores it. */
 export function meanOf(sums: HistorySeries, counts: HistorySeries): HistorySeries {
   const at = new Map(counts.times.map((t, i) => [t, counts.values[i] ?? null]));
-  const values = sums.values.map((v, i) => { const n = at.get(sums.times[i]!); return v === null || !n ? null : v / n; });
+  const values = sums.values.map((v, i) => {
+    const n = at.get(sums.times[i]!);
+    return v === null || !n ? null : v / n;
+  });
   const none = values.map(() => null);
   return { ...sums, values, expected: none, lower: none, upper: none, score: none };
 }
@@ -32,8 +39,13 @@ export function meanOf(sums: HistorySeries, counts: HistorySeries): HistorySerie
  * gateway scores (the last bucket has no upper bound: its lower one counts).
  */
 export function quantileOf(buckets: HistorySeries[], q = 0.95): HistorySeries | null {
-  const bounds = buckets.map((b) => ({ le: Number((b.labels.le ?? "").replace("+Inf", "Infinity")), at: new Map(b.times.map((t, i) => [t, b.values[i] ?? null])) }))
-    .filter((b) => !Number.isNaN(b.le)).sort((a, b) => a.le - b.le);
+  const bounds = buckets
+    .map((b) => ({
+      le: Number((b.labels.le ?? "").replace("+Inf", "Infinity")),
+      at: new Map(b.times.map((t, i) => [t, b.values[i] ?? null])),
+    }))
+    .filter((b) => !Number.isNaN(b.le))
+    .sort((a, b) => a.le - b.le);
   const all = buckets.find((b) => /^\+?Inf$/.test(b.labels.le ?? ""));
   if (!all) return null;
   const values = all.times.map((t) => {
@@ -42,7 +54,8 @@ export function quantileOf(buckets: HistorySeries[], q = 0.95): HistorySeries | 
     if (!total || counts.some((c) => c === null)) return null;
     const rank = q * total;
     const i = counts.findIndex((c) => c! >= rank);
-    const low = i > 0 ? bounds[i - 1]!.le : 0, high = bounds[i]!.le;
+    const low = i > 0 ? bounds[i - 1]!.le : 0,
+      high = bounds[i]!.le;
     if (!Number.isFinite(high)) return low;
     const below = i > 0 ? counts[i - 1]! : 0;
     return low + (high - low) * ((rank - below) / Math.max(counts[i]! - below, 1e-12));
@@ -58,7 +71,8 @@ export function thinned(series: HistorySeries, most: number): HistorySeries {
   const stretch = Math.ceil(n / (most / 2));
   const keep: number[] = [];
   for (let from = 0; from < n; from += stretch) {
-    let low = from, high = from;
+    let low = from,
+      high = from;
     for (let i = from; i < Math.min(n, from + stretch); i++) {
       const v = series.values[i];
       if (v === null || v === undefined) continue;
@@ -70,8 +84,13 @@ export function thinned(series: HistorySeries, most: number): HistorySeries {
   }
   const pick = <T>(list: T[]): T[] => keep.map((i) => list[i]!);
   return {
-    ...series, times: pick(series.times), values: pick(series.values), expected: pick(series.expected),
-    lower: pick(series.lower), upper: pick(series.upper), score: pick(series.score),
+    ...series,
+    times: pick(series.times),
+    values: pick(series.values),
+    expected: pick(series.expected),
+    lower: pick(series.lower),
+    upper: pick(series.upper),
+    score: pick(series.score),
   };
 }
 
@@ -87,30 +106,40 @@ type Cell = number | null | undefined;
  */
 export function onOneAxis(tables: { times: number[]; columns: (number | null)[][] }[]): Cell[][] {
   const distinct = new Set<number>();
-  let first = Infinity, last = -Infinity;
+  let first = Infinity,
+    last = -Infinity;
   for (const { times } of tables) {
     for (const t of times) distinct.add(t);
-    if (times.length) { first = Math.min(first, times[0]!); last = Math.max(last, times[times.length - 1]!); }
+    if (times.length) {
+      first = Math.min(first, times[0]!);
+      last = Math.max(last, times[times.length - 1]!);
+    }
   }
   if (distinct.size <= MOST_ROWS) {
     const axis = [...distinct].sort((a, b) => a - b);
     const row = new Map(axis.map((t, i) => [t, i]));
     const out: Cell[][] = [axis];
-    for (const { times, columns } of tables) for (const column of columns) {
-      const cells = new Array<Cell>(axis.length).fill(undefined);
-      times.forEach((t, i) => { cells[row.get(t)!] = column[i]; });
-      out.push(cells);
-    }
+    for (const { times, columns } of tables)
+      for (const column of columns) {
+        const cells = new Array<Cell>(axis.length).fill(undefined);
+        times.forEach((t, i) => {
+          cells[row.get(t)!] = column[i];
+        });
+        out.push(cells);
+      }
     return out;
   }
-  const stretches = MOST_ROWS / 2, step = (last - first) / (stretches - 1) || 1;
+  const stretches = MOST_ROWS / 2,
+    step = (last - first) / (stretches - 1) || 1;
   const out: Cell[][] = [Array.from({ length: MOST_ROWS }, (_, i) => first + (i / 2) * step)];
   for (const { times, columns } of tables) {
     const cells = columns.map(() => new Array<Cell>(MOST_ROWS).fill(undefined));
     const values = columns[0]!;
-    for (let i = 0; i < times.length;) {
-      const stretch = Math.floor((times[i]! - first) / step), from = i;
-      let low = -1, high = -1;
+    for (let i = 0; i < times.length; ) {
+      const stretch = Math.floor((times[i]! - first) / step),
+        from = i;
+      let low = -1,
+        high = -1;
       for (; i < times.length && Math.floor((times[i]! - first) / step) === stretch; i++) {
         const v = values[i];
         if (v === null || v === undefined) continue;
@@ -120,7 +149,8 @@ export function onOneAxis(tables: { times: number[]; columns: (number | null)[][
       const at = 2 * stretch;
       cells[0]![at] = low < 0 ? null : values[Math.min(low, high)];
       if (low !== high) cells[0]![at + 1] = values[Math.max(low, high)];
-      for (let c = 1; c < columns.length; c++) cells[c]![at] = columns[c]!.slice(from, i).findLast((v) => v !== null) ?? null;
+      for (let c = 1; c < columns.length; c++)
+        cells[c]![at] = columns[c]!.slice(from, i).findLast((v) => v !== null) ?? null;
     }
     out.push(...cells);
   }

@@ -1,9 +1,13 @@
 // One stream of events for the whole page; components subscribe to what it says.
 
 import { useEffect, useState } from "preact/hooks";
-import type { Anomaly, Status } from "./api";
+import type { Anomaly, Status } from "./types";
 
-export interface AlertCounts { alerts: number; groups: number; silences: number }
+export interface AlertCounts {
+  alerts: number;
+  groups: number;
+  silences: number;
+}
 export interface Live {
   connected: boolean;
   status: Status | null;
@@ -17,7 +21,9 @@ export interface Live {
 const NO_RATES = { accepted: 0, scored: 0, forwarded: 0, dropped: 0 };
 
 let state: Live = {
-  connected: false, status: null, problem: "",
+  connected: false,
+  status: null,
+  problem: "",
   anomalies: { open: 0, newest: [], version: 0 },
   alerts: { alerts: 0, groups: 0, silences: 0, version: 0 },
   rates: NO_RATES,
@@ -33,8 +39,15 @@ function change(part: Partial<Live>): void {
 }
 
 function onStatus(event: MessageEvent): void {
-  const { status, error, rates } = JSON.parse(event.data as string) as { status: Status | null; error: string; rates?: Partial<Live["rates"]> };
-  if (!status) { change({ connected: true, problem: error }); return; }
+  const { status, error, rates } = JSON.parse(event.data as string) as {
+    status: Status | null;
+    error: string;
+    rates?: Partial<Live["rates"]>;
+  };
+  if (!status) {
+    change({ connected: true, problem: error });
+    return;
+  }
   change({ connected: true, status, problem: status.problem, rates: { ...NO_RATES, ...rates } });
 }
 
@@ -43,7 +56,9 @@ function open(): void {
   source = new EventSource("/api/v1/events");
   source.addEventListener("status", onStatus);
   source.addEventListener("anomalies", (event) => {
-    change({ anomalies: { ...JSON.parse((event as MessageEvent).data as string), version: state.anomalies.version + 1 } });
+    change({
+      anomalies: { ...JSON.parse((event as MessageEvent).data as string), version: state.anomalies.version + 1 },
+    });
   });
   source.addEventListener("alerts", (event) => {
     change({ alerts: { ...JSON.parse((event as MessageEvent).data as string), version: state.alerts.version + 1 } });
@@ -51,7 +66,10 @@ function open(): void {
   source.onerror = () => {
     change({ connected: false });
     // The browser tries again by itself unless the answer was final.
-    if (source?.readyState === EventSource.CLOSED) { source = null; setTimeout(open, 3000); }
+    if (source?.readyState === EventSource.CLOSED) {
+      source = null;
+      setTimeout(open, 3000);
+    }
   };
 }
 
@@ -61,7 +79,9 @@ export function useLive(): Live {
     open();
     const listener = () => tick((n) => n + 1);
     listeners.add(listener);
-    return () => { listeners.delete(listener); };
+    return () => {
+      listeners.delete(listener);
+    };
   }, []);
   return state;
 }
@@ -72,7 +92,9 @@ function close(): void {
 }
 
 addEventListener("pagehide", close);
-addEventListener("pageshow", (event) => { if (event.persisted) open(); });
+addEventListener("pageshow", (event) => {
+  if (event.persisted) open();
+});
 document.addEventListener("visibilitychange", () => {
   clearTimeout(leaving);
   if (document.hidden) leaving = setTimeout(close, KEPT_HIDDEN);

@@ -11,13 +11,20 @@ const SLACK = 3;
  * limits where the plot was left, or null when it was not moved. Gives a function that ends it at once.
  */
 export function follow(
-  plot: uPlot, event: MouseEvent, draw: (width: number, min: number, max: number, into: HTMLElement) => uPlot,
+  plot: uPlot,
+  event: MouseEvent,
+  draw: (width: number, min: number, max: number, into: HTMLElement) => uPlot,
   done: (limits: [number, number] | null) => void,
 ): () => void {
-  const from = event.clientX, min = plot.scales.x!.min!, max = plot.scales.x!.max!, span = max - min;
+  const from = event.clientX,
+    min = plot.scales.x!.min!,
+    max = plot.scales.x!.max!,
+    span = max - min;
   const width = plot.over.clientWidth;
   const window = document.createElement("div");
-  let strip: uPlot | null = null, by = 0, asked = 0;
+  let strip: uPlot | null = null,
+    by = 0,
+    asked = 0;
   const begin = () => {
     window.className = "window";
     Object.assign(window.style, { left: `${plot.over.offsetLeft}px`, width: `${width}px`, height: `${plot.height}px` });

@@ -4,10 +4,18 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { request } from "./api";
 import { count, percent, seconds } from "./format";
 
-export interface Signals { traffic: number | null; errors: number | null; latency: number | null; saturation: number | null }
+export interface Signals {
+  traffic: number | null;
+  errors: number | null;
+  latency: number | null;
+  saturation: number | null;
+}
 
 export const SIGNAL_COLUMNS: [keyof Signals, string, (v: number) => string][] = [
-  ["traffic", "Traffic", (v) => `${count(v)}/s`], ["errors", "Errors", percent], ["latency", "Latency", seconds], ["saturation", "Saturation", percent],
+  ["traffic", "Traffic", (v) => `${count(v)}/s`],
+  ["errors", "Errors", percent],
+  ["latency", "Latency", seconds],
+  ["saturation", "Saturation", percent],
 ];
 
 /** Services in one question; the gateway takes no more. */
@@ -30,14 +38,27 @@ export function useSignals(beat: number): [Map<string, Signals>, (name: string) 
     const search = new URLSearchParams(names.map((name) => ["name", name]));
     // Figures that do not come stay as they were: the page shows what is wrong without them.
     request<Record<string, Signals>>(`/api/v1/services/signals?${search}`)
-      .then((found) => { if (!gone.current) set((old) => new Map([...old, ...Object.entries(found)])); }, () => undefined)
-      .then(() => { if (!gone.current && waiting.current.size) ask(); });
+      .then(
+        (found) => {
+          if (!gone.current) set((old) => new Map([...old, ...Object.entries(found)]));
+        },
+        () => undefined,
+      )
+      .then(() => {
+        if (!gone.current && waiting.current.size) ask();
+      });
   };
   useEffect(() => {
     seen.current.forEach((name) => waiting.current.add(name));
     ask();
   }, [beat]);
-  useEffect(() => { gone.current = false; return () => { gone.current = true; clearTimeout(timer.current); }; }, []);
+  useEffect(() => {
+    gone.current = false;
+    return () => {
+      gone.current = true;
+      clearTimeout(timer.current);
+    };
+  }, []);
   const show = (name: string) => {
     seen.current.add(name);
     waiting.current.add(name);

@@ -3,11 +3,23 @@
 import { parse, update, useAddress } from "./address";
 import type { Zone } from "./format";
 
-export interface Range { from: string; to: string; start: number; end: number; relative: boolean }
+export interface Range {
+  from: string;
+  to: string;
+  start: number;
+  end: number;
+  relative: boolean;
+}
 
 export const RANGES: [string, string][] = [
-  ["-15m", "15 minutes"], ["-1h", "1 hour"], ["-3h", "3 hours"], ["-6h", "6 hours"],
-  ["-12h", "12 hours"], ["-24h", "24 hours"], ["-48h", "2 days"], ["-7d", "7 days"],
+  ["-15m", "15 minutes"],
+  ["-1h", "1 hour"],
+  ["-3h", "3 hours"],
+  ["-6h", "6 hours"],
+  ["-12h", "12 hours"],
+  ["-24h", "24 hours"],
+  ["-48h", "2 days"],
+  ["-7d", "7 days"],
 ];
 const LIST_RANGE = "-6h";
 
@@ -37,7 +49,8 @@ export function momentOf(text: string): number {
 export function rangeOf(search: URLSearchParams, fallback = defaultRange()): Range {
   const now = Date.now() / 1000;
   const given = { from: search.get("from") ?? "", to: search.get("to") ?? "" };
-  const until = momentOf(given.to), since = momentOf(given.from);
+  const until = momentOf(given.to),
+    since = momentOf(given.from);
   const end = until || now;
   const fixed = since < end;
   const from = fixed ? given.from : secondsOf(given.from) ? given.from : fallback;
@@ -50,11 +63,14 @@ export const sinceText = (range: Range): string => (range.relative ? range.from 
 
 export const useZone = (): Zone => (useAddress().search.get("tz") === "utc" ? "utc" : "local");
 export const setZone = (zone: Zone): void => update({ tz: zone === "utc" ? "utc" : undefined });
-export const zoom = (start: number, end: number): void =>
-  update({ from: start.toFixed(3), to: end.toFixed(3) }, false);
+export const zoom = (start: number, end: number): void => update({ from: start.toFixed(3), to: end.toFixed(3) }, false);
 
 /** What every link inside the console carries along. */
 export function carried(): Record<string, string | undefined> {
   const { search } = parse();
-  return { from: search.get("from") ?? undefined, to: search.get("to") ?? undefined, tz: search.get("tz") ?? undefined };
+  return {
+    from: search.get("from") ?? undefined,
+    to: search.get("to") ?? undefined,
+    tz: search.get("tz") ?? undefined,
+  };
 }

@@ -1,21 +1,33 @@
 import { useState } from "preact/hooks";
 import { update, useAddress } from "../address";
-import { query, request, send, type AlertList, type ApiError, type Deliveries, type ListedAlert, type ListedGroup, type Matcher, type Silence } from "../api";
 import { nameOf, summaryOf } from "../alert";
+import { query } from "../api";
 import { clockTime, plural, seconds } from "../format";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Empty, LabelChips, Link, More, State, Tabs, useName, When } from "../parts";
-import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
+import { Badge, Breaks, Empty, LabelChips, Link, More, State, Tabs, When } from "../parts";
 import { Table } from "../table";
 import { useZone } from "../time";
+import type { AlertList, Deliveries, ListedAlert, ListedGroup, Silence } from "../types";
+import { SilenceForm, SilenceRow } from "./silences";
 
 export const ALERT_TABS: [string, string][] = [
-  ["alerts", "Active"], ["incidents", "Incidents"], ["suppressed", "Not told"], ["maintenance", "Maintenance"], ["oncall", "On call"], ["analytics", "Analytics"],
+  ["alerts", "Active"],
+  ["incidents", "Incidents"],
+  ["suppressed", "Not told"],
+  ["maintenance", "Maintenance"],
+  ["oncall", "On call"],
+  ["analytics", "Analytics"],
 ];
 const OWN = new Set(["alertname", "service", "severity", "metric"]);
-const LENGTHS: [number, string][] = [[1800, "30 minutes"], [3600, "1 hour"], [4 * 3600, "4 hours"], [86400, "1 day"], [7 * 86400, "1 week"]];
-const STATES: [string, string][] = [["", "all"], ["active", "told"], ["suppressed", "not told"], ["unacknowledged", "not acknowledged"], ["acknowledged", "acknowledged"]];
+
+const STATES: [string, string][] = [
+  ["", "all"],
+  ["active", "told"],
+  ["suppressed", "not told"],
+  ["unacknowledged", "not acknowledged"],
+  ["acknowledged", "acknowledged"],
+];
 const EACH = 5;
 
 export function Alerts() {
@@ -25,35 +37,110 @@ export function Alerts() {
   const [pages, turn] = useState(1);
   const filter = { q: search.get("q") ?? "", state: search.get("state") ?? "" };
   const changes = `${live.alerts.version} ${beat}`;
-  const groups = useLoad<AlertList>(query("/api/v1/alerts/groups", { ...filter, limit: 20 * pages, each: EACH }), changes);
+  const groups = useLoad<AlertList>(
+    query("/api/v1/alerts/groups", { ...filter, limit: 20 * pages, each: EACH }),
+    changes,
+  );
   const silences = useLoad<Silence[]>("/api/v2/silences", live.alerts.version);
   const silencing = search.get("silence");
-  const close = () => { update({ silence: undefined }); groups.again(); silences.again(); };
+  const close = () => {
+    update({ silence: undefined });
+    groups.again();
+    silences.again();
+  };
   return (
     <>
-      <div class="head"><h1>Alerts</h1>{silencing === null && <button type="button" onClick={() => update({ silence: "{}" })}>New silence</button>}</div>
+      <div class="head">
+        <h1>Alerts</h1>
+        {silencing === null && (
+          <button type="button" onClick={() => update({ silence: "{}" })}>
+            New silence
+          </button>
+        )}
+      </div>
       <Tabs label="Alerting" pages={ALERT_TABS} here="alerts" />
       {silencing !== null && <SilenceForm key={silencing} given={silencing} done={close} />}
       <div class="tools">
-        <label>Containing <input type="search" value={filter.q} onInput={(e) => { turn(1); update({ q: e.currentTarget.value || undefined }); }} placeholder="any label or text" /></label>
-        <label>State <select value={filter.state} onChange={(e) => update({ state: e.currentTarget.value || undefined })}>{STATES.map(([v, text]) => <option key={v} value={v}>{text}</option>)}</select></label>
-        {groups.data && <span class="rest" role="status">{plural(groups.data.alerts, "alert")} in {plural(groups.data.total, "group")}</span>}
+        <label>
+          Containing{" "}
+          <input
+            type="search"
+            value={filter.q}
+            onInput={(e) => {
+              turn(1);
+              update({ q: e.currentTarget.value || undefined });
+            }}
+            placeholder="any label or text"
+          />
+        </label>
+        <label>
+          State{" "}
+          <select value={filter.state} onChange={(e) => update({ state: e.currentTarget.value || undefined })}>
+            {STATES.map(([v, text]) => (
+              <option key={v} value={v}>
+                {text}
+              </option>
+            ))}
+          </select>
+        </label>
+        {groups.data && (
+          <span class="rest" role="status">
+            {plural(groups.data.alerts, "alert")} in {plural(groups.data.total, "group")}
+          </span>
+        )}
       </div>
-      <State of={groups} what="alerts">{(found) => found.groups.length === 0
-        ? <Empty><p>{filter.q || filter.state ? "No alert fits. Fewer words, or another state, may show some." : "No alert is active. What leaves its normal range, and what Prometheus or others post to /api/v2/alerts, appears here."}</p></Empty>
-        : <>{found.groups.map((g) => <Group key={g.id} group={g} filter={filter} changes={changes} />)}
-          <More shown={found.groups.length} total={found.total} more={() => turn(pages + 1)} /></>}</State>
+      <State of={groups} what="alerts">
+        {(found) =>
+          found.groups.length === 0 ? (
+            <Empty>
+              <p>
+                {filter.q || filter.state
+                  ? "No alert fits. Fewer words, or another state, may show some."
+                  : "No alert is active. What leaves its normal range, and what Prometheus or others post to /api/v2/alerts, appears here."}
+              </p>
+            </Empty>
+          ) : (
+            <>
+              {found.groups.map((g) => (
+                <Group key={g.id} group={g} filter={filter} changes={changes} />
+              ))}
+              <More shown={found.groups.length} total={found.total} more={() => turn(pages + 1)} />
+            </>
+          )
+        }
+      </State>
       {/* What stands below waits for what is above, so that nothing moves under a reader. */}
-      {(groups.data ?? groups.error) && <>
-        <section class="card" aria-labelledby="sil"><h2 id="sil">Silences</h2>
-          <State of={silences} what="silences">{(all) => {
-            const list = all.filter((s) => s.status.state !== "expired");
-            return list.length === 0 ? <Empty><p>None. A silence keeps matching alerts from notifying for a while; the alerts stay visible.</p></Empty>
-              : <ul>{list.map((s) => <SilenceRow key={s.id} silence={s} done={() => { silences.again(); groups.again(); }} />)}</ul>;
-          }}</State>
-        </section>
-        {(silences.data ?? silences.error) && <Delivery version={live.alerts.version} />}
-      </>}
+      {(groups.data ?? groups.error) && (
+        <>
+          <section class="card" aria-labelledby="sil">
+            <h2 id="sil">Silences</h2>
+            <State of={silences} what="silences">
+              {(all) => {
+                const list = all.filter((s) => s.status.state !== "expired");
+                return list.length === 0 ? (
+                  <Empty>
+                    <p>None. A silence keeps matching alerts from notifying for a while; the alerts stay visible.</p>
+                  </Empty>
+                ) : (
+                  <ul>
+                    {list.map((s) => (
+                      <SilenceRow
+                        key={s.id}
+                        silence={s}
+                        done={() => {
+                          silences.again();
+                          groups.again();
+                        }}
+                      />
+                    ))}
+                  </ul>
+                );
+              }}
+            </State>
+          </section>
+          {(silences.data ?? silences.error) && <Delivery version={live.alerts.version} />}
+        </>
+      )}
     </>
   );
 }
@@ -65,102 +152,154 @@ function Delivery({ version }: { version: number }) {
   const zone = useZone();
   const found = useLoad<Deliveries>("/api/v1/notifications?limit=200", `${version} ${beat}`);
   return (
-    <section class="card" aria-labelledby="del"><h2 id="del">Notifications</h2>
-      <State of={found} what="notifications">{({ pending, recent }) => <>
-        {pending.length > 0 && <ul class="rows">{pending.slice(0, 20).map((p) => <li key={p.id}>{p.integration}: waiting {seconds(p.lagSeconds)}, {p.attempts ? `${plural(p.attempts, "attempt")}, ${p.lastError}; again at ${clockTime(Date.parse(p.nextAttempt) / 1000, zone)}` : "on its way"}</li>)}</ul>}
-        <Table<Recent> id="sent" label="Notifications" rows={recent} page={10} filter={recent.length > 10 ? "receiver or group" : undefined} rowKey={(r, i) => `${r.time} ${i}`}
-          empty={<p>None was sent and none is waiting. Receivers are set in alerting.config_file, or one webhook in alerting.webhook_url.</p>}
-          columns={[
-            { key: "time", name: "When", value: (r) => r.time, show: (r) => clockTime(Date.parse(r.time) / 1000, zone) },
-            { key: "to", name: "To", value: (r) => String(r.integration ?? "") },
-            { key: "state", name: "State", value: (r) => r.event.replaceAll("_", " ") },
-            { key: "about", name: "About", value: (r) => /\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group, show: (r) => <Breaks text={/\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group} />, breaks: true },
-            { key: "lag", name: "Took", value: (r) => (typeof r.lag === "number" ? r.lag : null), show: (r) => (typeof r.lag === "number" ? seconds(r.lag) : ""), number: true },
-          ]} />
-      </>}</State>
+    <section class="card" aria-labelledby="del">
+      <h2 id="del">Notifications</h2>
+      <State of={found} what="notifications">
+        {({ pending, recent }) => (
+          <>
+            {pending.length > 0 && (
+              <ul class="rows">
+                {pending.slice(0, 20).map((p) => (
+                  <li key={p.id}>
+                    {p.integration}: waiting {seconds(p.lagSeconds)},{" "}
+                    {p.attempts
+                      ? `${plural(p.attempts, "attempt")}, ${p.lastError}; again at ${clockTime(Date.parse(p.nextAttempt) / 1000, zone)}`
+                      : "on its way"}
+                  </li>
+                ))}
+              </ul>
+            )}
+            <Table<Recent>
+              id="sent"
+              label="Notifications"
+              rows={recent}
+              page={10}
+              filter={recent.length > 10 ? "receiver or group" : undefined}
+              rowKey={(r, i) => `${r.time} ${i}`}
+              empty={
+                <p>
+                  None was sent and none is waiting. Receivers are set in alerting.config_file, or one webhook in
+                  alerting.webhook_url.
+                </p>
+              }
+              columns={[
+                {
+                  key: "time",
+                  name: "When",
+                  value: (r) => r.time,
+                  show: (r) => clockTime(Date.parse(r.time) / 1000, zone),
+                },
+                { key: "to", name: "To", value: (r) => String(r.integration ?? "") },
+                { key: "state", name: "State", value: (r) => r.event.replaceAll("_", " ") },
+                {
+                  key: "about",
+                  name: "About",
+                  value: (r) => /\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group,
+                  show: (r) => <Breaks text={/\{([^{}]*)\}$/.exec(r.group)?.[1] || r.group} />,
+                  breaks: true,
+                },
+                {
+                  key: "lag",
+                  name: "Took",
+                  value: (r) => (typeof r.lag === "number" ? r.lag : null),
+                  show: (r) => (typeof r.lag === "number" ? seconds(r.lag) : ""),
+                  number: true,
+                },
+              ]}
+            />
+          </>
+        )}
+      </State>
     </section>
   );
 }
 
-function Group({ group: g, filter, changes }: { group: ListedGroup; filter: { q: string; state: string }; changes: string }) {
+function Group({
+  group: g,
+  filter,
+  changes,
+}: {
+  group: ListedGroup;
+  filter: { q: string; state: string };
+  changes: string;
+}) {
   const [wanted, want] = useState(EACH);
-  const whole = useLoad<AlertList>(wanted > EACH ? query("/api/v1/alerts/groups", { ...filter, group: g.id, each: wanted }) : "", changes);
+  const whole = useLoad<AlertList>(
+    wanted > EACH ? query("/api/v1/alerts/groups", { ...filter, group: g.id, each: wanted }) : "",
+    changes,
+  );
   const alerts = whole.data?.groups[0]?.alerts ?? g.alerts;
-  const name = Object.entries(g.labels).map(([k, v]) => (k === "alertname" ? v : `${k} ${v}`)).join(", ") || "All alerts";
+  const name =
+    Object.entries(g.labels)
+      .map(([k, v]) => (k === "alertname" ? v : `${k} ${v}`))
+      .join(", ") || "All alerts";
   return (
     <section class="card" aria-label={name}>
-      <h2><Breaks text={name} /> <small>{plural(g.total, "alert")}, to <Breaks text={g.receiver} />, <When time={Date.parse(g.started) / 1000} long /></small></h2>
-      {alerts.map((a) => <AlertRow key={a.fingerprint} alert={a} />)}
-      {whole.error && <p class="state failed" role="alert">{whole.error}</p>}
+      <h2>
+        <Breaks text={name} />{" "}
+        <small>
+          {plural(g.total, "alert")}, to <Breaks text={g.receiver} />, <When time={Date.parse(g.started) / 1000} long />
+        </small>
+      </h2>
+      {alerts.map((a) => (
+        <AlertRow key={a.fingerprint} alert={a} />
+      ))}
+      {whole.error && (
+        <p class="state failed" role="alert">
+          {whole.error}
+        </p>
+      )}
       {wanted < 200 && <More shown={alerts.length} total={g.total} more={() => want(Math.min(200, wanted * 4))} />}
       {wanted >= 200 && g.total > 200 && <p class="state">{g.total - 200} more; the field above narrows.</p>}
     </section>
   );
 }
 
-const why = (a: ListedAlert): string => a.acknowledgedBy ? `acknowledged by ${a.acknowledgedBy}` : a.silencedBy.length ? "silenced" : a.inhibitedBy.length ? "inhibited by another alert" : a.muted;
+const why = (a: ListedAlert): string =>
+  a.acknowledgedBy
+    ? `acknowledged by ${a.acknowledgedBy}`
+    : a.silencedBy.length
+      ? "silenced"
+      : a.inhibitedBy.length
+        ? "inhibited by another alert"
+        : a.muted;
 
 function AlertRow({ alert: a }: { alert: ListedAlert }) {
   const { severity = "none" } = a.labels;
   const rest = Object.entries(a.labels).filter(([k]) => !OWN.has(k));
   const anomaly = a.annotations.anomaly_id;
-  const matchers = Object.fromEntries(Object.entries(a.labels).filter(([k]) => k === "alertname" || k === "service" || k === "metric"));
+  const matchers = Object.fromEntries(
+    Object.entries(a.labels).filter(([k]) => k === "alertname" || k === "service" || k === "metric"),
+  );
   return (
     <article class={`alert ${a.state}`}>
-      <p><Badge severity={severity} /> <b><Breaks text={nameOf(a.labels)} /></b> <Breaks text={summaryOf(a.labels, a.annotations)} /> <When time={Date.parse(a.startsAt) / 1000} long />
-        {why(a) && <b> {why(a)}</b>}{a.snoozedUntil && <b> snoozed</b>}</p>
-      {(a.annotations.reasons || a.annotations.description) && <p class="why"><Breaks text={a.annotations.reasons ?? a.annotations.description ?? ""} /></p>}
+      <p>
+        <Badge severity={severity} />{" "}
+        <b>
+          <Breaks text={nameOf(a.labels)} />
+        </b>{" "}
+        <Breaks text={summaryOf(a.labels, a.annotations)} /> <When time={Date.parse(a.startsAt) / 1000} long />
+        {why(a) && <b> {why(a)}</b>}
+        {a.snoozedUntil && <b> snoozed</b>}
+      </p>
+      {(a.annotations.reasons || a.annotations.description) && (
+        <p class="why">
+          <Breaks text={a.annotations.reasons ?? a.annotations.description ?? ""} />
+        </p>
+      )}
       <LabelChips labels={rest} />
       <p class="actions">
         <Link to={["alerts", a.fingerprint]}>Act and explain</Link>
         {anomaly && <Link to={["anomalies", anomaly]}>Show the anomaly</Link>}
-        {!anomaly && a.generatorURL && /^https?:/.test(a.generatorURL) && <a href={a.generatorURL} rel="noreferrer">Source</a>}
-        <Link to={["alerts"]} search={{ silence: JSON.stringify(matchers) }}>Silence</Link>
+        {!anomaly && a.generatorURL && /^https?:/.test(a.generatorURL) && (
+          <a href={a.generatorURL} rel="noreferrer">
+            Source
+          </a>
+        )}
+        <Link to={["alerts"]} search={{ silence: JSON.stringify(matchers) }}>
+          Silence
+        </Link>
       </p>
     </article>
-  );
-}
-
-function SilenceRow({ silence: s, done }: { silence: Silence; done: () => void }) {
-  const zone = useZone();
-  const [problem, say] = useState("");
-  const end = Date.parse(s.endsAt) / 1000;
-  return (
-    <li class="alert">
-      <p><b>{s.status.state === "pending" ? "from " + clockTime(Date.parse(s.startsAt) / 1000, zone, true) : "active"}</b> until {clockTime(end, zone, true)} <small>({seconds(Math.max(0, Math.round(end - Date.now() / 1000)))} left), by <Breaks text={s.createdBy} />: <Breaks text={s.comment} /></small></p>
-      <div class="alert-labels">{s.matchers.map((m) => <span key={quoted(m)}><Breaks text={quoted(m)} /></span>)}</div>
-      <button type="button" onClick={() => { request(`/api/v2/silence/${s.id}`, { method: "DELETE" }).then(done, (e: ApiError) => say(e.message)); }}>End it now</button> <span role="status">{problem}</span>
-    </li>
-  );
-}
-
-function SilenceForm({ given, done }: { given: string; done: () => void }) {
-  const [matchers, set] = useState<Matcher[]>(() => startingMatchers(given));
-  const [length, long] = useState(3600);
-  const [comment, say] = useState("");
-  const [by, name] = useName();
-  const [problem, fail] = useState("");
-  const [busy, work] = useState(false);
-  const wanted = complete(matchers);
-  const submit = (event: Event) => {
-    event.preventDefault();
-    work(true);
-    const now = Date.now();
-    send("POST", "/api/v2/silences", { matchers: wanted, startsAt: new Date(now).toISOString(), endsAt: new Date(now + length * 1000).toISOString(), createdBy: by, comment })
-      .then(done, (e: ApiError) => { fail(e.message); work(false); });
-  };
-  return (
-    <form class="card form" onSubmit={submit} aria-labelledby="new">
-      <h2 id="new">New silence</h2>
-      <Matchers matchers={matchers} set={set} />
-      <div class="tools">
-        <label>For <select value={length} onChange={(e) => long(Number(e.currentTarget.value))}>{LENGTHS.map(([s, text]) => <option key={s} value={s}>{text}</option>)}</select></label>
-        <label>Your name <input required value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" /></label>
-        <label>Why <input required value={comment} onInput={(e) => say(e.currentTarget.value)} /></label>
-      </div>
-      <Preview matchers={matchers} />
-      {problem && <p class="state failed" role="alert">{problem}</p>}
-      <div class="tools"><button type="submit" class="primary" disabled={busy || wanted.length === 0}>Silence</button><button type="button" onClick={() => update({ silence: undefined })}>Cancel</button></div>
-    </form>
   );
 }

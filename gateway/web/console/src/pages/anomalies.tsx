@@ -1,52 +1,17 @@
-import { useMemo, useState } from "preact/hooks";
-import { href, update, useAddress } from "../address";
-import { headline, isGroup, metricOf, sinceOf, tellingLabels } from "../anomaly";
-import { ApiError, query, selector, send, serviceOf, SEVERITIES, type Anomaly, type AnomalyPage as Page, type History, type HistorySeries } from "../api";
-import { Chart, type Line } from "../chart";
-import { clockTime, plural, seconds, unitOf } from "../format";
-import { isCounter, meanOf, quantileOf, scored, thinned } from "../history";
+import { useState } from "preact/hooks";
+import { update, useAddress } from "../address";
+import { sinceOf, tellingLabels } from "../anomaly";
+import { query } from "../api";
+import { plural } from "../format";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Breaks, Empty, exploreSearch, Link, More, Name, Spark, State, useName, useSeen, useTitle, When } from "../parts";
+import { Badge, Breaks, Empty, Link, More, Name, State, useSeen, When } from "../parts";
 import { RangePicker } from "../range";
-import { rangeOf, sinceText, useZone } from "../time";
-
-const around = (a: Anomaly, before: number, after: number): { start: number; end: number } => {
-  const from = sinceOf(a);
-  const to = a.ended ?? Date.now() / 1000;
-  const length = Math.min(Math.max(to - from, 60), 6 * 3600);
-  return { start: Math.round(from - Math.max(before, length)), end: Math.round(Math.min(Date.now() / 1000, Math.max(to, from) + after)) };
-};
-
-function useSeriesOf(a: Anomaly | null, before: number, after: number, on: boolean, band = false) {
-  const span = a ? around(a, before, after) : { start: 0, end: 0 };
-  // The end of an open anomaly moves; a minute's steps keep the answer.
-  const end = a && a.ended === null ? Math.ceil(span.end / 30) * 30 : span.end;
-  const buckets = isBucket(a?.series ?? {});
-  const { le: _, ...whole } = a?.series ?? {};
-  const found = useLoad<History>(a && on && !isGroup(a) ? query("/api/v1/history", { match: selector(buckets ? whole : a.series), start: span.start, end, limit: buckets ? 100 : 1, bands: band && !buckets ? "recomputed" : undefined }) : "");
-  // A histogram's sum is scored as the mean of what was observed, which needs its count beside it.
-  const sum = isSum(a?.series ?? {});
-  const counts = useLoad<History>(a && on && sum ? query("/api/v1/history", { match: selector({ ...a.series, __name__: a.series.__name__!.replace(/_sum$/, "_count") }), start: span.start, end, limit: 1 }) : "");
-  const series = useMemo(() => {
-    if (a && buckets) { const p95 = found.data && quantileOf(found.data.series.map(scored)); return p95 ? thinned(withRange(p95, a), 1500) : null; }
-    const own = found.data?.series[0], count = counts.data?.series[0];
-    if (!own || (sum && !counts.data && !counts.error)) return null;
-    const one = scored(own);
-    return thinned(a && sum && count ? withRange(meanOf(one, scored(count)), a) : one, 1500);
-  }, [found.data, counts.data, counts.error]);
-  return { ...found, series, span: { start: span.start, end } };
-}
-
-const isBucket = (labels: Record<string, string>): boolean => (labels.__name__ ?? "").endsWith("_bucket");
-const isSum = (labels: Record<string, string>): boolean => (labels.__name__ ?? "").endsWith("_sum");
-
-/** The range that the anomaly itself tells, over the time that it lasts. */
-function withRange(s: HistorySeries, a: Anomaly): HistorySeries {
-  const inside = s.times.map((t) => t >= sinceOf(a) - 120 && t <= (a.ended ?? Infinity) + 120);
-  const put = (v: number | null) => inside.map((yes) => (yes ? v : null));
-  return { ...s, expected: put(a.expected), lower: put(a.lower), upper: put(a.upper) };
-}
+import { serviceOf } from "../selector";
+import { Spark } from "../spark";
+import { rangeOf, sinceText } from "../time";
+import { type Anomaly, type AnomalyPage as Page, SEVERITIES } from "../types";
+import { useSeriesOf } from "./anomaly_series";
 
 function Row({ anomaly: a }: { anomaly: Anomaly }) {
   const [ref, seen] = useSeen<HTMLLIElement>();
@@ -54,10 +19,29 @@ function Row({ anomaly: a }: { anomaly: Anomaly }) {
   return (
     <li ref={ref} class={`anomaly ${a.state}`}>
       <Link to={["anomalies", a.id]}>
-        <span class="what"><Badge severity={a.severity} /><Name labels={tellingLabels(a)} /></span>
-        <span class="why"><Breaks text={a.reasons.join("; ")} /></span>
-        {plot.series ? <Spark series={plot.series} mark={[sinceOf(a), a.ended ?? Date.now() / 1000]} width={180} height={40} /> : <svg class="spark" width={180} height={40} aria-hidden="true" />}
-        <span class="when">{a.state === "firing" ? <><b>open</b> <When time={sinceOf(a)} long /></> : <>ended <When time={a.ended ?? a.time} /></>}</span>
+        <span class="what">
+          <Badge severity={a.severity} />
+          <Name labels={tellingLabels(a)} />
+        </span>
+        <span class="why">
+          <Breaks text={a.reasons.join("; ")} />
+        </span>
+        {plot.series ? (
+          <Spark series={plot.series} mark={[sinceOf(a), a.ended ?? Date.now() / 1000]} width={180} height={40} />
+        ) : (
+          <svg class="spark" width={180} height={40} aria-hidden="true" />
+        )}
+        <span class="when">
+          {a.state === "firing" ? (
+            <>
+              <b>open</b> <When time={sinceOf(a)} long />
+            </>
+          ) : (
+            <>
+              ended <When time={a.ended ?? a.time} />
+            </>
+          )}
+        </span>
       </Link>
     </li>
   );
@@ -76,154 +60,103 @@ export function Anomalies() {
   const range = rangeOf(search);
   const since = sinceText(range);
   const until = range.relative ? "" : range.end.toFixed(0);
-  const found = useLoad<Page>(query("/api/v1/anomalies/page", { severity, state, since, until, q: words, limit: Math.min(1000, PAGE * pages) }), live.anomalies.version);
+  const found = useLoad<Page>(
+    query("/api/v1/anomalies/page", { severity, state, since, until, q: words, limit: Math.min(1000, PAGE * pages) }),
+    live.anomalies.version,
+  );
   return (
     <>
-      <div class="head"><h1>Anomalies</h1><RangePicker /></div>
-      <div class="tools">
-        <label>Containing <input type="search" value={search.get("q") ?? ""} placeholder="name, label or reason" onInput={(e) => { turn(1); update({ q: e.currentTarget.value || undefined }); }} /></label>
-        <label>From severity <select value={severity} onChange={(e) => update({ severity: e.currentTarget.value || undefined })}>
-          <option value="">any</option>{SEVERITIES.slice(1).map((s) => <option key={s} value={s}>{s}</option>)}</select></label>
-        <label>State <select value={state} onChange={(e) => update({ state: e.currentTarget.value || undefined })}>
-          <option value="">open and ended</option><option value="firing">open</option><option value="resolved">ended</option></select></label>
-        <label><input type="checkbox" checked={grouped} onChange={(e) => update({ by: e.currentTarget.checked ? undefined : "none" })} /> Group by service</label>
-        {found.data && <span class="rest" role="status">{found.data.open} open of {plural(found.data.total, "anomaly", "anomalies")}</span>}
+      <div class="head">
+        <h1>Anomalies</h1>
+        <RangePicker />
       </div>
-      <State of={found} what="anomalies">{({ anomalies: list, total }) => {
-        if (!list.length) return <Empty><p>{words ? "None of them contains these words." : "No anomaly in this time range. A longer range, or a lower severity, may show some."}</p></Empty>;
-        const groups = new Map<string, Anomaly[]>();
-        for (const a of list) {
-          const key = grouped ? serviceOf(a.series) || "without a service" : "";
-          groups.set(key, [...(groups.get(key) ?? []), a]);
-        }
-        return <>{[...groups].map(([name, members]) => (
-          <section key={name} class="card" aria-label={name || "All"}>
-            {name && <h2><Link to={["services", name]}>{name}</Link> <small>{members.filter((a) => a.state === "firing").length} open of {members.length}</small></h2>}
-            <ul class="anomalies">{members.map((a) => <Row key={a.id} anomaly={a} />)}</ul>
-          </section>))}<More shown={list.length} total={Math.min(total, 1000)} more={() => turn(pages + 1)} /></>;
-      }}</State>
+      <div class="tools">
+        <label>
+          Containing{" "}
+          <input
+            type="search"
+            value={search.get("q") ?? ""}
+            placeholder="name, label or reason"
+            onInput={(e) => {
+              turn(1);
+              update({ q: e.currentTarget.value || undefined });
+            }}
+          />
+        </label>
+        <label>
+          From severity{" "}
+          <select value={severity} onChange={(e) => update({ severity: e.currentTarget.value || undefined })}>
+            <option value="">any</option>
+            {SEVERITIES.slice(1).map((s) => (
+              <option key={s} value={s}>
+                {s}
+              </option>
+            ))}
+          </select>
+        </label>
+        <label>
+          State{" "}
+          <select value={state} onChange={(e) => update({ state: e.currentTarget.value || undefined })}>
+            <option value="">open and ended</option>
+            <option value="firing">open</option>
+            <option value="resolved">ended</option>
+          </select>
+        </label>
+        <label>
+          <input
+            type="checkbox"
+            checked={grouped}
+            onChange={(e) => update({ by: e.currentTarget.checked ? undefined : "none" })}
+          />{" "}
+          Group by service
+        </label>
+        {found.data && (
+          <span class="rest" role="status">
+            {found.data.open} open of {plural(found.data.total, "anomaly", "anomalies")}
+          </span>
+        )}
+      </div>
+      <State of={found} what="anomalies">
+        {({ anomalies: list, total }) => {
+          if (!list.length)
+            return (
+              <Empty>
+                <p>
+                  {words
+                    ? "None of them contains these words."
+                    : "No anomaly in this time range. A longer range, or a lower severity, may show some."}
+                </p>
+              </Empty>
+            );
+          const groups = new Map<string, Anomaly[]>();
+          for (const a of list) {
+            const key = grouped ? serviceOf(a.series) || "without a service" : "";
+            groups.set(key, [...(groups.get(key) ?? []), a]);
+          }
+          return (
+            <>
+              {[...groups].map(([name, members]) => (
+                <section key={name} class="card" aria-label={name || "All"}>
+                  {name && (
+                    <h2>
+                      <Link to={["services", name]}>{name}</Link>{" "}
+                      <small>
+                        {members.filter((a) => a.state === "firing").length} open of {members.length}
+                      </small>
+                    </h2>
+                  )}
+                  <ul class="anomalies">
+                    {members.map((a) => (
+                      <Row key={a.id} anomaly={a} />
+                    ))}
+                  </ul>
+                </section>
+              ))}
+              <More shown={list.length} total={Math.min(total, 1000)} more={() => turn(pages + 1)} />
+            </>
+          );
+        }}
+      </State>
     </>
   );
-}
-
-/** Others that began within a few minutes of this one, in order of onset: the first is where to look. */
-function siblings(a: Anomaly, all: Anomaly[]): Anomaly[] {
-  const from = sinceOf(a) - 300, to = (a.ended ?? Date.now() / 1000) + 60;
-  return all.filter((o) => sinceOf(o) >= from && sinceOf(o) <= Math.min(to, sinceOf(a) + 900)).sort((x, y) => sinceOf(x) - sinceOf(y)).slice(0, 30);
-}
-
-export function AnomalyPage({ id }: { id: string }) {
-  const live = useLive();
-  const found = useLoad<Anomaly>(`/api/v1/anomalies/${encodeURIComponent(id)}`, live.anomalies.version);
-  const a = found.data;
-  useTitle(a ? `${headline(a)} – Anomalies` : undefined);
-  const others = useLoad<Anomaly[]>(a ? query("/api/v1/anomalies", { since: Math.floor(sinceOf(a) - 300), limit: 1000 }) : "", live.anomalies.version);
-  return (
-    <State of={found} what="the anomaly">{(anomaly) => <>
-      <div class="head"><h1><Badge severity={anomaly.severity} /> <span><Breaks text={metricOf(anomaly)} />{serviceOf(anomaly.series) && <small> of <Breaks text={serviceOf(anomaly.series)} /></small>}</span></h1></div>
-      <Detail anomaly={anomaly} />
-      <Feedback anomaly={anomaly} />
-      <section class="card" aria-labelledby="sib">
-        <h2 id="sib">What moved with it, in order of onset</h2>
-        <State of={others} what="other anomalies">{(all) => {
-          const list = siblings(anomaly, all);
-          if (list.length < 2) return <Empty><p>Nothing else left its range at that time.</p></Empty>;
-          return <ol class="rows onsets">{list.map((o) => (
-            <li key={o.id} class={o.id === anomaly.id ? "self" : ""}><Link to={["anomalies", o.id]}>
-              <Badge severity={o.severity} /><span class="offset">{offset(sinceOf(o) - sinceOf(anomaly))}</span><span class="who"><Name labels={tellingLabels(o)} /><span class="why"><Breaks text={o.reasons[0] ?? ""} /></span></span>
-            </Link></li>))}</ol>;
-        }}</State>
-      </section>
-    </>}</State>
-  );
-}
-
-const offset = (d: number): string => (Math.abs(d) < 0.5 ? "same time" : d < 0 ? `${seconds(-d)} before` : `${seconds(d)} after`);
-
-/** What a person thinks of it: the detector and the report on its worth take it up. */
-function Feedback({ anomaly: a }: { anomaly: Anomaly }) {
-  const [by, name] = useName();
-  const [comment, note] = useState("");
-  const [said, say] = useState("");
-  const judge = (verdict: "useful" | "noise") => {
-    if (!by.trim()) { say("Say who you are first."); return; }
-    send("POST", `/api/v1/anomalies/${encodeURIComponent(a.id)}/feedback`, { verdict, by, comment })
-      .then(() => { say(verdict === "useful" ? "Thank you: useful." : "Thank you: noise."); note(""); }, (e: ApiError) => say(e.status === 404 || e.status === 405 ? "This gateway takes no feedback." : e.message));
-  };
-  return (
-    <section class="card" aria-labelledby="fb"><h2 id="fb">Was this worth telling?</h2>
-      <div class="tools">
-        <label>Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" /></label>
-        <label>Comment <input value={comment} onInput={(e) => note(e.currentTarget.value)} /></label>
-        <button type="button" onClick={() => judge("useful")}>Useful</button>
-        <button type="button" onClick={() => judge("noise")}>Noise</button>
-        <span role="status">{said}</span>
-      </div>
-      {!said && a.feedback && <p>{a.feedback.by} called it {a.feedback.verdict}{a.feedback.comment ? `: ${a.feedback.comment}` : ""}. A new verdict replaces it.</p>}
-    </section>
-  );
-}
-
-function Detail({ anomaly: a }: { anomaly: Anomaly }) {
-  const zone = useZone();
-  const plot = useSeriesOf(a, 1800, 600, true, true);
-  const counter = isCounter(a.series) && !isSum(a.series) && !isBucket(a.series);
-  const metric = a.series.__name__ ?? "";
-  const unit = useMemo(() => { const u = unitOf(metric.replace(/_bucket$/, "")); return (v: number) => (counter ? `${u(v)}/s` : u(v)); }, [metric, counter]);
-  const show = (v: number | null) => (v === null ? "no value" : isGroup(a) ? `${v} series` : unit(v));
-  const points = useMemo(() => a.exemplars.map((e) => ({ time: e.time, value: e.value, text: `trace ${e.trace_id}` })), [a.exemplars]);
-  const lines: Line[] = useMemo(() => (plot.series ? [toLine(plot.series)] : []), [plot.series]);
-  const service = serviceOf(a.series);
-  const from = sinceOf(a);
-  return (
-    <>
-      <section class="card" aria-label="What happened">
-        <p class="reasons">{a.reasons.join("; ")}.</p>
-        <dl class="facts">
-          {(isBucket(a.series) || isSum(a.series)) && <div><dt>Scored</dt><dd>{isBucket(a.series) ? "95 % quantile" : "mean"}</dd></div>}
-          <div><dt>Value</dt><dd>{show(a.value)}</dd></div>
-          <div><dt>Expected</dt><dd>{show(a.expected)}{a.lower !== null && a.upper !== null && <small> {show(a.lower)} to {show(a.upper)}</small>}</dd></div>
-          <div><dt>Score</dt><dd>{a.score.toFixed(2)}</dd></div>
-          <div><dt>Since</dt><dd>{clockTime(from, zone, true)}</dd></div>
-          <div><dt>State</dt><dd>{a.state === "firing" ? <>open <When time={from} long /></> : `ended ${a.ended ? clockTime(a.ended, zone, true) : ""}`}</dd></div>
-          {surroundings(a).map(([name, text]) => <div key={name}><dt>{name}</dt><dd><Breaks text={text} /></dd></div>)}
-        </dl>
-        {isGroup(a) ? <Members anomaly={a} /> : plot.series ? <Chart lines={lines} start={plot.span.start} end={plot.span.end} zone={zone} format={unit} height={280} label={`${metric} around the anomaly`} points={points} onZoom={(s, e) => { location.hash = href(["explore"], { ...exploreSearch(a.series), from: s.toFixed(0), to: e.toFixed(0) }); }} marks={[[Math.min(from, a.ended ?? from), a.ended !== null ? Math.max(a.ended, a.time) : Date.now() / 1000]]} />
-          : <State of={plot} what="the series">{() => <Empty><p>Its samples are no longer kept.</p></Empty>}</State>}
-        <p class="actions">
-          {a.context?.fingerprint && <Link to={["alerts", a.context.fingerprint]}>Its alert: act, and who was told why</Link>}
-          {!isGroup(a) && <Link to={["explore"]} search={{ ...exploreSearch(a.series), from: String(plot.span.start), to: String(plot.span.end) }}>Explore this series</Link>}
-          {service && <Link to={["services", service]}>Service {service}</Link>}
-          <Link to={["alerts"]} search={{ silence: JSON.stringify(silenceFor(a)) }}>Silence alerts like this</Link>
-        </p>
-        <details><summary>Labels</summary><table><tbody>{Object.entries(a.series).map(([k, v]) => <tr key={k}><th scope="row">{k}</th><td class="breaks">{v}</td></tr>)}</tbody></table></details>
-        {a.exemplars.length > 0 && <details open><summary>Traces at that time</summary><ul>{a.exemplars.map((e) => <li key={e.trace_id}><code>{e.trace_id}</code> value {show(e.value)}</li>)}</ul></details>}
-      </section>
-    </>
-  );
-}
-
-/** What else is known about it: [name, text]. */
-function surroundings({ context: c = {} }: Anomaly): [string, string][] {
-  const all: [string, string | undefined][] = [
-    ["After the deploy", c.after_deploy], ["During maintenance", c.maintenance], ["Business impact", c.business_impact], ["Verdicts", c.feedback], ["Not told", c.muted],
-  ];
-  return all.flatMap(([name, text]) => (text ? [[name, text] as [string, string]] : []));
-}
-
-/** The series of a service that deviate at once, the first to do so at the top: that is where to look. */
-function Members({ anomaly: a }: { anomaly: Anomaly }) {
-  return <ol class="rows onsets">{a.members.map((m) => (
-    <li key={selector(m.series)}><Link to={["explore"]} search={{ ...exploreSearch(m.series), from: (sinceOf(a) - 1800).toFixed(0), to: Math.min(Date.now() / 1000, (a.ended ?? Date.now() / 1000) + 600).toFixed(0) }}>
-      <span class="offset">{offset(m.onset - sinceOf(a))}</span><span class="who"><Name labels={m.series} /></span><span class="why">score {m.score.toFixed(2)}</span></Link></li>))}</ol>;
-}
-
-const toLine = (s: HistorySeries): Line => ({ name: isSum(s.labels) ? "mean" : isBucket(s.labels) ? "95 % quantile" : "value", times: s.times, values: s.values, lower: s.lower, upper: s.upper, expected: s.expected, score: s.score, color: 0 });
-
-const ALERTS: Record<string, string> = { group: "ServiceAnomalyDetected", exhaustion: "LimitApproaching" };
-
-function silenceFor(a: Anomaly): Record<string, string> {
-  const service = serviceOf(a.series);
-  const metric = a.series.__name__;
-  return { alertname: ALERTS[a.kind] ?? "AnomalyDetected", ...(metric ? { metric } : {}), ...(service ? { service } : {}) };
 }

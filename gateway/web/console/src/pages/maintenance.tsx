@@ -1,21 +1,31 @@
 import { useState } from "preact/hooks";
-import { send, type ApiError, type MaintenanceWindow, type Matcher, type Suppressions } from "../api";
-import { clockTime, plural } from "../format";
+import { ApiError, send } from "../api";
+import { clockTime } from "../format";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Empty, Link, State, Tabs, useName, When } from "../parts";
+import { State, Tabs, useName } from "../parts";
 import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
 import { Table } from "../table";
 import { useZone } from "../time";
+import type { MaintenanceWindow, Matcher } from "../types";
 import { ALERT_TABS } from "./alerts";
 
 const DAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-const STATE: Record<MaintenanceWindow["state"], string> = { pending: "planned", active: "holds now", idle: "between two times", expired: "over" };
+const STATE: Record<MaintenanceWindow["state"], string> = {
+  pending: "planned",
+  active: "holds now",
+  idle: "between two times",
+  expired: "over",
+};
 
 /** A part of a recurrence in words. */
 function words(part: Record<string, unknown>): string {
-  const times = (part.times as { start_time: string; end_time: string }[] | undefined)?.map((t) => `${t.start_time} to ${t.end_time}`).join(", ");
-  const others = ["weekdays", "days_of_month", "months", "years"].filter((k) => part[k]).map((k) => (part[k] as unknown[]).join(", "));
+  const times = (part.times as { start_time: string; end_time: string }[] | undefined)
+    ?.map((t) => `${t.start_time} to ${t.end_time}`)
+    .join(", ");
+  const others = ["weekdays", "days_of_month", "months", "years"]
+    .filter((k) => part[k])
+    .map((k) => (part[k] as unknown[]).join(", "));
   return [...others, times, part.location ? `(${String(part.location)})` : ""].filter(Boolean).join(" ");
 }
 
@@ -25,26 +35,109 @@ export function MaintenancePage() {
   const [making, make] = useState(false);
   const [problem, say] = useState("");
   const found = useLoad<MaintenanceWindow[]>("/api/v1/maintenance", `${live.alerts.version} ${useBeat(15)}`);
-  const end = (w: MaintenanceWindow) => send("DELETE", `/api/v1/maintenance/${w.id}`).then(() => { say(""); found.again(); }, (e: ApiError) => say(e.message));
+  const end = (w: MaintenanceWindow) =>
+    send("DELETE", `/api/v1/maintenance/${w.id}`).then(
+      () => {
+        say("");
+        found.again();
+      },
+      (e: ApiError) => say(e.message),
+    );
   return (
     <>
-      <div class="head"><h1>Maintenance windows</h1>{!making && <button type="button" onClick={() => make(true)}>New window</button>}</div>
+      <div class="head">
+        <h1>Maintenance windows</h1>
+        {!making && (
+          <button type="button" onClick={() => make(true)}>
+            New window
+          </button>
+        )}
+      </div>
       <Tabs label="Alerting" pages={ALERT_TABS} here="maintenance" />
-      {making && <WindowForm done={() => { make(false); found.again(); }} />}
-      {problem && <p class="state failed" role="alert">{problem}</p>}
+      {making && (
+        <WindowForm
+          done={() => {
+            make(false);
+            found.again();
+          }}
+        />
+      )}
+      {problem && (
+        <p class="state failed" role="alert">
+          {problem}
+        </p>
+      )}
       <section class="card" aria-label="Windows">
-        <State of={found} what="maintenance windows">{(windows) => <Table<MaintenanceWindow> id="mw" label="Maintenance windows" rows={windows} filter="name, matcher or person" first="start" rowKey={(w) => w.id}
-          empty={<p>None. A window keeps alerts of what is being worked on from notifying; they are shown and recorded as ever, and told when it ends if they still fire.</p>}
-          columns={[
-            { key: "name", name: "Name", value: (w) => w.name, show: (w) => <><b>{w.name}</b>{w.comment && <small> {w.comment}</small>}</>, breaks: true },
-            { key: "state", name: "State", value: (w) => STATE[w.state] },
-            { key: "start", name: "From", value: (w) => w.start, show: (w) => clockTime(Date.parse(w.start) / 1000, zone, true) },
-            { key: "end", name: "To", value: (w) => w.end, show: (w) => (w.end ? clockTime(Date.parse(w.end) / 1000, zone, true) : "no end") },
-            { key: "rec", name: "Recurring", value: (w) => w.recurring.map(words).join("; ") },
-            { key: "what", name: "What", value: (w) => w.matchers.join(" "), show: (w) => <div class="alert-labels">{w.matchers.map((m) => <span key={m}>{m}</span>)}</div> },
-            { key: "by", name: "By", value: (w) => w.by },
-            { key: "act", name: "End", value: () => null, show: (w) => (w.state === "expired" ? null : <button type="button" aria-label={`End ${w.name} now`} onClick={() => end(w)}>End now</button>) },
-          ]} />}</State>
+        <State of={found} what="maintenance windows">
+          {(windows) => (
+            <Table<MaintenanceWindow>
+              id="mw"
+              label="Maintenance windows"
+              rows={windows}
+              filter="name, matcher or person"
+              first="start"
+              rowKey={(w) => w.id}
+              empty={
+                <p>
+                  None. A window keeps alerts of what is being worked on from notifying; they are shown and recorded as
+                  ever, and told when it ends if they still fire.
+                </p>
+              }
+              columns={[
+                {
+                  key: "name",
+                  name: "Name",
+                  value: (w) => w.name,
+                  show: (w) => (
+                    <>
+                      <b>{w.name}</b>
+                      {w.comment && <small> {w.comment}</small>}
+                    </>
+                  ),
+                  breaks: true,
+                },
+                { key: "state", name: "State", value: (w) => STATE[w.state] },
+                {
+                  key: "start",
+                  name: "From",
+                  value: (w) => w.start,
+                  show: (w) => clockTime(Date.parse(w.start) / 1000, zone, true),
+                },
+                {
+                  key: "end",
+                  name: "To",
+                  value: (w) => w.end,
+                  show: (w) => (w.end ? clockTime(Date.parse(w.end) / 1000, zone, true) : "no end"),
+                },
+                { key: "rec", name: "Recurring", value: (w) => w.recurring.map(words).join("; ") },
+                {
+                  key: "what",
+                  name: "What",
+                  value: (w) => w.matchers.join(" "),
+                  show: (w) => (
+                    <div class="alert-labels">
+                      {w.matchers.map((m) => (
+                        <span key={m}>{m}</span>
+                      ))}
+                    </div>
+                  ),
+                },
+                { key: "by", name: "By", value: (w) => w.by },
+                {
+                  key: "act",
+                  name: "End",
+                  value: () => null,
+                  show: (w) =>
+                    w.state === "expired" ? null : (
+                      <button type="button" aria-label={`End ${w.name} now`} onClick={() => end(w)}>
+                        End now
+                      </button>
+                    ),
+                },
+              ]}
+            />
+          )}
+        </State>
       </section>
     </>
   );
@@ -69,77 +162,89 @@ function WindowForm({ done }: { done: () => void }) {
     if (days.length) part.weekdays = days;
     if (from && to) part.times = [{ start_time: from, end_time: to }];
     send("POST", "/api/v1/maintenance", {
-      name, by, comment, matchers: complete(matchers).map(quoted), start: starts.toISOString(),
-      ...(hours === "none" ? {} : { end: new Date(starts.getTime() + Number(hours) * 3600e3).toISOString() }), ...(recurring ? { recurring: [part] } : {}),
+      name,
+      by,
+      comment,
+      matchers: complete(matchers).map(quoted),
+      start: starts.toISOString(),
+      ...(hours === "none" ? {} : { end: new Date(starts.getTime() + Number(hours) * 3600e3).toISOString() }),
+      ...(recurring ? { recurring: [part] } : {}),
     }).then(done, (e: ApiError) => fail(e.message));
   };
   return (
     <form class="card form" onSubmit={submit} aria-labelledby="mwnew">
       <h2 id="mwnew">New maintenance window</h2>
       <div class="tools">
-        <label>Name <input required value={name} onInput={(e) => call(e.currentTarget.value)} /></label>
-        <label>Your name <input required value={by} onInput={(e) => setName(e.currentTarget.value)} autocomplete="name" /></label>
-        <label>Comment <input value={comment} onInput={(e) => note(e.currentTarget.value)} /></label>
+        <label>
+          Name <input required value={name} onInput={(e) => call(e.currentTarget.value)} />
+        </label>
+        <label>
+          Your name <input required value={by} onInput={(e) => setName(e.currentTarget.value)} autocomplete="name" />
+        </label>
+        <label>
+          Comment <input value={comment} onInput={(e) => note(e.currentTarget.value)} />
+        </label>
       </div>
       <Matchers matchers={matchers} set={set} />
       <div class="tools">
-        <label>From (empty: now) <input type="datetime-local" value={start} onInput={(e) => begin(e.currentTarget.value)} /></label>
-        <label>For <select value={hours} onChange={(e) => long(e.currentTarget.value)}>
-          {[["1", "1 hour"], ["2", "2 hours"], ["4", "4 hours"], ["8", "8 hours"], ["24", "1 day"], ["168", "1 week"], ["720", "30 days"]].map(([v, t]) => <option key={v} value={v}>{t}</option>)}
-          {recurring && <option value="none">without an end</option>}</select></label>
+        <label>
+          From (empty: now) <input type="datetime-local" value={start} onInput={(e) => begin(e.currentTarget.value)} />
+        </label>
+        <label>
+          For{" "}
+          <select value={hours} onChange={(e) => long(e.currentTarget.value)}>
+            {[
+              ["1", "1 hour"],
+              ["2", "2 hours"],
+              ["4", "4 hours"],
+              ["8", "8 hours"],
+              ["24", "1 day"],
+              ["168", "1 week"],
+              ["720", "30 days"],
+            ].map(([v, t]) => (
+              <option key={v} value={v}>
+                {t}
+              </option>
+            ))}
+            {recurring && <option value="none">without an end</option>}
+          </select>
+        </label>
       </div>
-      <fieldset><legend>Only at these times (optional, this browser's time zone)</legend>
+      <fieldset>
+        <legend>Only at these times (optional, this browser's time zone)</legend>
         <div class="tools">
-          {DAYS.map((d) => <label key={d}><input type="checkbox" checked={days.includes(d)} onChange={(e) => choose(e.currentTarget.checked ? [...days, d] : days.filter((x) => x !== d))} /> {d.slice(0, 3)}</label>)}
-          <label>from <input type="time" value={from} onInput={(e) => opens(e.currentTarget.value)} /></label>
-          <label>to <input type="time" value={to} onInput={(e) => closes(e.currentTarget.value)} /></label>
-        </div></fieldset>
+          {DAYS.map((d) => (
+            <label key={d}>
+              <input
+                type="checkbox"
+                checked={days.includes(d)}
+                onChange={(e) => choose(e.currentTarget.checked ? [...days, d] : days.filter((x) => x !== d))}
+              />{" "}
+              {d.slice(0, 3)}
+            </label>
+          ))}
+          <label>
+            from <input type="time" value={from} onInput={(e) => opens(e.currentTarget.value)} />
+          </label>
+          <label>
+            to <input type="time" value={to} onInput={(e) => closes(e.currentTarget.value)} />
+          </label>
+        </div>
+      </fieldset>
       <Preview matchers={matchers} />
-      {problem && <p class="state failed" role="alert">{problem}</p>}
-      <div class="tools"><button type="submit" class="primary" disabled={complete(matchers).length === 0}>Create</button><button type="button" onClick={done}>Cancel</button></div>
-    </form>
-  );
-}
-
-type Suppressed = Suppressions["suppressions"][number];
-
-/** What fires and is not told, and how to take that back. */
-export function SuppressedPage() {
-  const live = useLive();
-  const [by, name] = useName();
-  const [said, say] = useState("");
-  const found = useLoad<Suppressions>("/api/v1/suppressions?limit=2000", `${live.alerts.version} ${useBeat(10)}`);
-  const release = (path: string) => {
-    const [method = "POST", address = ""] = path.split(" ");
-    if (!by.trim()) { say("Say who you are first."); return; }
-    send(method, address, method === "DELETE" ? undefined : { by }).then(() => { say("Released; it is told at the next look."); found.again(); }, (e: ApiError) => say(e.message));
-  };
-  return (
-    <>
-      <div class="head"><h1>Not told</h1></div>
-      <Tabs label="Alerting" pages={ALERT_TABS} here="suppressed" />
-      <State of={found} what="suppressions">{({ counts, storm, suppressions }) => <>
-        <p class={`verdict ${storm.active ? "bad" : Object.keys(counts).length ? "warn" : "good"}`} role="status">
-          {storm.active ? <>Alert storm{storm.since && <> since <When time={Date.parse(storm.since) / 1000} /></>}: {plural(storm.newGroupsLastMinute, "new group")} in the last minute, usual is {storm.usualPerMinute}. What is not critical is gathered into digests.</>
-            : Object.keys(counts).length ? `Fires and is not told: ${Object.entries(counts).map(([k, n]) => `${n} by ${k}`).join(", ")}.` : "Everything that fires is told."}
+      {problem && (
+        <p class="state failed" role="alert">
+          {problem}
         </p>
-        <section class="card" aria-label="Suppressions">
-          <Table<Suppressed> id="sup" label="Suppressions" rows={suppressions} filter="alert, group or reason" rowKey={(s, i) => `${s.id ?? s.fingerprint ?? ""} ${i}`}
-            empty={<p>Nothing is held back by a silence, a maintenance window, an inhibition, a budget, a storm or a snooze.</p>}
-            columns={[
-              { key: "what", name: "Alert", value: (s) => s.alertname ?? s.groupKey ?? "", show: (s) => (s.fingerprint ? <Link to={["alerts", s.fingerprint]}>{s.alertname || s.fingerprint}</Link> : <>{s.groupKey} {s.alerts !== undefined && <small>{plural(s.alerts, "alert")}</small>}</>), breaks: true },
-              { key: "kind", name: "By", value: (s) => s.kind },
-              { key: "reason", name: "Why", value: (s) => s.reason, breaks: true },
-              { key: "to", name: "To", value: (s) => s.integration ?? s.receiver ?? "" },
-              { key: "since", name: "Since", value: (s) => s.since, show: (s) => (s.since ? <When time={Date.parse(s.since) / 1000} /> : "") },
-              { key: "act", name: "Take back", value: () => null, show: (s) => (s.release ? <button type="button" aria-label={`Tell ${s.alertname ?? s.groupKey ?? "it"} now`} onClick={() => release(s.release!)}>Tell it</button> : null) },
-            ]}>
-            <label>Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" /></label>
-            <span role="status">{said}</span>
-          </Table>
-        </section>
-      </>}</State>
-      {found.error && !found.data && <Empty><p>This needs the alert router; see Status.</p></Empty>}
-    </>
+      )}
+      <div class="tools">
+        <button type="submit" class="primary" disabled={complete(matchers).length === 0}>
+          Create
+        </button>
+        <button type="button" onClick={done}>
+          Cancel
+        </button>
+      </div>
+    </form>
   );
 }

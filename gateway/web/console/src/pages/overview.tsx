@@ -1,16 +1,22 @@
-import { query, SEVERITIES, type Anomaly, type ProbeShown, type ServiceSummary, type StatusSample } from "../api";
-import { Chart, Legend, type Line } from "../chart";
-import { count, plural, seconds } from "../format";
-import { useLive, type Live } from "../live";
-import { useBeat, useLoad } from "../load";
+import { useMemo } from "preact/hooks";
+import { useAddress } from "../address";
 import { headline, tellingLabels } from "../anomaly";
+import { query } from "../api";
+import { Chart, Legend } from "../chart";
+import { count, plural, seconds } from "../format";
+import { type Live, useLive } from "../live";
+import { useBeat, useLoad } from "../load";
 import { Badge, Breaks, Empty, Link, Name, State, Tile, When } from "../parts";
+import type { Line } from "../plot_data";
 import { RangePicker } from "../range";
 import { rangeOf, sinceText, useZone, zoom } from "../time";
-import { useAddress } from "../address";
-import { useMemo } from "preact/hooks";
+import { type Anomaly, type ProbeShown, type ServiceSummary, SEVERITIES, type StatusSample } from "../types";
 
-interface Part { name: string; state: "good" | "warn" | "bad" | "idle"; text: string }
+interface Part {
+  name: string;
+  state: "good" | "warn" | "bad" | "idle";
+  text: string;
+}
 
 /** Health of each part, in the order data goes. */
 export function partsOf(live: Live): Part[] {
@@ -23,18 +29,40 @@ export function partsOf(live: Live): Part[] {
   const log = status.log;
   const full = log ? log.bytes / log.limit_bytes : 0;
   const parts: Part[] = [
-    { name: "Sources", state: sending ? "good" : "idle", text: sending ? `${count(rates.accepted)} points/s` : "Nothing arrives now. Point an exporter at port 4317 or 4318." },
-    { name: "Log", state: full > 0.9 ? "bad" : full > 0.7 ? "warn" : "good", text: `${full < 0.001 ? "under 0.1" : (full * 100).toFixed(full < 0.1 ? 1 : 0)} % of its room used` },
-    { name: "Detection", state: status.problem ? "bad" : backlog > 1e6 || lag.score_p99 > 5 ? "warn" : "good", text: `p99 ${seconds(lag.score_p99)} after arrival` },
+    {
+      name: "Sources",
+      state: sending ? "good" : "idle",
+      text: sending
+        ? `${count(rates.accepted)} points/s`
+        : "Nothing arrives now. Point an exporter at port 4317 or 4318.",
+    },
+    {
+      name: "Log",
+      state: full > 0.9 ? "bad" : full > 0.7 ? "warn" : "good",
+      text: `${full < 0.001 ? "under 0.1" : (full * 100).toFixed(full < 0.1 ? 1 : 0)} % of its room used`,
+    },
+    {
+      name: "Detection",
+      state: status.problem ? "bad" : backlog > 1e6 || lag.score_p99 > 5 ? "warn" : "good",
+      text: `p99 ${seconds(lag.score_p99)} after arrival`,
+    },
   ];
   const f = status.forwarding;
   if (f) {
     parts.push({
-      name: "VictoriaMetrics", state: !f.connected ? "bad" : status.pending_forward_points > 1e6 ? "warn" : "good",
-      text: !f.connected ? `Does not take data: ${f.last_error || "no answer"}. ${count(status.pending_forward_points)} points wait in the log.` : `p99 ${seconds(lag.forward_p99)}, ${count(status.pending_forward_points)} waiting`,
+      name: "VictoriaMetrics",
+      state: !f.connected ? "bad" : status.pending_forward_points > 1e6 ? "warn" : "good",
+      text: !f.connected
+        ? `Does not take data: ${f.last_error || "no answer"}. ${count(status.pending_forward_points)} points wait in the log.`
+        : `p99 ${seconds(lag.forward_p99)}, ${count(status.pending_forward_points)} waiting`,
     });
-  } else parts.push({ name: "VictoriaMetrics", state: "idle", text: "None configured; the embedded log is the history." });
-  parts.push({ name: "Alerting", state: live.alerts.alerts ? "warn" : "good", text: `${live.alerts.alerts} active in ${plural(live.alerts.groups, "group")}, ${plural(live.alerts.silences, "silence")}` });
+  } else
+    parts.push({ name: "VictoriaMetrics", state: "idle", text: "None configured; the embedded log is the history." });
+  parts.push({
+    name: "Alerting",
+    state: live.alerts.alerts ? "warn" : "good",
+    text: `${live.alerts.alerts} active in ${plural(live.alerts.groups, "group")}, ${plural(live.alerts.silences, "silence")}`,
+  });
   if (status.problem) parts.unshift({ name: "Pipeline", state: "bad", text: status.problem });
   return parts;
 }
@@ -52,7 +80,8 @@ function rate(samples: StatusSample[], pick: (s: StatusSample) => number): (numb
 }
 
 export function urgent(anomalies: Anomaly[]): Anomaly[] {
-  return anomalies.filter((a) => a.state === "firing")
+  return anomalies
+    .filter((a) => a.state === "firing")
     .sort((a, b) => SEVERITIES.indexOf(b.severity) - SEVERITIES.indexOf(a.severity) || b.score - a.score);
 }
 
@@ -72,72 +101,206 @@ export function Overview() {
   const parts = partsOf(live);
   if (probes.data?.length) {
     const failing = probes.data.filter((p) => p.state === "failing");
-    parts.push({ name: "Probes", state: failing.length ? "warn" : "good", text: failing.length ? `Failing: ${failing.map((p) => p.name).slice(0, 3).join(", ")}${failing.length > 3 ? ` and ${failing.length - 3} more` : ""}` : `${plural(probes.data.length, "probe")}, all succeed` });
+    parts.push({
+      name: "Probes",
+      state: failing.length ? "warn" : "good",
+      text: failing.length
+        ? `Failing: ${failing
+            .map((p) => p.name)
+            .slice(0, 3)
+            .join(", ")}${failing.length > 3 ? ` and ${failing.length - 3} more` : ""}`
+        : `${plural(probes.data.length, "probe")}, all succeed`,
+    });
   }
   const bad = parts.some((p) => p.state === "bad");
-  const shown = useMemo(() => (recent.data ?? []).filter((s) => s.time >= range.start && s.time <= range.end), [recent.data, search.get("from"), search.get("to")]);
+  const shown = useMemo(
+    () => (recent.data ?? []).filter((s) => s.time >= range.start && s.time <= range.end),
+    [recent.data, search.get("from"), search.get("to")],
+  );
   // The record is as old as the process: a plot begins where it does.
   const start = range.relative && shown[0] ? Math.max(range.start, shown[0].time) : range.start;
   const times = shown.map((s) => s.time);
   const forwards = !!status?.forwarding;
-  const throughput: Line[] = useMemo(() => [
-    { name: "accepted", times, values: rate(shown, (s) => s.accepted), color: 0 },
-    { name: "scored", times, values: rate(shown, (s) => s.scored), color: 1 },
-    ...(forwards ? [{ name: "forwarded", times, values: rate(shown, (s) => s.forwarded), color: 2 }] : []),
-  ], [shown, forwards]);
-  const trouble: Line[] = useMemo(() => [{ name: "open anomalies", times, values: shown.map((s) => s.anomalies), color: 3 }], [shown]);
-  const lags: Line[] = useMemo(() => [
-    { name: "scored p99", times, values: shown.map((s) => s.score_p99), color: 1 },
-    ...(forwards ? [{ name: "forwarded p99", times, values: shown.map((s) => s.forward_p99), color: 2 }] : []),
-  ], [shown, forwards]);
+  const throughput: Line[] = useMemo(
+    () => [
+      { name: "accepted", times, values: rate(shown, (s) => s.accepted), color: 0 },
+      { name: "scored", times, values: rate(shown, (s) => s.scored), color: 1 },
+      ...(forwards ? [{ name: "forwarded", times, values: rate(shown, (s) => s.forwarded), color: 2 }] : []),
+    ],
+    [shown, forwards],
+  );
+  const trouble: Line[] = useMemo(
+    () => [{ name: "open anomalies", times, values: shown.map((s) => s.anomalies), color: 3 }],
+    [shown],
+  );
+  const lags: Line[] = useMemo(
+    () => [
+      { name: "scored p99", times, values: shown.map((s) => s.score_p99), color: 1 },
+      ...(forwards ? [{ name: "forwarded p99", times, values: shown.map((s) => s.forward_p99), color: 2 }] : []),
+    ],
+    [shown, forwards],
+  );
   const open = urgent(firing.data ?? []);
   const worst = open[0];
   return (
     <>
-      <div class="head"><h1>Overview</h1><RangePicker /></div>
+      <div class="head">
+        <h1>Overview</h1>
+        <RangePicker />
+      </div>
       <p class={`verdict lead ${bad ? "bad" : open.length ? "warn" : "good"}`} role="status">
-        {!live.connected ? "Connecting to the gateway…"
-          : bad ? parts.find((p) => p.state === "bad")!.text
-          : open.length ? <>{live.anomalies.open} {live.anomalies.open === 1 ? "series is" : "series are"} away from normal{worst && <>; first <Link to={["anomalies", worst.id]}><Breaks text={headline(worst)} /></Link></>}.</>
-          : "All is well: every part makes progress and no series is away from its normal range."}
+        {!live.connected ? (
+          "Connecting to the gateway…"
+        ) : bad ? (
+          parts.find((p) => p.state === "bad")!.text
+        ) : open.length ? (
+          <>
+            {live.anomalies.open} {live.anomalies.open === 1 ? "series is" : "series are"} away from normal
+            {worst && (
+              <>
+                ; first{" "}
+                <Link to={["anomalies", worst.id]}>
+                  <Breaks text={headline(worst)} />
+                </Link>
+              </>
+            )}
+            .
+          </>
+        ) : (
+          "All is well: every part makes progress and no series is away from its normal range."
+        )}
       </p>
       <dl class="tiles">
-        <Tile name="Ingest" value={status ? perSecond(rates.accepted) : "–"} note={status ? `${count(status.accepted_points)} points in all` : " "} />
-        <Tile name="Active series" value={status ? count(status.active_series) : "–"} note={services.data ? plural(services.data.length, "service") : " "} />
-        <Tile name="Lag to score" value={status ? seconds(status.lag_seconds.score_p99) : "–"} note="p99 of 5 minutes" />
-        <Tile name="Open anomalies" value={String(live.anomalies.open)} tone={open.length ? "warn" : ""} note={<Link to={["anomalies"]}>All anomalies</Link>} />
-        <Tile name="Active alerts" value={String(live.alerts.alerts)} tone={live.alerts.alerts ? "warn" : ""} note={<Link to={["alerts"]}>{plural(live.alerts.groups, "group")}</Link>} />
+        <Tile
+          name="Ingest"
+          value={status ? perSecond(rates.accepted) : "–"}
+          note={status ? `${count(status.accepted_points)} points in all` : " "}
+        />
+        <Tile
+          name="Active series"
+          value={status ? count(status.active_series) : "–"}
+          note={services.data ? plural(services.data.length, "service") : " "}
+        />
+        <Tile
+          name="Lag to score"
+          value={status ? seconds(status.lag_seconds.score_p99) : "–"}
+          note="p99 of 5 minutes"
+        />
+        <Tile
+          name="Open anomalies"
+          value={String(live.anomalies.open)}
+          tone={open.length ? "warn" : ""}
+          note={<Link to={["anomalies"]}>All anomalies</Link>}
+        />
+        <Tile
+          name="Active alerts"
+          value={String(live.alerts.alerts)}
+          tone={live.alerts.alerts ? "warn" : ""}
+          note={<Link to={["alerts"]}>{plural(live.alerts.groups, "group")}</Link>}
+        />
       </dl>
       <div class="columns">
         <section class="card room" aria-labelledby="needs">
           <h2 id="needs">Needs a person first</h2>
-          <State of={firing} what="anomalies">{() => open.length === 0
-            ? <Empty><p>Nothing. What deviates from its own past appears here within seconds.</p></Empty>
-            : <ul class="rows">{open.slice(0, 8).map((a) => (
-                <li key={a.id}><Link to={["anomalies", a.id]}>
-                  <Badge severity={a.severity} /><Name labels={tellingLabels(a)} short /><span class="why"><Breaks text={a.reasons[0] ?? ""} /></span><When time={a.time} />
-                </Link></li>))}</ul>}</State>
+          <State of={firing} what="anomalies">
+            {() =>
+              open.length === 0 ? (
+                <Empty>
+                  <p>Nothing. What deviates from its own past appears here within seconds.</p>
+                </Empty>
+              ) : (
+                <ul class="rows">
+                  {open.slice(0, 8).map((a) => (
+                    <li key={a.id}>
+                      <Link to={["anomalies", a.id]}>
+                        <Badge severity={a.severity} />
+                        <Name labels={tellingLabels(a)} short />
+                        <span class="why">
+                          <Breaks text={a.reasons[0] ?? ""} />
+                        </span>
+                        <When time={a.time} />
+                      </Link>
+                    </li>
+                  ))}
+                </ul>
+              )
+            }
+          </State>
         </section>
         <section class="card room" aria-labelledby="parts">
           <h2 id="parts">Health of each part</h2>
-          <ul class="parts">{parts.map((p) => (
-            <li key={p.name}><span class={`dot ${p.state}`} role="img" aria-label={p.state} /><b>{p.name}</b><span>{p.text}</span></li>))}</ul>
+          <ul class="parts">
+            {parts.map((p) => (
+              <li key={p.name}>
+                <span class={`dot ${p.state}`} role="img" aria-label={p.state} />
+                <b>{p.name}</b>
+                <span>{p.text}</span>
+              </li>
+            ))}
+          </ul>
         </section>
       </div>
       <section class="card room plot" aria-labelledby="pps">
         <h2 id="pps">Points a second</h2>
-        <State of={recent} what="the last hours">{() => shown.length < 3
-          ? <Empty><p>The record begins when the gateway starts; a first line appears after some seconds.</p></Empty>
-          : <><Chart lines={throughput} start={start} end={range.end} zone={zone} format={perSecond} height={200} label="Points accepted, scored and forwarded a second" sync="overview" onZoom={zoom} />
-            <Legend lines={throughput} /></>}</State>
+        <State of={recent} what="the last hours">
+          {() =>
+            shown.length < 3 ? (
+              <Empty>
+                <p>The record begins when the gateway starts; a first line appears after some seconds.</p>
+              </Empty>
+            ) : (
+              <>
+                <Chart
+                  lines={throughput}
+                  start={start}
+                  end={range.end}
+                  zone={zone}
+                  format={perSecond}
+                  height={200}
+                  label="Points accepted, scored and forwarded a second"
+                  sync="overview"
+                  onZoom={zoom}
+                />
+                <Legend lines={throughput} />
+              </>
+            )
+          }
+        </State>
       </section>
-      {shown.length >= 3 && <div class="columns">
-        <section class="card" aria-labelledby="oa"><h2 id="oa">Open anomalies</h2>
-          <Chart lines={trouble} start={start} end={range.end} zone={zone} format={count} height={150} label="Open anomalies over time" sync="overview" onZoom={zoom} /></section>
-        <section class="card" aria-labelledby="lag"><h2 id="lag">Lag</h2>
-          <Chart lines={lags} start={start} end={range.end} zone={zone} format={seconds} fromZero height={150} label="Lag to score and to forward, p99" sync="overview" onZoom={zoom} />
-          <Legend lines={lags} /></section>
-      </div>}
+      {shown.length >= 3 && (
+        <div class="columns">
+          <section class="card" aria-labelledby="oa">
+            <h2 id="oa">Open anomalies</h2>
+            <Chart
+              lines={trouble}
+              start={start}
+              end={range.end}
+              zone={zone}
+              format={count}
+              height={150}
+              label="Open anomalies over time"
+              sync="overview"
+              onZoom={zoom}
+            />
+          </section>
+          <section class="card" aria-labelledby="lag">
+            <h2 id="lag">Lag</h2>
+            <Chart
+              lines={lags}
+              start={start}
+              end={range.end}
+              zone={zone}
+              format={seconds}
+              fromZero
+              height={150}
+              label="Lag to score and to forward, p99"
+              sync="overview"
+              onZoom={zoom}
+            />
+            <Legend lines={lags} />
+          </section>
+        </div>
+      )}
     </>
   );
 }
