@@ -188,34 +188,6 @@ export function Tabs({ label, pages, here }: { label: string; pages: [string, st
   );
 }
 
-/** Who acts; kept in this browser, as there are no accounts. */
-export function useName(): [string, (name: string) => void] {
-  const [name, set] = useState(remembered);
-  return [
-    name,
-    (text) => {
-      remember(text);
-      set(text);
-    },
-  ];
-}
-
-// A browser may be told to keep nothing.
-function remembered(): string {
-  try {
-    return localStorage.getItem("name") ?? "";
-  } catch {
-    return "";
-  }
-}
-function remember(name: string): void {
-  try {
-    localStorage.setItem("name", name);
-  } catch {
-    /* asked for again next time */
-  }
-}
-
 /** "Show more" under a list that the gateway cuts into pages. */
 export function More({ shown, total, more }: { shown: number; total: number; more: () => void }) {
   return shown < total ? (

@@ -4,6 +4,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { update, useAddress } from "./address";
+import { Containing } from "./fields";
 import { Empty } from "./parts";
 
 export interface Column<T> {
@@ -81,20 +82,7 @@ export function Table<T>({
     <>
       {(filter || children) && (
         <div class="tools">
-          {filter && (
-            <label>
-              Containing{" "}
-              <input
-                type="search"
-                value={search.get(`${id}.q`) ?? ""}
-                placeholder={filter}
-                onInput={(e) => {
-                  more(1);
-                  update({ [`${id}.q`]: e.currentTarget.value || undefined });
-                }}
-              />
-            </label>
-          )}
+          {filter && <Containing name={`${id}.q`} hint={filter} changed={() => more(1)} />}
           {children}
         </div>
       )}

@@ -2,9 +2,10 @@ import { useState } from "preact/hooks";
 import { nameOf, summaryOf } from "../alert";
 import { ApiError, send } from "../api";
 import { clockTime, seconds } from "../format";
+import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Breaks, Empty, LabelChips, Link, State, useName, useTitle, When } from "../parts";
+import { Badge, Breaks, Empty, LabelChips, Link, State, useTitle, When } from "../parts";
 import { useZone } from "../time";
 import type { EscalationShown, Explanation } from "../types";
 
@@ -258,9 +259,7 @@ function Actions({
   return (
     <div class="form">
       <div class="tools">
-        <label>
-          Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" />
-        </label>
+        <YourName name={by} change={name} />
         <label>
           Note <input value={note} onInput={(e) => write(e.currentTarget.value)} />
         </label>

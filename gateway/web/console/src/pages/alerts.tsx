@@ -3,6 +3,7 @@ import { update, useAddress } from "../address";
 import { nameOf, summaryOf } from "../alert";
 import { query } from "../api";
 import { clockTime, plural, seconds } from "../format";
+import { Containing } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
 import { Badge, Breaks, Empty, LabelChips, Link, More, State, Tabs, When } from "../parts";
@@ -61,18 +62,7 @@ export function Alerts() {
       <Tabs label="Alerting" pages={ALERT_TABS} here="alerts" />
       {silencing !== null && <SilenceForm key={silencing} given={silencing} done={close} />}
       <div class="tools">
-        <label>
-          Containing{" "}
-          <input
-            type="search"
-            value={filter.q}
-            onInput={(e) => {
-              turn(1);
-              update({ q: e.currentTarget.value || undefined });
-            }}
-            placeholder="any label or text"
-          />
-        </label>
+        <Containing hint="any label or text" changed={() => turn(1)} />
         <label>
           State{" "}
           <select value={filter.state} onChange={(e) => update({ state: e.currentTarget.value || undefined })}>

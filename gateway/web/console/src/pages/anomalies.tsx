@@ -1,11 +1,13 @@
 import { useState } from "preact/hooks";
 import { update, useAddress } from "../address";
 import { sinceOf, tellingLabels } from "../anomaly";
+import { Course } from "../anomaly_rows";
 import { query } from "../api";
 import { plural } from "../format";
+import { Containing } from "../fields";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Breaks, Empty, Link, More, Name, State, useSeen, When } from "../parts";
+import { Badge, Breaks, Empty, Link, More, Name, State, useSeen } from "../parts";
 import { RangePicker } from "../range";
 import { serviceOf } from "../selector";
 import { Spark } from "../spark";
@@ -32,15 +34,7 @@ function Row({ anomaly: a }: { anomaly: Anomaly }) {
           <svg class="spark" width={180} height={40} aria-hidden="true" />
         )}
         <span class="when">
-          {a.state === "firing" ? (
-            <>
-              <b>open</b> <When time={sinceOf(a)} long />
-            </>
-          ) : (
-            <>
-              ended <When time={a.ended ?? a.time} />
-            </>
-          )}
+          <Course of={a} />
         </span>
       </Link>
     </li>
@@ -71,18 +65,7 @@ export function Anomalies() {
         <RangePicker />
       </div>
       <div class="tools">
-        <label>
-          Containing{" "}
-          <input
-            type="search"
-            value={search.get("q") ?? ""}
-            placeholder="name, label or reason"
-            onInput={(e) => {
-              turn(1);
-              update({ q: e.currentTarget.value || undefined });
-            }}
-          />
-        </label>
+        <Containing hint="name, label or reason" changed={() => turn(1)} />
         <label>
           From severity{" "}
           <select value={severity} onChange={(e) => update({ severity: e.currentTarget.value || undefined })}>

@@ -5,9 +5,10 @@ import { ApiError, query, send } from "../api";
 import { Chart } from "../chart";
 import { clockTime, seconds, unitOf } from "../format";
 import { isCounter } from "../history";
+import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Breaks, Empty, exploreSearch, Link, Name, State, useName, useTitle, When } from "../parts";
+import { Badge, Breaks, Empty, exploreSearch, Link, Name, State, useTitle, When } from "../parts";
 import type { Line } from "../plot_data";
 import { selector, serviceOf } from "../selector";
 import { useZone } from "../time";
@@ -116,9 +117,7 @@ function Feedback({ anomaly: a }: { anomaly: Anomaly }) {
     <section class="card" aria-labelledby="fb">
       <h2 id="fb">Was this worth telling?</h2>
       <div class="tools">
-        <label>
-          Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" />
-        </label>
+        <YourName name={by} change={name} />
         <label>
           Comment <input value={comment} onInput={(e) => note(e.currentTarget.value)} />
         </label>

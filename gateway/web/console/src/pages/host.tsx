@@ -1,16 +1,16 @@
 import { useMemo } from "preact/hooks";
 import { useAddress } from "../address";
-import { metricOf, sinceOf } from "../anomaly";
+import { AnomalyRows } from "../anomaly_rows";
 import { query } from "../api";
-import { Chart, Legend } from "../chart";
-import { count, plural } from "../format";
 import { scored, thinned } from "../history";
+import { count, plural } from "../format";
+import { LateChart } from "../late_chart";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Empty, Link, State, useSeen, When } from "../parts";
+import { Breaks, Empty, Link, State, useSeen } from "../parts";
 import { RangePicker } from "../range";
 import { selector } from "../selector";
-import { rangeOf, useZone, zoom } from "../time";
+import { rangeOf, useZone } from "../time";
 import type { Anomaly, AnomalyPage, History, HostShown, Labels } from "../types";
 import { NODE, OTEL, type Panel } from "./host_panels";
 import { KIND } from "./hosts";
@@ -63,32 +63,7 @@ export function HostPage({ kind, name }: { kind: string; name: string }) {
                         <p>None.</p>
                       </Empty>
                     ) : (
-                      <ul class="rows">
-                        {own.map((a) => (
-                          <li key={a.id}>
-                            <Link to={["anomalies", a.id]}>
-                              <Badge severity={a.severity} state={a.state} />
-                              <b>
-                                <Breaks text={metricOf(a)} />
-                              </b>
-                              <span class="why">
-                                <Breaks text={a.reasons[0] ?? ""} />
-                              </span>
-                              <span>
-                                {a.state === "firing" ? (
-                                  <>
-                                    open <When time={sinceOf(a)} long />
-                                  </>
-                                ) : (
-                                  <>
-                                    ended <When time={a.ended ?? a.time} />
-                                  </>
-                                )}
-                              </span>
-                            </Link>
-                          </li>
-                        ))}
-                      </ul>
+                      <AnomalyRows list={own} />
                     );
                   }}
                 </State>
@@ -134,35 +109,18 @@ function PanelCard({ panel, match, name }: { panel: Panel; match: Labels; name: 
   return (
     <section ref={ref} class="card" aria-label={panel.title}>
       <h2>{panel.title}</h2>
-      {!seen ? (
-        <div class="later" />
-      ) : (
-        <State of={a} what="samples">
-          {() =>
-            lines.length === 0 ? (
-              <Empty>
-                <p>No samples in this time range.</p>
-              </Empty>
-            ) : (
-              <>
-                <Chart
-                  lines={lines}
-                  start={frame.start}
-                  end={frame.end}
-                  zone={zone}
-                  format={panel.format}
-                  fromZero
-                  height={150}
-                  label={`${panel.title} of ${name}`}
-                  sync="host"
-                  onZoom={zoom}
-                />
-                {lines.length > 1 && <Legend lines={lines} />}
-              </>
-            )
-          }
-        </State>
-      )}
+      <LateChart
+        seen={seen}
+        of={a}
+        lines={lines}
+        start={frame.start}
+        end={frame.end}
+        zone={zone}
+        format={panel.format}
+        fromZero
+        label={`${panel.title} of ${name}`}
+        sync="host"
+      />
     </section>
   );
 }

@@ -43,6 +43,16 @@ function fold(list: HistorySeries[], how: (values: number[]) => number): { times
 const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 const total = (values: number[]): number => values.reduce((a, b) => a + b, 0);
 
+/** A line for each way (in, out), summed over the devices. */
+const summed = (all: HistorySeries[], ways: string[]): Line[] =>
+  ways.flatMap((way, i) => {
+    const f = fold(
+      all.filter((s) => Object.values(s.labels).includes(way)),
+      total,
+    );
+    return f.times.length ? [line(way, i, f.times, f.values)] : [];
+  });
+
 /** One minus a part of a whole, label set by label set. */
 function used(part: HistorySeries[], whole: HistorySeries[], key: string): Line[] {
   return part.flatMap((p, i) => {
@@ -163,31 +173,13 @@ export const OTEL: Panel[] = [
     metrics: ["system_network_io_bytes_total"],
     format: perSecond,
     limit: 40,
-    lines: (of) =>
-      ["receive", "transmit"]
-        .map((d, i) => {
-          const f = fold(
-            of("system_network_io_bytes_total").filter((s) => Object.values(s.labels).includes(d)),
-            total,
-          );
-          return line(d, i, f.times, f.values);
-        })
-        .filter((l) => l.times.length),
+    lines: (of) => summed(of("system_network_io_bytes_total"), ["receive", "transmit"]),
   },
   {
     title: "Disks",
     metrics: ["system_disk_io_bytes_total"],
     format: perSecond,
     limit: 60,
-    lines: (of) =>
-      ["read", "write"]
-        .map((d, i) => {
-          const f = fold(
-            of("system_disk_io_bytes_total").filter((s) => Object.values(s.labels).includes(d)),
-            total,
-          );
-          return line(d, i, f.times, f.values);
-        })
-        .filter((l) => l.times.length),
+    lines: (of) => summed(of("system_disk_io_bytes_total"), ["read", "write"]),
   },
 ];

@@ -2,9 +2,10 @@ import { useState } from "preact/hooks";
 import { update, useAddress } from "../address";
 import { ApiError, query, send } from "../api";
 import { clockTime, plural } from "../format";
+import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Empty, Link, State, Tabs, useName, useTitle, When } from "../parts";
+import { Badge, Breaks, Empty, Link, State, Tabs, useTitle, When } from "../parts";
 import { Table } from "../table";
 import { useZone } from "../time";
 import { ALERT_TABS } from "./alerts";
@@ -267,9 +268,7 @@ export function IncidentPage({ id }: { id: string }) {
                 ]}
               />
               <div class="tools">
-                <label>
-                  Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" />
-                </label>
+                <YourName name={by} change={name} />
                 <button
                   type="button"
                   disabled={!out.length}

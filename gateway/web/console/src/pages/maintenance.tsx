@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
 import { ApiError, send } from "../api";
 import { clockTime } from "../format";
+import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { State, Tabs, useName } from "../parts";
+import { State, Tabs } from "../parts";
 import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
 import { Table } from "../table";
 import { useZone } from "../time";
@@ -178,9 +179,7 @@ function WindowForm({ done }: { done: () => void }) {
         <label>
           Name <input required value={name} onInput={(e) => call(e.currentTarget.value)} />
         </label>
-        <label>
-          Your name <input required value={by} onInput={(e) => setName(e.currentTarget.value)} autocomplete="name" />
-        </label>
+        <YourName name={by} change={setName} required />
         <label>
           Comment <input value={comment} onInput={(e) => note(e.currentTarget.value)} />
         </label>

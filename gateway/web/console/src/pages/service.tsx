@@ -1,6 +1,6 @@
 import { useMemo, useState } from "preact/hooks";
 import { useAddress } from "../address";
-import { metricOf, sinceOf } from "../anomaly";
+import { AnomalyRows } from "../anomaly_rows";
 import { query } from "../api";
 import { count, plural } from "../format";
 import { useLive } from "../live";
@@ -75,32 +75,7 @@ export function ServicePage({ name }: { name: string }) {
                     <p>None.</p>
                   </Empty>
                 ) : (
-                  <ul class="rows">
-                    {s.anomalies.slice(0, 12).map((a) => (
-                      <li key={a.id}>
-                        <Link to={["anomalies", a.id]}>
-                          <Badge severity={a.severity} state={a.state} />
-                          <b>
-                            <Breaks text={metricOf(a)} />
-                          </b>
-                          <span class="why">
-                            <Breaks text={a.reasons[0] ?? ""} />
-                          </span>
-                          <span>
-                            {a.state === "firing" ? (
-                              <>
-                                open <When time={sinceOf(a)} long />
-                              </>
-                            ) : (
-                              <>
-                                ended <When time={a.ended ?? a.time} />
-                              </>
-                            )}
-                          </span>
-                        </Link>
-                      </li>
-                    ))}
-                  </ul>
+                  <AnomalyRows list={s.anomalies.slice(0, 12)} />
                 )}
               </section>
               <div class="columns three">

@@ -1,14 +1,14 @@
 import { useMemo } from "preact/hooks";
 import { useAddress } from "../address";
 import { query } from "../api";
-import { Chart, Legend } from "../chart";
 import { title, unitOf } from "../format";
 import { isCounter, meanOf, scored, thinned } from "../history";
+import { LateChart } from "../late_chart";
 import { useLoad } from "../load";
-import { Empty, Link, State, useSeen } from "../parts";
+import { Link, useSeen } from "../parts";
 import { COLORS, type Line } from "../plot_data";
 import { selectorOf } from "../selector";
-import { rangeOf, useZone, zoom } from "../time";
+import { rangeOf, useZone } from "../time";
 import type { History } from "../types";
 import type { Service } from "./service";
 
@@ -86,35 +86,18 @@ export function Signal({
           <small>in each interval</small>
         ) : null}
       </h3>
-      {!seen ? (
-        <div class="later" />
-      ) : (
-        <State of={found} what="samples">
-          {() =>
-            lines.length === 0 ? (
-              <Empty>
-                <p>No samples in this time range.</p>
-              </Empty>
-            ) : (
-              <>
-                <Chart
-                  lines={lines}
-                  start={frame.start}
-                  end={frame.end}
-                  zone={zone}
-                  format={unit}
-                  height={150}
-                  label={`${metric} of ${service.name}`}
-                  sync="service"
-                  onZoom={zoom}
-                  deploys={deploys}
-                />
-                {lines.length > 1 && <Legend lines={lines} />}
-              </>
-            )
-          }
-        </State>
-      )}
+      <LateChart
+        seen={seen}
+        of={found}
+        lines={lines}
+        start={frame.start}
+        end={frame.end}
+        zone={zone}
+        format={unit}
+        label={`${metric} of ${service.name}`}
+        sync="service"
+        deploys={deploys}
+      />
     </div>
   );
 }

@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { update, useAddress } from "../address";
 import { query } from "../api";
 import { clockTime, count, plural, seconds } from "../format";
+import { Containing } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
 import { Badge, Breaks, Empty, Link, More, State, useSeen } from "../parts";
@@ -55,18 +56,7 @@ export function Services() {
         <RangePicker />
       </div>
       <div class="tools">
-        <label>
-          Containing{" "}
-          <input
-            type="search"
-            value={search.get("q") ?? ""}
-            placeholder="part of a name"
-            onInput={(e) => {
-              turn(1);
-              update({ q: e.currentTarget.value || undefined });
-            }}
-          />
-        </label>
+        <Containing hint="part of a name" changed={() => turn(1)} />
         <label>
           Order{" "}
           <select

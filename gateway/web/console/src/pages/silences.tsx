@@ -2,7 +2,8 @@ import { useState } from "preact/hooks";
 import { update } from "../address";
 import { ApiError, request, send } from "../api";
 import { clockTime, seconds } from "../format";
-import { Breaks, useName } from "../parts";
+import { useName, YourName } from "../fields";
+import { Breaks } from "../parts";
 import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
 import { useZone } from "../time";
 import type { Matcher, Silence } from "../types";
@@ -89,9 +90,7 @@ export function SilenceForm({ given, done }: { given: string; done: () => void }
             ))}
           </select>
         </label>
-        <label>
-          Your name <input required value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" />
-        </label>
+        <YourName name={by} change={name} required />
         <label>
           Why <input required value={comment} onInput={(e) => say(e.currentTarget.value)} />
         </label>

@@ -1,10 +1,10 @@
 import { useState } from "preact/hooks";
 import { ApiError, send } from "../api";
 import { plural } from "../format";
+import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Empty, Link, State, Tabs, useName, When } from "../parts";
-import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
+import { Empty, Link, State, Tabs, When } from "../parts";
 import { Table } from "../table";
 import type { Suppressions } from "../types";
 import { ALERT_TABS } from "./alerts";
@@ -115,9 +115,7 @@ export function SuppressedPage() {
                   },
                 ]}
               >
-                <label>
-                  Your name <input value={by} onInput={(e) => name(e.currentTarget.value)} autocomplete="name" />
-                </label>
+                <YourName name={by} change={name} />
                 <span role="status">{said}</span>
               </Table>
             </section>
