@@ -12,7 +12,7 @@ import asyncio
 import math
 import re
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import aiohttp
 import msgspec
@@ -25,6 +25,7 @@ from gateway.telemetry import kind
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.web.data_plane_client import DataPlaneClient
 
+Bands = Literal["recorded", "recomputed", "none"]
 WARM_UP_MS = 24 * 3600 * 1000
 MAX_SERIES = 100
 _BAND = ("expected", "lower", "upper", "score")
@@ -58,9 +59,12 @@ class HistorySource(Protocol):
         ...
 
     async def history(
-        self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
+        self, match: str, start_ms: int, end_ms: int, limit: int, bands: Bands = "recorded"
     ) -> dict[str, Any]:
-        """`{"source", "bands", "series": [{"labels", "times", "values", "expected", "lower", "upper", "score"}]}`."""
+        """`{"source", "bands", "series": [{"labels", "times", "values", "expected", "lower", "upper", "score"}]}`.
+
+        bands: which are wished; the answer names those that it has.
+        """
         ...
 
 
@@ -113,9 +117,12 @@ class LogHistory:
         return await self._data_plane.history(match, start_ms, end_ms, limit)
 
     async def history(
-        self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
+        self, match: str, start_ms: int, end_ms: int, limit: int, bands: Bands = "recorded"
     ) -> dict[str, Any]:
-        """See HistorySource."""
+        """See HistorySource; there are no recorded bands, those are computed again."""
+        if bands == "none":
+            plain = await self._data_plane.history(match, start_ms, end_ms, limit)
+            return {"source": "log", "bands": "none", "series": [without_band(h) for h in plain]}
         found = await self._data_plane.history(match, start_ms - WARM_UP_MS, end_ms, limit)
         return {
             "source": "log",
@@ -157,6 +164,18 @@ def with_band(
     return out
 
 
+def without_band(samples: HistorySamples) -> dict[str, Any]:
+    """One series of the answer, samples alone."""
+    nothing = [None] * len(samples.times)
+    return {
+        "labels": samples.labels,
+        "times": samples.times,
+        "values": samples.values,
+        **dict.fromkeys(_BAND, nothing),
+        "scored_as": "rate" if is_counter(samples) else "value",
+    }
+
+
 class VictoriaMetricsHistory:
     """VictoriaMetrics' export API (`/api/v1/export`, one JSON object a series)."""
 
@@ -179,12 +198,15 @@ class VictoriaMetricsHistory:
         return [HistorySamples(labels, 0, [t / 1000.0 for t in times], values) for labels, times, values in found]
 
     async def history(
-        self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
+        self, match: str, start_ms: int, end_ms: int, limit: int, bands: Bands = "recorded"
     ) -> dict[str, Any]:
         """See HistorySource."""
-        begin = start_ms - WARM_UP_MS if recompute else start_ms
+        if bands == "none":
+            found = await self.samples(match or '{__name__!=""}', start_ms, end_ms, limit)
+            return {"source": "victoriametrics", "bands": "none", "series": [without_band(h) for h in found]}
+        begin = start_ms - WARM_UP_MS if bands == "recomputed" else start_ms
         samples = await self._export(match or '{__name__!=""}', begin, end_ms, limit)
-        if recompute:
+        if bands == "recomputed":
             return {
                 "source": "victoriametrics",
                 "bands": "recomputed",
@@ -205,9 +227,9 @@ class VictoriaMetricsHistory:
         series = []
         for labels, times, values in samples:
             entry: dict[str, Any] = {"labels": labels, "times": [t / 1000.0 for t in times], "values": values}
-            bands = await self._bands(labels, start_ms, end_ms)
+            recorded = await self._bands(labels, start_ms, end_ms)
             for part in _BAND:
-                by_time = bands.get(part, {})
+                by_time = recorded.get(part, {})
                 entry[part] = [by_time.get(t) for t in times]
             series.append(entry)
         return {"source": "victoriametrics", "bands": "recorded", "series": series}

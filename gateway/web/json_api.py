@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 from aiohttp import web
@@ -15,7 +15,7 @@ from gateway.telemetry.selector import parse_selector
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.exposition import merge_expositions
-from gateway.web.history import MAX_SERIES, HistorySource
+from gateway.web.history import MAX_SERIES, Bands, HistorySource
 from gateway.web.query_parameters import one_of, parse_time, whole_number
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -144,8 +144,6 @@ class JsonApi:
         if start >= end:
             raise RequestError("start is not before end", reason="parameter")
         limit = whole_number(request, "limit", 20, MAX_SERIES)
-        bands = one_of(request, "bands", ("recorded", "recomputed"), "recorded")
-        found = await self._history.history(
-            match, round(start * 1000), round(end * 1000), limit, recompute=bands == "recomputed"
-        )
+        bands = cast(Bands, one_of(request, "bands", get_args(Bands), "recorded"))
+        found = await self._history.history(match, round(start * 1000), round(end * 1000), limit, bands)
         return json_response(found)

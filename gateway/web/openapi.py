@@ -65,7 +65,13 @@ PARAMETERS: Final[Mapping[str, list[dict[str, Any]]]] = {
     ],
     "GET /api/v1/series": [_MATCH, _limit(100_000)],
     "GET /api/v1/series/search": [_query("q", "Words of a name or of a label."), _limit(500)],
-    "GET /api/v1/history": [_MATCH, _START, _END, _limit(100)],
+    "GET /api/v1/history": [
+        _MATCH,
+        _START,
+        _END,
+        _limit(100),
+        _query("bands", "Expected values; recorded by default.", {"enum": ["recorded", "recomputed", "none"]}),
+    ],
     "GET /api/v1/forecast": [
         _MATCH,
         _query("horizon", 'How far ahead, as "6h".'),

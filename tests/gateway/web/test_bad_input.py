@@ -22,7 +22,7 @@ from gateway.control_role import ControlRole
 from gateway.errors import ConfigError, RequestError, Unavailable
 from gateway.logging_setup import configure_logging
 from gateway.web import alertmanager_api
-from gateway.web.history import VictoriaMetricsHistory
+from gateway.web.history import Bands, VictoriaMetricsHistory
 from gateway.web.query_parameters import parse_time, whole_number
 
 EXPORT = (
@@ -31,7 +31,7 @@ EXPORT = (
 )
 
 
-async def _history(body: bytes, *, recompute: bool) -> dict[str, Any]:
+async def _history(body: bytes, bands: Bands) -> dict[str, Any]:
     async def answer(request: web.Request) -> web.Response:
         of_bands = "anomaly_" in str((await request.post())["match[]"])
         return web.Response(body=b"" if of_bands else body)
@@ -40,27 +40,30 @@ async def _history(body: bytes, *, recompute: bool) -> dict[str, Any]:
     application.router.add_post("/api/v1/export", answer)
     async with TestServer(application) as server, aiohttp.ClientSession() as session:
         source = VictoriaMetricsHistory(str(server.make_url("")), session)
-        return await source.history("m", 0, 10_000, 10, recompute)
+        return await source.history("m", 0, 10_000, 10, bands)
 
 
 async def test_values_that_json_does_not_have_are_absent() -> None:
-    series = (await _history(EXPORT, recompute=False))["series"][0]
+    series = (await _history(EXPORT, "recorded"))["series"][0]
     assert series["values"] == [1.0, None, None, None, None, None]
     assert series["labels"] == {"__name__": "m", "le": "+Inf", "x": '"values":[+Inf]'}
-    assert (await _history(EXPORT, recompute=True))["series"][0]["values"][0] == 1.0
+    assert (await _history(EXPORT, "recomputed"))["series"][0]["values"][0] == 1.0
+    plain = await _history(EXPORT, "none")
+    assert (plain["bands"], plain["series"][0]["values"][0]) == ("none", 1.0)
+    assert set(plain["series"][0]["expected"]) == {None}
 
 
 async def test_a_long_series_is_one_line() -> None:
     values, times = b",".join([b"1.5"] * 100_000), b",".join(b"%d" % (1_700_000_000_000 + n) for n in range(100_000))
     line = b'{"metric":{"__name__":"m"},"values":[' + values + b'],"timestamps":[' + times + b"]}"
-    found = (await _history(line + b"\n" + line, recompute=False))["series"]
+    found = (await _history(line + b"\n" + line, "recorded"))["series"]
     assert [len(series["values"]) for series in found] == [100_000, 100_000]
 
 
 @pytest.mark.parametrize("body", [b"<html>\n", b'{"metric":{}}\n'])
 async def test_an_answer_that_is_no_export_is_unavailable(body: bytes) -> None:
     with pytest.raises(Unavailable):
-        await _history(body, recompute=False)
+        await _history(body, "recorded")
 
 
 @pytest.mark.parametrize(

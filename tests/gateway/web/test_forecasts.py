@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.telemetry import kind
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.web.forecasts import Forecasts
+from gateway.web.history import Bands
 from gateway.web.json_api import declared_errors
 
 
@@ -35,7 +36,7 @@ class Source:
         return found[:limit]
 
     async def history(
-        self, match: str, start_ms: int, end_ms: int, limit: int, recompute: bool = False
+        self, match: str, start_ms: int, end_ms: int, limit: int, bands: Bands = "recorded"
     ) -> dict[str, Any]:
         raise NotImplementedError
 

@@ -23,6 +23,8 @@ export interface Point {
 
 export const style = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 export const COLORS = 8;
+/** Lines of a plot up to which their bands can be told apart. */
+export const MOST_BANDS = 4;
 /** Lines in a plot from which on they are thin. */
 const THIN_FROM = 12;
 const fits = (list: (number | null)[] | undefined): list is (number | null)[] => !!list && list.some((v) => v !== null);
@@ -41,7 +43,7 @@ export function build(lines: Line[], format: (v: number) => string): Built {
   const shades: [number, number][] = [];
   // A line of one device pixel is drawn several times as fast.
   const thin = lines.length > THIN_FROM;
-  const showBand = lines.filter((l) => fits(l.lower)).length <= 4;
+  const showBand = lines.filter((l) => fits(l.lower)).length <= MOST_BANDS;
   for (const line of lines) {
     const color = style(`--c${line.color % COLORS}`);
     const columns: (number | null)[][] = [line.values];

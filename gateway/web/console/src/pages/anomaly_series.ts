@@ -22,7 +22,10 @@ export function useSeriesOf(a: Anomaly | null, before: number, after: number, on
   const span = a ? around(a, before, after) : { start: 0, end: 0 };
   // The end of an open anomaly moves; a minute's steps keep the answer.
   const end = a && a.ended === null ? Math.ceil(span.end / 30) * 30 : span.end;
-  const buckets = isBucket(a?.series ?? {});
+  // A histogram's buckets are scored as their quantile, and its sum as the mean of what was observed, which needs its
+  // count beside it: their range is the one that the anomaly tells.
+  const buckets = isBucket(a?.series ?? {}),
+    sum = isSum(a?.series ?? {});
   const { le: _, ...whole } = a?.series ?? {};
   const found = useLoad<History>(
     a && on && !isGroup(a)
@@ -31,12 +34,10 @@ export function useSeriesOf(a: Anomaly | null, before: number, after: number, on
           start: span.start,
           end,
           limit: buckets ? 100 : 1,
-          bands: band && !buckets ? "recomputed" : undefined,
+          bands: buckets || sum ? "none" : band ? "recomputed" : undefined,
         })
       : "",
   );
-  // A histogram's sum is scored as the mean of what was observed, which needs its count beside it.
-  const sum = isSum(a?.series ?? {});
   const counts = useLoad<History>(
     a && on && sum
       ? query("/api/v1/history", {
@@ -44,6 +45,7 @@ export function useSeriesOf(a: Anomaly | null, before: number, after: number, on
           start: span.start,
           end,
           limit: 1,
+          bands: "none",
         })
       : "",
   );

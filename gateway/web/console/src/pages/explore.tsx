@@ -29,7 +29,7 @@ function useHistories(matches: string[], start: number, end: number, band: boole
       start: start.toFixed(0),
       end: end.toFixed(0),
       limit: 20,
-      bands: band ? "recomputed" : undefined,
+      bands: band ? "recomputed" : "none",
     }),
   );
   const path = paths.length ? paths.join("\n") : "";

@@ -97,6 +97,7 @@ function PanelCard({ panel, match, name }: { panel: Panel; match: Labels; name: 
       start: frame.start.toFixed(0),
       end: frame.end.toFixed(0),
       limit: panel.limit ?? 20,
+      bands: "none",
     }),
   );
   const a = useLoad<History>(seen ? paths[0]! : "");

@@ -6,7 +6,7 @@ import { isCounter, meanOf, scored, thinned } from "../history";
 import { LateChart } from "../late_chart";
 import { useLoad } from "../load";
 import { Link, useSeen } from "../parts";
-import { COLORS, type Line } from "../plot_data";
+import { COLORS, MOST_BANDS, type Line } from "../plot_data";
 import { selectorOf } from "../selector";
 import { rangeOf, useZone } from "../time";
 import type { History } from "../types";
@@ -32,14 +32,16 @@ export function Signal({
   const { search } = useAddress();
   const frame = useMemo(() => rangeOf(search), [search.get("from"), search.get("to"), beat]);
   const span = { start: frame.start.toFixed(0), end: frame.end.toFixed(0), limit: 20 };
+  // A mean has none, and a plot of many lines shows none.
+  const banded = !mean && (service.metric_list.find((m) => m.metric === metric)?.series ?? 0) <= MOST_BANDS;
   const found = useLoad<History>(
     seen
-      ? query("/api/v1/history", { match: matchOf(metric, service), ...span, bands: mean ? undefined : "recomputed" })
+      ? query("/api/v1/history", { match: matchOf(metric, service), ...span, bands: banded ? "recomputed" : "none" })
       : "",
   );
   const counts = useLoad<History>(
     seen && mean
-      ? query("/api/v1/history", { match: matchOf(metric.replace(/_sum$/, "_count"), service), ...span })
+      ? query("/api/v1/history", { match: matchOf(metric.replace(/_sum$/, "_count"), service), ...span, bands: "none" })
       : "",
   );
   const first = found.data?.series[0];
