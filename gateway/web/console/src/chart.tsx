@@ -3,6 +3,7 @@
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
 import { clockTime, type Zone } from "./format";
 import { follow } from "./pan";
 import { Breaks } from "./parts";
