@@ -131,7 +131,7 @@ def as_label_value(value: Any) -> str:
 def bucket_range(role: int, index: int, scale: int, threshold: float) -> str:
     """`vmrange` of an exponential bucket: `lower...upper`, in VictoriaMetrics' way of writing it."""
     if role == part.ROLE_ZERO:
-        return f"0...{abs(threshold):.3e}"
+        return f"{0.0:.3e}...{abs(threshold):.3e}"
     low, high = _power(index, scale), _power(index + 1, scale)
     if role == part.ROLE_NEGATIVE:
         low, high = -high, -low

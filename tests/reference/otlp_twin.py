@@ -216,7 +216,7 @@ def point_rows(
         return rows
     kind = H_BUCKET | VMRANGE | delta
     if point.zero_count:
-        text = f"0...{point.zero_threshold:.3e}"
+        text = f"0.000e+00...{point.zero_threshold:.3e}"
         rows.append(row(("zero", point.zero_threshold), kind, point.zero_count, "_bucket", vmrange=text))
     for sign, side in ((1, point.positive), (-1, point.negative)):
         merged: Counter[int] = Counter()

@@ -56,7 +56,7 @@ def test_prometheus_labels_of_every_kind() -> None:
     assert [f["__name__"] for f in found[2:7]] == ["h_count", "h_sum", "h_bucket", "h_bucket", "h_bucket"]
     assert [f.get("le") for f in found[4:7]] == ["0.5", "1", "+Inf"]
     assert [f.get("vmrange") for f in found if "vmrange" in f] == [
-        "0...0.000e+00",
+        "0.000e+00...0.000e+00",
         "9.946e-01...9.973e-01",
         "9.973e-01...1.000e+00",
         "1.000e+00...1.003e+00",
