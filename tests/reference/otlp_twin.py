@@ -70,8 +70,11 @@ def number(value: float) -> str:
         digits, _, exponent = repr(value).removesuffix(".0").partition("e+")  # the shortest digits, then zeros
         whole, _, fraction = digits.partition(".")
         return whole + fraction.ljust(int(exponent), "0") if exponent else whole
-    places = next(p for p in range(1, 1100) if float(f"{value:.{p}f}") == value)
-    return f"{value:.{places}f}"
+    digits, _, places = repr(value).partition("e-")  # the shortest digits that read back the same
+    if not places:
+        return digits
+    sign, digits = ("-", digits[1:]) if value < 0 else ("", digits)
+    return sign + "0." + "0" * (int(places) - 1) + digits.replace(".", "")
 
 
 def decode(
@@ -88,8 +91,8 @@ def decode(
             scope = scope_metrics.scope
             shared = {key: text_of(value) for key, value in resource.items()}
             shared |= {f"scope.{a.key}": text_of(a.value) for a in scope.attributes}
-            shared |= {"scope.name": scope.name, "scope.version": scope.version}
-            shared |= {"scope.schema_url": scope_metrics.schema_url}
+            own = {"name": scope.name, "version": scope.version, "schema_url": scope_metrics.schema_url}
+            shared |= {f"scope.{key}": text for key, text in own.items() if text}
             base = (
                 frozenset((key, value.SerializeToString()) for key, value in resource.items()),
                 scope.name,
@@ -119,8 +122,8 @@ def prometheus_naming(resource: dict[str, Any], scope_metrics: Any) -> dict[str,
     """Labels that a resource and a scope give to their series in Prometheus naming."""
     scope = scope_metrics.scope
     labels = {prometheus_label_name(f"otel_scope_{a.key}"): text_of(a.value) for a in scope.attributes}
-    labels |= {"otel_scope_name": scope.name, "otel_scope_version": scope.version}
-    labels |= {"otel_scope_schema_url": scope_metrics.schema_url}
+    own = {"name": scope.name, "version": scope.version, "schema_url": scope_metrics.schema_url}
+    labels |= {f"otel_scope_{key}": text for key, text in own.items() if text}
     text = {key: text_of(value) for key, value in resource.items()}
     name = text.get("service.name", "")
     if name:
