@@ -20,6 +20,7 @@ BENCHES: Final = {
     "first_seen": "series seen for the first time: labels, index, sender, bounds",
     "series_index": "series identity and the log",
     "log_append": "appending to the log, with and without fsync",
+    "first_detector": "index with one EWMA behind it, 800,000 series",
     "baseline_score": "scoring, one core, one million series",
     "pipeline": "cost of every stage, µs a point",
     "regression": "stages against a fixed loop; fails when one has become slower",

@@ -14,6 +14,7 @@ from kernels.jit import hot_step, step
 from kernels.label_hash import hash_bytes, load_tail
 from kernels.otlp_reasons import ACCEPTED, ATTRIBUTE_DEPTH, LABEL_TOO_LONG, NOT_UTF8, TOO_MANY_ATTRIBUTES
 from kernels.protobuf_fields import read_length, read_tag, skip_value
+from kernels.text import HIGH_BITS, is_utf8, same_bytes
 from kernels.wire import load_u8, load_u64
 from proto.otlp import ANY_ARRAY, ANY_KVLIST, ANY_STRING, KEY, KEY_VALUE, LIST_VALUES
 
@@ -22,51 +23,10 @@ STAMP_BITS: Final = 10
 STACK: Final = 32
 """Nesting that `walk_key_value` follows, in messages; a map in a map takes three."""
 
-HIGH_BITS: Final = 0x8080808080808080
 _IN_KEY_VALUE: Final = 0
 _IN_ANY: Final = 1
 _IN_ARRAY: Final = 2
 _IN_KVLIST: Final = 3
-
-
-@step
-def is_utf8(buf: Any, at: Any, end: Any) -> Any:
-    """Whether bytes at … end - 1 are UTF-8 (RFC 3629: no surrogates, no overlong forms, nothing above U+10FFFF)."""
-    while at < end:
-        if at + 8 <= end and load_u64(buf, at) & np.uint64(HIGH_BITS) == np.uint64(0):
-            at += 8
-            continue
-        lead = load_u8(buf, at)
-        at += 1
-        if lead < np.uint64(0x80):
-            continue
-        if lead < np.uint64(0xC2) or lead > np.uint64(0xF4):
-            return False
-        low, high, more = np.uint64(0x80), np.uint64(0xBF), 1
-        if lead >= np.uint64(0xF0):
-            more = 3
-            if lead == np.uint64(0xF0):
-                low = np.uint64(0x90)
-            elif lead == np.uint64(0xF4):
-                high = np.uint64(0x8F)
-        elif lead >= np.uint64(0xE0):
-            more = 2
-            if lead == np.uint64(0xE0):
-                low = np.uint64(0xA0)
-            elif lead == np.uint64(0xED):
-                high = np.uint64(0x9F)
-        if end - at < more:
-            return False
-        byte = load_u8(buf, at)
-        if byte < low or byte > high:
-            return False
-        at += 1
-        for _ in range(more - 1):
-            byte = load_u8(buf, at)
-            if byte < np.uint64(0x80) or byte > np.uint64(0xBF):
-                return False
-            at += 1
-    return True
 
 
 @step
@@ -181,15 +141,6 @@ def read_attribute(buf: Any, at: Any, end: Any, k: Any, most: Any, stack: Any) -
         return after, zero, zero, np.int64(0), reason
     high, low, _ = hash_bytes(buf, begin, length, zero, k)
     return behind, high, low, key_slot(buf, key_at, key_length), reason
-
-
-@step
-def same_bytes(buf: Any, left: Any, right: Any, count: Any) -> Any:
-    """Whether two ranges, both proved to lie in the array, hold the same bytes."""
-    for index in range(count):
-        if load_u8(buf, left + index) != load_u8(buf, right + index):
-            return False
-    return True
 
 
 @step

@@ -12,11 +12,7 @@ import numpy as np
 
 from kernels.jit import step
 from kernels.label_hash import hash_bytes, hash_word, mix
-from kernels.otlp_attributes import (
-    is_utf8,
-    sum_attributes,
-    walk_key_value,
-)
+from kernels.otlp_attributes import sum_attributes, walk_key_value
 from kernels.otlp_reasons import (
     ACCEPTED,
     LABEL_TOO_LONG,
@@ -28,6 +24,7 @@ from kernels.otlp_rows import (
     S_OVERWRITTEN,
 )
 from kernels.protobuf_fields import read_length, read_tag, skip_value
+from kernels.text import is_utf8
 from kernels.wire import load_u8, load_u32, load_u64
 from proto.otlp import (
     RESOURCE,

@@ -15,14 +15,14 @@ from numba import types
 from kernels.jit import BYTES, I8, RU8, U1, U8, kernel, step
 from kernels.known_labels import MOST_BYTES, await_known, hash_range, memory_of, recall
 from kernels.protobuf_fields import read_length, read_tag, skip_value
-from kernels.wire import load_u8, load_u32, pointer
+from kernels.remote_write_wire import count_series_parts
+from kernels.wire import load_u32, pointer
 from proto.remote_write import (
     SAMPLE_TIMESTAMP,
     SAMPLE_VALUE,
     V1_REQUEST_TIMESERIES,
     V1_SERIES_EXEMPLARS,
     V1_SERIES_HISTOGRAMS,
-    V1_SERIES_LABELS,
     V1_SERIES_SAMPLES,
 )
 
@@ -84,34 +84,6 @@ def count_series_v1(body: Any) -> Any:
     return series
 
 
-@step
-def count_series_parts(buf: Any, at: Any, end: Any, counts: Any) -> Any:
-    """Adds a series' samples, exemplars and histograms to counts; returns `end` or a fault."""
-    samples, exemplars, histograms = np.int64(0), np.int64(0), np.int64(0)
-    while at < end:
-        if load_u8(buf, at) == np.uint64(V1_SERIES_LABELS) and at + 1 < end:
-            length = np.int64(load_u8(buf, at + 1))
-            if length < 0x80 and length <= end - at - 2:
-                at += 2 + length
-                continue
-        tag, at = read_tag(buf, at, end)
-        if at < 0:
-            return at
-        if tag == V1_SERIES_SAMPLES:
-            samples += 1
-        elif tag == V1_SERIES_EXEMPLARS:
-            exemplars += 1
-        elif tag == V1_SERIES_HISTOGRAMS:
-            histograms += 1
-        at = skip_value(buf, at, end, tag)
-        if at < 0:
-            return at
-    counts[1] += samples
-    counts[2] += exemplars
-    counts[3] += histograms
-    return end
-
-
 @kernel(BYTES, RU8, RU8, I8x2, U8, U8, U1, I8)
 def match_v1(
     body: Any, secrets: Any, table: Any, series: Any, series_hi: Any, series_lo: Any, series_kinds: Any, counts: Any
@@ -154,7 +126,15 @@ def match_v1(
                     series[i, S_STATE] = KNOWN
                     counts[1] += 1
                     continue
-            after = count_series_parts(buf, series[i, S_BEGIN], series[i, S_END], counts)
+            after = count_series_parts(
+                buf,
+                series[i, S_BEGIN],
+                series[i, S_END],
+                V1_SERIES_SAMPLES,
+                V1_SERIES_EXEMPLARS,
+                V1_SERIES_HISTOGRAMS,
+                counts,
+            )
             if after < 0:
                 return after
         first = s

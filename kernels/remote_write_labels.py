@@ -10,8 +10,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.jit import step
-from kernels.remote_write_wire import text_less
-from kernels.wire import load_u8
+from kernels.text import text_less
 
 
 @step
@@ -119,14 +118,3 @@ def override_labels(labels: Any, count: Any, override: Any, row: Any, name_at: A
     if override[row, 2] >= 0:
         count = put_label(labels, count, override[row, 2], override[row, 3], override[row, 4], override[row, 5])
     return count
-
-
-@step
-def same_text(buf: Any, a_at: Any, a_length: Any, b_at: Any, b_length: Any) -> Any:
-    """Whether two texts are equal."""
-    if a_length != b_length:
-        return False
-    for i in range(a_length):
-        if load_u8(buf, a_at + i) != load_u8(buf, b_at + i):
-            return False
-    return True

@@ -16,20 +16,16 @@ from typing import Any, Final
 import numpy as np
 from numba import types
 
-from kernels.jit import BYTES, F8, I8, RI8, RU8, U1, U4, U8, hot_step, kernel
+from kernels.jit import BYTES, F8, I8, RI8, RU8, U1, U4, U8, kernel
 from kernels.known_labels import memory_of, remember
 from kernels.label_hash import hash_bytes, mix
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.remote_write_known import KNOWN, S_BEGIN, S_END, S_SAMPLE, S_STATE
-from kernels.remote_write_labels import (
-    same_text,
-    varint_size,
-)
+from kernels.remote_write_labels import varint_size
 from kernels.remote_write_v1_labels import read_label
 from kernels.remote_write_wire import (
     ACCEPTED,
     EMPTY_LABEL_NAME,
-    HIGH_BITS,
     INVALID_UTF8,
     LABEL_TOO_LONG,
     MISSING_NAME,
@@ -38,16 +34,16 @@ from kernels.remote_write_wire import (
     first_word,
     is_metric_name_label,
     label_hash,
+    note_field,
     note_rejection,
     prefix_of,
     read_sample,
     series_kind,
     telling_label,
-    text_less,
-    utf8_valid,
     value_reason,
 )
-from kernels.wire import bits_as_f64, load_u64, pointer
+from kernels.text import HIGH_BITS, is_utf8, same_text, same_words, text_less
+from kernels.wire import bits_as_f64, pointer
 from proto.remote_write import (
     TYPE_UNSPECIFIED,
     V1_SERIES_EXEMPLARS,
@@ -65,17 +61,6 @@ PLACES: Final = 8
 P_SIZE, P_BEGIN, P_NAME, P_NAME_LENGTH, P_VALUE, P_VALUE_LENGTH, P_TELLS = 0, 1, 2, 3, 4, 5, 6
 TELLS_METRIC: Final = 8
 """In P_TELLS beside the HAS_ bits: the label is `__name__`."""
-
-
-@hot_step
-def same_bytes(buf: Any, a: Any, b: Any, size: Any) -> Any:
-    """Whether `size` bytes, at least 8, are equal."""
-    i = np.int64(0)
-    while i + 8 < size:
-        if load_u64(buf, a + i) != load_u64(buf, b + i):
-            return False
-        i += 8
-    return load_u64(buf, a + size - 8) == load_u64(buf, b + size - 8)
 
 
 @kernel(BYTES, RU8, RI8, U8, I8, U8, U8, I8, F8, U1, U4, I8x2, U8, U8, U1, I8x2, I8x2, U8, I8, I8, I8, I8)
@@ -153,7 +138,7 @@ def fill_v1(
                 # The same bytes as the previous series' label in this place: everything about it is known.
                 place = PLACES * labels
                 size = places[place + P_SIZE]
-                if size >= 8 and size <= stop - p and same_bytes(buf, p, places[place + P_BEGIN], size):
+                if size >= 8 and size <= stop - p and same_words(buf, p, places[place + P_BEGIN], size):
                     if labels_end < 0:
                         labels_begin = p
                     elif p != labels_end:
@@ -225,7 +210,7 @@ def fill_v1(
                         label_hi, label_lo = label_hash(name_hi, name_lo, value_hi, value_lo, k)
                 # The length bytes were hashed too and may have their high bit set: that only costs the check.
                 if seen & np.uint64(HIGH_BITS) and not (
-                    utf8_valid(buf, name_at, name_length) and utf8_valid(buf, value_at, value_length)
+                    is_utf8(buf, name_at, name_at + name_length) and is_utf8(buf, value_at, value_at + value_length)
                 ):
                     reason = np.int64(INVALID_UTF8)
                     continue
@@ -266,17 +251,9 @@ def fill_v1(
                 if q < 0:
                     return q
                 if tag == V1_SERIES_HISTOGRAMS:
-                    histograms[histogram_count, 0] = s
-                    histograms[histogram_count, 1] = q
-                    histograms[histogram_count, 2] = e
-                    histograms[histogram_count, 3] = 0
-                    histogram_count += 1
+                    histogram_count = note_field(histograms, histogram_count, s, q, e)
                 else:
-                    exemplars[exemplar_count, 0] = s
-                    exemplars[exemplar_count, 1] = q
-                    exemplars[exemplar_count, 2] = e
-                    exemplars[exemplar_count, 3] = 0
-                    exemplar_count += 1
+                    exemplar_count = note_field(exemplars, exemplar_count, s, q, e)
                 p = e
             else:
                 p = skip_value(buf, q, stop, tag)

@@ -9,14 +9,7 @@ from numba import types
 
 from kernels.jit import BYTES, I8, RU4, U1, U4, b1, i8, kernel, step
 from kernels.protobuf_fields import read_length, read_tag, skip_value
-from kernels.remote_write_labels import (
-    copy_bytes,
-    override_labels,
-    put_label,
-    sort_labels,
-    varint_size,
-    write_blob,
-)
+from kernels.remote_write_labels import copy_bytes, override_labels, put_label, sort_labels, varint_size, write_blob
 from kernels.remote_write_wire import first_word, is_metric_name_label
 from kernels.wire import load_u8, pointer
 from proto.remote_write import LABEL_NAME, LABEL_VALUE, V1_SERIES_LABELS

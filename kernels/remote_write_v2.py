@@ -1,4 +1,4 @@
-"""Remote write 2.0: Request → columns, in passes: count, symbols, series; and label blobs of series on demand.
+"""Remote write 2.0: Request → columns, in passes: count, symbols (kernels.remote_write_symbols), series.
 
 Every symbol is hashed once, so a label costs two table look-ups and two folded multiplications. A bad series, one
 whose references name no symbol or are odd in number among them, is taken back whole and counted; its neighbours stay.
@@ -12,34 +12,29 @@ from typing import Any
 import numpy as np
 from numba import types
 
-from kernels.jit import BYTES, F8, I8, RI8, RU1, RU4, RU8, U1, U4, U8, b1, i8, kernel, step
-from kernels.label_hash import hash_bytes, mix
+from kernels.jit import BYTES, F8, I8, RI8, RU1, RU8, U1, U4, U8, kernel, step
+from kernels.label_hash import mix
 from kernels.protobuf_fields import read_length, read_tag, skip_value
-from kernels.remote_write_labels import override_labels, put_label, sort_labels, write_blob
+from kernels.remote_write_symbols import SYMBOL_METRIC_NAME, SYMBOL_VALID
 from kernels.remote_write_wire import (
     ACCEPTED,
     BAD_REFERENCE,
     EMPTY_LABEL_NAME,
-    FIRST_SYMBOL_NOT_EMPTY,
-    HIGH_BITS,
     INVALID_UTF8,
     LABEL_TOO_LONG,
     MISSING_NAME,
     REPEATED_LABEL,
     TOO_MANY_LABELS,
-    first_word,
-    is_metric_name_label,
+    count_series_parts,
     label_hash,
+    note_field,
     note_rejection,
-    prefix_of,
     read_reference,
     read_sample,
     series_kind,
-    telling_label,
-    text_less,
-    utf8_valid,
     value_reason,
 )
+from kernels.text import text_less
 from kernels.varint import read_varint
 from kernels.wire import bits_as_f64, pointer
 from proto.remote_write import (
@@ -69,7 +64,8 @@ def count_v2(body: Any, counts: Any) -> Any:
     buf = pointer(body)
     end = np.int64(body.size)
     at = np.int64(0)
-    series, samples, exemplars, histograms, symbols = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    series, symbols = np.int64(0), np.int64(0)
+    counts[:5] = 0
     while at < end:
         tag, after = read_tag(buf, at, end)
         if after < 0:
@@ -85,70 +81,11 @@ def count_v2(body: Any, counts: Any) -> Any:
         if p < 0:
             return p
         series += 1
-        while p < stop:
-            tag, after = read_tag(buf, p, stop)
-            if after < 0:
-                return after
-            if tag == V2_SERIES_SAMPLES:
-                samples += 1
-            elif tag == V2_SERIES_EXEMPLARS:
-                exemplars += 1
-            elif tag == V2_SERIES_HISTOGRAMS:
-                histograms += 1
-            p = skip_value(buf, after, stop, tag)
-            if p < 0:
-                return p
+        p = count_series_parts(buf, p, stop, V2_SERIES_SAMPLES, V2_SERIES_EXEMPLARS, V2_SERIES_HISTOGRAMS, counts)
+        if p < 0:
+            return p
         at = stop
-    counts[0], counts[1], counts[2], counts[3], counts[4] = series, samples, exemplars, histograms, symbols
-    return np.int64(0)
-
-
-SYMBOL_VALID = 8
-"""Of a symbol's flags, beside the HAS_ bits it gives as a label name: the text is well-formed UTF-8."""
-SYMBOL_METRIC_NAME = 16
-"""The text is `__name__`."""
-
-
-@kernel(BYTES, RU8, I8, I8, U8, U8, U8, U1, I8)
-def fill_symbols(
-    body: Any,
-    secrets: Any,
-    symbol_at: Any,
-    symbol_length: Any,
-    symbol_hi: Any,
-    symbol_lo: Any,
-    symbol_prefix: Any,
-    symbol_flags: Any,
-    wrong: Any,
-) -> Any:
-    """Fills the symbol table of a request that `count_v2` has walked; every array has one entry a symbol.
-
-    symbol_prefix: the first bytes, comparable as numbers. wrong: int64[2], becomes (FIRST_SYMBOL_NOT_EMPTY, offset)
-    where that is so.
-    """
-    buf = pointer(body)
-    k = pointer(secrets)
-    end = np.int64(body.size)
-    at, i = np.int64(0), np.int64(0)
-    while at < end:
-        tag, after = read_tag(buf, at, end)
-        if tag != V2_REQUEST_SYMBOLS:
-            at = skip_value(buf, after, end, tag)
-            continue
-        begin, at = read_length(buf, after, end)
-        length = at - begin
-        if i == 0 and length > 0:
-            wrong[0], wrong[1] = FIRST_SYMBOL_NOT_EMPTY, begin
-        hi, lo, seen = hash_bytes(buf, begin, length, np.uint64(0), k)
-        word = first_word(buf, begin, length)
-        flags = telling_label(word, length)
-        if not seen & np.uint64(HIGH_BITS) or utf8_valid(buf, begin, length):
-            flags |= SYMBOL_VALID
-        if is_metric_name_label(word, length):
-            flags |= SYMBOL_METRIC_NAME
-        symbol_at[i], symbol_length[i] = begin, length
-        symbol_hi[i], symbol_lo[i], symbol_prefix[i], symbol_flags[i] = hi, lo, prefix_of(word), np.uint8(flags)
-        i += 1
+    counts[0], counts[4] = series, symbols
     return np.int64(0)
 
 
@@ -358,17 +295,9 @@ def fill_v2(
                 if after < 0:
                     return after
             elif tag == V2_SERIES_HISTOGRAMS:
-                histograms[histogram_count, 0] = s
-                histograms[histogram_count, 1] = q
-                histograms[histogram_count, 2] = e
-                histograms[histogram_count, 3] = 0
-                histogram_count += 1
+                histogram_count = note_field(histograms, histogram_count, s, q, e)
             else:
-                exemplars[exemplar_count, 0] = s
-                exemplars[exemplar_count, 1] = q
-                exemplars[exemplar_count, 2] = e
-                exemplars[exemplar_count, 3] = 0
-                exemplar_count += 1
+                exemplar_count = note_field(exemplars, exemplar_count, s, q, e)
         if name >= 0 and reason == ACCEPTED:
             reason = np.int64(BAD_REFERENCE)
         if reason == ACCEPTED and not sorted_so_far:
@@ -407,94 +336,3 @@ def fill_v2(
         rows = kept
     out[0], out[1], out[2], out[3], out[4] = rows, histogram_count, exemplar_count, noted_count, started
     return np.int64(0)
-
-
-@kernel(BYTES, RI8, RI8, RI8x2, RU4, RI8x2, b1, I8, U4, U1, b1)
-def define_v2(
-    arena: Any,
-    symbol_at: Any,
-    symbol_length: Any,
-    series: Any,
-    row_series: Any,
-    override: Any,
-    overriding: Any,
-    scratch: Any,
-    offsets: Any,
-    out: Any,
-    writing: Any,
-) -> Any:
-    """Label blobs of accepted rows, as `define_v1` makes them."""
-    buf = pointer(arena)
-    labels, text = pointer(scratch), pointer(out)
-    at = np.int64(0)
-    offsets[0] = 0
-    for row in range(row_series.size):
-        s = np.int64(row_series[row])
-        p, end = series[s, 0], series[s, 1]
-        count, metric, name = np.int64(0), np.int64(0), np.int64(-1)
-        while p < end:
-            # The fill pass has walked these bytes to their end, so no position is a fault here.
-            tag, q = read_tag(buf, p, end)
-            if tag != V2_SERIES_LABEL_REFS and tag != V2_SERIES_LABEL_REF:
-                p = skip_value(buf, q, end, tag)
-                continue
-            stop = end
-            if tag == V2_SERIES_LABEL_REFS:
-                q, stop = read_length(buf, q, end)
-                p = stop
-            while q < stop:
-                raw, q = read_reference(buf, q, stop)
-                if tag == V2_SERIES_LABEL_REF:
-                    p = q
-                    stop = q
-                reference = np.int64(raw)
-                if name < 0:
-                    name = reference
-                    continue
-                if is_metric_name_label(first_word(buf, symbol_at[name], symbol_length[name]), symbol_length[name]):
-                    metric = count
-                count = put_label(
-                    labels, count, symbol_at[name], symbol_length[name], symbol_at[reference], symbol_length[reference]
-                )
-                name = np.int64(-1)
-        if overriding:
-            count = override_labels(labels, count, override, row, metric)
-        sort_labels(buf, labels, count)
-        at = write_blob(buf, labels, count, text, at, writing)
-        if not writing:
-            offsets[row + 1] = np.uint32(at)
-    return at
-
-
-@kernel(BYTES, RI8, RI8, i8, i8, I8x2)
-def describe_v2(body: Any, symbol_at: Any, symbol_length: Any, begin: Any, end: Any, places: Any) -> Any:
-    """The first labels of a series, good or bad, as (name at, length, value at, length) into places, int64[m, 4];
-    returns how many. The fill pass has walked these bytes; a reference that names no symbol shows as an empty text."""
-    buf = pointer(body)
-    found, name, p = np.int64(0), np.int64(-1), begin
-    while p < end and found < places.shape[0]:
-        tag, q = read_tag(buf, p, end)
-        if tag != V2_SERIES_LABEL_REFS and tag != V2_SERIES_LABEL_REF:
-            p = skip_value(buf, q, end, tag)
-            continue
-        stop = end
-        if tag == V2_SERIES_LABEL_REFS:
-            q, stop = read_length(buf, q, end)
-            p = stop
-        while q < stop and found < places.shape[0]:
-            raw, q = read_reference(buf, q, stop)
-            if tag == V2_SERIES_LABEL_REF:
-                p = q
-                stop = q
-            reference = np.int64(min(raw, np.uint64(symbol_at.size)))
-            if name < 0:
-                name = reference
-                continue
-            places[found, :] = 0
-            if name < symbol_at.size:
-                places[found, 0], places[found, 1] = symbol_at[name], symbol_length[name]
-            if reference < symbol_at.size:
-                places[found, 2], places[found, 3] = symbol_at[reference], symbol_length[reference]
-            name = np.int64(-1)
-            found += 1
-    return found

@@ -14,6 +14,7 @@ import numpy as np
 from kernels.jit import hot_step, step
 from kernels.label_hash import hash_word, load_tail, mix
 from kernels.protobuf_fields import read_tag, skip_value
+from kernels.text import HIGH_BITS
 from kernels.varint import TRUNCATED, fault, read_varint
 from kernels.wire import f64_as_bits, fold_multiply, load_u8, load_u64
 from proto.remote_write import (
@@ -27,6 +28,7 @@ from proto.remote_write import (
     TYPE_INFO,
     TYPE_STATE_SET,
     TYPE_SUMMARY,
+    V1_SERIES_LABELS,
 )
 
 # Why a series or a point was not accepted; the index into `rejections`, int64[2 * REASONS]: points
@@ -86,8 +88,6 @@ _TOTAL: Final = _word(b"_total")
 _SUM: Final = _word(b"_sum")
 _TARGET_I: Final = _word(b"target_i")
 _NFO: Final = _word(b"nfo")
-HIGH_BITS: Final = 0x8080808080808080
-"""Of `seen`: some byte is not ASCII."""
 
 
 @step
@@ -123,43 +123,6 @@ def part_hash(hi: Any, lo: Any, part: Any, detail: Any, keys: Any) -> Any:
 
 
 @step
-def utf8_valid(buf: Any, at: Any, length: Any) -> Any:
-    """Whether the bytes are well-formed UTF-8 (Unicode standard, table 3-7)."""
-    end = at + length
-    while at < end:
-        lead = load_u8(buf, at)
-        at += 1
-        if lead < np.uint64(0x80):
-            continue
-        low, high = np.uint64(0x80), np.uint64(0xBF)
-        if np.uint64(0xC2) <= lead <= np.uint64(0xDF):
-            more = 1
-        elif np.uint64(0xE0) <= lead <= np.uint64(0xEF):
-            more = 2
-            if lead == np.uint64(0xE0):
-                low = np.uint64(0xA0)
-            if lead == np.uint64(0xED):
-                high = np.uint64(0x9F)
-        elif np.uint64(0xF0) <= lead <= np.uint64(0xF4):
-            more = 3
-            if lead == np.uint64(0xF0):
-                low = np.uint64(0x90)
-            if lead == np.uint64(0xF4):
-                high = np.uint64(0x8F)
-        else:
-            return False
-        if end - at < more:
-            return False
-        for i in range(more):
-            byte = load_u8(buf, at + i)
-            if byte < low or byte > high:
-                return False
-            low, high = np.uint64(0x80), np.uint64(0xBF)
-        at += more
-    return True
-
-
-@step
 def prefix_of(word: Any) -> Any:
     """A text's first word with its first byte highest, so that it compares as the bytes do."""
     word = ((word & np.uint64(0x00FF00FF00FF00FF)) << np.uint64(8)) | (
@@ -169,17 +132,6 @@ def prefix_of(word: Any) -> Any:
         (word >> np.uint64(16)) & np.uint64(0x0000FFFF0000FFFF)
     )
     return (word << np.uint64(32)) | (word >> np.uint64(32))
-
-
-@step
-def text_less(buf: Any, a_at: Any, a_length: Any, b_at: Any, b_length: Any) -> Any:
-    """Whether text a sorts bytewise before text b."""
-    shorter = min(a_length, b_length)
-    for i in range(shorter):
-        a, b = load_u8(buf, a_at + i), load_u8(buf, b_at + i)
-        if a != b:
-            return a < b
-    return a_length < b_length
 
 
 @step
@@ -315,3 +267,41 @@ def note_rejection(
         noted[3 * noted_count + 2] = time
         return noted_count + 1
     return noted_count
+
+
+@step
+def note_field(places: Any, count: Any, series: Any, begin: Any, end: Any) -> Any:
+    """Notes where a series' native histogram or exemplar stands, in places, int64[·, 4]; returns the new count."""
+    places[count, 0], places[count, 1], places[count, 2], places[count, 3] = series, begin, end, 0
+    return count + 1
+
+
+@step
+def count_series_parts(
+    buf: Any, at: Any, end: Any, of_samples: Any, of_exemplars: Any, of_histograms: Any, counts: Any
+) -> Any:
+    """Adds a series' fields with these three tags to counts[1:4]; returns `end` or a fault."""
+    samples, exemplars, histograms = np.int64(0), np.int64(0), np.int64(0)
+    while at < end:
+        # Short labels of 1.0, and short lists of references of 2.0, have the same tag.
+        if load_u8(buf, at) == np.uint64(V1_SERIES_LABELS) and at + 1 < end:
+            length = np.int64(load_u8(buf, at + 1))
+            if length < 0x80 and length <= end - at - 2:
+                at += 2 + length
+                continue
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            return at
+        if tag == of_samples:
+            samples += 1
+        elif tag == of_exemplars:
+            exemplars += 1
+        elif tag == of_histograms:
+            histograms += 1
+        at = skip_value(buf, at, end, tag)
+        if at < 0:
+            return at
+    counts[1] += samples
+    counts[2] += exemplars
+    counts[3] += histograms
+    return end

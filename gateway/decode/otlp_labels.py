@@ -19,6 +19,7 @@ from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.labels import encode_label_blob, read_varint
 from kernels import otlp_definitions as kernel
+from kernels import otlp_parts
 from kernels import otlp_rows as part
 from kernels.otlp_rows import Origins, Rows
 from kernels.series_table import copy_blobs
@@ -120,7 +121,7 @@ class OtlpLabels:
         metric_of = np.repeat(np.arange(len(firsts)), np.diff(firsts, append=n))
         metrics = self._metrics(numbers[firsts], kinds[firsts])
         details = np.empty(n, np.uint64)
-        longest = int(kernel.part_details(self._array, points, roles, self._rows.buckets[rows], details))
+        longest = int(otlp_parts.part_details(self._array, points, roles, self._rows.buckets[rows], details))
         texts = _Texts()
         shared, ranges = self._shared_table(metrics, texts)
         fixed_at = texts.add(_WORDS)[0]
@@ -149,8 +150,8 @@ class OtlpLabels:
     def _metrics(self, numbers: NDArray[np.uint32], kinds: NDArray[np.uint8]) -> list[_Metric]:
         """What the metrics with these numbers give; kinds: of one row of each."""
         origins = self._origins
-        found = np.empty((len(numbers), kernel.D_COLUMNS), np.int64)
-        kernel.describe_metrics(self._array, origins.metric_begin[numbers], origins.metric_end[numbers], found)
+        found = np.empty((len(numbers), otlp_parts.D_COLUMNS), np.int64)
+        otlp_parts.describe_metrics(self._array, origins.metric_begin[numbers], origins.metric_end[numbers], found)
         scopes = origins.metric_scope[numbers].tolist()
         body = self._array.data
         metrics = []
@@ -245,10 +246,10 @@ class OtlpLabels:
         resource = int(origins.scope_resource[number])
         found = np.empty((2, 3), np.int64)
         begin, end = int(origins.resource_begin[resource]), int(origins.resource_end[resource])
-        kernel.locate_fields(body, begin, end, otlp.RESOURCE, otlp.RESOURCE, found)
+        otlp_parts.locate_fields(body, begin, end, otlp.RESOURCE, otlp.RESOURCE, found)
         (at, behind, resources), _ = found.tolist()
         begin, end = int(origins.scope_begin[number]), int(origins.scope_end[number])
-        kernel.locate_fields(body, begin, end, otlp.SCOPE, otlp.SCOPE_SCHEMA_URL, found)
+        otlp_parts.locate_fields(body, begin, end, otlp.SCOPE, otlp.SCOPE_SCHEMA_URL, found)
         (scope_at, scope_end, scopes), (url_at, url_end, urls) = found.tolist()
         if resources > 1 or scopes > 1 or urls > 1:
             return None

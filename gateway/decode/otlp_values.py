@@ -153,7 +153,7 @@ def _range_end(value: float) -> str:
 
 @lru_cache(maxsize=65_536)
 def part_label(role: int, detail: int) -> tuple[bytes, bytes]:
-    """Name and value of the label that tells a row from the others of its point; see otlp_definitions.part_details."""
+    """Name and value of the label that tells a row from the others of its point; see otlp_parts.part_details."""
     if role == part.ROLE_BUCKET:
         return b"le", format_float(_double(detail)).encode()
     if role == part.ROLE_QUANTILE:

@@ -21,7 +21,9 @@ from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.errors import DecodeError
 from gateway.telemetry.columns import PointColumns
 from kernels.label_hash import derive_secrets
-from kernels.remote_write_v2 import count_v2, define_v2, describe_v2, fill_symbols, fill_v2
+from kernels.remote_write_symbols import fill_symbols
+from kernels.remote_write_v2 import count_v2, fill_v2
+from kernels.remote_write_v2_labels import define_v2, describe_v2
 
 _FIRST_OF_V1: Final = 0x0A
 """Tag a 1.0 request begins with, its first series; the field is reserved in 2.0."""
