@@ -48,8 +48,8 @@ class Index:
 
     def __init__(self, series: int, draw: np.random.Generator) -> None:
         self.high, self.low = (draw.integers(1, 2**64, series, np.uint64) for _ in range(2))
-        self._slots = np.zeros(2 << (series * 2 - 1).bit_length(), np.uint64)
-        self._previous = np.zeros(2, np.uint64)
+        self._slots = np.zeros(series * 2, np.uint64)
+        self._entries, self._carried = np.zeros(2 * series, np.uint64), np.zeros(series, np.uint8)
         self._state = np.zeros(E_STATE, np.int64)
         self._state[E_LIMIT] = series
         self._new = np.empty(series, np.int64), np.empty(series, np.int64)
@@ -61,9 +61,8 @@ class Index:
         """Local ids of the series begin … end - 1."""
         out = np.empty(end - begin, np.uint32)
         self._state[E_NEW] = 0
-        resolve_hashes(
-            self.high[begin:end], self.low[begin:end], 0, self._slots, self._previous, self._state, out, *self._new
-        )
+        table = self._slots, self._entries, self._carried, self._state
+        resolve_hashes(self.high[begin:end], self.low[begin:end], 0, *table, out, *self._new)
         return out
 
 
