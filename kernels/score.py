@@ -176,7 +176,7 @@ TOTAL_REPEATED: Final = 2
 TOTAL_SKIPPED: Final = 3
 
 
-@kernel(STATES, STATES, RU4, RI8, RF8, RI8, RU1, RU4, RF8, U4, RF8, F4, F8, F8, F8, U1, I8, TRANSITIONS)
+@kernel(STATES, STATES, RU4, RI8, RF8, RI8, RU1, RU4, RF8, U4, i8, RF8, F4, F8, F8, F8, U1, I8, TRANSITIONS)
 def score_batch(
     states: Any,
     blank: Any,
@@ -188,6 +188,7 @@ def score_batch(
     generations: NDArray[np.uint32],
     bounds: NDArray[np.float64],
     deadlines: NDArray[np.uint32],
+    newest_ms: int,
     p: NDArray[np.float64],
     score: NDArray[np.float32],
     expected: NDArray[np.float64],
@@ -201,7 +202,9 @@ def score_batch(
 
     states: one record a sid, all sids < len(states), which the caller has checked; blank: one zero record. starts is
     empty where unknown. bounds: upper bound of a histogram bucket by sid, empty where unknown. deadlines: by sid, Unix
-    seconds after which the series counts as silent, 0 = never. score and the three bands are filled by row; exceeds is
+    seconds after which the series counts as silent, 0 = never; a row that comes late against newest_ms, the newest time
+    of any series before the batch, counts as heard then, so that neither old data sent again nor a sender whose clock is
+    behind looks like silence. score and the three bands are filled by row; exceeds is
     1 where a score reaches one half. totals: taken, late, repeated, skipped, added to. Rows of one histogram point
     stand together: count, sum, buckets by rising bound.
     """
@@ -297,7 +300,7 @@ def score_batch(
             continue
         observe_value(s, t, x, p, out)
         if p[P_STALE] > 0.0 and s.count > 30:
-            deadlines[sid] = np.uint32((t + silence_limit_ms(s, p)) // 1000 + 1)
+            deadlines[sid] = np.uint32((max(t, np.int64(newest_ms)) + silence_limit_ms(s, p)) // 1000 + 1)
         score[i] = out[O_SCORE]
         expected[i] = out[O_EXPECTED]
         lower[i] = out[O_LOWER]

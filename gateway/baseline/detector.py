@@ -134,6 +134,7 @@ class Baseline:
             generations_by_sid,
             bounds,
             self._deadlines,
+            self._watermark_ms,
             self._parameters,
             score,
             expected,
@@ -149,7 +150,8 @@ class Baseline:
             self._watermark_ms = max(self._watermark_ms, newest)
         lag = received_ms - newest
         self._live = abs(lag) < _LIVE_LAG_MS
-        self._lag_ms = max(float(lag), self._lag_ms * 0.99)
+        if self._live:  # old data sent again says nothing of how late the others are
+            self._lag_ms = max(float(lag), self._lag_ms * 0.99)
         taken, late, repeated, skipped = (int(c) for c in totals)
         SCORED.inc(taken)
         for reason, count in (("late", late), ("repeated", repeated), ("not_a_measurement", skipped)):

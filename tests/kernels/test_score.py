@@ -38,7 +38,7 @@ class Batch:
         score_batch(
             self.states, np.zeros(1, STATE), np.array(sids, np.uint32), np.array(times, np.int64),
             np.array(values, np.float64), np.array(starts, np.int64), self.kinds, self.generations, self.bounds,
-            np.zeros(len(self.kinds), np.uint32), PARAMETERS, score, *bands, np.zeros(n, np.uint8), self.totals,
+            np.zeros(len(self.kinds), np.uint32), 0, PARAMETERS, score, *bands, np.zeros(n, np.uint8), self.totals,
             np.zeros(n, TRANSITION),
         )  # fmt: skip
         return np.column_stack([score, *bands])

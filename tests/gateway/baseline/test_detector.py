@@ -159,6 +159,22 @@ def test_snapshot_round_trip(feed: Feed, tmp_path: Path) -> None:
             assert other.states["generation"][new] == 9
 
 
+def test_old_data_sent_again_beside_live_series_is_no_silence(feed: Feed) -> None:
+    """A series whose past is sent while others are live counts as heard when its points arrive."""
+    live, old = range(SERIES - 1), np.array([SERIES - 1], np.uint32)
+    day_ms = 86_400_000
+    for _ in range(80):
+        feed.send(1, only=live)
+        feed.baseline.observe(
+            old, np.array([feed.now_ms() - day_ms]), 100 + feed.rng.normal(size=1), None, feed.kinds, feed.generations,
+            feed.now_ms() * 1_000_000,
+        )  # fmt: skip
+    assert feed.transitions == [], [(t["sid"], t["reason"]) for t in feed.transitions]
+    feed.send(20, only=live)
+    silent = [(t["sid"], t["reason"]) for t in feed.transitions]
+    assert silent == [(SERIES - 1, state.STALE)], "and it is found silent once it stops"
+
+
 ORDER_3 = """
     last_ms raw_ms raw previous first_ms interval silence_steps count generation levels slope reference
     candidate fallback slow slow_before slow_before_s fallback_s losses short_dev long_dev candidate_dev stride
