@@ -202,9 +202,9 @@ def score_batch(
 
     states: one record a sid, all sids < len(states), which the caller has checked; blank: one zero record. starts is
     empty where unknown. bounds: upper bound of a histogram bucket by sid, empty where unknown. deadlines: by sid, Unix
-    seconds after which the series counts as silent, 0 = never; a row that comes late against newest_ms, the newest time
-    of any series before the batch, counts as heard then, so that neither old data sent again nor a sender whose clock is
-    behind looks like silence. score and the three bands are filled by row; exceeds is
+    seconds after which the series counts as silent, 0 = never. newest_ms: the newest time of any series before the
+    batch; a row behind it counts as heard then, so that neither old data sent again nor a sender whose clock is behind
+    looks like silence. score and the three bands are filled by row; exceeds is
     1 where a score reaches one half. totals: taken, late, repeated, skipped, added to. Rows of one histogram point
     stand together: count, sum, buckets by rising bound.
     """
