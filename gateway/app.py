@@ -61,6 +61,11 @@ def data_role_name(worker: int) -> str:
     return "data" if worker == 0 else f"data-{worker}"
 
 
+def kind_of_role(name: str) -> str:
+    """`data` for every worker of the data plane; another role's name is its kind."""
+    return "data" if worker_of(name) is not None else name
+
+
 def worker_of(name: str) -> int | None:
     """The worker that bears this role's name; None for another role."""
     kind, _, number = name.partition("-")

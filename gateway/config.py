@@ -52,9 +52,9 @@ class ServerSettings(Settings, frozen=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Data plane processes, which share the ports and the work."""
     fork_roles: bool = True
-    """Keep a loaded process that the others are forked from: what dies is back within a second, and all share the
-    memory of what is loaded. Without it each loads by itself: a restart takes as long as a start, and memory is more
-    by some 60 MiB."""
+    """Keep a loaded process behind each plane, which its roles are forked from: what dies is back within a second, and
+    workers share the memory of what is loaded. Without it a restart takes as long as a start, and memory is less by
+    some 30 MiB with one worker."""
     external_url: str = ""
     """Address under which people reach the console, for links in notifications; empty = http://<http>."""
 

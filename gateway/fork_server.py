@@ -1,4 +1,4 @@
-"""One process that has everything loaded, and becomes each role by a fork.
+"""A process that has everything loaded, and becomes roles by forks; one for each kind of role.
 
 Most of a start is loading code, and most of what a process holds before its first request is that code. A fork of a
 process that has loaded it starts at once and shares its memory, so that roles cost what they write, and a role that
@@ -185,6 +185,33 @@ class ForkServer:
                 self._process.kill()
             await self._process.wait()
             self._process = None
+
+
+class ForkServers:
+    """One server for each kind of role, so that a role holds the code and the metrics of its own plane only, and the
+    kinds load at the same time. Otherwise like ForkServer."""
+
+    def __init__(self, command: Sequence[str], kind_of: Callable[[str], str]) -> None:
+        """kind_of: the kind of a role, by its name."""
+        self._command, self._kind_of = command, kind_of
+        self._servers: dict[str, ForkServer] = {}
+
+    async def fork(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        standard_input: bytes,
+        descriptors: Mapping[str, int],
+        within: float,
+    ) -> ForkedProcess:
+        """See ForkServer.fork."""
+        server = self._servers.setdefault(self._kind_of(name), ForkServer(self._command))
+        return await server.fork(name, environment, standard_input, descriptors, within)
+
+    async def close(self) -> None:
+        """End them all; the roles stay. Idempotent."""
+        for server in self._servers.values():
+            await server.close()
 
 
 def end_with_parent() -> None:

@@ -17,10 +17,10 @@ import typer
 
 from gateway.access.settings import AccessSettings
 from gateway.access.tokens import require_safe_address
-from gateway.app import data_role_name
+from gateway.app import data_role_name, kind_of_role
 from gateway.config import LoadedConfig, load_config, parse_address
 from gateway.errors import ConfigError
-from gateway.fork_server import SERVER_NAME, ForkServer
+from gateway.fork_server import SERVER_NAME, ForkServers
 from gateway.logging_setup import configure_logging
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
 
@@ -120,7 +120,7 @@ async def supervise(
             on_ready()
 
     configure_logging("supervisor")
-    forks = ForkServer(python_command("role", SERVER_NAME)) if loaded.config.server.fork_roles else None
+    forks = ForkServers(python_command("role", SERVER_NAME), kind_of_role) if loaded.config.server.fork_roles else None
     supervisor = Supervisor(roles_of(loaded), fork_server=forks, on_ready=ready)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

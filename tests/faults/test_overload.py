@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,15 @@ pytestmark = pytest.mark.real
 
 POINTS = 800
 LIMIT = 256 * 1024
+
+
+def together(work: Callable[[], None], count: int) -> None:
+    """The same in so many threads."""
+    threads = [threading.Thread(target=work) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def test_overload_is_refused_with_a_wait_and_what_is_taken_is_kept(tmp_path: Path) -> None:
@@ -36,14 +48,20 @@ def test_overload_is_refused_with_a_wait_and_what_is_taken_is_kept(tmp_path: Pat
                 except urllib.error.HTTPError as error:
                     answers.append((error.code, error.headers.get("Retry-After", "")))
 
-        threads = [threading.Thread(target=send) for _ in range(40)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        # However fast the machine, nothing fits while announced bodies hold the room.
+        with contextlib.ExitStack() as held:
+            host, port = gateway.otlp_http.split(":")
+            for _ in range(2):
+                slow = held.enter_context(socket.create_connection((host, int(port))))
+                slow.sendall(
+                    b"POST /v1/metrics HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-protobuf\r\n"
+                    b"Content-Length: %d\r\n\r\n\x0a" % (LIMIT // 2 - 1)
+                )
+            together(send, 4)
+        assert (429, "1") in set(answers), answers
+        together(send, 40)
         kinds = set(answers)
         assert (200, "") in kinds
-        assert (429, "1") in kinds, "forty senders do not fit into the bound"
         assert kinds <= {(200, ""), (429, "1")}
         taken = sum(status == 200 for status, _ in answers)
         assert gateway.json("/api/v1/status")["accepted_points"] == taken * POINTS

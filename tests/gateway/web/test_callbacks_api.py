@@ -103,7 +103,7 @@ async def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
         settings = AlertingSettings(config_file=str(path), slack_signing_secret=Secret(SIGNING), sms=(sms,))
         router = AlertRouter(settings, tmp_path / "state", SystemClock())
         await router.start()
-        access = AccessSettings(tokens=(Token(name="t", sha256="0" * 64, roles=("operate",)),))
+        access = AccessSettings(tokens=(Token(name="t", sha256=Secret("0" * 64), roles=("operate",)),))
         app = web.Application(middlewares=[access_guard(Authenticator(access)), declared_errors])
         callbacks_api.register_routes(app, router)
         async with TestClient(TestServer(app)) as client:
