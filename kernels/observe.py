@@ -89,6 +89,10 @@ MATURE_S: Final = 72000.0
 MATURE_SAMPLES: Final = 48
 LARGE: Final = 9.0
 """Scales that three of six samples must reach in a series' first day."""
+SPARSE: Final = 0.3
+"""Share of zeros from which a series is a sparse count."""
+SPARSE_LARGE: Final = 6.0
+"""Scales that three of six samples must reach in a sparse count, whatever the model says."""
 QUIET: Final = 4
 """Samples within one scale, in a row, that end a run."""
 LOOK_SPIKE: Final = 4.0
@@ -231,7 +235,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         s.stride = 0.25 * abs(x - s.previous)
     scale = 1.25 * max(s.short_dev, s.long_dev)
     scale = max(scale, 1e-6 * abs(s.slow), 0.5 * s.stride, 1e-300)
-    if s.zero_share > 0.3:
+    if s.zero_share > SPARSE:
         # A sparse count: what it is when it is not zero says how far it usually goes.
         scale = max(scale, min(2.0 * s.zero_share, 1.0) * s.active)
     # What either "as just before" or "as just before, and on with the season" explains is no deviation.
@@ -330,6 +334,10 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
                 limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
                 table = second_table(p, P_MODEL)
             odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
+            if s.zero_share > SPARSE and s.run_side > 0.0 and third > SPARSE_LARGE:
+                # A count that is mostly zero and is not any more. The model has seen few of these, and how far they
+                # usually go is known from what they are when they are not zero.
+                odds = max(odds, limit + 1.0 + 2.0 * math.log(third / SPARSE_LARGE))
         # The kind of evidence that is furthest beyond its floor gives the name.
         local_by = max(az * dense / 8.0, s.run_sum / 15.0, third / 6.0) if by_run else 0.0
         slow_by = abs(q_new) / (5.0 * usual_q) if by_slow else 0.0

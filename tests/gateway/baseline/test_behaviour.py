@@ -62,6 +62,21 @@ def test_a_large_shift_after_a_day_of_past_is_told_within_three_samples(step: fl
     assert found[0][0] <= max(3 * step, 45.0)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_errors_that_were_one_in_twenty_seconds_and_are_many_are_told_within_eight_samples(seed: int) -> None:
+    """A sparse count, as errors are: nothing while it counts what is usual, at once when it counts twenty times that."""
+    times = START + np.arange(0.0, 30 * HOUR, 10.0)
+    rng = np.random.default_rng(seed)
+    begin = START + 28 * HOUR
+    bursting = (times >= begin) & (times < begin + 120)
+    values = rng.poisson(np.where(bursting, 15.0, 0.6)) / 10.0
+    result = run_series(times, values)
+    found = opened(result, begin, begin + 120)
+    assert found
+    assert found[0][0] <= 80
+    assert opened(result, START, begin - 10) == []
+
+
 def test_one_lasting_shift_is_one_alert_that_resolves_as_adopted() -> None:
     times, values = background(40)
     begin = START + 36 * HOUR
