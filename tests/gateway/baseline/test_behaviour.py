@@ -64,7 +64,7 @@ def test_a_large_shift_after_a_day_of_past_is_told_within_three_samples(step: fl
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_errors_that_were_one_in_twenty_seconds_and_are_many_are_told_within_eight_samples(seed: int) -> None:
-    """A sparse count, as errors are: nothing while it counts what is usual, at once when it counts twenty times that."""
+    """A sparse count, as errors are: silent while it counts what is usual, told when it is twenty times that."""
     times = START + np.arange(0.0, 30 * HOUR, 10.0)
     rng = np.random.default_rng(seed)
     begin = START + 28 * HOUR
