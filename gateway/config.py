@@ -53,8 +53,8 @@ class ServerSettings(Settings, frozen=True):
     """Data plane processes, which share the ports and the work."""
     fork_roles: bool = True
     """Keep a loaded process behind each plane, which its roles are forked from: what dies is back within a second, and
-    workers share the memory of what is loaded. Without it a restart takes as long as a start, and memory is less by
-    some 30 MiB with one worker."""
+    workers share the memory of what is loaded. Without it a restart takes as long as a start, and one worker takes a
+    little less memory."""
     external_url: str = ""
     """Address under which people reach the console, for links in notifications; empty = http://<http>."""
 
