@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ class Gateway:
         directory: Path,
         *assignments: str,
         command: str = "serve",
+        options: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
-        self._command = command
+        self._command = [command, *options]
         self.directory = directory
         self.environment = environment or {}
         self.otlp_grpc, self.otlp_http, self.http = (f"127.0.0.1:{free_port()}" for _ in range(3))
@@ -55,7 +56,7 @@ class Gateway:
 
     def start(self) -> None:
         """Start and wait until it is ready."""
-        command = [str(Path(sys.executable).parent / "gateway"), self._command]
+        command = [str(Path(sys.executable).parent / "gateway"), *self._command]
         for assignment in self.assignments:
             command += ["--set", assignment]
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -125,6 +126,13 @@ class Gateway:
         finally:
             if self._process.poll() is None:
                 self._process.kill()
+        self._process = None
+        return status
+
+    def wait(self, seconds: float) -> int:
+        """Wait until it ends by itself; returns the exit status."""
+        assert self._process is not None
+        status = self._process.wait(seconds)
         self._process = None
         return status
 

@@ -1,17 +1,23 @@
-"""`gateway run` watches its own host and itself; `gateway demo` finds what it injects and says so in plain lines."""
+"""`gateway run` watches its own host and itself; `gateway demo` does so too, finds what it injects and says so in plain
+lines."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import contextlib
+import json
+import re
+import shutil
+import socket
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from gateway.commands.demo_storage import USUAL_PORT, free_port
+from gateway.commands.fleet.model import FLEET
 from tests.e2e.program import Gateway
-from tests.peers import VictoriaMetrics
+from tests.peers import program
 
 pytestmark = pytest.mark.real
 
@@ -30,25 +36,59 @@ def test_run_watches_the_host_and_itself_over_otlp(tmp_path: Path) -> None:
         assert gateway.stop() == 0
 
 
-def test_demo_on_a_pipe_prints_what_it_injected_and_found(tmp_path: Path) -> None:
-    target = VictoriaMetrics(tmp_path / "vm", "-dedup.minScrapeInterval=1ms")
-    target.start()
-    template = Gateway(tmp_path, f"victoriametrics.url={target.url}")
-    command = [str(Path(sys.executable).parent / "gateway"), "demo", "--minutes", "1.2"]
-    for assignment in template.assignments:
-        command += ["--set", assignment]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
-    try:
-        text, _ = process.communicate(timeout=150)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-        target.stop()
-    assert process.returncode == 0, text
+def test_demo_watches_the_host_finds_what_it_injects_and_keeps_off_a_port_in_use(tmp_path: Path) -> None:
+    program("victoria-metrics", "victoria-metrics")
+    with usual_port_in_use(), Gateway(tmp_path, command="demo") as demo:
+        address = re.search(r"VictoriaMetrics +(http://127\.0\.0\.1:(\d+))\n", demo.output.read_text())
+        assert address is not None, demo.output.read_text()
+        assert int(address[2]) != USUAL_PORT
+
+        def jobs() -> set[str]:
+            with urllib.request.urlopen(f"{address[1]}/api/v1/label/job/values", timeout=10) as answer:
+                return set(json.load(answer)["data"])
+
+        demo.until(lambda: {"host", "gateway", *(profile.name for profile in FLEET)} <= jobs(), 120)
+        demo.until(lambda: "found: latency step in checkout" in demo.output.read_text(), 180)
+        assert demo.stop() == 0
+    text = demo.output.read_text()
     assert "\x1b" not in text, "no terminal codes on a pipe"
     assert "sent 24 hours of the fleet's past" in text
-    assert "injected: latency step in checkout" in text
-    assert "found: latency step in checkout" in text, text
-    assert "found 1 of 1 injected faults" in text
+    assert text.index("injected: latency step in checkout") < text.index("found: latency step in checkout")
+    assert re.search(r"found [1-4] of [1-4] injected faults", text), text
+    assert not re.search(r"accepted 0 ", text), "the closing counts are the last that were known"
+    with pytest.raises(OSError, match="refused"):
+        jobs()
+
+
+def test_demo_without_victoria_metrics_says_so_and_ends_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert shutil.which("victoria-metrics") is None
+    options = ("--minutes", "0.05", "--hours", "0.1")
+    with Gateway(tmp_path, command="demo", options=options) as demo:
+        assert demo.wait(120) == 0
+    text = demo.output.read_text()
+    assert "victoria-metrics is not installed" in text
+    assert re.search(r"VictoriaMetrics +none; the embedded log is the history", text)
+    assert "found 0 of 0 injected faults" in text
+
+
+def test_the_usual_port_is_taken_when_it_is_free() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        taken = listener.getsockname()[1]
+        assert free_port(taken) != taken
+    assert free_port(taken) == taken
+
+
+@contextlib.contextmanager
+def usual_port_in_use() -> Iterator[None]:
+    """Somebody listens on VictoriaMetrics' usual port: this test, if nobody else does."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", USUAL_PORT))
+            listener.listen()
+        yield

@@ -41,6 +41,8 @@ class Progression:
     elapsed: float = 0.0
     others: dict[str, str] = field(default_factory=dict)
     """Alerts that belong to no injected fault: anomaly id → what it is about."""
+    status: dict[str, Any] = field(default_factory=dict)
+    """The gateway's own counts, as it last told them."""
 
 
 def run_show(server: ServerSettings, *, minutes: float, hours: float, finish: threading.Event) -> None:
@@ -59,7 +61,8 @@ def run_show(server: ServerSettings, *, minutes: float, hours: float, finish: th
             while not finish.wait(_TURN_SECONDS):
                 now.elapsed = time.time() - began
                 _turn(now.faults, models, now.elapsed)
-                now.others = _match(now.faults, now.http, began)
+                _match(now, began)
+                now.status = fetch_json(f"{now.http}/api/v1/status") or now.status
                 tell(now)
                 if minutes and now.elapsed > minutes * 60:
                     break
@@ -120,16 +123,15 @@ def _turn(faults: list[Fault], models: dict[str, ServiceModel], elapsed: float) 
         fault.apply(model, elapsed - fault.after)
 
 
-def _match(faults: list[Fault], http: str, began: float) -> dict[str, str]:
-    """Give each anomaly to the fault of its service that was under way; returns those that belong to none."""
-    others: dict[str, str] = {}
-    for anomaly in fetch_json(f"{http}/api/v1/anomalies?limit=200&since={began:.0f}") or []:
+def _match(now: Progression, began: float) -> None:
+    """Give each anomaly to the fault of its service that was under way, or to the others. What was known stays."""
+    for anomaly in fetch_json(f"{now.http}/api/v1/anomalies?limit=200&since={began:.0f}") or []:
         detected = anomaly["detected_ns"] / 1e9
         service = service_of(anomaly["series"])
         owner = next(
             (
                 f
-                for f in faults
+                for f in now.faults
                 if f.service == service
                 and f.injected_at is not None
                 and f.injected_at <= detected <= f.injected_at + f.lasts + _AFTERGLOW_SECONDS
@@ -141,8 +143,7 @@ def _match(faults: list[Fault], http: str, began: float) -> dict[str, str]:
         else:
             labels = anomaly["series"]
             reason = "; ".join(anomaly["reasons"][:1])
-            others[anomaly["id"]] = f"{service} {labels.get('__name__', '')} {anomaly['severity']}: {reason}"
-    return others
+            now.others[anomaly["id"]] = f"{service} {labels.get('__name__', '')} {anomaly['severity']}: {reason}"
 
 
 @contextmanager
@@ -171,7 +172,7 @@ def _picture(now: Progression) -> Group:
     unmatched = f"alerts without an injected fault: {len(now.others)}" + "".join(
         f"\n  {what}" for what in now.others.values()
     )
-    return Group(table, Text(_counts(now.http)), Text(unmatched), Text(f"console {now.http}/   stop with ^C"))
+    return Group(table, Text(_counts(now.status)), Text(unmatched), Text(f"console {now.http}/   stop with ^C"))
 
 
 @contextmanager
@@ -204,7 +205,7 @@ def _lines(console: Console) -> Iterator[Callable[[Progression], None]]:
         injected = [fault for fault in now.faults if fault.injected_at is not None]
         found = sum(bool(fault.found) for fault in injected)
         _say(console, f"found {found} of {len(injected)} injected faults, {len(now.others)} other alerts")
-        _say(console, _counts(now.http))
+        _say(console, _counts(now.status))
 
 
 def _say(console: Console, line: str) -> None:
@@ -212,8 +213,7 @@ def _say(console: Console, line: str) -> None:
     console.file.flush()
 
 
-def _counts(http: str) -> str:
-    status = fetch_json(f"{http}/api/v1/status") or {}
+def _counts(status: dict[str, Any]) -> str:
     lag = status.get("lag_seconds", {})
     return (
         f"accepted {status.get('accepted_points', 0):,}  forwarded {status.get('forwarded_points', 0):,}  "
