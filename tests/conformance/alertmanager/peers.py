@@ -29,6 +29,10 @@ needs_amtool = pytest.mark.skipif(AMTOOL is None, reason="Debian package prometh
 needs_prometheus = pytest.mark.skipif(PROMETHEUS is None, reason="Debian package prometheus is missing")
 
 
+READY_SECONDS = 60.0
+"""How long a program may take until it answers."""
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -42,15 +46,18 @@ class Receiver:
         self.told: dict[str, list[dict[str, Any]]] = {}
         self.headers: dict[str, list[dict[str, str]]] = {}
         self.raw: dict[str, list[bytes]] = {}
+        self.arrived: dict[str, list[float]] = {}
+        """When, on the loop's clock."""
         self.failures: dict[str, list[web.Response]] = {}
         self.url = ""
 
     async def _take(self, request: web.Request) -> web.Response:
-        path = request.path.strip("/")
+        path, now = request.path.strip("/"), asyncio.get_running_loop().time()
         waiting = self.failures.get(path)
         if waiting:
             return waiting.pop(0)
         self.told.setdefault(path, []).append(await request.json())
+        self.arrived.setdefault(path, []).append(now)
         self.headers.setdefault(path, []).append(dict(request.headers))
         self.raw.setdefault(path, []).append(await request.read())
         return web.Response()
@@ -103,7 +110,8 @@ async def process(*command: str, ready: str) -> AsyncIterator[asyncio.subprocess
     )
     try:
         async with aiohttp.ClientSession() as session:
-            for _ in range(200):
+            deadline = asyncio.get_running_loop().time() + READY_SECONDS
+            while asyncio.get_running_loop().time() < deadline:
                 assert running.returncode is None, f"{command[0]} ended with {running.returncode}"
                 with contextlib.suppress(aiohttp.ClientError):
                     async with session.get(ready) as answer:

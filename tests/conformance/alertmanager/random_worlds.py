@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,10 +24,10 @@ VALUES = {"a": ["1", "2", "3"], "b": ["x", "y"], "c": ["", "p", "p q"]}
 
 
 class RandomWorld:
-    """One seed."""
+    """One seed. stretch: how many seconds of the clock a second of the world lasts."""
 
-    def __init__(self, seed: int) -> None:
-        self.seed = seed
+    def __init__(self, seed: int, stretch: int = 1) -> None:
+        self.seed, self._stretch = seed, stretch
         self._dice = random.Random(f"world {seed}")
         dice = self._dice
         self.receivers = [f"w{seed}-{number}" for number in range(dice.randint(1, 3))]
@@ -48,7 +49,7 @@ class RandomWorld:
 
     def route(self) -> dict[str, Any]:
         """The world's routes."""
-        return {
+        route = {
             "matchers": [f'world="{self.seed}"'],
             "receiver": self.receivers[0],
             "group_by": self._dice.choice([["a"], ["b"], ["a", "b"], ["..."], ["none"]]),
@@ -57,6 +58,19 @@ class RandomWorld:
             "repeat_interval": self._dice.choice(["1h", "1h", "250ms", "1250ms", "2250ms", "4250ms"]),
             "routes": _unlike([self._child(2) for _ in range(self._dice.randint(0, 3))]),
         }
+        self._lengthen(route)
+        return route
+
+    def _lengthen(self, route: dict[str, Any]) -> None:
+        for key in ("group_wait", "group_interval", "repeat_interval"):
+            if key in route:
+                number, unit = re.fullmatch(r"(\d+)(ms|s|h)", route[key]).groups()  # type: ignore[union-attr]
+                route[key] = f"{int(number) * self._stretch}{unit}"
+        for child in route.get("routes", []):
+            self._lengthen(child)
+
+    def _stamp(self, start: datetime, seconds: float) -> str:
+        return (start + timedelta(seconds=seconds * self._stretch)).isoformat().replace("+00:00", "Z")
 
     def _child(self, depth: int) -> dict[str, Any]:
         dice = self._dice
@@ -112,8 +126,8 @@ class RandomWorld:
     # Stream
 
     def stream(self, start: datetime) -> list[tuple[float, str, Any]]:
-        """(second, path, body) in order of time; the first is for what mutes. A body of "silences" is (name, silence),
-        one of "expire" a name."""
+        """(second of the world, path, body) in order of time; the first is for what mutes. A body of "silences" is
+        (name, silence), one of "expire" a name."""
         dice = self._dice
         steps: list[tuple[float, str, Any]] = []
         for number, matchers in enumerate(self._silenced):
@@ -152,14 +166,11 @@ class RandomWorld:
     def _alert(
         self, start: datetime, labels: dict[str, str], began: float, ends: float | None, note: str = "one"
     ) -> dict[str, Any]:
-        def stamp(seconds: float) -> str:
-            return (start + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
-
         return {
             "labels": {"alertname": "Random", "world": str(self.seed), **labels},
             "annotations": {"note": note},
-            "startsAt": stamp(began),
-            "endsAt": stamp(3600 if ends is None else ends),
+            "startsAt": self._stamp(start, began),
+            "endsAt": self._stamp(start, 3600 if ends is None else ends),
         }
 
     def _silence(self, start: datetime, name: str, texts: list[str]) -> list[tuple[float, str, Any]]:
@@ -171,17 +182,14 @@ class RandomWorld:
             regex, equal = "~" in operator, "!" not in operator
             return {"name": label, "value": json.loads(value), "isRegex": regex, "isEqual": equal}
 
-        def stamp(seconds: float) -> str:
-            return (start + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
-
         dice = self._dice
         fate = dice.choice(["ends", "ends", "expired", "prolonged", "shortened", "narrowed", "stays"])
         matchers = [matcher(f'world = "{self.seed}"'), *map(matcher, texts)]
         ends = dice.choice([3.25, 5.25]) if fate in ("ends", "prolonged") else 60.0
         made = {
             "matchers": matchers,
-            "startsAt": stamp(dice.choice([0.0, 0.5])),
-            "endsAt": stamp(ends),
+            "startsAt": self._stamp(start, dice.choice([0.0, 0.5])),
+            "endsAt": self._stamp(start, ends),
             "createdBy": "test",
             "comment": "random",
         }
@@ -190,9 +198,9 @@ class RandomWorld:
         if fate == "expired":
             steps.append((at, "expire", name))
         elif fate == "prolonged":
-            steps.append((at, "silences", (name, made | {"endsAt": stamp(7.25)})))
+            steps.append((at, "silences", (name, made | {"endsAt": self._stamp(start, 7.25)})))
         elif fate == "shortened":
-            steps.append((at, "silences", (name, made | {"endsAt": stamp(at + 1.25)})))
+            steps.append((at, "silences", (name, made | {"endsAt": self._stamp(start, at + 1.25)})))
         elif fate == "narrowed":
             narrower = [*matchers, *map(matcher, self._matchers())]
             steps.append((at, "silences", (name, made | {"matchers": narrower})))
