@@ -42,8 +42,8 @@ import msgspec
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from gateway.clock import SystemClock
+from gateway.log.event_writer import EventWriter
 from gateway.log.settings import LogSettings
-from gateway.log.writer import EventWriter
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from tests.e2e.program import Gateway
 

@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 
 from gateway.clock import Clock
+from gateway.log.event_writer import EventWriter
 from gateway.log.settings import LogSettings
-from gateway.log.writer import EventWriter
 from gateway.selfmetrics import counter
 from gateway.telemetry.change import Change
 

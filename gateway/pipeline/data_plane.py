@@ -28,13 +28,14 @@ from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.forward.forwarder import Forwarder
 from gateway.forward.progress import ProgressFiles
 from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.log.event_writer import EventWriter
 from gateway.log.history import LogHistory
 from gateway.log.offsets import OffsetFile
 from gateway.log.retention import Retention
 from gateway.log.segment import FORMAT_VERSION
 from gateway.log.settings import LogSettings
 from gateway.log.sharing import DurableEnd
-from gateway.log.writer import EventWriter, LogWriter
+from gateway.log.writer import LogWriter
 from gateway.pipeline.baseline_store import BaselineStore
 from gateway.pipeline.call_edges import CallEdges
 from gateway.pipeline.change_log import DIRECTORY, ChangeLog

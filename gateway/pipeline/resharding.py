@@ -30,9 +30,9 @@ from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.forward.progress import ProgressFiles, Record, SafePoint
 from gateway.forward.running_totals import HashKey, TotalsCheckpoint
 from gateway.log.offsets import Offset, OffsetFile
+from gateway.log.recovery import recover
 from gateway.log.segment import list_segments
 from gateway.log.sharing import forget_committed
-from gateway.log.writer import recover
 from gateway.pipeline.baseline_store import ScorerCounts, ScorerState
 from gateway.pipeline.workers import (
     FORMAT_VERSION,

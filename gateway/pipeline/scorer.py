@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gateway.baseline.detector import Baseline, Observation
 from gateway.clock import Clock
 from gateway.errors import GatewayError
-from gateway.log.writer import EventWriter
+from gateway.log.event_writer import EventWriter
 from gateway.pipeline.anomaly_book import AnomalyBook
 from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, UnsyncedSnapshot
 from gateway.pipeline.bucket_bounds import BucketBounds

@@ -22,10 +22,10 @@ from gateway.clock import Clock
 from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.forward.progress import ProgressFiles
 from gateway.log.offsets import OffsetFile
+from gateway.log.recovery import recover
 from gateway.log.retention import Retention
 from gateway.log.settings import LogSettings
 from gateway.log.sharing import DurableEnd, EdgePage, EdgePageReader, read_committed, tell_committed
-from gateway.log.writer import recover
 from gateway.pipeline.baseline_store import ScorerState
 from gateway.pipeline.shard_feed import ShardFeed
 from gateway.pipeline.workers import WorkersFile

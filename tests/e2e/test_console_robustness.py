@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 from gateway.clock import SystemClock
+from gateway.log.event_writer import EventWriter
 from gateway.log.settings import LogSettings
-from gateway.log.writer import EventWriter
 from gateway.telemetry.anomaly import Anomaly, Member
 from tests.e2e.console_stage import MODES, Visitor, expect, launched
 from tests.e2e.otlp import gauge_request

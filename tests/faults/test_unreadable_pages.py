@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import DiskFailed
-from gateway.log.writer import recover
+from gateway.log.recovery import recover
 from gateway.telemetry import readable
 from tests.gateway.series.test_series import Edge
 

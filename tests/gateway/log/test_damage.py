@@ -14,8 +14,9 @@ from gateway.clock import ManualClock
 from gateway.errors import DiskFailed, StateError
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.log.reader import LogReader
+from gateway.log.recovery import recover
 from gateway.log.segment import FRAME_MAGIC, SEGMENT_HEADER_BYTES, list_segments, segment_path
-from gateway.log.writer import LogWriter, recover
+from gateway.log.writer import LogWriter
 from gateway.telemetry.frame import LogPosition
 from tests.gateway.log.rows import OS, append, definitions, open_writer, read_all, values, write
 

@@ -10,11 +10,11 @@ import pytest
 
 from gateway.clock import ManualClock
 from gateway.errors import DiskFailed, LogFull, StateError
+from gateway.log.event_writer import EventWriter
 from gateway.log.reader import EventReader, LogReader
 from gateway.log.segment import FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES, list_segments
 from gateway.log.settings import LogSettings
 from gateway.log.sharing import edge_page_path
-from gateway.log.writer import EventWriter
 from gateway.settings_types import ByteSize, Duration
 from gateway.telemetry.columns import ExemplarColumns
 from gateway.telemetry.frame import Frame, LogPosition

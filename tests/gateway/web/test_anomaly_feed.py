@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from gateway.clock import SystemClock
+from gateway.log.event_writer import EventWriter
 from gateway.log.settings import LogSettings
-from gateway.log.writer import EventWriter
 from gateway.telemetry.anomaly import Anomaly
 from gateway.web.anomaly_feed import AnomalyFeed
 
