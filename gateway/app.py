@@ -19,7 +19,7 @@ import uvloop
 from gateway.clock import SystemClock
 from gateway.config import LoadedConfig
 from gateway.errors import GatewayError
-from gateway.supervisor import Heartbeat
+from gateway.heartbeat import Heartbeat
 
 log = structlog.get_logger(__name__)
 

@@ -25,9 +25,9 @@ from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
 from gateway.errors import ConfigError, RequestError
 from gateway.forward.victoria_metrics import open_session, tls_context
+from gateway.heartbeat import listener_of_parent
 from gateway.log.segment import edges_of
 from gateway.probes.prober import Prober
-from gateway.supervisor import listener_of_parent
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.change import Change
 from gateway.web import (

@@ -20,6 +20,7 @@ from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import ConfigError
+from gateway.heartbeat import listener_of_parent
 from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Body, Decoders
@@ -31,7 +32,6 @@ from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.resharding import prepare_workers
 from gateway.pipeline.sharding import Sharding
 from gateway.pipeline.workers import lock_path, wait_for_workers
-from gateway.supervisor import listener_of_parent
 from gateway.web.data_plane_socket import DataPlaneSocket
 from kernels import warmup
 

@@ -25,6 +25,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,18 @@ _PR_SET_CHILD_SUBREAPER: Final = 36
 
 class ForkServerLost(Exception):
     """It ended or does not answer; another one is started for the next fork."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForkRequest:
+    """The role that a fork is to become."""
+
+    name: str
+    environment: Mapping[str, str]
+    """Beside the server's own."""
+    standard_input: bytes
+    descriptors: Mapping[str, int]
+    """What stays open in it, by the variable that is to tell under which number it does there."""
 
 
 class ForkedProcess:
@@ -109,48 +122,35 @@ class ForkServer:
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
 
-    async def fork(
-        self,
-        name: str,
-        environment: Mapping[str, str],
-        standard_input: bytes,
-        descriptors: Mapping[str, int],
-        within: float,
-    ) -> ForkedProcess:
-        """A process that becomes role `name`, with these variables beside the server's own.
-
-        descriptors: what stays open in it, by the variable that is to tell under which number it does there. Raises
-        ForkServerLost, also after `within` seconds.
-        """
+    async def fork(self, wanted: ForkRequest, within: float) -> ForkedProcess:
+        """A process that becomes the role. Raises ForkServerLost, also after `within` seconds."""
         async with self._turn:
             try:
                 async with asyncio.timeout(within):
-                    return await self._fork(name, environment, standard_input, descriptors)
+                    return await self._fork(wanted)
             except (OSError, TimeoutError, ValueError) as error:
                 await self.close()
                 raise ForkServerLost(f"{type(error).__name__}: {error}") from error
 
-    async def _fork(
-        self, name: str, environment: Mapping[str, str], standard_input: bytes, descriptors: Mapping[str, int]
-    ) -> ForkedProcess:
+    async def _fork(self, wanted: ForkRequest) -> ForkedProcess:
         if self._process is None or self._process.returncode is not None or self._socket is None:
             await self.close()
             await self._start()
         assert self._socket is not None
         request = json.dumps(
             {
-                "name": name,
-                "environment": dict(environment),
-                "descriptors": list(descriptors),
+                "name": wanted.name,
+                "environment": dict(wanted.environment),
+                "descriptors": list(wanted.descriptors),
                 "supervisor": os.getpid(),
             }
         ).encode()
         given = os.memfd_create("role-configuration", os.MFD_CLOEXEC)
         try:
             with os.fdopen(os.dup(given), "wb") as file:
-                file.write(standard_input)
+                file.write(wanted.standard_input)
             os.lseek(given, 0, os.SEEK_SET)
-            socket.send_fds(self._socket, [request], [given, *descriptors.values()])
+            socket.send_fds(self._socket, [request], [given, *wanted.descriptors.values()])
         finally:
             os.close(given)
         answer = await asyncio.get_running_loop().sock_recv(self._socket, _LARGEST_REQUEST)
@@ -196,17 +196,10 @@ class ForkServers:
         self._command, self._kind_of = command, kind_of
         self._servers: dict[str, ForkServer] = {}
 
-    async def fork(
-        self,
-        name: str,
-        environment: Mapping[str, str],
-        standard_input: bytes,
-        descriptors: Mapping[str, int],
-        within: float,
-    ) -> ForkedProcess:
+    async def fork(self, wanted: ForkRequest, within: float) -> ForkedProcess:
         """See ForkServer.fork."""
-        server = self._servers.setdefault(self._kind_of(name), ForkServer(self._command))
-        return await server.fork(name, environment, standard_input, descriptors, within)
+        server = self._servers.setdefault(self._kind_of(wanted.name), ForkServer(self._command))
+        return await server.fork(wanted, within)
 
     async def close(self) -> None:
         """End them all; the roles stay. Idempotent."""

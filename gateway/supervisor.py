@@ -35,28 +35,17 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
-from gateway.fork_server import ForkedProcess, ForkServer, ForkServerLost, ForkServers, end_with_parent
-from gateway.selfmetrics import gauge
+from gateway.fork_server import ForkedProcess, ForkRequest, ForkServer, ForkServerLost, ForkServers, end_with_parent
+from gateway.heartbeat import HEARTBEAT_SECONDS, READY_LINE
+from gateway.processes import ProcessorTime, computes_or_waits, stands_still, thread_switches
 
 log = structlog.get_logger(__name__)
 
-RESTARTS = gauge("role_restarts", "How often the supervisor has started this role again.")
-
 EXIT_CONFIG = 78
 """Exit status of a child that can never start as configured (sysexits.h EX_CONFIG)."""
-READY_LINE = b"ready\n"
-ALIVE_LINE = b"alive\n"
-IDLE_LINE = b"idle %d\n"
-"""The loop turns, but the role makes no progress; with the id of the thread that it waits for, where it knows."""
-HEARTBEAT_SECONDS = 0.25
-_BUSY_SHARE = 0.2
-"""Share of a processor from which a silent process counts as computing."""
-_LOOKS = 5
 _CROWDED = 10.0
 """So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
 _SERVED_WAIT = 1.0
@@ -259,9 +248,9 @@ class Supervisor:
     async def _forked(self, role: Role, passed: Mapping[str, int]) -> ForkedProcess | None:
         if self._fork_server is None:
             return None
-        variables = {"GATEWAY_RESTARTS": str(role.restarts)}
+        wanted = ForkRequest(role.name, {"GATEWAY_RESTARTS": str(role.restarts)}, role.standard_input, passed)
         try:
-            return await self._fork_server.fork(role.name, variables, role.standard_input, passed, self._start_within)
+            return await self._fork_server.fork(wanted, self._start_within)
         except ForkServerLost as error:
             log.error("the process that roles are forked from failed; this one is started anew", error=str(error))
             return None
@@ -373,124 +362,6 @@ class Supervisor:
 
     def _is_stuck(self, role: Role, used: ProcessorTime, silent: float) -> bool:
         return stands_still(role.pid, used, silent) or (ProcessorTime.of(role.pid).main - used.main >= role.stall_after)
-
-
-class ProcessorTime(NamedTuple):
-    """Seconds of processor time that a process has used: all its threads, and its main thread."""
-
-    all: float
-    main: float
-
-    @classmethod
-    def of(cls, pid: int) -> ProcessorTime:
-        """0.0 once it is gone. Linux, proc(5)."""
-        return cls(_processor_seconds(f"/proc/{pid}/stat"), _processor_seconds(f"/proc/{pid}/task/{pid}/stat"))
-
-
-def _processor_seconds(path: str) -> float:
-    try:
-        fields = Path(path).read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def stands_still(pid: int, used_before: ProcessorTime, seconds: float) -> bool:
-    """Whether a silent process is stopped, or all of its threads sleep and have hardly computed."""
-    states = _thread_states(pid)
-    if not states or states[0] in "Tt":
-        return True
-    if _wants_to_go_on(states):
-        return False
-    return ProcessorTime.of(pid).all - used_before.all < _BUSY_SHARE * seconds
-
-
-def computes_or_waits(pid: int) -> bool:
-    """Whether a thread of the process computes or waits for a processor or a disk, in one of a few looks."""
-    return any(_wants_to_go_on(_thread_states(pid)) for _ in range(_LOOKS))
-
-
-def thread_switches(pid: int, thread: int) -> int:
-    """How often a thread was taken off a processor since its start: the same number twice, and it has not run since.
-    -1 while it computes or waits for a processor, while any thread of the process waits for a disk (it may hold what
-    this one wants), and once it is gone. Linux, proc(5)."""
-    if "D" in _thread_states(pid):
-        return -1
-    try:
-        text = Path(f"/proc/{pid}/task/{thread}/status").read_text()
-    except OSError:
-        return -1
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    if _wants_to_go_on(fields["State"].split()[0]):
-        return -1
-    return int(fields["voluntary_ctxt_switches"]) + int(fields["nonvoluntary_ctxt_switches"])
-
-
-def _wants_to_go_on(states: str) -> bool:
-    # R: a thread computes or waits for a processor, and may hold what the main thread waits for; D: for a disk.
-    return "R" in states or "D" in states
-
-
-def _thread_states(pid: int) -> str:
-    """A letter a thread, the main thread's first; empty once the process is gone. Linux, proc(5)."""
-    states = ""
-    with contextlib.suppress(OSError):
-        for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=lambda name: int(name) != pid):
-            states += Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
-    return states
-
-
-class Heartbeat:
-    """The child's side: tells the supervisor that this process is ready and that its loop turns.
-
-    `progress` is asked before each beat, so that a pipeline that stands still is noticed although the loop turns: None
-    while it moves, else the id (gettid(2)) of the thread that it waits for, or 0.
-    """
-
-    def __init__(self, progress: Callable[[], int | None]) -> None:
-        descriptor = os.environ.pop("GATEWAY_SUPERVISOR_FD", "")
-        self._descriptor = int(descriptor) if descriptor else None
-        RESTARTS.set(int(os.environ.pop("GATEWAY_RESTARTS", "0")))
-        self._progress = progress
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Say ready, then beat until stopped."""
-        self._write(READY_LINE)
-        self._task = asyncio.create_task(self._beat(), name="heartbeat")
-
-    async def stop(self) -> None:
-        """End the beat; idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
-            waits_for = self._progress()
-            self._write(ALIVE_LINE if waits_for is None else IDLE_LINE % waits_for)
-
-    def _write(self, line: bytes) -> None:
-        if self._descriptor is None:
-            return
-        try:
-            os.write(self._descriptor, line)
-        except BrokenPipeError:
-            # The supervisor is gone; the kernel's death signal is on its way.
-            self._descriptor = None
-
-
-def listener_of_parent() -> socket.socket | None:
-    """The child's side: the role's listening socket, if the supervisor holds one for it."""
-    descriptor = os.environ.pop("GATEWAY_LISTENER_FD", "")
-    if not descriptor:
-        return None
-    listener = socket.socket(fileno=int(descriptor))
-    listener.set_inheritable(False)
-    return listener
 
 
 def python_command(*arguments: str) -> list[str]:
