@@ -26,7 +26,7 @@ from typing import Final
 import msgspec
 
 from gateway.decode.json_size import check_json_size
-from gateway.decode.otlp_json import FAULTS, KeyValueJson, Number, ResourceJson, json_fault
+from gateway.decode.otlp_json_shapes import FAULTS, KeyValueJson, Number, ResourceJson, json_fault
 from gateway.decode.otlp_signals import fields_of
 from gateway.errors import DecodeError
 from gateway.telemetry.change import Change

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from gateway.decode.json_size import check_json_size
-from gateway.decode.otlp_json import FAULTS, KeyValueJson, ResourceJson, json_fault
+from gateway.decode.otlp_json_shapes import FAULTS, KeyValueJson, ResourceJson, json_fault
 from gateway.errors import DecodeError
 from proto import otlp
 

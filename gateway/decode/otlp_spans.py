@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from gateway.decode.json_size import check_json_size
-from gateway.decode.otlp_json import FAULTS, KeyValueJson, ResourceJson, json_fault
+from gateway.decode.otlp_json_shapes import FAULTS, KeyValueJson, ResourceJson, json_fault
 from gateway.decode.otlp_signals import fields_of, service_of_resource
 from gateway.errors import DecodeError
 from proto import otlp
