@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
 from gateway.baseline.group_detector import BUDGETS, GroupDetector
@@ -29,7 +25,6 @@ from gateway.forward.forwarder import Forwarder
 from gateway.forward.progress import ProgressFiles
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.log.event_writer import EventWriter
-from gateway.log.history import LogHistory
 from gateway.log.offsets import OffsetFile
 from gateway.log.retention import Retention
 from gateway.log.segment import FORMAT_VERSION
@@ -40,33 +35,29 @@ from gateway.pipeline.baseline_store import BaselineStore
 from gateway.pipeline.call_edges import CallEdges
 from gateway.pipeline.change_log import DIRECTORY, ChangeLog
 from gateway.pipeline.committer import Committer
+from gateway.pipeline.embedded_history import EmbeddedHistory
 from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
 from gateway.pipeline.free_memory import give_back_free_memory
 from gateway.pipeline.group_watch import GroupWatch
 from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.plane_status import plane_status, senders_of
 from gateway.pipeline.score_writer import ScoreWriter
 from gateway.pipeline.scorer import Scorer
 from gateway.pipeline.shard_rows import RowGrouping
 from gateway.pipeline.sharding import Sharding
 from gateway.pipeline.watches import Watch
-from gateway.selfmetrics import TASK_FAILURES, gauge
+from gateway.selfmetrics import TASK_FAILURES
 from gateway.series.edge_table import EdgeTable
 from gateway.series.index import SeriesIndex
-from gateway.series.label_values import blobs_with
 from gateway.series.local_ids import LocalIds
 from gateway.series.settings import SeriesSettings
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.frame import Frame, edge_positions
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.label_groups import LabelGroups
-from gateway.telemetry.labels import decode_label_blob
 from gateway.telemetry.selector import LabelMatcher
 
 log = structlog.get_logger(__name__)
-
-PENDING = gauge(
-    "pending_forward_points", "Points in the log that VictoriaMetrics has not acknowledged; add up several workers'."
-)
 
 _TOLD_SECONDS: Final = 1.5
 """From which a part that stands still is told of."""
@@ -76,11 +67,6 @@ _SWEEP_SECONDS: Final = 10.0
 _TRIM_SECONDS: Final = 60.0
 _PROBE_SECONDS: Final = 0.5
 _DRAIN_SECONDS: Final = 3.0
-_KIT: Final = ("name", "version", "language")
-"""What target_info says of the SDK: resource attributes telemetry.sdk.*"""
-_MOST_TARGETS: Final = 5000
-_MOST_VALUES: Final = 100
-"""Of a matcher, for its series to be told from their bytes: a millisecond each for 100,000 series."""
 _ANOMALIES_LOG: Final = LogSettings()
 
 
@@ -192,7 +178,7 @@ class DataPlane:
         """Deploys that OTLP events told of; any thread may put some in."""
         self._stack.callback(self.changes.close)
         self._index = SeriesIndex(self._max_series)
-        self._history = LogHistory(self._log_dir, self._number)
+        self._history = EmbeddedHistory(self._log_dir, self._number)
         grouping: RowGrouping | None = None
         publish = self._publish
         if self._sharding is None:
@@ -337,83 +323,21 @@ class DataPlane:
 
     def status(self) -> dict[str, Any]:
         """The contract's status."""
-        accepted = self.accepted()
-        counts = self._scorer.counts
-        dropped: dict[str, int] = {}
-        forwarded = pending = 0
-        lag: dict[str, float] = {
-            "score_p50": self._scorer.lag(0.5),
-            "score_p99": self._scorer.lag(0.99),
-            "forward_p50": 0.0,
-            "forward_p99": 0.0,
-        }
-        status: dict[str, Any] = {}
-        if self._sharding is not None:
-            # What the control plane needs to put the workers' statuses together; see web.merged_status.
-            status["shard"] = {
-                "settled_rows": 0,
-                "scored_rows": counts.next_row,
-                "score_lag": self._scorer.lag_counts(),
-            }
-        if self._forwarder is not None:
-            stats = self._forwarder.stats()
-            forwarded, pending = stats.forwarded, max(0, accepted - stats.acked_rows)
-            dropped.update(stats.dropped)
-            lag["forward_p50"], lag["forward_p99"] = stats.lag_p50 or 0.0, stats.lag_p99 or 0.0
-            if self._sharding is not None:
-                status["shard"] |= {"settled_rows": stats.acked_rows, "forward_lag": self._forwarder.lag_counts()}
-            status["forwarding"] = {
-                "connected": stats.connected,
-                "encoding": stats.encoding,
-                "target_info_forwarded": stats.target_info_forwarded,
-                "target_info_dropped": stats.target_info_dropped,
-                "scores_forwarded": stats.scores_forwarded,
-                "scores_dropped": stats.scores_dropped,
-                "dead_letter_blocks": stats.dead_letter_blocks,
-                "replays": stats.replays,
-                "last_error": stats.last_error,
-            }
-        # Of several workers each one's gauge may be below 0: rows of its shard came over the others' edges.
-        several = self._sharding is not None and self._forwarder is not None
-        PENDING.set(accepted - status["shard"]["settled_rows"] if several else pending)
-        used, limit = self._retention.room
-        return {
-            "accepted_points": accepted,
-            "scored_points": counts.scored,
-            "forwarded_points": forwarded,
-            "dropped_points": dropped,
-            "active_series": self._index.active_count,
-            "pending_forward_points": pending,
-            "lag_seconds": lag,
-            "uptime_seconds": self._clock.monotonic() - self._started,
-            "not_scored_points": {"late": counts.late, "repeated": counts.repeated, "skipped": counts.skipped},
-            "unscored_backlog_points": max(0, accepted - counts.next_row),
-            "log": {"bytes": used, "limit_bytes": limit, "lost_rows": self._lost()},
-            "data_quality": [
-                {"sender": p.sender, "check": p.check, "value": p.value, "since": p.since}
-                for p in self._scorer.quality.problems
-            ],
-            "problem": self.problem(),
-            **status,
-        }
+        return plane_status(
+            accepted=self.accepted(),
+            scorer=self._scorer,
+            forwarder=self._forwarder,
+            several=self._sharding is not None,
+            active_series=self._index.active_count,
+            uptime_seconds=self._clock.monotonic() - self._started,
+            room=self._retention.room,
+            lost=self._lost(),
+            problem=self.problem(),
+        )
 
     def senders(self) -> list[dict[str, Any]]:
-        """Senders over the last look: rate, delay, live series, and the SDK that its target_info tells."""
-        kits: dict[str, dict[str, str]] = {}
-        for sid in self._index.find([("__name__", "=", "target_info")], _MOST_TARGETS):
-            labels = self._index.labels(sid)
-            if "telemetry_sdk_name" in labels:
-                kits[labels.get("job", "")] = {key: labels.get(f"telemetry_sdk_{key}", "") for key in _KIT}
-        return [
-            {
-                "sender": s.sender,
-                "points_per_second": s.points_per_second,
-                "delay_seconds": s.delay_seconds,
-                "live_series": s.live_series,
-                "sdk": kits.get(s.sender),
-            }
-            for s in self._scorer.quality.senders
-        ]
+        """Senders over the last look."""
+        return senders_of(self._scorer.quality, self._index)
 
     def _lost(self) -> dict[str, int]:
         lost = dict(self._scorer.counts.lost)
@@ -438,22 +362,7 @@ class DataPlane:
         self, matchers: tuple[LabelMatcher, ...], start_ms: int, end_ms: int, limit: int
     ) -> list[HistorySamples]:
         """Samples of the embedded log, oldest first; runs in a thread."""
-        # Most series are told from their bytes: decoding the labels of 100,000 takes a second.
-        named = {m.name: values for m in matchers if (values := m.values()) and len(values) <= _MOST_VALUES}
-        found = self._history.scan(
-            lambda blob: _accepts(matchers, decode_label_blob(blob)),
-            start_ms,
-            end_ms,
-            max_series=limit,
-            durable_end=self._writer.durable_end,
-            select=partial(blobs_with, named),
-        )
-        return [
-            HistorySamples(
-                decode_label_blob(s.blob), s.kind, (s.times_ms / 1000.0).tolist(), _plain(s.values), s.exemplars
-            )
-            for s in found.series
-        ]
+        return self._history.samples(matchers, start_ms, end_ms, limit, self._writer.durable_end)
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
@@ -474,15 +383,6 @@ def _make_directories(data_dir: Path, edge: int, *inner: Path) -> None:
                 os.close(descriptor)
     except OSError as error:
         raise DiskFailed(f"{data_dir} cannot be made durable: {error.strerror}") from error
-
-
-def _plain(values: NDArray[np.float64]) -> list[float | None]:
-    """For JSON, which has no NaN: stale markers become None."""
-    return [v if math.isfinite(v) else None for v in values.tolist()]
-
-
-def _accepts(matchers: tuple[LabelMatcher, ...], labels: dict[str, str]) -> bool:
-    return all(m.matches(labels.get(m.name, "")) for m in matchers)
 
 
 def _take_none(*_: object) -> int:
