@@ -24,13 +24,14 @@ from typing import Final
 from gateway.alerting.alert import Alert
 from gateway.alerting.anomaly_alert import NAME
 from gateway.alerting.cooccurrence import Cooccurrence, KeyCount, PairCount, key_of
+from gateway.alerting.cooccurrence_records import keep_changes, load_model
 from gateway.alerting.engine import Engine
 from gateway.alerting.evidence import DEFAULT_WEIGHTS, Evidence, Weights, weigh
 from gateway.alerting.incident_group import GroupState, IncidentGroup, Member
 from gateway.alerting.incident_index import IncidentIndex
 from gateway.alerting.moments import NEVER, SECOND
-from gateway.alerting.store import COOCCURRENCE_KEY, COOCCURRENCE_PAIR, INCIDENT_GROUP, INCIDENT_MEMBER
-from gateway.alerting.topology import Place, Topology, place_of
+from gateway.alerting.store import INCIDENT_GROUP, INCIDENT_MEMBER
+from gateway.alerting.topology import Topology, place_of
 from gateway.selfmetrics import counter, gauge
 
 MAX_HEADS: Final = 12
@@ -332,16 +333,8 @@ class Correlator:
 
     def keep_model(self) -> None:
         """Puts what the model has changed into the journal."""
-        journal, model = self.engine.journal, self.model
-        for key in model.changed_keys:
-            journal.put(COOCCURRENCE_KEY, key, model.key_record(key))
-        for pair in model.changed_pairs:
-            journal.put(COOCCURRENCE_PAIR, "\n".join(pair), model.pair_record(pair))
-        if model.changed_keys:
-            journal.put(COOCCURRENCE_KEY, "", KeyCount(at=model.since))
-        model.changed_keys.clear()
-        model.changed_pairs.clear()
-        _PAIRS.set(len(model))
+        keep_changes(self.model, self.engine.journal)
+        _PAIRS.set(len(self.model))
 
     def load(
         self,
@@ -367,14 +360,7 @@ class Correlator:
                 self._index.enter(group.id, member)
         closed = sorted((g.state.closed, g.id) for g in self.groups.values() if not g.open)
         self._closed = deque(name for _, name in closed)
-        for key, known in keys:
-            if key:
-                self.model.load_key(key, known)
-            else:
-                self.model.since = known.at
-        for pair, told in pairs:
-            one, _, other = pair.partition("\n")
-            self.model.load_pair((one, other), told)
+        load_model(self.model, keys, pairs)
         _OPEN.set(len(self.open_groups()))
 
     def after_load(self, now: int) -> None:
@@ -414,8 +400,3 @@ def _member_of(alert: Alert, now: int) -> Member:
 
 def _record_key(member: Member) -> str:
     return f"{member.group}|{member.fingerprint}"
-
-
-def place_words(place: Place) -> str:
-    """A place for people."""
-    return place.service or (f"host {place.host}" if place.host else "")
