@@ -1,4 +1,4 @@
-"""The co-occurrence model as records of the store: one a key, one a pair, and under the empty key since when it counts."""
+"""The co-occurrence model as records: one a key, one a pair, and under the empty key since when it counts."""
 
 from __future__ import annotations
 
