@@ -1,7 +1,7 @@
 // Small pieces that every page shares.
 
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { href } from "./address";
 import { ago, clockTime, seconds, shortened, title } from "./format";
 import { selector, serviceOf } from "./selector";
@@ -26,6 +26,37 @@ export function Failed({ error, again }: { error: string; again?: () => void }) 
         </button>
       )}
     </div>
+  );
+}
+
+/** Why what a person has just asked for did not happen; nothing while there is no reason. */
+export function Problem({ text }: { text: string }) {
+  return text ? (
+    <p class="state failed" role="alert">
+      {text}
+    </p>
+  ) : null;
+}
+
+/** A part of a page under its own heading, which names it for screen readers too. */
+export function Card({
+  title,
+  note,
+  children,
+}: {
+  title: string;
+  note?: ComponentChildren;
+  children: ComponentChildren;
+}) {
+  const id = useId();
+  return (
+    <section class="card" aria-labelledby={id}>
+      <h2 id={id}>
+        {title}
+        {note && <small> {note}</small>}
+      </h2>
+      {children}
+    </section>
   );
 }
 

@@ -5,7 +5,7 @@ import { clockTime, seconds } from "../format";
 import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Breaks, Empty, LabelChips, Link, State, useTitle, When } from "../parts";
+import { Badge, Breaks, Card, Empty, LabelChips, Link, State, useTitle, When } from "../parts";
 import { useZone } from "../time";
 import type { EscalationShown, Explanation } from "../types";
 
@@ -145,8 +145,7 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
               <Escalation key={e.policy + e.receiver} escalation={e} zone={zone} />
             ))}
             {now && (
-              <section class="card" aria-labelledby="why">
-                <h2 id="why">Who is told, and why</h2>
+              <Card title="Who is told, and why">
                 {now.routes.length === 0 ? (
                   <Empty>
                     <p>No route takes this alert.</p>
@@ -166,10 +165,9 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
                     ))}
                   </ul>
                 )}
-              </section>
+              </Card>
             )}
-            <section class="card" aria-labelledby="time">
-              <h2 id="time">What happened</h2>
+            <Card title="What happened">
               {history.length === 0 ? (
                 <Empty>
                   <p>Nothing is recorded yet.</p>
@@ -190,7 +188,7 @@ export function AlertPage({ fingerprint }: { fingerprint: string }) {
                   ))}
                 </ol>
               )}
-            </section>
+            </Card>
           </>
         );
       }}

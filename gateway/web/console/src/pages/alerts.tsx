@@ -6,7 +6,7 @@ import { clockTime, plural, seconds } from "../format";
 import { Containing } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Empty, LabelChips, Link, More, State, Tabs, When } from "../parts";
+import { Badge, Breaks, Card, Empty, LabelChips, Link, More, Problem, State, Tabs, When } from "../parts";
 import { Table } from "../table";
 import { useZone } from "../time";
 import type { AlertList, Deliveries, ListedAlert, ListedGroup, Silence } from "../types";
@@ -102,8 +102,7 @@ export function Alerts() {
       {/* What stands below waits for what is above, so that nothing moves under a reader. */}
       {(groups.data ?? groups.error) && (
         <>
-          <section class="card" aria-labelledby="sil">
-            <h2 id="sil">Silences</h2>
+          <Card title="Silences">
             <State of={silences} what="silences">
               {(all) => {
                 const list = all.filter((s) => s.status.state !== "expired");
@@ -127,7 +126,7 @@ export function Alerts() {
                 );
               }}
             </State>
-          </section>
+          </Card>
           {(silences.data ?? silences.error) && <Delivery version={live.alerts.version} />}
         </>
       )}
@@ -142,8 +141,7 @@ function Delivery({ version }: { version: number }) {
   const zone = useZone();
   const found = useLoad<Deliveries>("/api/v1/notifications?limit=200", `${version} ${beat}`);
   return (
-    <section class="card" aria-labelledby="del">
-      <h2 id="del">Notifications</h2>
+    <Card title="Notifications">
       <State of={found} what="notifications">
         {({ pending, recent }) => (
           <>
@@ -200,7 +198,7 @@ function Delivery({ version }: { version: number }) {
           </>
         )}
       </State>
-    </section>
+    </Card>
   );
 }
 
@@ -234,11 +232,7 @@ function Group({
       {alerts.map((a) => (
         <AlertRow key={a.fingerprint} alert={a} />
       ))}
-      {whole.error && (
-        <p class="state failed" role="alert">
-          {whole.error}
-        </p>
-      )}
+      <Problem text={whole.error} />
       {wanted < 200 && <More shown={alerts.length} total={g.total} more={() => want(Math.min(200, wanted * 4))} />}
       {wanted >= 200 && g.total > 200 && <p class="state">{g.total - 200} more; the field above narrows.</p>}
     </section>

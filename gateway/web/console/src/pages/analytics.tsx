@@ -4,7 +4,7 @@ import { query } from "../api";
 import { Chart, Legend } from "../chart";
 import { count, percent, plural, seconds } from "../format";
 import { useLoad } from "../load";
-import { Empty, Link, State, Tabs, Tile } from "../parts";
+import { Card, Empty, Link, State, Tabs, Tile } from "../parts";
 import type { Line } from "../plot_data";
 import { type Column, Table } from "../table";
 import { useZone } from "../time";
@@ -130,10 +130,7 @@ function Analytics({ a, zone }: { a: AnalyticsShown; zone: "utc" | "local" }) {
         />
         <Tile name="At night" value={count(night)} note="notifications, 22 to 7 o'clock" tone={night ? "warn" : ""} />
       </dl>
-      <section class="card" aria-labelledby="aot">
-        <h2 id="aot">
-          Over time <small>each {seconds(a.step_seconds)}</small>
-        </h2>
+      <Card title="Over time" note={<>each {seconds(a.step_seconds)}</>}>
         <Chart
           lines={lines}
           start={start}
@@ -144,15 +141,11 @@ function Analytics({ a, zone }: { a: AnalyticsShown; zone: "utc" | "local" }) {
           label="Alerts and notifications over time"
         />
         <Legend lines={lines} />
-      </section>
-      <section class="card" aria-labelledby="busy">
-        <h2 id="busy">
-          Busiest hours <small>alerts that began, by weekday and hour, {a.timezone}</small>
-        </h2>
+      </Card>
+      <Card title="Busiest hours" note={<>alerts that began, by weekday and hour, {a.timezone}</>}>
         <Heat grid={a.by_weekday_and_hour} />
-      </section>
-      <section class="card" aria-labelledby="who">
-        <h2 id="who">Who is told, and at night</h2>
+      </Card>
+      <Card title="Who is told, and at night">
         <Table
           id="rc"
           label="Receivers"
@@ -186,7 +179,7 @@ function Analytics({ a, zone }: { a: AnalyticsShown; zone: "utc" | "local" }) {
             },
           ]}
         />
-      </section>
+      </Card>
       {(
         [
           ["Services", a.services, "sv"],
@@ -208,8 +201,7 @@ function Analytics({ a, zone }: { a: AnalyticsShown; zone: "utc" | "local" }) {
           />
         </section>
       ))}
-      <section class="card" aria-labelledby="loud">
-        <h2 id="loud">Fired most often</h2>
+      <Card title="Fired most often">
         <ul class="rows">
           {a.loudest.map((l) => (
             <li key={l.fingerprint}>
@@ -221,7 +213,7 @@ function Analytics({ a, zone }: { a: AnalyticsShown; zone: "utc" | "local" }) {
             </li>
           ))}
         </ul>
-      </section>
+      </Card>
     </>
   );
 }

@@ -8,7 +8,7 @@ import { isCounter } from "../history";
 import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useLoad } from "../load";
-import { Badge, Breaks, Empty, exploreSearch, Link, Name, State, useTitle, When } from "../parts";
+import { Badge, Breaks, Card, Empty, exploreSearch, Link, Name, State, useTitle, When } from "../parts";
 import type { Line } from "../plot_data";
 import { selector, serviceOf } from "../selector";
 import { useZone } from "../time";
@@ -54,8 +54,7 @@ export function AnomalyPage({ id }: { id: string }) {
           </div>
           <Detail anomaly={anomaly} />
           <Feedback anomaly={anomaly} />
-          <section class="card" aria-labelledby="sib">
-            <h2 id="sib">What moved with it, in order of onset</h2>
+          <Card title="What moved with it, in order of onset">
             <State of={others} what="other anomalies">
               {(all) => {
                 const list = siblings(anomaly, all);
@@ -85,7 +84,7 @@ export function AnomalyPage({ id }: { id: string }) {
                 );
               }}
             </State>
-          </section>
+          </Card>
         </>
       )}
     </State>
@@ -114,8 +113,7 @@ function Feedback({ anomaly: a }: { anomaly: Anomaly }) {
     );
   };
   return (
-    <section class="card" aria-labelledby="fb">
-      <h2 id="fb">Was this worth telling?</h2>
+    <Card title="Was this worth telling?">
       <div class="tools">
         <YourName name={by} change={name} />
         <label>
@@ -135,7 +133,7 @@ function Feedback({ anomaly: a }: { anomaly: Anomaly }) {
           {a.feedback.comment ? `: ${a.feedback.comment}` : ""}. A new verdict replaces it.
         </p>
       )}
-    </section>
+    </Card>
   );
 }
 

@@ -1,7 +1,7 @@
 import { useState } from "preact/hooks";
 import { ApiError, request } from "../api";
 import { useLoad } from "../load";
-import { State, Tabs } from "../parts";
+import { Card, State, Tabs } from "../parts";
 import { Table } from "../table";
 import type { ConfigChecked, Setting } from "../types";
 import { STATUS_TABS } from "./status";
@@ -25,8 +25,7 @@ export function ConfigurationPage() {
       </div>
       <Tabs label="Status" pages={STATUS_TABS} here="configuration" />
       <Check />
-      <section class="card" aria-labelledby="conf">
-        <h2 id="conf">In use now, with the source of each value</h2>
+      <Card title="In use now, with the source of each value">
         <State of={settings} what="the configuration">
           {(sections) => {
             const rows: Row[] = Object.entries(sections)
@@ -74,7 +73,7 @@ export function ConfigurationPage() {
             );
           }}
         </State>
-      </section>
+      </Card>
     </>
   );
 }

@@ -7,7 +7,7 @@ import { count, plural } from "../format";
 import { LateChart } from "../late_chart";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Breaks, Empty, Link, State, useSeen } from "../parts";
+import { Breaks, Card, Empty, Link, State, useSeen } from "../parts";
 import { RangePicker } from "../range";
 import { selector } from "../selector";
 import { rangeOf, useZone } from "../time";
@@ -53,8 +53,7 @@ export function HostPage({ kind, name }: { kind: string; name: string }) {
                   <PanelCard key={p.title} panel={p} match={host.match} name={name} />
                 ))}
               </div>
-              <section class="card" aria-labelledby="ha">
-                <h2 id="ha">Anomalies of the last six hours</h2>
+              <Card title="Anomalies of the last six hours">
                 <State of={recent} what="anomalies">
                   {({ anomalies }) => {
                     const own = anomalies.filter((a: Anomaly) => (a.series.__name__ ?? "").startsWith(prefix));
@@ -67,7 +66,7 @@ export function HostPage({ kind, name }: { kind: string; name: string }) {
                     );
                   }}
                 </State>
-              </section>
+              </Card>
               <p class="actions">
                 <Link to={["explore"]} search={{ m: `{__name__=~"${prefix}.*",${within(host.match)}}` }}>
                   Explore its series

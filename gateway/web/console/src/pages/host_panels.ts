@@ -28,6 +28,13 @@ const line = (name: string, color: number, times: number[], values: (number | nu
 const each = (list: HistorySeries[], name: (s: HistorySeries) => string, from = 0): Line[] =>
   list.map((s, i) => line(name(s), from + i, s.times, s.values));
 
+/** Both ways of each device, eight lines at most. */
+const bothWays = (first: HistorySeries[], one: string, second: HistorySeries[], other: string): Line[] =>
+  [...each(first, (s) => `${s.labels.device} ${one}`), ...each(second, (s) => `${s.labels.device} ${other}`, 4)].slice(
+    0,
+    8,
+  );
+
 /** Point by point of several series with the same times. */
 function fold(list: HistorySeries[], how: (values: number[]) => number): { times: number[]; values: number[] } {
   const at = new Map<number, number[]>();
@@ -122,20 +129,13 @@ export const NODE: Panel[] = [
     metrics: ['node_network_receive_bytes_total{device!="lo"}', 'node_network_transmit_bytes_total{device!="lo"}'],
     format: perSecond,
     lines: (of) =>
-      [
-        ...each(of("node_network_receive_bytes_total"), (s) => `${s.labels.device} in`),
-        ...each(of("node_network_transmit_bytes_total"), (s) => `${s.labels.device} out`, 4),
-      ].slice(0, 8),
+      bothWays(of("node_network_receive_bytes_total"), "in", of("node_network_transmit_bytes_total"), "out"),
   },
   {
     title: "Disks",
     metrics: ["node_disk_read_bytes_total", "node_disk_written_bytes_total"],
     format: perSecond,
-    lines: (of) =>
-      [
-        ...each(of("node_disk_read_bytes_total"), (s) => `${s.labels.device} read`),
-        ...each(of("node_disk_written_bytes_total"), (s) => `${s.labels.device} written`, 4),
-      ].slice(0, 8),
+    lines: (of) => bothWays(of("node_disk_read_bytes_total"), "read", of("node_disk_written_bytes_total"), "written"),
   },
 ];
 export const OTEL: Panel[] = [

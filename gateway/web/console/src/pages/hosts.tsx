@@ -1,6 +1,6 @@
 import { clockTime, count, seconds } from "../format";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Link, State, When } from "../parts";
+import { Badge, Breaks, Card, Link, State, When } from "../parts";
 import { selector } from "../selector";
 import { Spark } from "../spark";
 import { Table } from "../table";
@@ -19,8 +19,7 @@ export function HostsPage() {
       <div class="head">
         <h1>Hosts and probes</h1>
       </div>
-      <section class="card" aria-labelledby="ho">
-        <h2 id="ho">Hosts</h2>
+      <Card title="Hosts">
         <State of={hosts} what="hosts">
           {(all) => (
             <Table<HostShown>
@@ -73,9 +72,8 @@ export function HostsPage() {
             />
           )}
         </State>
-      </section>
-      <section class="card" aria-labelledby="pr">
-        <h2 id="pr">Probes</h2>
+      </Card>
+      <Card title="Probes">
         <State of={probes} what="probes">
           {(all) => (
             <Table<ProbeShown>
@@ -162,7 +160,7 @@ export function HostsPage() {
             />
           )}
         </State>
-      </section>
+      </Card>
     </>
   );
 }

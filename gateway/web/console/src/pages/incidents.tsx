@@ -5,7 +5,7 @@ import { clockTime, plural } from "../format";
 import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Empty, Link, State, Tabs, useTitle, When } from "../parts";
+import { Badge, Breaks, Card, Empty, Link, State, Tabs, useTitle, When } from "../parts";
 import { Table } from "../table";
 import { useZone } from "../time";
 import { ALERT_TABS } from "./alerts";
@@ -187,8 +187,7 @@ export function IncidentPage({ id }: { id: string }) {
               )}
               .
             </p>
-            <section class="card" aria-labelledby="causes">
-              <h2 id="causes">Likely causes</h2>
+            <Card title="Likely causes">
               {causes.length === 0 ? (
                 <Empty>
                   <p>Nothing stands out yet.</p>
@@ -210,9 +209,8 @@ export function IncidentPage({ id }: { id: string }) {
                   ))}
                 </ol>
               )}
-            </section>
-            <section class="card" aria-labelledby="inmem">
-              <h2 id="inmem">Its alerts, in order of onset</h2>
+            </Card>
+            <Card title="Its alerts, in order of onset">
               <Table<Member>
                 id="mem"
                 label="Alerts of the incident"
@@ -281,7 +279,7 @@ export function IncidentPage({ id }: { id: string }) {
                 </button>
                 <span role="status">{said}</span>
               </div>
-            </section>
+            </Card>
             <p class="rest">
               Opened <When time={Date.parse(g.openedAt) / 1000} />, changed{" "}
               <When time={Date.parse(g.changedAt) / 1000} />

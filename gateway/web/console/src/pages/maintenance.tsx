@@ -4,7 +4,7 @@ import { clockTime } from "../format";
 import { useName, YourName } from "../fields";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { State, Tabs } from "../parts";
+import { Problem, State, Tabs } from "../parts";
 import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
 import { Table } from "../table";
 import { useZone } from "../time";
@@ -63,11 +63,7 @@ export function MaintenancePage() {
           }}
         />
       )}
-      {problem && (
-        <p class="state failed" role="alert">
-          {problem}
-        </p>
-      )}
+      <Problem text={problem} />
       <section class="card" aria-label="Windows">
         <State of={found} what="maintenance windows">
           {(windows) => (
@@ -231,11 +227,7 @@ function WindowForm({ done }: { done: () => void }) {
         </div>
       </fieldset>
       <Preview matchers={matchers} />
-      {problem && (
-        <p class="state failed" role="alert">
-          {problem}
-        </p>
-      )}
+      <Problem text={problem} />
       <div class="tools">
         <button type="submit" class="primary" disabled={complete(matchers).length === 0}>
           Create

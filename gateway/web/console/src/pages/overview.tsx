@@ -6,7 +6,7 @@ import { Chart, Legend } from "../chart";
 import { count, plural, seconds } from "../format";
 import { type Live, useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Empty, Link, Name, State, Tile, When } from "../parts";
+import { Badge, Breaks, Card, Empty, Link, Name, State, Tile, When } from "../parts";
 import type { Line } from "../plot_data";
 import { RangePicker } from "../range";
 import { rangeOf, sinceText, useZone, zoom } from "../time";
@@ -269,8 +269,7 @@ export function Overview() {
       </section>
       {shown.length >= 3 && (
         <div class="columns">
-          <section class="card" aria-labelledby="oa">
-            <h2 id="oa">Open anomalies</h2>
+          <Card title="Open anomalies">
             <Chart
               lines={trouble}
               start={start}
@@ -282,9 +281,8 @@ export function Overview() {
               sync="overview"
               onZoom={zoom}
             />
-          </section>
-          <section class="card" aria-labelledby="lag">
-            <h2 id="lag">Lag</h2>
+          </Card>
+          <Card title="Lag">
             <Chart
               lines={lags}
               start={start}
@@ -298,7 +296,7 @@ export function Overview() {
               onZoom={zoom}
             />
             <Legend lines={lags} />
-          </section>
+          </Card>
         </div>
       )}
     </>

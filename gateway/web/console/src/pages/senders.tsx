@@ -1,7 +1,7 @@
 import { useMemo, useRef } from "preact/hooks";
 import { bytes, count, seconds } from "../format";
 import { useBeat, useLoad } from "../load";
-import { Breaks, Link, State, Tabs, When } from "../parts";
+import { Breaks, Card, Link, State, Tabs, When } from "../parts";
 import { Table } from "../table";
 import type { SendersShown } from "../types";
 import { STATUS_TABS } from "./status";
@@ -53,10 +53,7 @@ export function SendersPage() {
       <State of={found} what="senders">
         {({ senders, clients }) => (
           <>
-            <section class="card" aria-labelledby="by">
-              <h2 id="by">
-                By service <small>over the last half minute</small>
-              </h2>
+            <Card title="By service" note="over the last half minute">
               <Table<Sender>
                 id="se"
                 label="Senders by service"
@@ -134,11 +131,8 @@ export function SendersPage() {
                   },
                 ]}
               />
-            </section>
-            <section class="card" aria-labelledby="cl">
-              <h2 id="cl">
-                By client <small>user agent and address, since the data plane started</small>
-              </h2>
+            </Card>
+            <Card title="By client" note="user agent and address, since the data plane started">
               <Table<Client>
                 id="cli"
                 label="Clients"
@@ -174,7 +168,7 @@ export function SendersPage() {
                   { key: "last", name: "Last", value: (c) => c.last, show: (c) => <When time={c.last} /> },
                 ]}
               />
-            </section>
+            </Card>
           </>
         )}
       </State>

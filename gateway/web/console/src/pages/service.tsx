@@ -5,7 +5,7 @@ import { query } from "../api";
 import { count, plural } from "../format";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Badge, Breaks, Empty, Link, More, State, When } from "../parts";
+import { Badge, Breaks, Card, Empty, Link, More, State, When } from "../parts";
 import { RangePicker } from "../range";
 import { Table } from "../table";
 import { rangeOf, sinceText } from "../time";
@@ -68,8 +68,7 @@ export function ServicePage({ name }: { name: string }) {
                   : "Every series is within its normal range."}{" "}
                 {count(s.series)} series{s.hosts.length ? ` from ${plural(s.hosts.length, "instance")}` : ""}.
               </p>
-              <section class="card" aria-labelledby="an">
-                <h2 id="an">Anomalies of the last six hours</h2>
+              <Card title="Anomalies of the last six hours">
                 {s.anomalies.length === 0 ? (
                   <Empty>
                     <p>None.</p>
@@ -77,11 +76,10 @@ export function ServicePage({ name }: { name: string }) {
                 ) : (
                   <AnomalyRows list={s.anomalies.slice(0, 12)} />
                 )}
-              </section>
+              </Card>
               <div class="columns three">
                 <Neighbours list={s.neighbours} />
-                <section class="card" aria-labelledby="sa">
-                  <h2 id="sa">Alerts</h2>
+                <Card title="Alerts">
                   <State of={alerts} what="alerts">
                     {(found) =>
                       found.alerts === 0 ? (
@@ -115,9 +113,8 @@ export function ServicePage({ name }: { name: string }) {
                       )
                     }
                   </State>
-                </section>
-                <section class="card" aria-labelledby="sd">
-                  <h2 id="sd">Deploys</h2>
+                </Card>
+                <Card title="Deploys">
                   <State of={markers} what="deploys">
                     {(list) =>
                       list.length === 0 ? (
@@ -141,7 +138,7 @@ export function ServicePage({ name }: { name: string }) {
                       )
                     }
                   </State>
-                </section>
+                </Card>
               </div>
               <div class="signals">
                 {SIGNALS.map((signal) => {
@@ -165,8 +162,7 @@ export function ServicePage({ name }: { name: string }) {
                   );
                 })}
               </div>
-              <section class="card" aria-labelledby="me">
-                <h2 id="me">All metrics</h2>
+              <Card title="All metrics">
                 <Table<Metric>
                   id="m"
                   label="Metrics"
@@ -190,7 +186,7 @@ export function ServicePage({ name }: { name: string }) {
                     { key: "series", name: "Series", value: (m) => m.series, number: true },
                   ]}
                 />
-              </section>
+              </Card>
             </>
           );
         }}
@@ -207,8 +203,7 @@ function Neighbours({ list }: { list: Neighbour[] }) {
   const sorted = [...list].sort((a, b) => b.open - a.open || b.calls - a.calls);
   const shown = all ? sorted : sorted.slice(0, NEIGHBOURS);
   return (
-    <section class="card" aria-labelledby="sn">
-      <h2 id="sn">Neighbours</h2>
+    <Card title="Neighbours">
       {list.length === 0 ? (
         <Empty>
           <p>None is known. Send traces to port 4317 or 4318: who calls whom is read from them.</p>
@@ -244,7 +239,7 @@ function Neighbours({ list }: { list: Neighbour[] }) {
           <More shown={shown.length} total={list.length} more={() => show(true)} />
         </>
       )}
-    </section>
+    </Card>
   );
 }
 

@@ -3,7 +3,7 @@ import { update } from "../address";
 import { ApiError, request, send } from "../api";
 import { clockTime, seconds } from "../format";
 import { useName, YourName } from "../fields";
-import { Breaks } from "../parts";
+import { Breaks, Problem } from "../parts";
 import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
 import { useZone } from "../time";
 import type { Matcher, Silence } from "../types";
@@ -96,11 +96,7 @@ export function SilenceForm({ given, done }: { given: string; done: () => void }
         </label>
       </div>
       <Preview matchers={matchers} />
-      {problem && (
-        <p class="state failed" role="alert">
-          {problem}
-        </p>
-      )}
+      <Problem text={problem} />
       <div class="tools">
         <button type="submit" class="primary" disabled={busy || wanted.length === 0}>
           Silence

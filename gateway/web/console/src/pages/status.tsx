@@ -1,7 +1,8 @@
+import type { ComponentChildren } from "preact";
 import { bytes, count, plural, seconds } from "../format";
 import { useLive } from "../live";
 import { useBeat, useLoad } from "../load";
-import { Empty, Link, Loading, State, Tabs } from "../parts";
+import { Card, Empty, Link, Loading, State, Tabs } from "../parts";
 import type { Refusal, Setting, Status } from "../types";
 
 export const STATUS_TABS: [string, string][] = [
@@ -32,13 +33,30 @@ const WHAT = { points: "points refused", requests: "requests refused", tenant: "
 const withUnit = (text: string): string =>
   text.replace(/^(\d+)([A-Za-z]+)$/, (_, n: string, unit: string) => `${n} ${unit === "m" ? "min" : unit}`);
 
+/** What was not taken further: rows of what, why, and how often. */
+function Reasons({ count, children }: { count: string; children: ComponentChildren }) {
+  return (
+    <table>
+      <thead>
+        <tr>
+          <th scope="col">What</th>
+          <th scope="col">Reason</th>
+          <th scope="col" class="number">
+            {count}
+          </th>
+        </tr>
+      </thead>
+      <tbody>{children}</tbody>
+    </table>
+  );
+}
+
 function Limits({ status }: { status: Status }) {
   const beat = useBeat(15);
   const settings = useLoad<Record<string, Record<string, Setting>>>("/api/v1/configuration");
   const refused = useLoad<Refusal[]>("/api/v1/refusals", beat);
   return (
-    <section class="card" aria-labelledby="limits">
-      <h2 id="limits">Limits</h2>
+    <Card title="Limits">
       <State of={settings} what="limits">
         {(all) => (
           <table>
@@ -91,32 +109,21 @@ function Limits({ status }: { status: Status }) {
               </p>
             </Empty>
           ) : (
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">What</th>
-                  <th scope="col">Reason</th>
-                  <th scope="col" class="number">
-                    Count
+            <Reasons count="Count">
+              {list.map((r) => (
+                <tr key={r.what + r.by + r.reason}>
+                  <th scope="row">
+                    {WHAT[r.what]} <small>{r.by.replaceAll("_", " ")}</small>
                   </th>
+                  <td>{r.reason.replaceAll("_", " ")}</td>
+                  <td class="number">{r.count.toLocaleString()}</td>
                 </tr>
-              </thead>
-              <tbody>
-                {list.map((r) => (
-                  <tr key={r.what + r.by + r.reason}>
-                    <th scope="row">
-                      {WHAT[r.what]} <small>{r.by.replaceAll("_", " ")}</small>
-                    </th>
-                    <td>{r.reason.replaceAll("_", " ")}</td>
-                    <td class="number">{r.count.toLocaleString()}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
+              ))}
+            </Reasons>
           )
         }
       </State>
-    </section>
+    </Card>
   );
 }
 
@@ -156,8 +163,7 @@ export function StatusPage() {
         <h1>Status</h1>
       </div>
       <Tabs label="Status" pages={STATUS_TABS} here="status" />
-      <section class="card" aria-labelledby="pipe">
-        <h2 id="pipe">Pipeline</h2>
+      <Card title="Pipeline">
         {!status ? (
           live.connected ? (
             <p class="state failed" role="alert">
@@ -258,52 +264,40 @@ export function StatusPage() {
             </dl>
           </>
         )}
-      </section>
+      </Card>
       {status && (
-        <section class="card" aria-labelledby="drops">
-          <h2 id="drops">Dropped and not scored</h2>
+        <Card title="Dropped and not scored">
           {lost.length + unscored.filter(([, n]) => n > 0).length === 0 ? (
             <Empty>
               <p>Nothing was dropped after it was accepted, and every point was scored.</p>
             </Empty>
           ) : (
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">What</th>
-                  <th scope="col">Reason</th>
-                  <th scope="col" class="number">
-                    Points
-                  </th>
+            <Reasons count="Points">
+              {lost.map(([k, n]) => (
+                <tr key={k}>
+                  <td>dropped</td>
+                  <td>
+                    {k.replaceAll("_", " ")}
+                    {WHY[k] && <small> {WHY[k]}</small>}
+                  </td>
+                  <td class="number">{n.toLocaleString()}</td>
                 </tr>
-              </thead>
-              <tbody>
-                {lost.map(([k, n]) => (
-                  <tr key={k}>
-                    <td>dropped</td>
+              ))}
+              {unscored
+                .filter(([, n]) => n > 0)
+                .map(([k, n]) => (
+                  <tr key={`n${k}`}>
+                    <td>forwarded, not scored</td>
                     <td>
-                      {k.replaceAll("_", " ")}
+                      {k}
                       {WHY[k] && <small> {WHY[k]}</small>}
                     </td>
                     <td class="number">{n.toLocaleString()}</td>
                   </tr>
                 ))}
-                {unscored
-                  .filter(([, n]) => n > 0)
-                  .map(([k, n]) => (
-                    <tr key={`n${k}`}>
-                      <td>forwarded, not scored</td>
-                      <td>
-                        {k}
-                        {WHY[k] && <small> {WHY[k]}</small>}
-                      </td>
-                      <td class="number">{n.toLocaleString()}</td>
-                    </tr>
-                  ))}
-              </tbody>
-            </table>
+            </Reasons>
           )}
-        </section>
+        </Card>
       )}
       {status && <Limits status={status} />}
     </>
