@@ -56,12 +56,15 @@ def copy_bytes(source: Any, at: Any, length: Any, out: Any, to: Any) -> Any:
 
 
 @step
-def put_label(labels: Any, count: Any, name_at: Any, name_length: Any, value_at: Any, value_length: Any) -> Any:
+def put_label(
+    labels: Any, count: Any, name_at: Any, name_length: Any, value_at: Any, value_length: Any, empty_too: Any
+) -> Any:
     """Adds a label to `labels`, a pointer to int64[4 * room] of (name at, length, value at, length).
 
-    Returns the new count. An empty value is no label. The caller has seen to it that there is room.
+    Returns the new count. An empty value is no label, and is kept only with `empty_too`. The caller has seen to it that
+    there is room.
     """
-    if value_length == 0:
+    if value_length == 0 and not empty_too:
         return count
     labels[4 * count + 0] = name_at
     labels[4 * count + 1] = name_length
@@ -116,5 +119,33 @@ def override_labels(labels: Any, count: Any, override: Any, row: Any, name_at: A
         labels[4 * name_at + 2] = override[row, 0]
         labels[4 * name_at + 3] = override[row, 1]
     if override[row, 2] >= 0:
-        count = put_label(labels, count, override[row, 2], override[row, 3], override[row, 4], override[row, 5])
+        count = put_label(labels, count, override[row, 2], override[row, 3], override[row, 4], override[row, 5], False)
     return count
+
+
+@step
+def add_row_blob(
+    buf: Any,
+    labels: Any,
+    count: Any,
+    override: Any,
+    overriding: Any,
+    row: Any,
+    name_at: Any,
+    offsets: Any,
+    out: Any,
+    at: Any,
+    writing: Any,
+) -> Any:
+    """One row's blob from its series' labels in any order; returns the position behind it.
+
+    It is written at `at` if `writing`; else where it would end goes to offsets, uint32[m + 1]. override, name_at: see
+    `override_labels`.
+    """
+    if overriding:
+        count = override_labels(labels, count, override, row, name_at)
+    sort_labels(buf, labels, count)
+    at = write_blob(buf, labels, count, out, at, writing)
+    if not writing:
+        offsets[row + 1] = np.uint32(at)
+    return at

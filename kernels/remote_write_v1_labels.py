@@ -9,12 +9,11 @@ from numba import types
 
 from kernels.jit import BYTES, I8, RU4, U1, U4, b1, i8, kernel, step
 from kernels.protobuf_fields import read_length, read_tag, skip_value
-from kernels.remote_write_labels import copy_bytes, override_labels, put_label, sort_labels, varint_size, write_blob
+from kernels.remote_write_labels import add_row_blob, copy_bytes, put_label, varint_size
 from kernels.remote_write_wire import first_word, is_metric_name_label
 from kernels.wire import load_u8, pointer
 from proto.remote_write import LABEL_NAME, LABEL_VALUE, V1_SERIES_LABELS
 
-I8x2 = types.Array(types.int64, 2, "C")
 RI8x2 = types.Array(types.int64, 2, "C", readonly=True)
 
 
@@ -58,6 +57,24 @@ def read_label(body: Any, at: Any, end: Any) -> Any:
     return name_at, name_length, value_at, value_length, exact and fields == 2, end
 
 
+@step
+def collect_v1(buf: Any, at: Any, end: Any, labels: Any, most: Any, empty_too: Any) -> Any:
+    """The first `most` labels of the series' message at [at, end) into `labels` (see put_label): how many, and which
+    of them is the metric's name. The fill pass has walked these bytes to their end, so no position is a fault here."""
+    count, metric = np.int64(0), np.int64(0)
+    while at < end and count < most:
+        tag, q = read_tag(buf, at, end)
+        if tag != V1_SERIES_LABELS:
+            at = skip_value(buf, q, end, tag)
+            continue
+        q, at = read_length(buf, q, end)
+        name_at, name_length, value_at, value_length, _, _ = read_label(buf, q, at)
+        if is_metric_name_label(first_word(buf, name_at, name_length), name_length):
+            metric = count
+        count = put_label(labels, count, name_at, name_length, value_at, value_length, empty_too)
+    return count, metric
+
+
 @kernel(BYTES, RI8x2, RU4, RI8x2, b1, I8, U4, U1, b1)
 def define_v1(
     arena: Any,
@@ -90,46 +107,14 @@ def define_v1(
                 at += end - begin
                 offsets[row + 1] = np.uint32(at)
             continue
-        count, metric = np.int64(0), np.int64(0)
-        p = begin
-        while p < end:
-            # The fill pass has walked these bytes to their end, so no position is a fault here.
-            tag, q = read_tag(buf, p, end)
-            if tag != V1_SERIES_LABELS:
-                p = skip_value(buf, q, end, tag)
-                continue
-            q, p = read_length(buf, q, end)
-            name_at, name_length, value_at, value_length, _, _ = read_label(buf, q, p)
-            if is_metric_name_label(first_word(buf, name_at, name_length), name_length):
-                metric = count
-            count = put_label(labels, count, name_at, name_length, value_at, value_length)
-        if overriding:
-            count = override_labels(labels, count, override, row, metric)
-        sort_labels(buf, labels, count)
-        at = write_blob(buf, labels, count, text, at, writing)
-        if not writing:
-            offsets[row + 1] = np.uint32(at)
+        count, metric = collect_v1(buf, begin, end, labels, scratch.size // 4, False)
+        at = add_row_blob(buf, labels, count, override, overriding, row, metric, offsets, text, at, writing)
     return at
 
 
-@kernel(BYTES, i8, i8, I8x2)
+@kernel(BYTES, i8, i8, I8)
 def describe_v1(body: Any, begin: Any, end: Any, places: Any) -> Any:
     """The first labels of a series (of its blob or its message), good or bad, as (name at, length, value at, length)
-    into places, int64[m, 4]; returns how many. The fill pass has walked these bytes."""
-    buf = pointer(body)
-    found, p = np.int64(0), begin
-    while p < end and found < places.shape[0]:
-        tag, q = read_tag(buf, p, end)
-        if tag != V1_SERIES_LABELS:
-            p = skip_value(buf, q, end, tag)
-            continue
-        q, p = read_length(buf, q, end)
-        name_at, name_length, value_at, value_length, _, _ = read_label(buf, q, p)
-        places[found, 0], places[found, 1], places[found, 2], places[found, 3] = (
-            name_at,
-            name_length,
-            value_at,
-            value_length,
-        )
-        found += 1
-    return found
+    into places, int64[4 * m]; returns how many."""
+    count, _ = collect_v1(pointer(body), begin, end, pointer(places), places.size // 4, True)
+    return count

@@ -359,9 +359,18 @@ def _read_exemplars(
     )
 
 
-def shown(labels: list[tuple[bytes, bytes]]) -> str:
-    """Labels as a sender reads them, whatever bytes they are, at most some 200 characters."""
-    text = ", ".join(
-        f'{name[:64].decode(errors="replace")}="{value[:64].decode(errors="replace")}"' for name, value in labels[:8]
-    )
+SHOWN_LABELS: Final = 8
+"""Of a series that is refused."""
+
+
+def shown(body: NDArray[np.uint8], places: NDArray[np.int64]) -> str:
+    """Labels as a sender reads them, whatever bytes they are, at most some 200 characters.
+
+    places: int64[4 * m] of (name at, length, value at, length) in `body`, of SHOWN_LABELS at most.
+    """
+
+    def text_at(at: int, length: int) -> str:
+        return body[at : at + min(length, 64)].tobytes().decode(errors="replace")
+
+    text = ", ".join(f'{text_at(a, b)}="{text_at(c, d)}"' for a, b, c, d in places.reshape(-1, 4).tolist())
     return "{" + (text if len(text) <= 200 else text[:200] + "…") + "}"

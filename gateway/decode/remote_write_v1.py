@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.decode.known_labels import KnownLabels
-from gateway.decode.remote_write import DecodeState, SeriesState, as_bytes_array, assemble, raise_fault, shown
+from gateway.decode.remote_write import (
+    SHOWN_LABELS,
+    DecodeState,
+    SeriesState,
+    as_bytes_array,
+    assemble,
+    raise_fault,
+    shown,
+)
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.errors import DecodeError
 from gateway.telemetry.columns import PointColumns
@@ -104,6 +112,6 @@ def _define(
 
 
 def _describe(body: NDArray[np.uint8], series: NDArray[np.int64], index: int) -> str:
-    places = np.zeros((8, 4), np.int64)
+    places = np.zeros(4 * SHOWN_LABELS, np.int64)
     found = int(describe_v1(body, int(series[index, 0]), int(series[index, 1]), places))
-    return shown([(body[a : a + b].tobytes(), body[c : c + d].tobytes()) for a, b, c, d in places[:found].tolist()])
+    return shown(body, places[: 4 * found])

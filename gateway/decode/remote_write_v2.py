@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.decode.remote_write import (
+    SHOWN_LABELS,
     DecodeState,
     SeriesState,
     as_bytes_array,
@@ -141,7 +142,7 @@ def _describe(
     series: NDArray[np.int64],
     index: int,
 ) -> str:
-    places = np.zeros((8, 4), np.int64)
+    places = np.zeros(4 * SHOWN_LABELS, np.int64)
     begin, end = int(series[index, 0]), int(series[index, 1])
     found = int(describe_v2(body, symbol_at, symbol_length, begin, end, places))
-    return shown([(body[a : a + b].tobytes(), body[c : c + d].tobytes()) for a, b, c, d in places[:found].tolist()])
+    return shown(body, places[: 4 * found])
