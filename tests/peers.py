@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import shutil
 import signal
 import socket
@@ -17,16 +18,22 @@ from pathlib import Path
 
 import pytest
 
-START_SECONDS = 20.0
+START_SECONDS = 120.0
 """How long a peer may take until it answers."""
 
 
+_ports = random.SystemRandom()
+_FIRST_OUTGOING = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+
+
 def free_port() -> int:
-    """A TCP port nobody listens on at this moment."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on, below those that outgoing connections are given: one of them could take it
+    before the program that it is meant for."""
+    while True:
+        port = _ports.randrange(10_000, _FIRST_OUTGOING)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def program(name: str, package: str) -> str:
@@ -52,7 +59,7 @@ class Peer:
         deadline = time.monotonic() + START_SECONDS
         while True:
             with contextlib.suppress(OSError):
-                self.get(self._ready_path, timeout=1.0)
+                self.get(self._ready_path, timeout=5.0)
                 return
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{self.command[0]} did not start:\n{self._log.read_text()[-2000:]}")
@@ -76,7 +83,7 @@ class Peer:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def get(self, path: str, timeout: float = 10.0) -> bytes:
+    def get(self, path: str, timeout: float = 60.0) -> bytes:
         """Body of a GET. Raises OSError (URLError, HTTPError)."""
         with urllib.request.urlopen(self.url + path, timeout=timeout) as response:
             body: bytes = response.read()
@@ -87,7 +94,7 @@ class Peer:
             return
         self._process.send_signal(how)
         try:
-            self._process.wait(20)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

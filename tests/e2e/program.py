@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ import psutil
 
 from tests.peers import free_port
 
-READY_SECONDS = 90.0
-WAIT_SECONDS = 60.0
+READY_SECONDS = 120.0
+WAIT_SECONDS = 120.0
+"""Bounds of what must happen: far beyond what it takes, as the machine may be doing something else."""
+REQUEST_SECONDS = 60.0
 
 
 class Gateway:
@@ -77,7 +80,7 @@ class Gateway:
         assert self._process.poll() is None, self.output.read_text()
         try:
             self.get("/-/ready")
-            with urllib.request.urlopen(f"http://{self.otlp_http}/-/ready", timeout=5):
+            with urllib.request.urlopen(f"http://{self.otlp_http}/-/ready", timeout=REQUEST_SECONDS):
                 return True
         except OSError:
             return False
@@ -107,7 +110,7 @@ class Gateway:
         children = psutil.Process(self._process.pid).children()
         self._process.kill()
         self._process.wait()
-        _, alive = psutil.wait_procs(children, timeout=10)
+        _, alive = psutil.wait_procs(children, timeout=WAIT_SECONDS)
         assert not alive, "children outlived their supervisor"
         self._process = None
 
@@ -122,7 +125,7 @@ class Gateway:
             return None
         self._process.send_signal(signal.SIGTERM)
         try:
-            status = self._process.wait(20)
+            status = self._process.wait(WAIT_SECONDS)
         finally:
             if self._process.poll() is None:
                 self._process.kill()
@@ -138,7 +141,7 @@ class Gateway:
 
     def get(self, path: str) -> bytes:
         """Body of a GET on the control plane."""
-        with urllib.request.urlopen(f"http://{self.http}{path}", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{self.http}{path}", timeout=REQUEST_SECONDS) as response:
             body: bytes = response.read()
             return body
 
@@ -154,7 +157,7 @@ class Gateway:
             headers={"Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as response:
             return json.loads(response.read() or b"null")
 
     def post(self, path: str, body: bytes, **headers: str) -> tuple[int, bytes]:
@@ -163,17 +166,23 @@ class Gateway:
         for name, value in headers.items():
             request.add_header(name.replace("_", "-"), value)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as response:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
     def until(self, condition: Callable[[], bool], seconds: float = WAIT_SECONDS) -> None:
-        """Poll until the condition holds; fails with the program's output when it does not in time."""
-        deadline = time.monotonic() + seconds
-        while not condition():
+        """Poll until the condition holds; fails with the program's output when it does not in time. A condition that
+        cannot be asked, because a role is being started again, does not hold yet."""
+        deadline, problem = time.monotonic() + seconds, ""
+        while True:
+            try:
+                if condition():
+                    return
+            except (OSError, http.client.HTTPException) as error:
+                problem = f", last: {error!r}"
             if time.monotonic() > deadline:
-                raise AssertionError(f"did not happen within {seconds:.0f} s\n{self.output.read_text()[-4000:]}")
+                raise AssertionError(f"not within {seconds:.0f} s{problem}\n{self.output.read_text()[-4000:]}")
             time.sleep(0.05)
 
     def until_forwarded(self, accepted: int) -> dict[str, Any]:

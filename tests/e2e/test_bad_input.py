@@ -149,7 +149,7 @@ def test_a_bad_point_is_refused_by_reason_and_its_neighbours_arrive(pair: Pair, 
     def held() -> set[str]:
         return {labels["place"] for labels, _ in pair.target.query(f"last_over_time({name}[1h])")}
 
-    pair.gateway.until(lambda: held() == places, 20)
+    pair.gateway.until(lambda: held() == places)
     if what == "duplicate keys":
         (labels,) = [x for x, _ in pair.target.query(f'last_over_time({name}{{place="spoiled"}}[1h])')]
         assert labels["d"] == "2", "the last one wins"
@@ -164,14 +164,14 @@ def test_attributes_that_are_not_utf8_cost_their_own_point_alone(pair: Pair) -> 
     partial = ExportMetricsServiceResponse.FromString(answer).partial_success
     assert partial.rejected_data_points == 1
     assert "UTF-8" in partial.error_message or "not_utf8" in partial.error_message, partial.error_message
-    pair.gateway.until(lambda: len(pair.target.query("last_over_time(not_utf8[1h])")) == 1, 20)
+    pair.gateway.until(lambda: len(pair.target.query("last_over_time(not_utf8[1h])")) == 1)
 
 
 def test_unknown_fields_are_stepped_over(pair: Pair) -> None:
     unknown = b"\xfa\x3f\x05extra"  # field 1023, length-delimited
     body = unknown + gauge_request("bad-input", "with_unknown", [(time.time_ns(), 3.0, {})]) + unknown
     assert pair.gateway.post("/v1/metrics", body, Content_Type=PROTOBUF) == (200, b"")
-    pair.gateway.until(lambda: len(pair.target.query("last_over_time(with_unknown[1h])")) == 1, 20)
+    pair.gateway.until(lambda: len(pair.target.query("last_over_time(with_unknown[1h])")) == 1)
 
 
 def test_the_same_over_grpc(pair: Pair) -> None:
@@ -191,4 +191,4 @@ def test_the_same_over_grpc(pair: Pair) -> None:
         )
         assert ExportMetricsServiceResponse.FromString(answer).partial_success.rejected_data_points == 1
         assert export(ExportMetricsServiceRequest().SerializeToString(), timeout=30) == b""
-    pair.gateway.until(lambda: len(pair.target.query("last_over_time(grpc_old[1h])")) == 1, 20)
+    pair.gateway.until(lambda: len(pair.target.query("last_over_time(grpc_old[1h])")) == 1)

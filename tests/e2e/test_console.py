@@ -97,9 +97,9 @@ def prepare(gateway: Gateway) -> None:
     for number, (caller, callee) in enumerate((("cart", "checkout"), ("checkout", "ledger")), 1):
         status, _ = gateway.post("/v1/traces", trace(caller, callee, number), Content_Type="application/x-protobuf")
         assert status == 200
-    gateway.until(lambda: len(gateway.json("/api/v1/topology")) >= 2, 40)
+    gateway.until(lambda: len(gateway.json("/api/v1/topology")) >= 2)
     gateway.until(lambda: bool(gateway.json("/api/v1/notifications")["recent"]))
-    gateway.until(lambda: any(s["sdk"] for s in gateway.json("/api/v1/senders")["senders"]), 40)
+    gateway.until(lambda: any(s["sdk"] for s in gateway.json("/api/v1/senders")["senders"]))
     gateway.until(lambda: gateway.json("/api/v1/probes")[0]["state"] == "failing")
 
 

@@ -202,7 +202,7 @@ def test_history_from_victoria_metrics_has_the_scores_that_were_written_back(tmp
                     return False
                 return sum(x is not None for x in found[0]["expected"]) >= STEPS // 3
 
-            gateway.until(complete, 20)
+            gateway.until(complete)
             found = _history(gateway, "temperature", points)
             assert found["source"] == "victoriametrics"
             (series,) = found["series"]

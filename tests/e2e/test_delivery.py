@@ -70,7 +70,7 @@ class Ledger:
 
     def must_be_held_by(self, target: VictoriaMetrics) -> None:
         """Every acknowledged sample is there with its value."""
-        self.gateway.until(lambda: self.acknowledged.items() <= self.held_by(target).items(), 30)
+        self.gateway.until(lambda: self.acknowledged.items() <= self.held_by(target).items())
 
 
 def _unaccounted(status: dict[str, Any]) -> int:
@@ -236,4 +236,4 @@ def test_delta_intervals_that_come_twice_or_overlap_are_counted_not_added(
             return [s for samples in target.export('{__name__="work_total"}').values() for s in samples]
 
         seconds = [(begin + n * SECOND) // 10**6 for n in (10, 20, 30, 40)]
-        gateway.until(lambda: totals() == list(zip(seconds, (5.0, 12.0, 13.0, 15.0), strict=True)), 15)
+        gateway.until(lambda: totals() == list(zip(seconds, (5.0, 12.0, 13.0, 15.0), strict=True)))

@@ -104,7 +104,7 @@ def held(pair: Pair, request: pytest.FixtureRequest) -> Held:
         exported.update(pair.target.export(f'{{job="shop/{service}"}}'))
         return sum(map(len, exported.values())) == expected
 
-    pair.gateway.until(complete, 15)
+    pair.gateway.until(complete)
     series = [(json.loads(key), [value for _, value in samples]) for key, samples in exported.items()]
 
     def values(name: str, **labels: str) -> list[float]:

@@ -76,7 +76,7 @@ remote_write:
             found = pair.target.query('max_over_time(gateway_log_commits_total{prometheus="real"}[1m])')
             return bool(found) and found[0][1] >= 3
 
-        pair.gateway.until(arrived, 30)
+        pair.gateway.until(arrived)
     finally:
         prometheus.stop()
     name = "gateway_log_commits_total"

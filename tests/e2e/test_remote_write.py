@@ -55,7 +55,7 @@ def _held(pair: Pair, match: str, samples: int) -> dict[str, list[tuple[int, flo
         found.update(pair.target.export(match))
         return sum(map(len, found.values())) >= samples
 
-    pair.gateway.until(complete, 20)
+    pair.gateway.until(complete)
     return found
 
 

@@ -30,7 +30,7 @@ def test_run_watches_the_host_and_itself_over_otlp(tmp_path: Path) -> None:
 
         host = {"system_cpu_time_seconds_total", "system_memory_usage_bytes", "system_network_io_bytes_total"}
         itself = {"gateway_active_series", "gateway_accepted_points_total"}
-        gateway.until(lambda: host | itself <= names(), 40)
+        gateway.until(lambda: host | itself <= names())
         jobs = {entry["labels"].get("job") for entry in gateway.json("/api/v1/series?limit=5000")}
         assert jobs >= {"host", "gateway"}
         assert gateway.stop() == 0

@@ -97,7 +97,7 @@ def test_full_failing_and_read_only_disks_are_refusals_to_be_retried(tmp_path: P
             assert code == 503, name
             assert "the log" in said, said
             disk.heal()
-            gateway.until(lambda: ready(gateway)[0] == 200, 10.0)  # although nobody sends
+            gateway.until(lambda: ready(gateway)[0] == 200)  # although nobody sends
             assert sender.send()[0] == 200, f"after {name} the disk works again"
         disk.fail(writes=errno.ENOSPC, syncs=errno.EIO, within="/state/")
         for _ in range(5):

@@ -147,7 +147,7 @@ def test_tls_tokens_passwords_and_roles(tmp_path: Path) -> None:
 
         authority.issue("gateway two", "server")
         for address in (gateway.otlp_http, gateway.http, gateway.otlp_grpc):
-            gateway.until(lambda address=address: gateway.subject(address) == "gateway two", 20.0)
+            gateway.until(lambda address=address: gateway.subject(address) == "gateway two")
         certificate.write_text("half a file")
         assert gateway.subject(gateway.http) == "gateway two"
 
