@@ -1,6 +1,8 @@
 """One gateway in front of one VictoriaMetrics, shared by the tests that only send to them and look.
 
-Each test uses names of its own, so none sees another's series. Tests that kill, fill or reconfigure start their own.
+It lives as long as the test process: files of several packages come to one process in turn, and each start takes
+seconds. Each test uses names of its own, so none sees another's series. Tests that kill, fill or reconfigure start
+their own.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ class Pair:
     target: VictoriaMetrics
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     directory = tmp_path_factory.mktemp("shared")
     target = VictoriaMetrics(directory / "vm", "-dedup.minScrapeInterval=1ms")
