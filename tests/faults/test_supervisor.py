@@ -222,7 +222,8 @@ async def test_a_role_that_waits_for_a_thread_that_never_runs_is_started_again_l
 async def test_a_role_that_was_told_to_end_is_not_killed_for_its_silence(tmp_path: Path, rolls: bool) -> None:
     mark = tmp_path / "drained"
     drain = f"def drain(*_):\n    time.sleep(1.5); open({str(mark)!r}, 'w').close(); os._exit(0)\n"
-    supervised = role(BEAT.replace("while", drain + "signal.signal(signal.SIGTERM, drain)\nwhile"))
+    # Before it says that it is ready: from then on it may be told to end.
+    supervised = role(BEAT.replace("os.write", drain + "signal.signal(signal.SIGTERM, drain)\nos.write", 1))
     supervised.rolls = rolls
     supervisor, task = await running(supervised, stuck_after=0.2)
     first = supervised.pid
