@@ -28,6 +28,7 @@ from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
 from gateway.ingest.tenants import Tenants
 from gateway.pipeline.data_plane import DataPlane
+from gateway.pipeline.free_memory import keep_free_memory
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.resharding import prepare_workers
 from gateway.pipeline.sharding import Sharding
@@ -53,6 +54,7 @@ class DataRole:
     async def start(self) -> None:
         """Raises ConfigError, StateError, DiskFailed."""
         config, server, data_dir = self._config, self._config.server, self._data_dir
+        keep_free_memory()
         sharding = await asyncio.to_thread(self._take_place, data_dir)
         await asyncio.to_thread(warmup.load_all)
         plane = DataPlane(
@@ -95,6 +97,7 @@ class DataRole:
         except OSError as error:
             raise cannot_bind(error, "server.otlp_http", server.otlp_http) from error
         self._stack.push_async_callback(http.stop, _GRACE_SECONDS)
+        plane.committer.more_coming = lambda: http.decoding
         if config.access.tls_certificate:
             self._stack.push_async_callback(CertificateRenewal(http.reload_certificates).stop)
         host, port = parse_address(server.otlp_grpc)

@@ -1,7 +1,7 @@
 """How many rows an OTLP metrics request has at most, and which attribute sets it may have in common with former ones.
 
-The pass before the one that fills. It walks lengths only; walked again, it hashes the attributes of number points as
-they stand, so that what is known of them (kernels.known_labels) can be asked for well before it is needed.
+The pass before the one that fills. It walks lengths, and hashes the attributes of number points as they stand, so that
+what is known of them (kernels.known_labels) can be asked for well before it is needed.
 
 Source: opentelemetry/proto/metrics/v1/metrics.proto; tags in proto/otlp.py.
 """
@@ -44,9 +44,7 @@ C_ROWS: Final = 0
 C_METRICS: Final = 1
 C_SCOPES: Final = 2
 C_RESOURCES: Final = 3
-C_NUMBERS: Final = 4
-"""Points of gauges and sums."""
-C_LENGTH: Final = 5
+C_LENGTH: Final = 4
 
 _LEAST_POINT: Final = 9
 """A point that can be accepted has at least a time; shorter ones need no row."""
@@ -120,7 +118,7 @@ def attributes_at_end(buf: Any, at: Any, end: Any) -> Any:
 def count_request(buf: Any, end: Any, counts: Any, k: Any, ranges: Any) -> Any:
     """`count_rows` on pointers; ranges.count is the room for ranges."""
     rows, metrics, scopes, resources = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    numbers, noted = np.int64(0), np.int64(0)
+    noted = np.int64(0)
     at = np.int64(0)
     while at < end:
         tag, at = read_tag(buf, at, end)
@@ -189,7 +187,6 @@ def count_request(buf: Any, end: Any, counts: Any, k: Any, ranges: Any) -> Any:
                         if point_end - at >= _LEAST_POINT:
                             if data == METRIC_GAUGE or data == METRIC_SUM:
                                 rows += 1
-                                numbers += 1
                                 if noted < ranges.count:
                                     where = attributes_at_end(buf, at, point_end)
                                     if where >= 0:
@@ -207,7 +204,6 @@ def count_request(buf: Any, end: Any, counts: Any, k: Any, ranges: Any) -> Any:
     counts[C_METRICS] = metrics
     counts[C_SCOPES] = scopes
     counts[C_RESOURCES] = resources
-    counts[C_NUMBERS] = numbers
     return noted
 
 
@@ -216,7 +212,7 @@ def count_rows(buf: Any, secrets: Any, where: Any, high: Any, low: Any, counts: 
     """Upper bounds of what a request holds, into counts (int64[C_LENGTH]); returns a fault or how many ranges it noted.
 
     Exponential buckets are counted by their bytes. where uint32[n], high, low uint64[n]: become the Ranges, as many as
-    there is room for; n = 0 counts only. secrets: uint64[8].
+    there is room for. secrets: uint64[8].
     """
     counts[:] = 0
     if counts.size < C_LENGTH or secrets.size < 8:

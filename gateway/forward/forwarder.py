@@ -306,8 +306,9 @@ class Forwarder:
                 self._reading = False
                 self._settled.set()
                 spent = self._clock.monotonic() - began
+                more_waits = self._step_size.is_full(rows)
                 self._step_size.taken(rows, spent)
-                if rows < self._settings.block_rows:
+                if not more_waits:
                     await self._sleep(max(0.0, self._settings.flush_interval - spent))
             self._reading = False
             self._settled.set()

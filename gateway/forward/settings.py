@@ -44,8 +44,9 @@ class VictoriaMetricsSettings(Settings, frozen=True):
     backlog_rows: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
     """Rows taken together while a backlog stands, at most: a series' samples among them share one label set, which is
     most of what they cost. Up to 80 bytes of memory each. Never less than block_rows."""
-    flush_interval: Duration = Duration(0.1)
-    """Seconds in which small blocks are gathered before they are sent."""
+    flush_interval: Duration = Duration(0.25)
+    """Seconds in which samples are gathered before they are sent, unless so many wait that they fill a step. A series'
+    samples that go out together share one label set."""
     zstd_level: Annotated[int, msgspec.Meta(ge=-7, le=19)] = -2
     """Compression level where the target takes zstd; lower is faster."""
 

@@ -14,6 +14,9 @@ _QUICK: Final = 0.5
 _SLOW: Final = 1.0
 """Seconds from which on the next one is halved."""
 
+_FRAME_ROWS: Final = 65_536
+"""A frame seldom has more."""
+
 
 class StepSize:
     """`rows` is the most that the next step may take: between `least` and `most`, which is not under `least`."""
@@ -22,11 +25,16 @@ class StepSize:
         self._least, self._most = least, max(least, most)
         self.rows = least
 
+    def is_full(self, rows: int) -> bool:
+        """Whether a step of so many rows took what it could, so that more may wait: frames are taken whole, so it is
+        seldom quite full."""
+        return rows >= max(self.rows // 2, self.rows - _FRAME_ROWS)
+
     def taken(self, rows: int, seconds: float) -> None:
         """A step of so many rows took so long until its last block was in the queue."""
         if seconds >= _SLOW:
             self.rows = max(self._least, self.rows // 2)
-        elif seconds < _QUICK and 2 * rows >= self.rows:  # frames are taken whole, so a full step is seldom quite full
+        elif seconds < _QUICK and self.is_full(rows):
             self.rows = min(self._most, 2 * self.rows)
 
     def reset(self) -> None:

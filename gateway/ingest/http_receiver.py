@@ -116,6 +116,7 @@ class HttpReceiver:
         self._runner: web.ServerRunner | None = None
         self._pool: ThreadPoolExecutor | None = None
         self._posts: dict[str, Handler] = {}
+        self._small: SmallRequests | None = None
         self._other = ReceiverMetrics("http", "none")
 
     @property
@@ -123,6 +124,11 @@ class HttpReceiver:
         """The bound port, once started; differs from the given one if that was 0."""
         assert self._runner is not None
         return int(self._runner.addresses[0][1])
+
+    @property
+    def decoding(self) -> bool:
+        """Whether requests are being decoded that will be with the sink soon. May be read from any thread."""
+        return self._small is not None and self._small.decoding
 
     async def start(self) -> None:
         """Bind and serve. Raises OSError if the address is taken."""
@@ -157,7 +163,8 @@ class HttpReceiver:
         if runner is not None:
             runner._shutdown_timeout = grace
             await runner.cleanup()
-            await self._small.stop()
+            if self._small is not None:
+                await self._small.stop()
         pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -133,6 +133,11 @@ class SmallRequests:
         self._receiving: dict[SmallRequest, float] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
+    @property
+    def decoding(self) -> bool:
+        """Whether a thread is decoding a group, which will be with the sink soon. May be read from any thread."""
+        return self._threads_busy > 0
+
     # ---- bodies that take their time --------------------------------------------------------------------------------
 
     def begin(self, request: SmallRequest) -> None:

@@ -363,6 +363,11 @@ class EventReader(SegmentReader):
         super().close()
         self._page.close()
 
+    def is_at_end(self) -> bool:
+        """Whether everything has been read that the writer has told to be durable. Asks memory alone, so that an event
+        loop may ask often. Raises DiskFailed."""
+        return self._page.exists and self._page.read().position <= self.position
+
     def read(self, max_bytes: int = CHUNK_BYTES, end: LogPosition | None = None) -> list[tuple[LogPosition, bytes]]:
         """The next events, each with the position after it; never beyond `end`, which is by default as far as the
         writer has told that they are durable. Raises DiskFailed.

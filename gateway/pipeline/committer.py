@@ -1,8 +1,10 @@
 """The edge's writer: one thread that makes decoded requests durable, many at a time.
 
 Group commit: while one fsync runs, requests gather; the next round takes all of them, writes one frame and runs one
-fsync. The thread owns the edge table and the log writer, so neither needs a lock. The queue is bounded by admission:
-a request holds its admitted bytes until it is answered.
+fsync. While others are being decoded it also waits for them, some milliseconds at most: what a commit costs beside its
+rows, and what every reader spends on a frame, is then spent less often. Where nothing else is under way nothing is
+waited for. The thread owns the edge table and the log writer, so neither needs a lock. The queue is bounded by
+admission: a request holds its admitted bytes until it is answered.
 
 Order within a round: resolve, append, sync, publish to the readers, count, answer. A request is answered only when
 its rows are durable, and the counters stand before the answer is sent.
@@ -40,6 +42,10 @@ COMMIT_SECONDS = histogram("log_commit_seconds", "Time of one group commit, appe
 
 MAX_ROWS_PER_COMMIT: Final = 200_000
 """A frame stays small enough to be handed on and read back in one piece."""
+_ENOUGH_ROWS: Final = 32_000
+"""With so many rows a commit waits for no others."""
+_GATHER_SECONDS: Final = 0.005
+"""The longest that a commit waits for requests that are being decoded."""
 _MOST_ROW_BYTES: Final = 28
 """Id, time, value and start of a row; definitions come on top and may pass the log's limit by one frame."""
 _FRAME_BYTES: Final = 512
@@ -79,6 +85,9 @@ class Committer:
         self._clock = clock
         self._publish = publish
         self._grouping = grouping
+        self.more_coming: Callable[[], bool] = _nothing_coming
+        """Whether requests are being decoded that will soon be here. The receivers' side sets it; called on the writer
+        thread, which looks again after `_GATHER_SECONDS` at the latest."""
         self._queue: queue.SimpleQueue[_Request | _Probe | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
         self._stopping = False
@@ -157,11 +166,19 @@ class Committer:
                 continue
             batch.append(first)
             rows = len(first.columns)
+            until: float | None = None
             while rows < MAX_ROWS_PER_COMMIT:
                 try:
                     following = self._queue.get_nowait()
                 except queue.Empty:
-                    break
+                    if rows >= _ENOUGH_ROWS or not self.more_coming():
+                        break
+                    now = self._clock.monotonic()
+                    until = now + _GATHER_SECONDS if until is None else until
+                    try:
+                        following = self._queue.get(timeout=max(until - now, 0.0))
+                    except queue.Empty:
+                        break
                 if following is None:
                     ended = True
                     break
@@ -294,6 +311,10 @@ class Committer:
                 return
             if isinstance(request, _Request):
                 _answer([(request, ShuttingDown("the gateway is stopping"))])
+
+
+def _nothing_coming() -> bool:
+    return False
 
 
 def _answer(answers: Sequence[tuple[_Request, Receipt | GatewayError]]) -> None:

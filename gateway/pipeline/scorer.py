@@ -52,6 +52,10 @@ _NEVER_MET: Final = 0xFFFFFFFF
 """No generation gets so high; a series' first is 0."""
 _FRAMES_BYTES: Final = 8 * 2**20
 _WAIT_SECONDS: Final = 0.2
+_SPACING_SECONDS: Final = 0.04
+"""A round begins so long after the one before it began, unless much waits: what is done once a frame is then done for
+several commits. What comes after a pause is taken at once."""
+_MUCH_ROWS: Final = 65_536
 _ADVANCE_SECONDS: Final = 1.0
 _SNAPSHOT_SECONDS: Final = 60.0
 _EXPIRY_SECONDS: Final = 60.0
@@ -106,6 +110,7 @@ class Scorer:
         self._lag_lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="scorer", daemon=True)
         self._stopping = False
+        self._stop_called = threading.Event()
         self._position: Place | None = None
         self._commit_unwritten = False
         self._saver = ThreadPoolExecutor(1, thread_name_prefix="baseline-snapshot")
@@ -128,6 +133,7 @@ class Scorer:
     def stop(self, timeout: float = 10.0) -> None:
         """Finish the round, write a last snapshot. Idempotent, bounded."""
         self._stopping = True
+        self._stop_called.set()
         self._feed.wake()
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -204,7 +210,9 @@ class Scorer:
             self._keep(watch.advance(self._baseline.watermark_ms))
 
     def _round(self) -> None:
-        for resolved in self._feed.next_frames(_FRAMES_BYTES, _WAIT_SECONDS):
+        frames = self._feed.next_frames(_FRAMES_BYTES, _WAIT_SECONDS)
+        began = self._clock.monotonic()
+        for resolved in frames:
             frame = resolved.frame
             try:
                 if len(frame):
@@ -216,6 +224,10 @@ class Scorer:
             self.counts.next_row = frame.first_row + frame.counted_rows
             self._position = resolved.end
             self._commit_unwritten = True
+        if frames and sum(len(resolved.sids) for resolved in frames) < _MUCH_ROWS:
+            left = _SPACING_SECONDS - (self._clock.monotonic() - began)
+            if left > 0.0:
+                self._stop_called.wait(left)
 
     def _score(self, resolved: ResolvedFrame) -> None:
         frame, sids = resolved.frame, resolved.sids

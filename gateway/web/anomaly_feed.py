@@ -120,7 +120,7 @@ class AnomalyFeed:
         reader = EventReader.open(self._directory, edge)
         try:
             while True:
-                records = await asyncio.to_thread(reader.read, _READ_BYTES)
+                records = [] if reader.is_at_end() else await asyncio.to_thread(reader.read, _READ_BYTES)
                 if not records:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue

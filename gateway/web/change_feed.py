@@ -70,7 +70,7 @@ class ChangeFeed:
         reader = EventReader.open(self._directory, self._edge)
         try:
             while True:
-                records = await asyncio.to_thread(reader.read, _READ_BYTES)
+                records = [] if reader.is_at_end() else await asyncio.to_thread(reader.read, _READ_BYTES)
                 if not records:
                     await asyncio.sleep(_POLL_SECONDS)
                     continue

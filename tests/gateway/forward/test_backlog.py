@@ -161,5 +161,17 @@ def test_steps_shrink_where_the_target_takes_its_time_and_stay_where_there_is_no
     assert size.rows == 100
 
 
+def test_a_large_step_that_leaves_room_for_a_frame_took_all_there_was():
+    size = StepSize(100_000, 1_000_000)
+    assert size.is_full(50_000)
+    size.taken(100_000, 0.1)
+    size.taken(200_000, 0.1)
+    assert size.rows == 400_000
+    assert not size.is_full(275_000)
+    assert size.is_full(350_000)
+    size.taken(275_000, 0.1)
+    assert size.rows == 400_000
+
+
 def test_a_limit_below_one_block_does_not_count():
     assert StepSize(100, 5).rows == 100

@@ -356,6 +356,26 @@ def test_events_of_a_failed_sync_are_never_seen(tmp_path: Path) -> None:
     assert [payload for _, payload in reader.read()] == [b"later"]
 
 
+def test_a_reader_of_events_knows_without_the_disk_that_nothing_is_new(tmp_path: Path) -> None:
+    reader = EventReader.open(tmp_path, 0)
+    assert not reader.is_at_end()  # nobody has told how far it is
+    writer = EventWriter.open(tmp_path, 0, LogSettings(), ManualClock())
+    assert reader.is_at_end()
+    writer.append(b"one")
+    assert reader.is_at_end()
+    writer.sync()
+    assert not reader.is_at_end()
+    assert len(reader.read()) == 1
+    assert reader.is_at_end()
+    writer.rotate()
+    assert reader.is_at_end()
+    writer.append(b"two")
+    writer.sync()
+    assert not reader.is_at_end()
+    assert len(reader.read()) == 1
+    assert reader.is_at_end()
+
+
 def test_events_of_a_killed_writer_are_seen_once_the_next_one_has_made_them_durable(tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
