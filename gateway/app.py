@@ -78,7 +78,10 @@ def load_role(name: str) -> None:
     """Import everything the role needs, kernels included: nearly all of the time that a start takes."""
     if worker_of(name) is not None:
         importlib.import_module("gateway.data_role")
-        importlib.import_module("kernels.warmup").load_all()
+        warmup = importlib.import_module("kernels.warmup")
+        warmup.load_all()
+        warmup.forget_sources()
+        importlib.import_module("gateway.pipeline.free_memory").give_back_free_memory()
     else:
         importlib.import_module("gateway.control_role")
 

@@ -6,6 +6,7 @@ compiled code from the cache.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import importlib.util
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import llvmlite.binding
 import numba
+from numba.core.dispatcher import Dispatcher
 
 import kernels
 from kernels.jit import COMPLETE_MARKER, cache_directory, source_stamp
@@ -39,6 +41,16 @@ def load_all() -> int:
     for name in modules:
         importlib.import_module(name)
     return len(modules)
+
+
+def forget_sources() -> None:
+    """Let go of what Numba keeps of each compiled kernel for others that might call it: its program as the compiler had
+    it, and a copy of its machine code. For a process that compiles nothing any more; some 20 MB."""
+    for dispatcher in gc.get_objects():
+        if isinstance(dispatcher, Dispatcher):
+            for compiled in dispatcher.overloads.values():
+                compiled.library._shared_module = None
+                compiled.library._compiled_object = None
 
 
 def _load(name: str) -> tuple[str, float]:

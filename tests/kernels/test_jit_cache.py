@@ -48,6 +48,20 @@ def test_an_edited_callee_in_another_file_is_compiled_again(tmp_path: Path) -> N
     assert _run(tmp_path) == ["41", "0", "1"]
 
 
+def test_kernels_run_when_what_the_compiler_kept_of_them_is_forgotten() -> None:
+    program = (
+        "import numpy as np; from kernels import warmup; from kernels.first_seen import first_seen; "
+        "held = [c.library for c in first_seen.overloads.values()]; assert held[0]._shared_module is not None; "
+        "warmup.forget_sources(); assert held[0]._shared_module is None; "
+        "sids = np.array([1, 0, 1], np.uint32); known = np.full(2, 0xFFFFFFFF, np.uint32); "
+        "found = np.empty(3, np.uint32); print(first_seen(sids, np.zeros(2, np.uint32), known, found), found[:2])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split() == ["2", "[1", "0]"]
+
+
 def test_a_complete_read_only_installation_is_used_and_never_written(tmp_path: Path) -> None:
     _tree(tmp_path)
     _run(tmp_path)
