@@ -22,32 +22,27 @@ panning, and one of the load. `--check` ends with status 1 where a figure misses
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import math
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
+from bench.console_load import CONNECTIONS, Load, background, bodies_of, maximum, request_body
 from gateway.clock import SystemClock
 from gateway.log.event_writer import EventWriter
 from gateway.log.settings import LogSettings
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from tests.e2e.program import Gateway
 
-SERVICES: Final = 100
 PLOT_SERIES: Final = 50
 PLOT_POINTS: Final = 2000
 FIRST_GOAL: Final = 1.0
@@ -85,6 +80,7 @@ def main() -> int:
     """Prints the figures; exit status 1 when one misses its goal and --check was given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=100_000)
+    parser.add_argument("--services", type=int, default=100, help="services that the series are of")
     parser.add_argument("--anomalies", type=int, default=10_000)
     parser.add_argument("--background", type=int, default=0, help="further points a second while it is looked at")
     parser.add_argument("--load", type=float, default=0.0, help="the same as a share of what can be taken at most")
@@ -98,19 +94,23 @@ def main() -> int:
         print("the Debian package chromium is not installed", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="bench-console-") as directory:
-        prepare_anomalies(Path(directory) / "data", options.anomalies)
+        prepare_anomalies(Path(directory) / "data", options.anomalies, options.services)
         with Gateway(Path(directory), "detection.warm_up=24h") as gateway:
-            plotted = fill(gateway, options.series)
+            plotted = fill(gateway, options.series, options.services)
             gateway.until(lambda: _alerts(gateway) >= options.anomalies, 600)
             gateway.until(lambda: gateway.json("/api/v1/status")["active_series"] >= options.series, 120)
-            print(f"{_alerts(gateway)} alerts, {options.series} series are there", file=sys.stderr)
+            print(
+                f"{_alerts(gateway)} alerts, {options.series} series of {options.services} services are there",
+                file=sys.stderr,
+            )
+            load = Load(gateway.otlp_http, options.series, options.services)
             rate = options.background
             if options.load:
-                most = maximum(gateway)
+                most = maximum(load)
                 rate = round(options.load * most)
                 _tell({"how": "maximum", "points_per_second": round(most), "connections": CONNECTIONS})
                 gateway.until(lambda: gateway.json("/api/v1/status")["unscored_backlog_points"] < rate, 120)
-            with background(gateway, rate) as sent:
+            with background(load, rate) as sent:
                 if rate:
                     _tell({"how": "load alone", "wanted": rate, "points_per_second": _accepted_in(gateway, 10.0)})
                 before, began = sent(), time.monotonic()
@@ -137,7 +137,7 @@ def _alerts(gateway: Gateway) -> int:
     return count
 
 
-def prepare_anomalies(data: Path, count: int) -> None:
+def prepare_anomalies(data: Path, count: int, services: int) -> None:
     """A log of `count` open anomalies, as the scorer would have written it, before the gateway starts."""
     (data / "anomalies" / "edge-0").mkdir(parents=True)
     writer = EventWriter.open(data / "anomalies", 0, LogSettings(), SystemClock())
@@ -153,7 +153,7 @@ def prepare_anomalies(data: Path, count: int) -> None:
                         "__name__": "bench_value",
                         "instance": f"host-{number % 500}",
                         "item": str(number),
-                        "job": f"service-{number % SERVICES}",
+                        "job": f"service-{number % services}",
                     },
                     value=12.5,
                     expected=3.0,
@@ -172,132 +172,29 @@ def prepare_anomalies(data: Path, count: int) -> None:
     writer.close()
 
 
-def request_body(points: Iterator[tuple[int, int, int, float]], service: int) -> bytes:
-    """OTLP of one service: (item, host, Unix nanoseconds, value) of gauge `bench.value`."""
-    request = ExportMetricsServiceRequest()
-    resource = request.resource_metrics.add()
-    resource.resource.attributes.add(key="service.name").value.string_value = f"service-{service}"
-    metric = resource.scope_metrics.add().metrics.add(name="bench.value")
-    for item, host, at, value in points:
-        point = metric.gauge.data_points.add(time_unix_nano=at, as_double=value)
-        point.attributes.add(key="item").value.string_value = str(item)
-        point.attributes.add(key="host").value.string_value = f"host-{host}"
-    return request.SerializeToString()
-
-
 def _send(gateway: Gateway, body: bytes) -> None:
     status, answer = gateway.post("/v1/metrics", body, Content_Type="application/x-protobuf")
     if status != 200:
         raise SystemExit(f"the gateway answered {status}: {answer[:200]!r}")
 
 
-def fill(gateway: Gateway, series: int) -> tuple[int, int]:
+def fill(gateway: Gateway, series: int, services: int) -> tuple[int, int]:
     """Every series with one sample of now, and twice 50 that are plotted with 2,000 samples over the last half hour:
     one half at common moments, the other each at its own. Gives that half hour in Unix seconds."""
     now = time.time_ns()
-    each = math.ceil(series / SERVICES)
-    for service in range(SERVICES):
-        _send(gateway, request_body(((i, i % 500, now, float(i % 17)) for i in range(each)), service))
+    for body in bodies_of(series, services, now):
+        _send(gateway, body)
     span = 1_800_000_000_000
     step = span // PLOT_POINTS
-    for service, apart in ((SERVICES, 0), (SERVICES + 1, step // PLOT_SERIES)):
+    for name, apart in enumerate((0, step // PLOT_SERIES), services):
         for first in range(0, PLOT_POINTS, 100):
             points = (
                 (s, 0, now - span + n * step + s * apart, math.sin(n / 40 + s) + s)
                 for n in range(first, first + 100)
                 for s in range(PLOT_SERIES)
             )
-            _send(gateway, request_body(points, service))
+            _send(gateway, request_body([(name, points)]))
     return (now - span) // 10**9, now // 10**9
-
-
-CONNECTIONS: Final = 4
-SENDER: Final = """
-import http.client, itertools, sys, threading, time
-import numpy as np
-from bench.console import CONNECTIONS, request_body
-
-host, rate, end, each, services = sys.argv[1], float(sys.argv[2]), time.monotonic() + float(sys.argv[3]), 1000, 100
-mark = 0x0123456789ABCDEF
-bodies = [
-    np.frombuffer(request_body(((i, i % 500, mark, float(i % 17)) for i in range(each)), s), np.uint8)
-    for s in range(services)
-]
-sample = mark.to_bytes(8, "little")
-places = []
-for body in bodies:
-    raw, at, found = body.tobytes(), -1, []
-    while (at := raw.find(sample, at + 1)) >= 0:
-        found.append(at)
-    assert len(found) == each
-    places.append(np.array(found)[:, None] + np.arange(8))
-sent, lock = itertools.count(1), threading.Lock()
-
-def send(first):
-    connection, due = http.client.HTTPConnection(host), time.monotonic()
-    for number in itertools.count(first, CONNECTIONS):
-        if time.monotonic() >= end:
-            return
-        body = bodies[number % services].copy()
-        body[places[number % services]] = np.frombuffer(time.time_ns().to_bytes(8, "little"), np.uint8)
-        connection.request("POST", "/v1/metrics", body.tobytes(), {"Content-Type": "application/x-protobuf"})
-        answer = connection.getresponse()
-        answer.read()
-        if answer.status == 200:
-            with lock:
-                print(next(sent) * each, flush=True)
-        if rate:
-            due += CONNECTIONS * each / rate
-            time.sleep(max(0.0, due - time.monotonic()))
-
-print(0, flush=True)
-sys.stdin.readline()
-threads = [threading.Thread(target=send, args=(n,)) for n in range(CONNECTIONS)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-"""
-"""Requests of 1,000 points of series that are there, made once, with a new time in each; prints how many points are
-acknowledged. What one connection cannot send because an answer took long, it sends afterwards."""
-
-
-@contextlib.contextmanager
-def background(gateway: Gateway, rate: int, seconds: float = 3600.0) -> Iterator[Callable[[], int]]:
-    """Load from a process of its own while the body runs; without a rate as much as is taken.
-
-    What it gives tells how many points are acknowledged by now.
-    """
-    if rate == 0 and seconds == 3600.0:
-        yield lambda: 0
-        return
-    command = [sys.executable, "-c", SENDER, gateway.otlp_http, str(rate), str(seconds)]
-    with tempfile.NamedTemporaryFile("w+") as told:
-        sender = subprocess.Popen(command, env=os.environ, stdin=subprocess.PIPE, stdout=told, text=True)
-        assert sender.stdin is not None
-
-        def acknowledged() -> int:
-            lines = Path(told.name).read_bytes().split(b"\n")
-            return int(lines[-2]) if len(lines) > 1 else 0
-
-        try:
-            while not Path(told.name).stat().st_size:
-                time.sleep(0.05)
-            sender.stdin.write("go\n")
-            sender.stdin.flush()
-            yield acknowledged
-        finally:
-            sender.kill()
-            sender.wait()
-
-
-def maximum(gateway: Gateway, seconds: float = 8.0) -> float:
-    """Points a second that are acknowledged to connections that do not wait between two requests."""
-    with background(gateway, 0, seconds + 2.0) as acknowledged:
-        time.sleep(1.0)
-        before, began = acknowledged(), time.monotonic()
-        time.sleep(seconds)
-        return (acknowledged() - before) / (time.monotonic() - began)
 
 
 def look(gateway: Gateway, chromium: str, options: argparse.Namespace, plotted: tuple[int, int]) -> int:
@@ -343,7 +240,7 @@ def look(gateway: Gateway, chromium: str, options: argparse.Namespace, plotted: 
                 page.wait_for_function(_READABLE, polling="raf", timeout=60_000)
                 warm.append(time.perf_counter() - began)
             tell(name, "inside", warm, PAGE_GOAL)
-        for service, moments in ((SERVICES, "common"), (SERVICES + 1, "own")):
+        for service, moments in enumerate(("common", "own"), options.services):
             missed += pan(page, base, options.pan_seconds, service, moments, plotted)
         browser.close()
     return missed

@@ -27,7 +27,7 @@ from gateway.alerting.inhibition import Inhibitor
 from gateway.alerting.journal import Journal
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.outbox import SlotRecord
-from gateway.alerting.silence import Silences
+from gateway.alerting.silence import DEFAULT_MOST, Silences
 from gateway.alerting.silencing import Silencing
 from gateway.alerting.store import ALERT
 
@@ -45,6 +45,7 @@ class Engine:
         external_url: str = "",
         seed: int | None = None,
         new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        max_silences: int = DEFAULT_MOST,
     ) -> None:
         self.journal = Journal()
         self.hooks = Hooks()
@@ -52,7 +53,7 @@ class Engine:
         self.population = 0
         """Grows whenever an alert becomes known or is forgotten."""
         self.external_url = external_url
-        self.silences = Silences(self.journal, new_id)
+        self.silences = Silences(self.journal, new_id, most=max_silences)
         self.grouping = Grouping(self.journal, self.hooks)
         self.dispatcher = Dispatcher(
             self.journal,

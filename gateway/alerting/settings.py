@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -99,6 +99,9 @@ class AlertingSettings(Settings, frozen=True):
     """Path of a YAML file with people, schedules and escalation policies. Empty: none."""
     silence_warning: Duration = Duration(15 * 60)
     """How long before its end a silence that still mutes active alerts is announced as an alert. 0: never. Seconds."""
+    max_silences: Annotated[int, msgspec.Meta(ge=0)] = 10_000
+    """Silences kept, expired ones among them. At the limit the one that expired first is forgotten for a new one; where
+    none has expired, a new one is refused. 0: no limit."""
     flapping_threshold: int = 5
     """Times an alert begins within an hour from which its notifications say that it is flapping. 0: never."""
     budgets: tuple[NotificationBudget, ...] = ()

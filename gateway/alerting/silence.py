@@ -7,7 +7,8 @@ Rules of the subject:
     start). Changed matchers, or a changed start of one that is active, expire the old silence and make a new id.
   * Expiring an active silence sets its end to now; a pending one gets both ends set to now. Expiring twice changes
     nothing.
-  * Expired silences are kept for RETENTION, so that people can look at them and make them anew.
+  * Expired silences are kept for RETENTION, so that people can look at them and make them anew; where there would be
+    more than `most`, the longest expired are forgotten earlier.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ from gateway.errors import NotFound, RequestError
 
 MILLISECOND: Final = SECOND // 1000
 RETENTION: Final = 120 * 3600 * SECOND
-MAX_COMMENT: Final = 64 * 1024
-"""Characters."""
+MAX_TEXT: Final = 16 * 1024
+"""Characters of a silence: matchers, comment and author together. With the number of silences it bounds the memory
+that a person who may operate can take."""
+DEFAULT_MOST: Final = 10_000
 
 
 class Silence(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,8 +55,16 @@ class Silence(msgspec.Struct, frozen=True, kw_only=True):
 class Silences:
     """All silences; changes go to the journal. `version` grows with every change."""
 
-    def __init__(self, journal: Journal, new_id: Callable[[], str] = lambda: str(uuid.uuid4())) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        new_id: Callable[[], str] = lambda: str(uuid.uuid4()),
+        *,
+        most: int = DEFAULT_MOST,
+    ) -> None:
+        """most: how many may be kept, expired ones among them; 0 = as many as are made."""
         self._journal = journal
+        self._most = most
         self._new_id = new_id
         self._all: dict[str, Silence] = {}
         self.version = 0
@@ -78,13 +89,13 @@ class Silences:
         check(wanted)
         if wanted.ends <= now:
             raise RequestError("silence invalid: end time can't be in the past")
-        if wanted.id:
-            old = self.get(wanted.id)
-            if _same_meaning(old, wanted, now):
-                self._store(msgspec.structs.replace(wanted, updated=now))
-                return wanted.id
-            if old.state(now) != "expired":
-                self.expire(old.id, now)
+        old = self.get(wanted.id) if wanted.id else None
+        if old is not None and _same_meaning(old, wanted, now):
+            self._store(msgspec.structs.replace(wanted, updated=now))
+            return wanted.id
+        if old is not None and old.state(now) != "expired":
+            self.expire(old.id, now)
+        self._make_room(now)
         # Milliseconds are what clients are shown and send back with an edit.
         starts = max(wanted.starts, now) // MILLISECOND * MILLISECOND
         made = msgspec.structs.replace(wanted, id=self._new_id(), starts=starts, updated=now)
@@ -100,6 +111,23 @@ class Silences:
         starts = now if state == "pending" else silence.starts
         self._store(msgspec.structs.replace(silence, starts=starts, ends=now, updated=now))
         return True
+
+    def _make_room(self, now: int) -> None:
+        """Forgets the one that expired first where one more would be too many. Raises RequestError if all hold."""
+        if self._most == 0 or len(self._all) < self._most:
+            return
+        expired = [silence for silence in self._all.values() if silence.ends <= now]
+        if not expired:
+            raise RequestError(
+                f"silence invalid: there are {len(self._all)} silences that have not expired, and"
+                f" alerting.max_silences is {self._most}; expire some, or raise it"
+            )
+        self._forget(min(expired, key=lambda silence: silence.ends).id)
+        self.version += 1
+
+    def _forget(self, silence_id: str) -> None:
+        del self._all[silence_id]
+        self._journal.drop(SILENCE, silence_id)
 
     def _store(self, silence: Silence) -> None:
         self._all[silence.id] = silence
@@ -129,8 +157,7 @@ class Silences:
         """Forgets those that ended longer than RETENTION ago; gives their number."""
         old = [silence.id for silence in self._all.values() if silence.ends + RETENTION < now]
         for silence_id in old:
-            del self._all[silence_id]
-            self._journal.drop(SILENCE, silence_id)
+            self._forget(silence_id)
         return len(old)
 
     def __iter__(self) -> Iterator[Silence]:
@@ -149,8 +176,9 @@ def check(silence: Silence) -> None:
     # One that excludes something ("a!=b") says enough: so has it Alertmanager.
     if all(matcher.is_equal and matcher.matches({}) for matcher in silence.matchers):
         raise RequestError("silence invalid: at least one matcher must not match the empty string")
-    if len(silence.comment) > MAX_COMMENT or len(silence.created_by) > MAX_COMMENT:
-        raise RequestError(f"silence invalid: the comment is longer than {MAX_COMMENT} characters")
+    written = sum(len(matcher.name) + len(matcher.value) for matcher in silence.matchers)
+    if written + len(silence.comment) + len(silence.created_by) > MAX_TEXT:
+        raise RequestError(f"silence invalid: matchers, comment and author are longer than {MAX_TEXT} characters")
     if not silence.ends:
         raise RequestError("silence invalid: an end is required")
     if silence.ends < silence.starts:
