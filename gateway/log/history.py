@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from gateway.errors import DiskFailed
 from gateway.log.growing_index import GrowingIndex
 from gateway.log.segment import (
+    FRAME_HEADER_BYTES,
     FrameHeader,
+    RowLayout,
     SegmentFile,
     frame_view,
     list_segments,
@@ -29,6 +31,7 @@ from gateway.log.segment_index import SegmentIndex
 from gateway.telemetry.anomaly import TraceReference
 from gateway.telemetry.columns import ExemplarColumns
 from gateway.telemetry.frame import LogPosition
+from kernels.log_rows import find_rows
 
 MAX_SAMPLES: Final = 2_000_000
 """Of one scan; what goes beyond is left out and said so."""
@@ -156,7 +159,7 @@ def _scan_segment(
     truncated = False
     with map_segment(segment) as mapped:
         # slot[id] is the place in `wanted` of a local id that is asked for, else -1.
-        slot = np.full(len(index.kinds) + 1, -1, np.int64)
+        slot = np.full(len(index.kinds), -1, np.int32)
         wanted: list[bytes] = []
         blocks = np.uint64(0)
         candidates = index.blob_lengths > 0
@@ -180,16 +183,23 @@ def _scan_segment(
         for frame_number in np.flatnonzero(in_time & ((index.blocks & blocks) != 0)).tolist():
             at = int(index.offsets[frame_number])
             header = FrameHeader.parse(mapped, at, segment.nonce)
-            if header is None or at + header.nbytes > segment.end or not payload_is_sound(header, mapped, at):
+            if header is None or at + header.nbytes > segment.end:
                 continue  # readers count damage
-            data = np.frombuffer(mapped[at : at + header.nbytes], np.uint8)
+            data = np.frombuffer(mapped, np.uint8, header.nbytes, at)
+            rows = _rows_of(header, data, slot, span_ms)
+            # Most frames hold nothing that is asked for: a checksum is worth its time only for what is given out.
+            if (not len(rows) and not header.exemplars) or not payload_is_sound(header, mapped, at):
+                del data
+                continue
+            data = data.copy()  # what is given out must not keep the mapping
             frame = frame_view(header, data, 0, LogPosition(segment.number, at))
-            places = slot[np.minimum(frame.ids, len(slot) - 1)]
+            places = np.full(len(frame.ids), -1, np.int32)
+            known = frame.ids < len(slot)
+            places[known] = slot[frame.ids[known]]
             if frame.exemplars is not None:
                 _take_exemplars(frame.exemplars, places, span_ms, wanted, traces)
-            rows = np.flatnonzero((places >= 0) & (frame.times_ms >= span_ms[0]) & (frame.times_ms <= span_ms[1]))
             if not len(rows):
-                continue  # the frame spans the time, but not with the series that are asked for
+                continue
             if len(rows) > budget:
                 return budget, True
             budget -= len(rows)
@@ -200,14 +210,25 @@ def _scan_segment(
     return budget, truncated
 
 
+def _rows_of(
+    header: FrameHeader, data: NDArray[np.uint8], slot: NDArray[np.int32], span_ms: tuple[int, int]
+) -> NDArray[np.int64]:
+    """Rows of the frame in `data` that are asked for; int64, ascending. Its payload need not be sound."""
+    layout = RowLayout(header)
+    ids = data[FRAME_HEADER_BYTES + layout.ids :][: 4 * header.rows].view(np.uint32)
+    times = data[FRAME_HEADER_BYTES + layout.times :][: 8 * header.rows].view(np.int64)
+    rows = np.empty(header.rows, np.int64)
+    return rows[: find_rows(ids, times, slot, *span_ms, rows)]
+
+
 def _take_exemplars(
     exemplars: ExemplarColumns,
-    places: NDArray[np.int64],
+    places: NDArray[np.int32],
     span_ms: tuple[int, int],
     wanted: list[bytes],
     traces: dict[bytes, list[TraceReference]],
 ) -> None:
-    """Add a frame's exemplars of the wanted series; places: int64[rows], index into `wanted` or -1."""
+    """Add a frame's exemplars of the wanted series; places: int32[rows], index into `wanted` or -1."""
     series = places[exemplars.rows]
     times = exemplars.times_ms
     wanted_rows = (series >= 0) & (times >= span_ms[0]) & (times <= span_ms[1]) & np.isfinite(exemplars.values)

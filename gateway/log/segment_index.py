@@ -37,6 +37,7 @@ from gateway.log.segment import (
     scan,
 )
 from gateway.telemetry.state_file import store_file
+from kernels.log_rows import note_blocks
 
 log = structlog.get_logger(__name__)
 
@@ -107,7 +108,6 @@ class SegmentIndex:
             blob_lengths=np.concatenate([self.blob_lengths, np.zeros(more, np.uint32)]),
             kinds=np.concatenate([self.kinds, np.zeros(more, np.uint8)]),
         )
-        ids = len(index.kinds)
         for i, (header, at) in enumerate(frames):
             layout = RowLayout(header)
             data = np.frombuffer(mapped, np.uint8, header.nbytes, at)
@@ -120,7 +120,7 @@ class SegmentIndex:
                 del found
             begin = FRAME_HEADER_BYTES + layout.ids
             rows = data[begin : begin + 4 * header.rows].view(np.uint32)
-            index.occurs_in[rows[rows < ids]] |= blocks[i]
+            note_blocks(rows, blocks[i], index.occurs_in)
             del rows, data  # the mapping is closed when nothing looks into it
         return index
 
