@@ -6,6 +6,7 @@ the samples asked for. Indexes are kept in memory once used; that of the segment
 
 from __future__ import annotations
 
+import mmap
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,20 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import DiskFailed
+from gateway.log.frame_columns import FrameColumns
 from gateway.log.growing_index import GrowingIndex
-from gateway.log.segment import (
-    FRAME_HEADER_BYTES,
-    FrameHeader,
-    RowLayout,
-    SegmentFile,
-    frame_view,
-    list_segments,
-    map_segment,
-    payload_is_sound,
-)
+from gateway.log.segment import FrameHeader, SegmentFile, frame_view, list_segments, map_segment, payload_is_sound
 from gateway.log.segment_index import SegmentIndex
 from gateway.telemetry.anomaly import TraceReference
-from gateway.telemetry.columns import ExemplarColumns
 from gateway.telemetry.frame import LogPosition
 from kernels.log_rows import find_rows
 
@@ -89,10 +81,7 @@ class LogHistory:
         durable_end: nothing at or after it is read. select: leaves out, of a segment's label blobs all at once, what
         cannot match; `matches` is asked of the others. Raises DiskFailed.
         """
-        found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
-        kinds: dict[bytes, int] = {}
-        traces: dict[bytes, list[TraceReference]] = {}
-        budget, truncated = MAX_SAMPLES, False
+        scan = _Scan(matches, select, start_ms, end_ms, max_series)
         segments = list_segments(self._directory, self._edge)
         self._forget_all_but({s.number for s in segments})
         for number, segment in enumerate(segments):
@@ -104,23 +93,13 @@ class LogHistory:
             # is kept is of the whole of it.
             whole = durable_end is None or segment.number < durable_end.segment
             index = self._index(segment, closed=whole and number + 1 < len(segments))
-            in_time = (index.max_ms >= start_ms) & (index.min_ms <= end_ms) & (index.offsets < segment.end)
-            if not in_time.any():
-                continue
             try:
-                budget, more = _scan_segment(
-                    segment, index, in_time, (matches, select), (start_ms, end_ms), (max_series, budget),
-                    found, kinds, traces,
-                )  # fmt: skip
+                scan.read(segment, index)
             except FileNotFoundError:
                 continue  # removed by retention meanwhile
             except (OSError, ValueError) as error:
                 raise DiskFailed(f"{segment.path} cannot be read: {error}") from error
-            truncated |= more
-        series = [_joined(blob, kinds[blob], parts) for blob, parts in found.items() if parts]
-        for one in series:
-            one.exemplars = sorted(traces.get(one.blob, ()), key=lambda t: t.time)[-MAX_EXEMPLARS:]
-        return ScanResult(series, truncated)
+        return scan.result()
 
     def _index(self, segment: SegmentFile, closed: bool) -> SegmentIndex:
         if not closed:
@@ -142,109 +121,121 @@ class LogHistory:
             self._indexes = {n: index for n, index in self._indexes.items() if n in present}
 
 
-def _scan_segment(
-    segment: SegmentFile,
-    index: SegmentIndex,
-    in_time: NDArray[np.bool_],
-    accepted: tuple[Callable[[bytes], bool], Select | None],
-    span_ms: tuple[int, int],
-    limits: tuple[int, int],
-    found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]],
-    kinds: dict[bytes, int],
-    traces: dict[bytes, list[TraceReference]],
-) -> tuple[int, bool]:
-    """Add the segment's samples to `found`; returns the samples that may still come, and whether some were left out."""
-    max_series, budget = limits
-    matches, select = accepted
-    truncated = False
-    with map_segment(segment) as mapped:
-        # slot[id] is the place in `wanted` of a local id that is asked for, else -1.
+class _Scan:
+    """What one question has found so far."""
+
+    def __init__(
+        self, matches: Callable[[bytes], bool], select: Select | None, start_ms: int, end_ms: int, max_series: int
+    ) -> None:
+        self._matches, self._select = matches, select
+        self._start_ms, self._end_ms = start_ms, end_ms
+        self._max_series, self._budget = max_series, MAX_SAMPLES
+        self._found: dict[bytes, list[tuple[NDArray[np.int64], NDArray[np.float64]]]] = {}
+        self._kinds: dict[bytes, int] = {}
+        self._traces: dict[bytes, list[TraceReference]] = {}
+        self._truncated = False
+
+    def read(self, segment: SegmentFile, index: SegmentIndex) -> None:
+        """Add a segment's samples. Raises OSError, ValueError."""
+        in_time = (index.max_ms >= self._start_ms) & (index.min_ms <= self._end_ms) & (index.offsets < segment.end)
+        if not in_time.any():
+            return
+        with map_segment(segment) as mapped:
+            slot, wanted, blocks = self._choose(mapped, index)
+            if not wanted:
+                return
+            begins = index.offsets[in_time & ((index.blocks & blocks) != 0)].astype(np.int64)
+            data = np.frombuffer(mapped, np.uint8)
+            columns = FrameColumns.of(data, begins, segment.end, segment.nonce)
+            try:
+                self._take(columns, slot, wanted, mapped)
+            finally:
+                del columns, data  # the mapping is closed when nothing looks into it
+
+    def _choose(self, mapped: mmap.mmap, index: SegmentIndex) -> tuple[NDArray[np.int32], list[bytes], np.uint64]:
+        """The label blobs that are asked for, the place among them of each local id (-1: none), and their blocks."""
         slot = np.full(len(index.kinds), -1, np.int32)
         wanted: list[bytes] = []
         blocks = np.uint64(0)
         candidates = index.blob_lengths > 0
-        if select is not None:
-            candidates &= select(np.frombuffer(mapped, np.uint8), index.blob_begins, index.blob_lengths)
+        if self._select is not None:
+            candidates &= self._select(np.frombuffer(mapped, np.uint8), index.blob_begins, index.blob_lengths)
         for local in np.flatnonzero(candidates).tolist():
             begin = int(index.blob_begins[local])
             blob = mapped[begin : begin + int(index.blob_lengths[local])]
-            if not matches(blob):
+            if not self._matches(blob):
                 continue
-            if blob not in found and len(found) >= max_series:
-                truncated = True
+            if blob not in self._found and len(self._found) >= self._max_series:
+                self._truncated = True
                 continue
-            found.setdefault(blob, [])
-            kinds[blob] = int(index.kinds[local])
+            self._found.setdefault(blob, [])
+            self._kinds[blob] = int(index.kinds[local])
             slot[local] = len(wanted)
             wanted.append(blob)
             blocks |= index.occurs_in[local]
-        if not wanted:
-            return budget, truncated
-        for frame_number in np.flatnonzero(in_time & ((index.blocks & blocks) != 0)).tolist():
-            at = int(index.offsets[frame_number])
-            header = FrameHeader.parse(mapped, at, segment.nonce)
-            if header is None or at + header.nbytes > segment.end:
+        return slot, wanted, blocks
+
+    def _take(self, columns: FrameColumns, slot: NDArray[np.int32], wanted: list[bytes], mapped: mmap.mmap) -> None:
+        """Add what is asked for of these frames: one pass over the ids of all, then what belongs to the rows found."""
+        most = min(int(columns.rows.sum()), self._budget + 1)
+        frames, rows = np.empty(most, np.int64), np.empty(most, np.int64)
+        n = find_rows(
+            columns.words, columns.longs, columns.ids_at, columns.times_at, columns.rows,
+            slot, self._start_ms, self._end_ms, frames, rows,
+        )  # fmt: skip
+        if n > self._budget:
+            self._truncated, n = True, self._budget
+        frames, rows = frames[:n], rows[:n]
+        # Most frames hold nothing that is asked for: a checksum is worth its time only where something is given out.
+        sound = np.zeros(len(columns), np.bool_)
+        for number in np.union1d(frames, np.flatnonzero(columns.exemplars)).tolist():
+            at = int(columns.begins[number])
+            header = FrameHeader.parse(mapped, at)
+            if header is None or not payload_is_sound(header, mapped, at):
                 continue  # readers count damage
-            data = np.frombuffer(mapped, np.uint8, header.nbytes, at)
-            rows = _rows_of(header, data, slot, span_ms)
-            # Most frames hold nothing that is asked for: a checksum is worth its time only for what is given out.
-            if (not len(rows) and not header.exemplars) or not payload_is_sound(header, mapped, at):
-                del data
-                continue
-            data = data.copy()  # what is given out must not keep the mapping
-            frame = frame_view(header, data, 0, LogPosition(segment.number, at))
-            places = np.full(len(frame.ids), -1, np.int32)
-            known = frame.ids < len(slot)
-            places[known] = slot[frame.ids[known]]
-            if frame.exemplars is not None:
-                _take_exemplars(frame.exemplars, places, span_ms, wanted, traces)
-            if not len(rows):
-                continue
-            if len(rows) > budget:
-                return budget, True
-            budget -= len(rows)
-            order = rows[np.argsort(places[rows], kind="stable")]
-            series, firsts = np.unique(places[order], return_index=True)
-            for number, part in zip(series.tolist(), np.split(order, firsts[1:]), strict=True):
-                found[wanted[number]].append((frame.times_ms[part], frame.values[part]))
-    return budget, truncated
+            sound[number] = True
+            if header.exemplars:
+                self._take_exemplars(header, mapped[at : at + header.nbytes], slot, wanted)
+        frames, rows = frames[sound[frames]], rows[sound[frames]]
+        self._budget -= len(rows)
+        places = slot[columns.words[columns.ids_at[frames] + rows]]
+        order = np.argsort(places, kind="stable")
+        series, firsts = np.unique(places[order], return_index=True)
+        times = columns.longs[columns.times_at[frames] + rows][order]
+        values = columns.doubles[columns.values_at[frames] + rows][order]
+        for place, first, end in zip(series.tolist(), firsts, [*firsts[1:], len(order)], strict=True):
+            self._found[wanted[place]].append((times[first:end], values[first:end]))
 
-
-def _rows_of(
-    header: FrameHeader, data: NDArray[np.uint8], slot: NDArray[np.int32], span_ms: tuple[int, int]
-) -> NDArray[np.int64]:
-    """Rows of the frame in `data` that are asked for; int64, ascending. Its payload need not be sound."""
-    layout = RowLayout(header)
-    ids = data[FRAME_HEADER_BYTES + layout.ids :][: 4 * header.rows].view(np.uint32)
-    times = data[FRAME_HEADER_BYTES + layout.times :][: 8 * header.rows].view(np.int64)
-    rows = np.empty(header.rows, np.int64)
-    return rows[: find_rows(ids, times, slot, *span_ms, rows)]
-
-
-def _take_exemplars(
-    exemplars: ExemplarColumns,
-    places: NDArray[np.int32],
-    span_ms: tuple[int, int],
-    wanted: list[bytes],
-    traces: dict[bytes, list[TraceReference]],
-) -> None:
-    """Add a frame's exemplars of the wanted series; places: int32[rows], index into `wanted` or -1."""
-    series = places[exemplars.rows]
-    times = exemplars.times_ms
-    wanted_rows = (series >= 0) & (times >= span_ms[0]) & (times <= span_ms[1]) & np.isfinite(exemplars.values)
-    for at in np.flatnonzero(wanted_rows).tolist():
-        kept = traces.setdefault(wanted[int(series[at])], [])
-        kept.append(
-            TraceReference(
-                exemplars.trace_ids[at].tobytes().hex(),
-                exemplars.span_ids[at].tobytes().hex(),
-                float(exemplars.values[at]),
-                int(times[at]) / 1000.0,
+    def _take_exemplars(self, header: FrameHeader, data: bytes, slot: NDArray[np.int32], wanted: list[bytes]) -> None:
+        """Add a sound frame's exemplars of the series that are asked for."""
+        frame = frame_view(header, np.frombuffer(data, np.uint8), 0, LogPosition(0, 0))
+        exemplars = frame.exemplars
+        assert exemplars is not None
+        ids, times = frame.ids[exemplars.rows], exemplars.times_ms
+        places = np.full(len(ids), -1, np.int32)
+        places[ids < len(slot)] = slot[ids[ids < len(slot)]]
+        wanted_rows = (places >= 0) & (times >= self._start_ms) & (times <= self._end_ms)
+        wanted_rows &= np.isfinite(exemplars.values)
+        for at in np.flatnonzero(wanted_rows).tolist():
+            kept = self._traces.setdefault(wanted[int(places[at])], [])
+            kept.append(
+                TraceReference(
+                    exemplars.trace_ids[at].tobytes().hex(),
+                    exemplars.span_ids[at].tobytes().hex(),
+                    float(exemplars.values[at]),
+                    int(times[at]) / 1000.0,
+                )
             )
-        )
-        if len(kept) >= 2 * MAX_EXEMPLARS:
-            kept.sort(key=lambda t: t.time)
-            del kept[:MAX_EXEMPLARS]
+            if len(kept) >= 2 * MAX_EXEMPLARS:
+                kept.sort(key=lambda t: t.time)
+                del kept[:MAX_EXEMPLARS]
+
+    def result(self) -> ScanResult:
+        """All of it."""
+        series = [_joined(blob, self._kinds[blob], parts) for blob, parts in self._found.items() if parts]
+        for one in series:
+            one.exemplars = sorted(self._traces.get(one.blob, ()), key=lambda t: t.time)[-MAX_EXEMPLARS:]
+        return ScanResult(series, self._truncated)
 
 
 def _joined(blob: bytes, kind: int, parts: list[tuple[NDArray[np.int64], NDArray[np.float64]]]) -> SeriesSamples:
