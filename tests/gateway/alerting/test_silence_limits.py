@@ -34,7 +34,7 @@ def test_the_one_that_expired_first_makes_room() -> None:
 def test_nothing_that_holds_or_will_hold_is_forgotten() -> None:
     silences = Silences(Journal(), most=2)
     kept = {silences.set(_silence(500), START), silences.set(_silence(600), START)}
-    with pytest.raises(RequestError, match="alerting.max_silences is 2"):
+    with pytest.raises(RequestError, match=r"alerting\.max_silences is 2"):
         silences.set(_silence(500), START)
     assert {silence.id for silence in silences} == kept
 
