@@ -101,9 +101,7 @@ class AlertRouter:
         self.settings, self.clock, self.external_url = settings, clock, external_url
         self._guard = AddressGuard(settings.internal_receivers)
         self.configuration = self._load_configuration()
-        self.engine = Engine(
-            self.configuration, external_url=external_url, max_silences=settings.max_silences
-        )
+        self.engine = Engine(self.configuration, external_url=external_url, max_silences=settings.max_silences)
         self.people = People(self.engine)
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
         self.maintenance = Maintenance(self.engine)
