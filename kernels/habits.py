@@ -18,6 +18,8 @@ from kernels.series_state import HOURS, RECENT
 BLOCK_S: Final = 3600
 BLOCK_SAMPLES: Final = 12
 DAY_S: Final = 86400
+DENSE_S: Final = 15.0
+"""Samples closer than this say the same thing several times over."""
 UP: Final = 0
 DOWN: Final = 1
 THIRD: Final = 2

@@ -18,8 +18,18 @@ import numpy as np
 from kernels.evidence import FEATURES, weigh_evidence
 from kernels.ewma import share
 from kernels.exponential import natural_exp, natural_log
-from kernels.habits import begin_habits, fold_block, fold_day, note_peaks, note_range, note_recent, third_of_recent
+from kernels.habits import (
+    DENSE_S,
+    begin_habits,
+    fold_block,
+    fold_day,
+    note_peaks,
+    note_range,
+    note_recent,
+    third_of_recent,
+)
 from kernels.jit import hot_step, step
+from kernels.novelty import COARSE_S, show_novelty
 from kernels.pattern import second_table, weigh
 from kernels.seasonal import CELL_MS, learn_season, season_of
 from kernels.series_state import (
@@ -73,7 +83,6 @@ OUTPUTS: Final = O_FEATURES + FEATURES
 
 ENTER: Final = 2.5
 """Scales at which a run begins."""
-DENSE_S: Final = 15.0
 RANKED: Final = 6.0
 """Samples over which a score below one half is smoothed."""
 LIFE: Final = 5e-5
@@ -315,6 +324,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     usual_wave = max(s.log_dev, 0.05)
 
     # What is beyond the floors is a candidate, and the pattern model weighs it.
+    coarse = tau > COARSE_S
     odds = -30.0
     limit = p[P_LIMIT]
     reason = 0
@@ -333,7 +343,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             if not by_run:
                 limit = p[P_LIMIT_SLOW] if by_slow or wave > 0.0 else p[P_LIMIT_CALMER]
                 table = second_table(p, P_MODEL)
-            odds = weigh(out, O_FEATURES, p, table, limit - HOPELESS)
+            # Where samples are far apart also hopeless odds have their place in the score.
+            odds = weigh(out, O_FEATURES, p, table, -math.inf if coarse else limit - HOPELESS)
             if s.zero_share > SPARSE and s.run_side > 0.0 and third > SPARSE_LARGE:
                 # A count that is mostly zero and is not any more. The model has seen few of these, and how far they
                 # usually go is known from what they are when they are not zero.
@@ -386,7 +397,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
 
     # Strength: one half where the log odds reach the limit, 0.2 more for each unit beyond, and up to 0.25 for what
     # lasts. The score says it of the sample that brings more than was known already; what only goes on has a score at
-    # the lower end of its severity, and what brought no alert one below one half.
+    # the lower end of its severity, and what brought no alert one below one half. Where samples are far apart, the
+    # sample that opens an alert or raises its severity has that score, and every other what is new in it.
     level = 0.25 * az / (az + 4.0) if warm else 0.0
     strength = level
     if warm and reason != 0:
@@ -401,11 +413,14 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     ordinary = rank_ordinary(s, strength, abs(x - out[O_EXPECTED]))
     if not warm:
         out[O_SCORE] = 0.0
+    elif coarse:
+        out[O_SCORE] = 0.5 * ordinary
     elif firing:
         out[O_SCORE] = level if s.open == 0 or level > s.score else floor_of(severity) + 0.005 * strength
     else:
         out[O_SCORE] = ordinary
     score = strength
+    was_open = s.open != 0
 
     # The alert rule.
     if az < ENTER:
@@ -482,6 +497,12 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             out[O_CHANGE] = CHANGED
             out[O_REASON] = s.open
             out[O_SEVERITY] = severity
+    if coarse and warm:
+        if out[O_CHANGE] == OPENED or out[O_CHANGE] == CHANGED:
+            out[O_SCORE] = score
+        if not was_open:
+            weighed = odds if out[O_CANDIDATE] > 0.0 else -30.0
+            show_novelty(s, z, weighed, out, O_SCORE)
     if (adopted and local) or silently:
         if adopted and s.muted == 0 and abs(q_new) > 1.5 * usual_q:
             # The days will show the same change a little later: it was said.

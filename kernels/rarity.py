@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-from kernels.habits import BLOCK_S, BLOCK_SAMPLES, DOWN, UP
+from kernels.habits import BLOCK_S, BLOCK_SAMPLES, DENSE_S, DOWN, UP
 from kernels.jit import step
-from kernels.observe import DENSE_S
 
 KNOWN_HOURS: Final = 24
 """Blocks without which nothing is said."""

@@ -105,6 +105,7 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         # Touched by candidates and alerts, and when a block, a day or a cell is over.
         ("hours", np.uint16),  # folded
         ("hour_now", np.int16),  # hour of the day being gathered; -1 = none
+        ("novel", np.int16),  # where samples are far apart: how rare the next must be, in hundredths of a decade
         ("slow_before", np.float64),  # the same before the last adoption
         ("began_ms", np.int64),  # first exceedance
         ("opened_ms", np.int64),

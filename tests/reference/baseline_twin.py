@@ -107,3 +107,22 @@ def chance_twin(z: float, mean: float, top: float, interval: float, hours: int) 
     log_of_highest_below = -math.exp(min(-(math.log(height) - mode) / spread, 50.0))
     one_below = math.exp(log_of_highest_below / max(block / interval, 1.0))
     return min(2.0 * (1.0 - one_below), 1.0)
+
+
+class NoveltyTwin:
+    """What a coarse series shows sample by sample (see kernels.novelty), in decades."""
+
+    def __init__(self) -> None:
+        self.demanded = 0.0
+
+    def shown(self, chance: float, odds: float, alerts: bool) -> float | None:
+        """Score of a sample no open alert has told of; None where it keeps the one it has."""
+        rare = 3.0 + odds / 4.0
+        if chance > 0.0:
+            rare = max(rare, -math.log10(max(chance, 1e-12)))
+        rare = min(max(rare, 3.0 if alerts else 0.0), 12.0)
+        demanded = max(self.demanded - 0.05, 0.0)
+        beyond = rare > demanded
+        # Kept in hundredths.
+        self.demanded = math.floor(100.0 * (rare + 1.5 if beyond else demanded) + 1e-6) / 100.0
+        return 0.4999 * rare / (rare + 2.0) if beyond and rare > 2.0 and not alerts else None

@@ -187,19 +187,20 @@ ORDER_3 = """
 """  # fields of a record as versions 2 and 3 had them
 
 
-@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("version", [2, 3, 4])
 def test_a_snapshot_of_a_former_version_is_read(feed: Feed, tmp_path: Path, version: int) -> None:
     feed.send(120)
     sids = np.arange(SERIES, dtype=np.uint32)
     now = feed.baseline.states[:SERIES]
     gone = {"longest_hole": "alerts", "run_sum": "day_usual"} if version == 2 else {}
-    unknown = ("usual_dev", "recent_dev", "recent_score") if version == 2 else ()
+    unknown = ("novel", "usual_dev", "recent_dev", "recent_score") if version == 2 else ("novel",)
     fields: list[Any] = []
-    for name in ORDER_3.split():
+    order = [name for name in state.STATE.names or () if name != "novel"] if version == 4 else ORDER_3.split()
+    for name in order:
         fields += [(gone[name], np.float32)] if name in gone else []
         fields += [] if name in unknown else [(name, state.STATE[name])]
     former = np.zeros(SERIES, np.dtype(fields, align=True))
-    assert former.dtype.itemsize == 696, "what versions 2 and 3 wrote"
+    assert former.dtype.itemsize == 696, "what former versions wrote"
     for name in set(former.dtype.names or ()) & set(state.STATE.names or ()):
         former[name] = now[name]
     path = tmp_path / "baselines"
