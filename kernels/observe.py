@@ -116,7 +116,10 @@ ADOPT_S: Final = 1200.0
 """Seconds a level must last to be adopted where samples are far apart; three of them at least."""
 SILENT_ADOPT: Final = 10
 """Samples after which a run that brought no alert becomes the new level."""
-
+BACK_S: Final = 43200.0
+"""Seconds for which the level before an adoption is remembered."""
+STILL: Final = 5.0
+"""Times its longest repetition that a value must stand still to be stuck."""
 FLAT_HELD: Final = 28800.0
 """Seconds after which an alert on a value that stands still closes; 24 samples where those last longer."""
 SLOW_HELD: Final = 1500.0
@@ -388,7 +391,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     known = s.count - s.repeats
     flat = flat and (known > 200 or (mature and known > MATURE_SAMPLES and s.zero_share < 0.3))
     if flat:
-        flat = s.repeats >= max(8.0 + 3.0 * s.longest_repeat, 600.0 / tau)
+        flat = s.repeats >= max(8.0 + STILL * s.longest_repeat, 600.0 / tau)
     if flat and not zero and odds < limit + 3.0:
         odds = limit + 3.0
         reason = FLAT
@@ -441,7 +444,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         adopted = local and s.open != ZERO and lasting
     if need > 0.0 and not local and s.run_side != 0.0:
         steady = s.candidate_dev < 3.0 * scale
-        returned = now_s - s.fallback_s < 43200 and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
+        returned = now_s - s.fallback_s < BACK_S and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
         if s.run_count >= max(SILENT_ADOPT, 150.0 / tau) or (returned and steady):
             silently = True
     if s.open == 0:
@@ -488,6 +491,12 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
                 # Said once; from here on it is known until it is over, or usual.
                 s.muted = SEASON if s.open == SEASON else NOISIER
                 s.muted_s = np.uint32(now_s)
+            if s.open == FLAT:
+                # Where it moves again is where it is: the value it stood at says nothing of that.
+                s.season_then = season
+                shift_levels(s, y)
+                s.run_side = 0.0
+                s.run_sum = 0.0
             s.open = 0
             s.score = 0.0
             s.severity = 0
@@ -509,7 +518,10 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             s.muted = SEASON
             s.muted_s = np.uint32(now_s)
         s.season_then = season
-        s.fallback = s.reference
+        # What climbs in several steps goes back to where it began.
+        onward = (s.candidate - s.reference) * (s.reference - s.fallback) > 0.0 and now_s - s.fallback_s < BACK_S
+        if not onward:
+            s.fallback = s.reference
         s.fallback_s = np.uint32(now_s)
         shift_levels(s, s.candidate)
         s.run_side = 0.0

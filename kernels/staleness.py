@@ -12,12 +12,18 @@ from kernels.tail import gap_at, learn_gap
 LEAST_SILENCE_S: Final = 10.0
 """However short the step, so long a delay on the way is no silence."""
 
+LONG_SILENCE: Final = 240.0
+"""Steps beyond which a hole makes the next one usual only half as long again."""
+
 
 @step
 def learn_silence(s: Any, p: Any) -> None:
     """Where the series' own gaps seldom reach; kept, because it costs a logarithm and a power."""
     own = 2.0 ** min(gap_at(s, p[P_GAP_RATE], p), 12.0)
-    s.silence_steps = max(p[P_SILENCE], own, p[P_HOLE] * s.longest_hole)
+    # Lengths of holes are spread over magnitudes: after one of four steps one of nine is usual, after one of twenty one
+    # of a hundred. But one long silence is no leave for ever longer ones.
+    longest = float(s.longest_hole)
+    s.silence_steps = max(p[P_SILENCE], own, min(longest ** p[P_HOLE], max(LONG_SILENCE, 1.5 * longest)))
 
 
 @hot_step

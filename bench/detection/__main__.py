@@ -130,7 +130,7 @@ def _ablation_table(results: list[tuple[str, list[dict[str, Any]]]]) -> str:
         for row in rows:
             if "events" in row or row.get("fault") == "all critical" or row["set"] == "twins":
                 cells = (row["set"], row.get("recall"), row.get("false_share"), row.get("false_per_series_day"),
-                         row.get("vus_pr", row.get("vus_pr_mean")))  # fmt: skip
+                         row.get("vus_pr", row.get("vus_pr_raised")))  # fmt: skip
                 lines.append(f"| {name} | " + " | ".join("–" if c is None else str(c) for c in cells) + " |")
     return "\n".join(lines)
 

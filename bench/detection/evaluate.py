@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bench.detection import calibration
 from bench.detection.datasets import DATA_SETS, Recording
 from bench.detection.detectors import Detector, Scored
+from bench.detection.fusion import fuse
 from bench.detection.incidents import incident
 from bench.detection.injections import Fault, Slice, inject, robust_sigma
 from bench.detection.nab_score import FileScores, window_rows
@@ -165,8 +166,7 @@ def _group(recordings: Sequence[Recording], scored: Sequence[Scored]) -> Piece:
         # The period of a machine is that of its first series that has one.
         a, b = first.vus_slices[0]
         period = period_of(first.values[a:b])
-        ordered = np.sort(scores, axis=0)[::-1]
-        for name, fused in (("max", ordered[0]), ("top5", ordered[:5].mean(axis=0)), ("mean", ordered.mean(axis=0))):
+        for name, fused in fuse(scores, a).items():
             piece.group_vus[name] = vus_pr(first.labels[a:b], fused[a:b], period)
     totals = [t for r, s in zip(recordings, scored, strict=True) if (t := calibration.exceedances(r, s)) is not None]
     piece.calibration = np.sum(totals, axis=0) if totals else None

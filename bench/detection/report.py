@@ -93,7 +93,7 @@ def _labelled(name: str, pieces: Sequence[Piece], seed: int) -> dict[str, Any]:
     if vus:
         row["vus_pr"] = fmean(vus)
         row["vus_files"] = len(vus)
-    for fusion in ("max", "top5", "mean"):
+    for fusion in ("max", "top5", "mean", "raised"):
         values = [piece.group_vus[fusion] for piece in pieces if fusion in piece.group_vus]
         values = [v for v in values if math.isfinite(v)]
         if values:
@@ -240,7 +240,7 @@ def markdown(rows: Sequence[dict[str, Any]], *, command: str) -> str:
             [(r["set"], _cell(r["series"]), _cell(r["events"]), _with_interval(r, "recall"),
               _with_interval(r, "false_share"), _cell(r["false_per_series_day"]), _cell(r["normal_in_alert"], 4),
               f"{_cell(r['delay_mean_min'], 1)} / {_cell(r['delay_median_min'], 1)}",
-              _cell(r.get("vus_pr", r.get("vus_pr_top5")))) for r in labelled],
+              _cell(r.get("vus_pr", r.get("vus_pr_raised")))) for r in labelled],
         ))  # fmt: skip
     peers = [r for r in rows if "peer" in r]
     nab = [r for r in rows if "nab_standard" in r and "peer" not in r]

@@ -70,6 +70,6 @@ def parameters(settings: DetectionSettings) -> NDArray[np.float64]:
     p[state.P_SILENCE] = 3.2
     p[state.P_GAP_RATE] = 0.02
     p[state.P_GAP_FLOOR], p[state.P_GAP_USUAL], p[state.P_GAP_EXCESS] = 0.4, 0.1, 0.35
-    p[state.P_HOLE] = 4.0
+    p[state.P_HOLE] = 1.6
     p[state.P_BAND] = 4.0
     return np.concatenate([p, pattern_model(Path(settings.pattern_model) if settings.pattern_model else SHIPPED)])

@@ -21,7 +21,14 @@ from kernels.seasonal import learn_season, season_of
 from kernels.series_state import STATE
 from kernels.staleness import learn_silence, silence_limit_ms
 from kernels.tail import gap_at, learn_gap
-from tests.reference.baseline_twin import SeasonTwin, discounted_share, gap_height, third_largest, tree_odds
+from tests.reference.baseline_twin import (
+    SeasonTwin,
+    discounted_share,
+    gap_height,
+    silence_steps,
+    third_largest,
+    tree_odds,
+)
 
 
 @settings(deadline=None)
@@ -167,3 +174,18 @@ def test_silence_is_longer_for_a_series_with_gaps() -> None:
     steady, gappy = silence_limit_ms(records[0], p), silence_limit_ms(records[1], p)
     assert 3 * 60_000 < steady < 4 * 60_000
     assert gappy > 8 * 60_000
+
+
+@settings(deadline=None)
+@given(hole=st.floats(0.0, 240.0), gaps=st.lists(st.floats(0.5, 6.0), max_size=5))
+def test_silence_agrees_with_its_twin(hole: float, gaps: list[float]) -> None:
+    p = parameters(DetectionSettings())
+    record = np.zeros(1, STATE)[0]
+    record["interval"], record["longest_hole"], record["known_days"] = 60.0, hole, 10.0
+    for gap in gaps:
+        learn_gap(record, gap, p)
+    learn_silence(record, p)
+    own = 2.0 ** min(gap_at(record, p[state.P_GAP_RATE], p), 12.0)
+    assert float(record["silence_steps"]) == pytest.approx(
+        silence_steps(float(record["longest_hole"]), p[state.P_SILENCE], own), rel=1e-5
+    )

@@ -78,6 +78,14 @@ def gap_height(gaps: list[float], days: float, rate: float, floor: float, usual:
     return floor + mean * math.log(a_day / rate) if a_day > rate else floor
 
 
+def silence_steps(longest_hole: float, least: float, own: float) -> float:
+    """Steps of silence that are usual: 1.6 times the longest hole's logarithm, from 240 on half as long again."""
+    usual = math.exp(1.6 * math.log(longest_hole)) if longest_hole > 0 else 0.0
+    if usual > 240.0:
+        usual = min(usual, max(240.0, longest_hole + longest_hole / 2))
+    return max(least, own, usual)
+
+
 def third_largest(deviations: list[float], side: float) -> float:
     """Of the last six on one side; 0 where there are fewer."""
     return sorted([max(side * d, 0.0) for d in deviations[-6:]] + [0.0] * 6, reverse=True)[2]
