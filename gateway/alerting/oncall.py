@@ -158,10 +158,6 @@ class OnCall(msgspec.Struct, frozen=True, kw_only=True):
         people = (self.schedules[name].on_call(moment) for name in team.schedules)
         return list(dict.fromkeys(person for person in people if person))
 
-    def teams_of(self, labels: Mapping[str, str]) -> list[str]:
-        """Names of the teams that an alert with these labels belongs to."""
-        return [team.name for team in self.teams.values() if team.owns(labels)]
-
 
 def load_oncall(path: Path, receivers: set[str]) -> OnCall:
     """Reads the file; `receivers` are those of the alerting configuration. Raises ConfigError."""
