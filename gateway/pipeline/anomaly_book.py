@@ -107,13 +107,17 @@ class AnomalyBook:
             known.state, known.ended = "resolved", int(transition["time_ms"]) / 1000.0
             if not known.reasons:  # opened before a restart: the closing record stands alone
                 _copy_numbers(known, transition)
+                _copy_score(known, transition)
             known.reasons = [*known.reasons, *self._baseline.explain(transition)]
             del self._open[identity]
             return known
         if kind != CHANGED or float(transition["score"]) >= known.score:
-            _copy_numbers(known, transition)
-            known.kind = KINDS.get(int(transition["reason"]), known.kind)
-            known.reasons = self._baseline.explain(transition)
+            _copy_score(known, transition)
+            # What lasts becomes more severe, also at a sample that is back within its range: it tells nothing of why.
+            if not known.reasons or not _within_its_range(transition):
+                _copy_numbers(known, transition)
+                known.kind = KINDS.get(int(transition["reason"]), known.kind)
+                known.reasons = self._baseline.explain(transition)
         return known
 
     def _exemplars_of(self, labels: dict[str, str]) -> list[TraceReference]:
@@ -134,5 +138,13 @@ def _copy_numbers(anomaly: Anomaly, transition: Any) -> None:
     for name in ("value", "expected", "lower", "upper"):
         number = float(transition[name])
         setattr(anomaly, name, number if math.isfinite(number) else None)
+
+
+def _within_its_range(transition: Any) -> bool:
+    """False where value or band is not known."""
+    return bool(float(transition["lower"]) <= float(transition["value"]) <= float(transition["upper"]))
+
+
+def _copy_score(anomaly: Anomaly, transition: Any) -> None:
     anomaly.score = round(float(transition["score"]), 4)
     anomaly.severity = SEVERITIES[int(transition["severity"])]

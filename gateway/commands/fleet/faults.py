@@ -10,6 +10,14 @@ from gateway.commands.fleet.model import ServiceModel
 FaultKind = Literal["latency step", "error burst", "silence", "memory leak"]
 
 
+_SHOWN_BY: dict[FaultKind, str] = {
+    "latency step": "http_server_request_duration",
+    "error burst": "app_requests",
+    "memory leak": "process_memory_usage",
+}
+"""How the names of the metrics begin that a fault disturbs."""
+
+
 @dataclass(slots=True)
 class Fault:
     """One fault: what, where, seconds after the start of the demo, how long."""
@@ -35,6 +43,15 @@ class Fault:
             disturbance.silent = True
         else:
             disturbance.extra_memory_bytes = model.profile.memory_bytes * 0.005 * elapsed
+
+    def shown_by(self, name: str, kind: str) -> bool:
+        """Whether an anomaly of the service says this fault, by its metric's name and its kind: another metric of the
+        same service that happens to be unusual meanwhile finds nothing."""
+        if kind == "group":
+            return True
+        if self.kind == "silence":
+            return kind == "stale"
+        return name.replace(".", "_").startswith(_SHOWN_BY[self.kind])
 
     def clear(self, model: ServiceModel) -> None:
         """End it."""

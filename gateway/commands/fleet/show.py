@@ -124,7 +124,7 @@ def _turn(faults: list[Fault], models: dict[str, ServiceModel], elapsed: float) 
 
 
 def _match(now: Progression, began: float) -> None:
-    """Give each anomaly to the fault of its service that was under way, or to the others. What was known stays."""
+    """Give each anomaly to the fault that was under way and that it says, or to the others. What was known stays."""
     for anomaly in fetch_json(f"{now.http}/api/v1/anomalies?limit=200&since={began:.0f}") or []:
         detected = anomaly["detected_ns"] / 1e9
         service = service_of(anomaly["series"])
@@ -134,6 +134,7 @@ def _match(now: Progression, began: float) -> None:
                 for f in now.faults
                 if f.service == service
                 and f.injected_at is not None
+                and f.shown_by(anomaly["series"].get("__name__", ""), anomaly["kind"])
                 and f.injected_at <= detected <= f.injected_at + f.lasts + _AFTERGLOW_SECONDS
             ),
             None,

@@ -59,3 +59,14 @@ def test_a_fault_is_found_within_two_minutes(fault: Fault) -> None:
     opened = found["time_ms"][found["kind"] == OPENED] / 1000.0 - live - fault.after
     assert any(0 <= seconds <= 120 for seconds in opened), opened
     assert not any(-3600 <= seconds < 0 for seconds in opened), opened
+
+
+def test_only_what_says_the_fault_finds_it() -> None:
+    latency, _, silence, leak = schedule()
+    assert latency.shown_by("http_server_request_duration_seconds_sum", "spike")
+    assert latency.shown_by("http.server.request.duration.sum", "sustained")
+    assert latency.shown_by("", "group")
+    assert not latency.shown_by("process_cpu_utilization_ratio", "spike")
+    assert not leak.shown_by("http_server_request_duration_seconds_sum", "spike")
+    assert silence.shown_by("process_cpu_utilization_ratio", "stale")
+    assert not silence.shown_by("process_cpu_utilization_ratio", "spike")
