@@ -35,7 +35,7 @@ demo: .venv/.setup ## the same, with a sample fleet in which faults are injected
 
 test: .venv/.setup ## the whole test suite
 	$(V)/python -m kernels.warmup
-	$(V)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(V)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit, pins of the dependencies
 	$(V)/ruff check .

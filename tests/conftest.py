@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+pytest_plugins = ["tests.e2e.pair"]
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests with real programs share two cores with them and depend on their timing: a failure is looked at twice more,
-    and the closing line counts every rerun."""
-    if config.getoption("reruns", None) is not None:
-        return  # asked for: --reruns 0 shows every failure
-    for item in items:
-        if item.get_closest_marker("real") is not None:
-            item.add_marker(pytest.mark.flaky(reruns=2))
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with real programs first: they are few and long, and one of them at the end would keep every process but
+    one waiting. Their order is otherwise as it was."""
+    real = {item.path for item in items if item.get_closest_marker("real") is not None}
+    items.sort(key=lambda item: item.path not in real)

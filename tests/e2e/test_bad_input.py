@@ -19,8 +19,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import Pair
 from tests.e2e.otlp import gauge_request, metric_of, string_attribute
+from tests.e2e.pair import Pair
 from tests.e2e.program import Gateway
 
 pytestmark = pytest.mark.real

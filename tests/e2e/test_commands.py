@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import math
 import os
@@ -13,15 +14,19 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner, Result
 
+from gateway.__main__ import COMMANDS, app
 from gateway.baseline.recording import Recording
 from gateway.commands.replay import Replay, send
 from gateway.errors import ConfigError, GatewayError, RequestError
-from tests.e2e.conftest import Pair
+from tests.e2e.pair import Pair
 from tests.e2e.program import Gateway
 from tests.peers import free_port
 
@@ -33,6 +38,22 @@ def _run(*arguments: str, timeout: float = 120.0, **environment: str) -> subproc
     return subprocess.run(
         [GATEWAY, *arguments], capture_output=True, text=True, timeout=timeout, check=False, env=inherited | environment
     )
+
+
+@functools.cache
+def _program() -> typer.Typer:
+    for module in COMMANDS.values():
+        import_module(module).register(app)
+    return app
+
+
+def _here(*arguments: str, **environment: str) -> Result:
+    """As `_run`, in this process: for what is decided before anything is started, after one such case has been a
+    process. A new interpreter takes a second or two."""
+    cleared = {name: None for name in os.environ if name.startswith("GATEWAY_")}
+    result = CliRunner().invoke(_program(), arguments, env=cleared | environment)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
 
 
 def _write_recording(path: Path, *, fault: range, rows: int = 2000, step: int = 60, begin: int = 1_700_000_000) -> None:
@@ -47,24 +68,24 @@ def _write_recording(path: Path, *, fault: range, rows: int = 2000, step: int = 
 
 
 def test_version_and_help() -> None:
-    for asked in ("version", "--version"):
-        version = _run(asked)
-        assert version.returncode == 0
-        assert version.stdout.strip().count(".") == 2
+    version = _run("version")
+    assert version.returncode == 0
+    assert version.stdout.strip().count(".") == 2
+    assert _here("--version").stdout == version.stdout
     listed = _run("--help")
     for command in ("serve", "check-config", "detect", "replay", "doctor", "version", "run", "demo"):
         assert command in listed.stdout
     assert "role" not in listed.stdout.split()
-    assert _run("bogus").returncode == 2
+    assert _here("bogus").exit_code == 2
     for command in ("serve", "run", "demo", "check-config", "detect", "replay", "doctor", "version"):
-        assert "Examples:" in _run(command, "--help").stdout, command
+        assert "Examples:" in _here(command, "--help").stdout, command
 
 
 def test_check_config_says_yes_or_why_not(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
     good.write_text('[log]\nretention = "6h"\n')
     assert _run("check-config", str(good)).returncode == 0
-    shown = _run("check-config", str(good), "--show", GATEWAY_LOG__MAX_BYTES="2GiB")
+    shown = _here("check-config", str(good), "--show", GATEWAY_LOG__MAX_BYTES="2GiB")
     tree = json.loads(shown.stdout)
     assert tree["log"]["retention"]["source"] == str(good)
     assert tree["log"]["max_bytes"]["source"] == "environment GATEWAY_LOG__MAX_BYTES"
@@ -75,8 +96,8 @@ def test_check_config_says_yes_or_why_not(tmp_path: Path) -> None:
         assert part in refused.stderr
     assert "Traceback" not in refused.stderr
     bad.write_text(f'[alerting]\nconfig_file = "{tmp_path / "absent.yml"}"\n')
-    absent = _run("check-config", str(bad))
-    assert absent.returncode == 78
+    absent = _here("check-config", str(bad))
+    assert absent.exit_code == 78
     assert "absent.yml" in absent.stderr
 
 
@@ -107,14 +128,14 @@ def test_doctor_looks_at_ports_disk_files_kernels_and_the_target(pair: Pair, tmp
     for subject in ("otlp_grpc", "fsync", "disk space", "open files", "kernels", "clock", "de-duplication is on"):
         assert subject in well.stdout
     taken = [f"server.otlp_http={pair.gateway.otlp_http}", "victoriametrics.url=http://127.0.0.1:9"]
-    ill = _run("doctor", *(part for s in [*settings, *taken] for part in ("--set", s)))
-    assert ill.returncode == 1
+    ill = _here("doctor", *(part for s in [*settings, *taken] for part in ("--set", s)))
+    assert ill.exit_code == 1
     assert "cannot be bound" in ill.stdout
     assert "does not answer" in ill.stdout
     assert ill.stdout.count("→") >= 2, "each problem comes with what to do"
-    served = _run("doctor", *(part for a in pair.gateway.assignments for part in ("--set", a)))
+    served = _here("doctor", *(part for a in pair.gateway.assignments for part in ("--set", a)))
     assert "served by the running gateway" in served.stdout
-    assert served.returncode == 0, served.stdout
+    assert served.exit_code == 0, served.stdout
 
 
 def test_detect_writes_one_row_for_each_and_finds_the_fault(tmp_path: Path) -> None:
@@ -145,7 +166,7 @@ def test_detect_refuses_what_it_cannot_read(tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "row 1" in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert _run("detect", "--input", str(tmp_path / "absent.csv"), "--output-dir", str(tmp_path / "o")).returncode == 2
+    assert _here("detect", "--input", str(tmp_path / "absent.csv"), "--output-dir", str(tmp_path / "o")).exit_code == 2
 
 
 def test_detect_says_where_it_cannot_write(tmp_path: Path) -> None:
@@ -153,12 +174,12 @@ def test_detect_says_where_it_cannot_write(tmp_path: Path) -> None:
     source.write_text("timestamp,value\n")
     (tmp_path / "taken" / "x.csv").mkdir(parents=True)
     for directory in (source, tmp_path / "taken", tmp_path, Path("/proc/none")):
-        refused = _run("detect", "--input", str(source), "--output-dir", str(directory))
-        assert refused.returncode == 2
+        refused = _here("detect", "--input", str(source), "--output-dir", str(directory))
+        assert refused.exit_code == 2
         assert len(refused.stderr.splitlines()) == 1, refused.stderr
         assert str(directory) in refused.stderr
-    empty = _run("detect", "--input", str(source), "--output-dir", str(tmp_path / "o"))
-    assert empty.returncode == 0
+    empty = _here("detect", "--input", str(source), "--output-dir", str(tmp_path / "o"))
+    assert empty.exit_code == 0
     assert "0 rows" in empty.stdout
     assert (tmp_path / "o" / "x.csv").read_text().startswith("timestamp,value,expected")
     assert len((tmp_path / "o" / "x.csv").read_text().splitlines()) == 1
@@ -175,8 +196,8 @@ def test_replay_refuses_what_it_cannot_send(tmp_path: Path) -> None:
         (source, ["--api", "ftp://127.0.0.1"], "--api"),
         (source, ["--speed", "nan"], "--speed"),
     ):
-        refused = _run("replay", "--input", str(path), *arguments)
-        assert refused.returncode == 2
+        refused = _here("replay", "--input", str(path), *arguments)
+        assert refused.exit_code == 2
         assert problem in refused.stderr
         assert len(refused.stderr.splitlines()) == 1, refused.stderr
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Pair
 from tests.e2e.otlp import gauge_request, metric_of
+from tests.e2e.pair import Pair
 from tests.e2e.program import Gateway
 from tests.peers import VictoriaMetrics
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.e2e.conftest import Pair
+from tests.e2e.pair import Pair
 from tests.peers import Peer, free_port, program
 
 pytestmark = pytest.mark.real

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.otlp import gauge_request
+from tests.e2e.pair import Pair
 from tests.e2e.program import Gateway
 from tests.peers import VictoriaMetrics
 
@@ -152,11 +153,10 @@ def test_control_plane_death_does_not_stop_ingestion(tmp_path: Path) -> None:
         assert gateway.stop() == 0
 
 
-def test_a_second_gateway_on_the_same_directory_is_refused_with_the_reason(tmp_path: Path) -> None:
-    with Gateway(tmp_path) as gateway:
-        other = Gateway(tmp_path / "other", *[a for a in gateway.assignments if "data_dir" in a])
-        with pytest.raises(AssertionError, match="in use by another gateway"):
-            other.start()
+def test_a_second_gateway_on_the_same_directory_is_refused_with_the_reason(pair: Pair, tmp_path: Path) -> None:
+    other = Gateway(tmp_path, *[a for a in pair.gateway.assignments if "data_dir" in a])
+    with pytest.raises(AssertionError, match="in use by another gateway"):
+        other.start()
 
 
 def test_a_hangup_reloads_and_keeps_running(tmp_path: Path) -> None:

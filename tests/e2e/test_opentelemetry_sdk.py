@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExpor
 from opentelemetry.sdk.metrics.view import ExponentialBucketHistogramAggregation, View
 from opentelemetry.sdk.resources import Resource
 
-from tests.e2e.conftest import Pair
+from tests.e2e.pair import Pair
 
 pytestmark = pytest.mark.real
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import Pair
+from tests.e2e.pair import Pair
 from tests.peers import Peer, free_port, program
 
 pytestmark = pytest.mark.real
@@ -68,20 +68,20 @@ remote_write:
         "/-/ready",
         tmp_path / "prometheus.log",
     )
+    selector = '{__name__="gateway_log_commits_total",prometheus="real"}'
+
+    def arrived() -> list[float]:
+        exported = pair.target.export(selector)
+        assert len(exported) <= 1, exported
+        return [value for samples in exported.values() for _, value in samples if value == value]
+
     prometheus.start()
     try:
-
-        def arrived() -> bool:
-            # The first scrapes are of a gateway that has taken nothing yet, and may come in one request.
-            found = pair.target.query('max_over_time(gateway_log_commits_total{prometheus="real"}[1m])')
-            return bool(found) and found[0][1] >= 3
-
-        pair.gateway.until(arrived)
+        # The first scrapes are of a gateway that has taken nothing yet, and may come in one request.
+        pair.gateway.until(lambda: max(arrived(), default=0.0) >= 3)
     finally:
         prometheus.stop()
-    name = "gateway_log_commits_total"
-    (commits,) = pair.target.export(f'{{__name__="{name}",prometheus="real"}}').values()
-    values = [value for _, value in commits if value == value]
+    values = arrived()
     assert values == sorted(values)
     assert values[-1] > 0
     log = (tmp_path / "prometheus.log").read_text()

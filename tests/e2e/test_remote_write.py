@@ -16,7 +16,7 @@ import cramjam
 import pytest
 import zstandard
 
-from tests.e2e.conftest import Pair
+from tests.e2e.pair import Pair
 from tests.e2e.program import Gateway
 from tests.reference.remote_write_twin import Histogram, Series, encode_v1, encode_v2
 

@@ -22,6 +22,7 @@ import pytest
 from gateway.access.tokens import hash_password
 from gateway.config import parse_address
 from tests.e2e.otlp import gauge_request
+from tests.e2e.pair import Pair
 from tests.e2e.program import Gateway
 from tests.peers import free_port
 from tests.security.certificates import Authority
@@ -218,29 +219,29 @@ def test_a_listener_that_others_reach_without_authentication_refuses_to_start(tm
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or ())]
 
 
-def test_pages_of_others_cannot_use_a_browser_against_a_local_gateway(tmp_path: Path) -> None:
-    with Gateway(tmp_path) as gateway:
+def test_pages_of_others_cannot_use_a_browser_against_a_local_gateway(pair: Pair) -> None:
+    gateway = pair.gateway
 
-        def ask(path: str, method: str = "GET", **headers: str) -> int:
-            request = urllib.request.Request(f"http://{gateway.http}{path}", method=method)
-            for name, value in headers.items():
-                request.add_header(name.replace("_", "-"), value)
-            try:
-                with urllib.request.urlopen(request, timeout=10) as response:
-                    assert response.headers["X-Content-Type-Options"] == "nosniff"
-                    assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-                    assert "Access-Control-Allow-Origin" not in response.headers
-                    return response.status
-            except urllib.error.HTTPError as error:
-                return error.code
+    def ask(path: str, method: str = "GET", **headers: str) -> int:
+        request = urllib.request.Request(f"http://{gateway.http}{path}", method=method)
+        for name, value in headers.items():
+            request.add_header(name.replace("_", "-"), value)
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:
+                assert response.headers["X-Content-Type-Options"] == "nosniff"
+                assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+                assert "Access-Control-Allow-Origin" not in response.headers
+                return response.status
+        except urllib.error.HTTPError as error:
+            return error.code
 
-        port = gateway.http.rpartition(":")[2]
-        assert ask("/api/v1/status") == 200
-        assert ask("/api/v1/status", Host=f"localhost:{port}") == 200
-        assert ask("/api/v1/status", Host=f"rebound.example:{port}") == 403
-        assert ask("/", Host="rebound.example") == 403
-        assert ask("/-/reload", "POST") == 200, "tools name no origin"
-        assert ask("/-/reload", "POST", Origin=f"http://{gateway.http}") == 200
-        for origin in ("http://elsewhere.example", "null", f"http://127.0.0.1:{int(port) + 1}", "http://[::"):
-            assert ask("/-/reload", "POST", Origin=origin) == 403, origin
-        assert ask("/-/reload", "POST", Sec_Fetch_Site="cross-site") == 403
+    port = gateway.http.rpartition(":")[2]
+    assert ask("/api/v1/status") == 200
+    assert ask("/api/v1/status", Host=f"localhost:{port}") == 200
+    assert ask("/api/v1/status", Host=f"rebound.example:{port}") == 403
+    assert ask("/", Host="rebound.example") == 403
+    assert ask("/-/reload", "POST") == 200, "tools name no origin"
+    assert ask("/-/reload", "POST", Origin=f"http://{gateway.http}") == 200
+    for origin in ("http://elsewhere.example", "null", f"http://127.0.0.1:{int(port) + 1}", "http://[::"):
+        assert ask("/-/reload", "POST", Origin=origin) == 403, origin
+    assert ask("/-/reload", "POST", Sec_Fetch_Site="cross-site") == 403

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import stat
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.program import Gateway
+from tests.e2e.pair import Pair
 
 pytestmark = pytest.mark.real
 
 
-def test_key_and_socket_are_the_owners_alone(tmp_path: Path) -> None:
-    with Gateway(tmp_path) as gateway:
-        data = gateway.directory / "data"
-        for path in (data / "hash.key", data / "run" / "data.sock"):
-            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+def test_key_and_socket_are_the_owners_alone(pair: Pair) -> None:
+    data = pair.gateway.directory / "data"
+    for path in (data / "hash.key", data / "run" / "data.sock"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
