@@ -71,6 +71,7 @@ async def _demo(loaded: LoadedConfig, watch: HostWatch, minutes: float, hours: f
         from gateway.commands.fleet.show import run_show
 
         run_show(loaded.config.server, minutes=minutes, hours=hours, finish=finish)
+        watch.stop()  # while there is still somebody to export to
         loop.call_soon_threadsafe(stop.set)
 
     try:

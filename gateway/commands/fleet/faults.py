@@ -61,10 +61,10 @@ class Fault:
 
 
 def schedule() -> list[Fault]:
-    """The default demo: each kind once within five minutes, the first after half a minute."""
+    """The default demo: each kind once within three minutes, the first as soon as there is something to see."""
     return [
-        Fault("latency step", "checkout", after=30, lasts=120),
-        Fault("error burst", "payment", after=75, lasts=120),
-        Fault("silence", "inventory", after=120, lasts=120),
-        Fault("memory leak", "cart", after=150, lasts=240),
+        Fault("latency step", "checkout", after=20, lasts=120),
+        Fault("error burst", "payment", after=60, lasts=120),
+        Fault("silence", "inventory", after=100, lasts=120),
+        Fault("memory leak", "cart", after=130, lasts=240),
     ]
