@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import combinations
 from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -51,12 +52,28 @@ def test_bounds_hold_as_often_as_they_say() -> None:
     assert np.mean(flat.surely > 0.0) <= 0.004
 
 
-def run(values: np.ndarray, limit: float = 100.0, *, falling: bool = False, step_s: int = 15) -> list[LimitChange]:
+class Case(NamedTuple):
+    """A series in steps of a minute and its limit."""
+
+    values: np.ndarray
+    limit: float = 100.0
+    falling: bool = False
+
+
+def run(cases: dict[str, Case]) -> dict[str, list[LimitChange]]:
+    """What is said of each, all beside each other in one detector, as it has them."""
     detector = LimitDetector()
-    slot = np.array([detector.add(limit, falling=falling)])
-    found: list[LimitChange] = []
-    for row, value in enumerate(values.tolist()):
-        found += detector.observe(slot, np.array([START + row * step_s * 1000]), np.array([value]))
+    slots = np.array([detector.add(case.limit, falling=case.falling) for case in cases.values()])
+    values = np.full((max(len(case.values) for case in cases.values()), len(cases)), np.nan)
+    for column, case in enumerate(cases.values()):
+        values[: len(case.values), column] = case.values
+    found: dict[str, list[LimitChange]] = {name: [] for name in cases}
+    names = dict(zip(slots.tolist(), cases, strict=True))
+    for minute, row in enumerate(values):
+        here = ~np.isnan(row)
+        times = np.full(np.count_nonzero(here), START + minute * 60_000)
+        for change in detector.observe(slots[here], times, row[here]):
+            found[names[change.slot]].append(change)
     return found
 
 
@@ -70,14 +87,40 @@ def tides(days: float, seed: int = 5) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("hours", [1, 6])
-def test_a_leak_is_found_with_half_of_its_time_left(hours: int) -> None:
+def leak(hours: int) -> np.ndarray:
+    """A tide that is drawn to 100 within its last hours."""
     values = tides(1.75)
     begin = len(values) - hours * HOUR
-    level = values[begin]
-    values[begin:] += np.linspace(0.0, 100.0 - level, hours * HOUR)
-    found = [c for c in run(values, step_s=60) if c.kind == OPENED]
-    (opened,) = found
+    values[begin:] += np.linspace(0.0, 100.0 - values[begin], hours * HOUR)
+    return values
+
+
+def draining() -> np.ndarray:
+    """Free space, of which two hours take most; then it is given back."""
+    free = 500.0 + np.random.default_rng(2).normal(0.0, 1.0, 30 * HOUR)
+    free[26 * HOUR : 28 * HOUR] -= np.linspace(0.0, 300.0, 2 * HOUR)
+    return free
+
+
+@pytest.fixture(scope="module")
+def said() -> dict[str, list[LimitChange]]:
+    """Two days and a half of several series."""
+    return run(
+        {
+            "leak of 1 h": Case(leak(1)),
+            "leak of 6 h": Case(leak(6)),
+            "tide": Case(tides(2.5), limit=65.0),
+            "noise": Case(np.random.default_rng(1).normal(90.0, 2.0, 10 * HOUR)),
+            "level": Case(np.full(10 * HOUR, 99.9)),
+            "draining": Case(draining(), 0.0, falling=True),
+        }
+    )
+
+
+@pytest.mark.parametrize("hours", [1, 6])
+def test_a_leak_is_found_with_half_of_its_time_left(said: dict[str, list[LimitChange]], hours: int) -> None:
+    begin = round(1.75 * 24 * HOUR) - hours * HOUR
+    (opened,) = [c for c in said[f"leak of {hours} h"] if c.kind == OPENED]
     after = (opened.opened_ms - START) / 60_000 - begin
     assert 0 < after <= hours * HOUR / 2
     assert opened.earliest_s <= opened.likely_s
@@ -86,19 +129,12 @@ def test_a_leak_is_found_with_half_of_its_time_left(hours: int) -> None:
     assert opened.earliest_s / 60 <= left * 1.6, "the minutes before the leak still hold the slope down"
 
 
-def test_tides_are_silent_and_so_is_noise() -> None:
-    assert run(tides(2.5), limit=65.0, step_s=60) == []
-    draw = np.random.default_rng(1)
-    assert run(draw.normal(90.0, 2.0, 10 * HOUR), step_s=60) == []
-    assert run(np.full(10 * HOUR, 99.9), step_s=60) == []
+def test_tides_are_silent_and_so_is_noise(said: dict[str, list[LimitChange]]) -> None:
+    assert said["tide"] == said["noise"] == said["level"] == []
 
 
-def test_what_runs_down_and_what_is_given_back() -> None:
-    minutes = np.arange(30 * HOUR)
-    draw = np.random.default_rng(2)
-    free = 500.0 + draw.normal(0.0, 1.0, len(minutes))
-    free[26 * HOUR : 28 * HOUR] -= np.linspace(0.0, 300.0, 2 * HOUR)
-    found = run(free, 0.0, falling=True, step_s=60)
+def test_what_runs_down_and_what_is_given_back(said: dict[str, list[LimitChange]]) -> None:
+    found = said["draining"]
     assert [c.kind for c in found if c.kind in (OPENED, CLOSED)] == [OPENED, CLOSED]
     opened = found[0]
     assert opened.per_hour == pytest.approx(-150.0, rel=0.2)
@@ -111,8 +147,8 @@ def test_slots_are_used_again_and_a_dropped_one_ends_its_alert() -> None:
     one, two = detector.add(math.nan), detector.add(100.0)
     rows = np.array([one, two])
     changes: list[LimitChange] = []
-    for minute in range(26 * HOUR):
-        used = 50.0 + max(0, minute - 25 * HOUR) * 1.0
+    for minute in range(2 * HOUR):
+        used = 50.0 + max(0, minute - HOUR) * 0.8
         changes += detector.observe(rows, np.full(2, START + minute * 60_000), np.array([used, used]))
     assert {c.slot for c in changes} == {two}, "without a limit there is nothing to say"
     ended = detector.drop(two)
