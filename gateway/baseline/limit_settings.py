@@ -6,7 +6,9 @@ from typing import Annotated
 
 import msgspec
 
+from gateway.errors import RequestError
 from gateway.settings_types import Duration, Settings
+from gateway.telemetry.selector import parse_selector
 
 
 class LimitRule(Settings, frozen=True):
@@ -18,6 +20,13 @@ class LimitRule(Settings, frozen=True):
     """The value that must not be reached."""
     falling: bool = False
     """Whether the value runs down to it, as free space does."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a selector that cannot be read."""
+        try:
+            parse_selector(self.match)
+        except RequestError as error:
+            raise ValueError(f"match: {error}") from error
 
 
 class LimitSettings(Settings, frozen=True):

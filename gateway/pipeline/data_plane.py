@@ -40,6 +40,7 @@ from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
 from gateway.pipeline.free_memory import give_back_free_memory
 from gateway.pipeline.group_watch import GroupWatch
 from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.limit_watch import LimitWatch
 from gateway.pipeline.plane_status import plane_status, senders_of
 from gateway.pipeline.score_writer import ScoreWriter
 from gateway.pipeline.scorer import Scorer
@@ -206,11 +207,12 @@ class DataPlane:
 
     def _watches(self) -> list[Watch]:
         groups = GroupDetector(BUDGETS[self._detection.sensitivity])
-        return [
-            GroupWatch(
-                groups, self._index, self._index.blob, self._state_dir / f"groups-{self._number}.state", self._clock
-            )
-        ]
+        place = self._state_dir / f"groups-{self._number}.state"
+        watches: list[Watch] = [GroupWatch(groups, self._index, self._index.blob, place, self._clock)]
+        if self._limits.enabled:
+            place = self._state_dir / f"limits-{self._number}.state"
+            watches.append(LimitWatch(self._limits, self._index, place, self._clock))
+        return watches
 
     def _committed_row(self) -> int:
         """The highest row any reader has committed: where the log's own end is lost, numbers go on behind it."""

@@ -16,10 +16,12 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Final
 
 import msgspec
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Observation
@@ -27,6 +29,7 @@ from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.limits import LimitChange, LimitDetector
 from gateway.baseline.reasons import duration_words
 from gateway.clock import Clock
+from gateway.errors import StateError, UnknownVersion
 from gateway.pipeline.group_watch import severity_of
 from gateway.selfmetrics import gauge
 from gateway.series.index import SeriesIndex
@@ -36,7 +39,13 @@ from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.labels import decode_label_blob
 from gateway.telemetry.selector import LabelMatcher, parse_selector
+from gateway.telemetry.state_file import read_checked, write_checked
 from kernels.series_state import CLOSED
+
+log = structlog.get_logger(__name__)
+
+VERSION: Final = 1
+_MAGIC: Final = b"GWLIMITS"
 
 WATCHED: Final = gauge("limit_series", "Series that are watched for the time to their limit.")
 
@@ -53,6 +62,8 @@ _FILLS: Final = frozenset(
 """What can be full."""
 _COUNTING: Final = (kind.COUNTER, kind.HISTOGRAM_COUNT, kind.HISTOGRAM_SUM, kind.HISTOGRAM_BUCKET)
 _STATE_LABEL: Final = "state"
+_USED_STATE: Final = "used"
+"""The only state of OpenTelemetry's `system.memory.utilization` whose way to 1 is bad news: not free, not cached."""
 
 Stem = tuple[str, ...]
 
@@ -82,11 +93,11 @@ def natural_limit(name: str) -> tuple[float, bool] | None:
 
 
 class LimitWatch:
-    """See Watch."""
+    """See Watch. path: where the open anomalies are kept, so that a process that comes after this one can end them."""
 
-    def __init__(self, settings: LimitSettings, index: SeriesIndex, clock: Clock) -> None:
-        """Raises RequestError for a rule whose selector cannot be read."""
-        self._settings, self._index, self._clock = settings, index, clock
+    def __init__(self, settings: LimitSettings, index: SeriesIndex, path: Path, clock: Clock) -> None:
+        """Raises RequestError for a rule whose selector cannot be read, UnknownVersion."""
+        self._settings, self._index, self._path, self._clock = settings, index, path, clock
         self._detector = LimitDetector(settings.horizon)
         self._rules: list[tuple[tuple[LabelMatcher, ...], float, bool]] = [
             (parse_selector(rule.match), rule.limit, rule.falling) for rule in settings.rules
@@ -99,6 +110,11 @@ class LimitWatch:
         self._waiting: dict[tuple[Stem, frozenset[tuple[str, str]]], set[int]] = {}
         self._limits: dict[tuple[Stem, frozenset[tuple[str, str]]], float] = {}
         self._open: dict[int, Anomaly] = {}
+        self._kept: list[str] = []
+        """Ids of the anomalies that the file names as open."""
+        self._ended: list[Anomaly] = []
+        """Open when an earlier process stopped: the rings that would end them are not kept."""
+        self._load()
 
     # Series
 
@@ -138,7 +154,7 @@ class LimitWatch:
             return
         if meaning == "natural":
             found = natural_limit(name)
-            if found is not None:
+            if found is not None and labels.get(_STATE_LABEL, _USED_STATE) == _USED_STATE:
                 self._watch(sid, found[0], falling=found[1])
             return
         role, stem = stem_of(name)
@@ -209,11 +225,33 @@ class LimitWatch:
                 self._detector.limit(int(self._slot[used]), value)
 
     def advance(self, now_ms: int) -> list[Anomaly]:
-        """See Watch."""
-        return []
+        """See Watch. Raises OSError."""
+        ended, self._ended = self._ended, []
+        for anomaly in ended:
+            anomaly.state, anomaly.ended = "resolved", max(now_ms / 1000.0, anomaly.time)
+            anomaly.reasons = [*anomaly.reasons, "the gateway was started again"]
+        if not ended:  # else what has just been ended is not on disk yet, and the file must go on naming it
+            self.save()
+        return ended
 
     def save(self) -> None:
         """See Watch. The rings are short; after a restart they fill again."""
+        found = [*self._open.values(), *self._ended]
+        ids = [anomaly.id for anomaly in found]
+        if ids != self._kept:
+            write_checked(self._path, _MAGIC, VERSION, [msgspec.msgpack.encode(found)])
+            self._kept = ids
+
+    def _load(self) -> None:
+        try:
+            found = read_checked(self._path, _MAGIC, VERSION)
+            if found is not None:
+                self._ended = msgspec.msgpack.decode(found[1], type=list[Anomaly])
+        except UnknownVersion:
+            raise
+        except (StateError, msgspec.MsgspecError) as error:
+            log.error("what was open of limits cannot be read and will not be ended", error=str(error))
+        self._kept = [anomaly.id for anomaly in self._ended]
 
     # Records
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
 from gateway.clock import Clock, SystemClock
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
@@ -30,6 +31,7 @@ class Plane:
         max_series: int = 1000,
         log: LogSettings | None = None,
         series: SeriesSettings | None = None,
+        limits: LimitSettings | None = None,
     ) -> None:
         self.plane = DataPlane(
             directory,
@@ -39,6 +41,7 @@ class Plane:
             detection=DetectionSettings(),
             victoriametrics=VictoriaMetricsSettings(),
             max_series=max_series,
+            limits=limits,
         )
         self._decoder = OtlpMetricsDecoder(self.plane.hash_key, DecodeSettings())
 
