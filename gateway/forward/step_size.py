@@ -2,7 +2,7 @@
 
 The more rows of a backlog are taken at once, the more of them are of one series and share its labels. But a step counts
 as acked only as a whole: what was sent of it is sent again after a crash. So steps grow while they pass quickly and
-shrink where the target takes its time, and nothing is ever waited for to fill one.
+shrink where the target takes its time, and none is waited for until it is full.
 """
 
 from __future__ import annotations
