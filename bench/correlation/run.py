@@ -55,6 +55,7 @@ class Verdict:
     acts: int = 0
 
     def add(self, other: Verdict) -> None:
+        """Count another run as well."""
         for name in (
             "together", "together_right", "same", "unseen", "unseen_right", "incidents", "hits", "hits3", "acts"
         ):  # fmt: skip
@@ -64,14 +65,17 @@ class Verdict:
 
     @property
     def precision(self) -> float:
+        """Of the pairs in one group, the share that is of one incident, 0 … 1."""
         return self.together_right / self.together if self.together else 1.0
 
     @property
     def unseen_recall(self) -> float:
+        """The recall of incidents whose services share something that no telemetry shows, 0 … 1."""
         return self.unseen_right / self.unseen if self.unseen else 1.0
 
     @property
     def recall(self) -> float:
+        """Of the pairs of one incident, the share in one group, 0 … 1."""
         return self.together_right / self.same if self.same else 1.0
 
 

@@ -52,6 +52,7 @@ class Pairs(list[Pair]):
     fields = ("Names", "Values")
 
     def get_field(self, name: str) -> Strings:
+        """`.Names` or `.Values`."""
         return Strings(pair[name[:-1]] for pair in self)
 
 
@@ -61,6 +62,7 @@ class LabelSet(dict[str, str]):
     methods = ("SortedPairs", "Names", "Values", "Remove")
 
     def call(self, name: str, arguments: Sequence[Any]) -> Any:
+        """One of `methods`, as Go's `template.KV` has them."""
         if name == "Remove":
             (names,) = arguments
             return LabelSet({k: v for k, v in self.items() if k not in set(names)})
@@ -86,6 +88,7 @@ class Alerts(list[Record]):
     """A list of alerts with `.Firing` and `.Resolved`."""
 
     def get_field(self, name: str) -> Alerts:
+        """`.Firing` or `.Resolved`."""
         return Alerts(alert for alert in self if alert["Status"] == name.lower())
 
 

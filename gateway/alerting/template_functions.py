@@ -34,6 +34,8 @@ def show(value: Any) -> str:
 
 
 class SafeHtml(str):
+    """Text that an HTML template puts out as it is, as `safeHtml` asks."""
+
     __slots__ = ()
 
 
