@@ -267,6 +267,11 @@ def describe_type(kind: Any) -> str:
         return names[plain] + "".join(_bounds(m) for m in getattr(kind, "__metadata__", ()))
     if isinstance(plain, types.UnionType):
         return " or ".join(describe_type(a) for a in typing.get_args(plain) if a is not type(None))
+    if typing.get_origin(plain) is tuple:
+        of = typing.get_args(plain)[0]
+        return "a list of tables" if is_settings(of) else f"a list of: {describe_type(of)}"
+    if typing.get_origin(plain) is dict:
+        return "a table of strings"
     return str(plain)
 
 

@@ -174,6 +174,7 @@ REFUSED = [
         "env",
     ),
     ("[alerting]\nwebhook_signing_secret = { env = 'NO_SUCH' }", "alerting.webhook_signing_secret", "NO_SUCH", "file"),
+    ("[limits]\nrules = [{match = 'orders{', limit = 1}]", "limits.rules", "character 6", "a list of tables"),
 ]
 
 
