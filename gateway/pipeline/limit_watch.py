@@ -194,11 +194,22 @@ class LimitWatch:
                 del self._sid_of_slot[slot]
         for sid in known.tolist() if self._key_of else ():
             found = self._key_of.pop(sid, None)
-            for key in _keys(*found[1:]) if found is not None else ():
-                self._waiting.get(key, set()).discard(sid)
+            if found is not None:
+                self._leave(sid, *found)
         self._slot[known] = -1
         self._is_limit[known] = False
         return ended
+
+    def _leave(self, sid: int, role: str, stem: Stem, others: frozenset[tuple[str, str]]) -> None:
+        if role == "limit":  # another one of the same words says so again with its next row
+            self._limits.pop((stem, others), None)
+            return
+        for key in _keys(stem, others):
+            waiting = self._waiting.get(key)
+            if waiting is not None:
+                waiting.discard(sid)
+                if not waiting:
+                    del self._waiting[key]
 
     # Rows
 

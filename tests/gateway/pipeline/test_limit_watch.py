@@ -137,6 +137,27 @@ def test_what_was_open_before_a_restart_is_closed_after_it(tmp_path: Path) -> No
     assert follow(tmp_path / "state", LimitSettings(), series, np.full((2, 1), 20.0)) == [], "once"
 
 
+def test_nothing_is_kept_of_series_that_ended(tmp_path: Path) -> None:
+    """Pods come and go, each with a limit of its own."""
+    index = SeriesIndex()
+    watch = LimitWatch(LimitSettings(), index, tmp_path / "state", ManualClock())
+    nothing = Definitions(np.empty(0, np.uint8), np.zeros(1, np.uint32), np.empty(0, np.uint8))
+    at = LogPosition(0, 0)
+    empty = [dict(kept) for kept in vars(watch).values() if isinstance(kept, dict)]
+    for pod in range(3):
+        names = ("memory_used_bytes", "memory_max_bytes", "disk_used_bytes")
+        sids = defined(index, *({"__name__": name, "pod": str(pod)} for name in names))
+        frame = Frame(0, 0, at, at, 0, 3, 0, sids, np.full(3, START, np.int64), np.full(3, 9.0), None, 0, nothing)
+        band = np.zeros(3)
+        seen = Observation(
+            3, 0, 0, 0, band.astype(np.float32), band, band, band, np.empty(0, int), np.empty(0, TRANSITION)
+        )
+        watch.learn(sids, frame)
+        watch.observe(sids, frame, seen)
+        watch.forget(sids)
+    assert [kept for kept in vars(watch).values() if isinstance(kept, dict)] == empty
+
+
 def test_a_damaged_state_is_left_and_learned_anew(tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(b"\xff no state")
     assert follow(tmp_path / "state", LimitSettings(), [{"__name__": "mem_used_percent"}], np.full((2, 1), 20.0)) == []
