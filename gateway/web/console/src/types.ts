@@ -91,11 +91,6 @@ export interface Alert {
   receivers: { name: string }[];
   status: { state: string; silencedBy: string[]; inhibitedBy: string[]; mutedBy?: string[] };
 }
-export interface AlertGroup {
-  labels: Labels;
-  receiver: { name: string };
-  alerts: Alert[];
-}
 export interface Matcher {
   name: string;
   value: string;
