@@ -11,6 +11,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ from loadtest.processes import LoadTestError, await_true, thread_names, tree
 from loadtest.scene import RECOVERY_SECONDS, Fault, Scene
 
 _GRACEFUL_SECONDS: Final = 10.0
+_HISTORY: Final = "/api/v1/history?match=%7B__name__%3D~%22.%2B%22%7D&limit=100&bands=none"
 _LOADING_SECONDS: Final = 5.0
 """That a start is given to come to rest."""
 _TOLD_SECONDS: Final = 2.0
@@ -276,21 +279,35 @@ def _stall(pid: int, seconds: float) -> None:
 
 
 def _closed_segments_cut(scene: Scene) -> None:
-    """Another program cuts two closed segments to nothing, each while it is the one before the open one, which the data
-    plane reads labels out of. VictoriaMetrics is caught up with before, so that what was cut is what was delivered."""
-    ended = time.monotonic() + RECOVERY_SECONDS
-    while scene.injected < 2 and time.monotonic() < ended:
-        for segment in sorted(scene.gateway.data_dir.glob("log/edge-0/*.seg"))[-2:-1]:
-            if segment.stat().st_size:
-                await_true(lambda: scene.gateway.pending() <= scene.load.rate, RECOVERY_SECONDS, "caught up")
-                time.sleep(1.5)
-                os.truncate(segment, 0)
-                scene.injected += 1
-        time.sleep(0.05)
+    """Another program cuts each of two closed segments to nothing: the newest one, which the edge still reads labels
+    out of, just after the next one began, and while history is asked for, which maps it. VictoriaMetrics is caught up
+    with before, so that what was cut is what was delivered."""
+    before = scene.gateway.metric("gateway_role_restarts")
+    for _ in range(2):
+        newest = _segments(scene)[-1:]
+        await_true(partial(_another_after, scene, newest), RECOVERY_SECONDS, "a segment closed")
+        await_true(lambda: scene.gateway.pending() <= scene.load.rate, RECOVERY_SECONDS, "caught up")
+        with ThreadPoolExecutor(1) as asking:
+            asked = asking.submit(scene.gateway.json, _HISTORY)
+            os.truncate(_segments(scene)[-2], 0)
+            # An answer or a refusal: what it may not do is end the process that reads.
+            with contextlib.suppress(LoadTestError, OSError):
+                asked.result(RECOVERY_SECONDS)
+        scene.injected += 1
     time.sleep(scene.seconds)
     scene.recover_accepting()
     scene.recover_forwarding()
-    scene.detail["restarts"] = scene.gateway.metric("gateway_role_restarts")
+    scene.detail["restarts"] = scene.gateway.metric("gateway_role_restarts") - before
+    if scene.detail["restarts"]:
+        scene.failures.append("a role ended")
+
+
+def _another_after(scene: Scene, newest: list[Path]) -> bool:
+    return _segments(scene)[-1:] > newest
+
+
+def _segments(scene: Scene) -> list[Path]:
+    return sorted(scene.gateway.data_dir.glob("log/edge-0/*.seg"))
 
 
 FAULTS: Final[dict[str, Fault]] = {
@@ -313,5 +330,6 @@ FAULTS: Final[dict[str, Fault]] = {
                           environment=ShiftedClock.prepare),
     "descriptors": Fault("no file descriptor left", _no_descriptors),
     "loop-stall": Fault("event loop stalls (its thread is held)", _loop_stalled),
-    "log-cut": Fault("closed segments cut to nothing", _closed_segments_cut, ("log.max_bytes=16MiB",)),
+    "log-cut": Fault("closed segments cut to nothing while they are read", _closed_segments_cut,
+                     ("log.segment_bytes=1MiB", "log.max_bytes=8MiB")),
 }  # fmt: skip
