@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 from pathlib import Path
 from typing import Final
@@ -32,7 +31,7 @@ from gateway.pipeline.free_memory import keep_free_memory
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.resharding import prepare_workers
 from gateway.pipeline.sharding import Sharding
-from gateway.pipeline.workers import lock_path, wait_for_workers
+from gateway.pipeline.workers import LOCK_SECONDS, lock_path, locked_within, wait_for_workers
 from gateway.web.data_plane_socket import DataPlaneSocket
 from kernels import warmup
 
@@ -163,15 +162,13 @@ class DataRole:
                 expected="a directory that can be written",
             ) from error
         self._stack.callback(os.close, descriptor)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not locked_within(descriptor, LOCK_SECONDS if self._worker else 0.0):
             raise ConfigError(
                 "is in use by another gateway",
                 source=str(data_dir),
                 key="server.data_dir",
                 expected="a directory of its own",
-            ) from None
+            )
 
     def _decoders(self, hash_key: tuple[int, int]) -> Decoders:
         ingest = self._config.ingest

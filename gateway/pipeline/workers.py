@@ -27,7 +27,9 @@ log = structlog.get_logger(__name__)
 
 FORMAT_VERSION: Final = 1
 _WAIT_SECONDS: Final = 60.0
-_LOCK_SECONDS: Final = 15.0
+LOCK_SECONDS: Final = 15.0
+"""How long a worker's lock is waited for: by the first, for one that is ending; by the others, for the first, which
+shows them their states before it lets go of their locks."""
 _LOOK_SECONDS: Final = 0.05
 
 
@@ -95,6 +97,19 @@ def lock_path(data_dir: Path, worker: int) -> Path:
     return data_dir / ("lock" if worker == 0 else f"lock-{worker}")
 
 
+def locked_within(descriptor: int, seconds: float) -> bool:
+    """Lock an open file for this process alone; whether it could be had in time (0: asked once). Waits."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+
+
 @contextmanager
 def others_stopped(data_dir: Path, workers: range) -> Iterator[None]:
     """Hold the locks of these workers, so that none of them runs meanwhile. Raises StateError."""
@@ -102,13 +117,6 @@ def others_stopped(data_dir: Path, workers: range) -> Iterator[None]:
         for worker in workers:
             descriptor = os.open(lock_path(data_dir, worker), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
             stack.callback(os.close, descriptor)
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while True:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > deadline:
-                        raise StateError(f"worker {worker} of {data_dir} runs, so its state cannot be taken") from None
-                    time.sleep(_LOOK_SECONDS)
+            if not locked_within(descriptor, LOCK_SECONDS):
+                raise StateError(f"worker {worker} of {data_dir} runs, so its state cannot be taken")
         yield
