@@ -91,6 +91,9 @@ DRIFT_RUN: Final = 2.0
 """Scales a sample of a run must be beyond the reference to add to it."""
 CAP: Final = 9.0
 """Scales at which one sample's addition to a run is capped."""
+LARGEST: Final = 1e30
+"""What is larger counts as this much: deviations are kept in 32 bits, and one that does not fit would be infinite, the
+next not a number, and the series deaf for good."""
 HOPELESS: Final = 3.0
 """Log odds under the limit at which the first trees end the matter."""
 MATURE_S: Final = 72000.0
@@ -200,6 +203,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     """One value of one series at time t (ms, later than the last): score, then learn. Fills `out`."""
     for k in range(O_FEATURES):
         out[k] = 0.0
+    x = min(max(x, -LARGEST), LARGEST)
     out[O_EXPECTED] = x
     out[O_LOWER] = x
     out[O_UPPER] = x

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -166,6 +167,26 @@ def test_any_value_leaves_a_usable_state(values: list[float], steps: list[int], 
     batch.run([0] * len(values), times, values, times - 1000)
     after = batch.run([0] * 3, int(times.max()) + np.array([1, 2, 3]) * 60_000, [1.0, 2.0, 3.0])
     assert ((after[:, 0] >= 0) & (after[:, 0] <= 1)).all()
+
+
+@pytest.mark.parametrize("extreme", [1e31, 3.5e38, 1e100, 1.7e308])
+def test_one_extreme_value_does_not_make_a_series_deaf(extreme: float) -> None:
+    values = np.random.default_rng(7).normal(10.0, 1.0, 1200)
+    values[400] = extreme
+    values[1100:] = 60.0
+    batch = Batch([kind.GAUGE])
+    rows = batch.run([0] * len(values), START_MS + np.arange(len(values)) * 60_000, values)
+    assert np.isfinite(rows[20:]).all()
+    assert rows[450:1100, 3].max() < 50.0, "the band is that of ordinary values again"
+    assert rows[1100:1110, 0].max() >= 0.5
+
+
+@pytest.mark.parametrize("size", [1e100, 1.7e308])
+def test_a_series_of_extreme_values_has_scores(size: float) -> None:
+    values = size * np.random.default_rng(7).uniform(-1.0, 1.0, 600)
+    rows = Batch([kind.GAUGE]).run([0] * len(values), START_MS + np.arange(len(values)) * 60_000, values)
+    assert np.isfinite(rows[20:]).all()
+    assert ((rows[:, 0] >= 0.0) & (rows[:, 0] <= 1.0)).all()
 
 
 def test_a_record_stays_within_its_budget() -> None:
