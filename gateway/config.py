@@ -159,9 +159,12 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_addresses(config: Config, sources: Mapping[str, str]) -> None:
+    taken: dict[tuple[str, int], str] = {}
     for name in ("otlp_grpc", "otlp_http", "http"):
         try:
-            _, port = parse_address(getattr(config.server, name))
+            host, port = parse_address(getattr(config.server, name))
+            if port and taken.setdefault((host, port), name) != name:
+                raise ValueError(f"{taken[host, port]} has the same address")
             if port == 0 and name != "http" and config.server.workers > 1:
                 raise ValueError("several workers share a port, so it cannot be any free one")
         except ValueError as error:

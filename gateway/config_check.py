@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.access.tokens import require_safe_address
 from gateway.alerting.channels import with_extra_receivers
 from gateway.alerting.configuration import built_in_configuration, load_configuration
 from gateway.alerting.oncall import load_oncall
 from gateway.alerting.settings import AlertingSettings
-from gateway.config import Config, LoadedConfig, is_settings, load_config, plain_type, shown_value
+from gateway.config import Config, LoadedConfig, is_settings, load_config, parse_address, plain_type, shown_value
 from gateway.errors import ConfigError
 from gateway.settings_types import Secret, Settings
 
@@ -32,6 +33,7 @@ def check(running: LoadedConfig, text: str = "") -> dict[str, Any]:
     """
     try:
         found = _load(running, text)
+        check_listeners(found.config)
         alerting = check_alerting(found.config.alerting, running.config.alerting if text else None)
     except ConfigError as error:
         return {
@@ -42,6 +44,13 @@ def check(running: LoadedConfig, text: str = "") -> dict[str, Any]:
             "expected": error.expected,
         }
     return {"ok": True, "changes": list(_changes(running.config, found.config, found.sources)), "alerting": alerting}
+
+
+def check_listeners(config: Config) -> None:
+    """Raises ConfigError for an address that other machines reach although nobody has to say who he is."""
+    for name in ("otlp_grpc", "otlp_http", "http"):
+        host, _ = parse_address(getattr(config.server, name))
+        require_safe_address(host, config.access, key=f"server.{name}")
 
 
 def _load(running: LoadedConfig, text: str) -> LoadedConfig:

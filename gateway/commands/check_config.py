@@ -10,7 +10,7 @@ import typer
 
 from gateway.commands.serve import SetOption, load_or_exit
 from gateway.config import shown
-from gateway.config_check import check_alerting
+from gateway.config_check import check_alerting, check_listeners
 from gateway.config_reference import render
 from gateway.errors import ConfigError
 from gateway.supervisor import EXIT_CONFIG
@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
             return
         loaded = load_or_exit(file, assignments or [])
         try:
+            check_listeners(loaded.config)
             check_alerting(loaded.config.alerting)
         except ConfigError as error:
             typer.echo(f"configuration: {error}", err=True)

@@ -83,6 +83,9 @@ class VictoriaMetricsSettings(Settings, frozen=True):
             parts = urlsplit(self.url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
                 raise ValueError("url: expected http://host:port or https://host:port, optionally with a path")
+            if parts.username is not None or parts.password is not None:
+                # An address is shown in the banner, by /api/v1/configuration and in errors; secrets never are.
+                raise ValueError("url: expected no credentials in it; username, password and bearer_token take them")
         if self.username and self.bearer_token:
             raise ValueError("username and bearer_token: expected at most one of them")
         if bool(self.tls_cert_file) != bool(self.tls_key_file):

@@ -24,6 +24,10 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     segment_age: Duration = Duration(3600)
     """A segment is closed at this age."""
 
+    def __post_init__(self) -> None:
+        if self.max_bytes == 0:
+            raise ValueError("max_bytes: expected more than 0 bytes, as otherwise all data would be refused")
+
     def segment_limit(self, definition_bytes: int = 0) -> int:
         """Bytes at which a segment is closed whose definitions take so many."""
         return min(max(int(self.segment_bytes), 10 * definition_bytes), int(self.max_bytes) // 4)

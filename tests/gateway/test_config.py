@@ -165,7 +165,10 @@ REFUSED = [
     ("[server]\nhttp = 4319", "server.http", "str", "a string"),
     ("[server]\nhttp = '4319'", "server.http", "is not an address", "host:port"),
     ("[server]\nhttp = 'h:99999'", "server.http", "is not an address", "host:port"),
+    ("[server]\nhttp = '127.0.0.1:4318'", "server.http", "otlp_http has the same address", "host:port"),
+    ("[log]\nmax_bytes = 0", "log", "max_bytes", "more than 0"),
     ("[victoriametrics]\nurl = 'localhost:8428'", "victoriametrics", "url", "http://host:port"),
+    ("[victoriametrics]\nurl = 'http://ana:pw@h:8428'", "victoriametrics", "no credentials", "username"),
     ("log = 3", "log", "is not a section", "[log]"),
     (
         "[alerting]\nwebhook_signing_secret = { file = '/no/such' }",

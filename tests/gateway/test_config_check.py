@@ -29,6 +29,14 @@ def test_what_is_wrong_is_named_with_its_place() -> None:
     assert check(running, "[nowhere]\nx = 1\n")["problem"] == "unknown key"
 
 
+def test_an_address_that_the_start_would_refuse_is_refused() -> None:
+    running = load_config(environment={})
+    found = check(running, '[server]\notlp_http = "0.0.0.0:4318"\n')
+    assert (found["ok"], found["key"]) == (False, "server.otlp_http")
+    assert "allow_unauthenticated" in found["expected"]
+    assert check(running, '[server]\notlp_http = "0.0.0.0:4318"\n[access]\nallow_unauthenticated = true\n')["ok"]
+
+
 def test_a_text_opens_no_file_and_reads_no_variable(tmp_path: Path) -> None:
     running = load_config(environment={})
     secret = tmp_path / "secret"
