@@ -62,10 +62,12 @@ def _times(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.float64], b
         return ticks.astype(np.float64) / _TICKS[kind.unit], True
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return column.to_numpy(zero_copy_only=False).astype(np.float64), False
+    if pa.types.is_date(kind):  # a day is its beginning in UTC
+        return _times(column.cast(pa.timestamp("ms")), source)
     if pa.types.is_dictionary(kind):
         return _times(column.cast(kind.value_type), source)
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
-        expected = "Unix seconds, or ISO 8601 with date and time"
+        expected = "Unix seconds or ISO 8601"
         raise ConfigError(f"timestamps of type {kind}", source=source, expected=expected)
     texts = column.to_pylist()
     times = np.empty(len(texts))

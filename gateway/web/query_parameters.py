@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
@@ -18,7 +18,10 @@ _MAX_TIME: Final = 253_402_300_800.0
 
 
 def parse_time(text: str, name: str) -> float:
-    """Unix seconds from Unix seconds, ISO 8601, or a relative `-15m` / `now`. Raises RequestError."""
+    """Unix seconds from Unix seconds, ISO 8601 (UTC unless it says otherwise), or a relative `-15m` / `now`.
+
+    Raises RequestError.
+    """
     try:
         found = _time_of(text)
     except (ValueError, OverflowError, OSError):
@@ -38,7 +41,8 @@ def _time_of(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _is_whole(text: str) -> bool:

@@ -30,6 +30,16 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def test_days_are_their_beginnings_in_utc(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "timestamp,value\n2023-11-14,1\n2023-11-15,2\n")
+    got = read_recording(path)
+    assert list(got.times_s) == [1_699_920_000, 1_700_006_400]
+    table = pa.table({"timestamp": pa.array([19_675, None], pa.date32()), "value": [1.0, 2.0]})
+    pa_parquet.write_table(table, tmp_path / "b.parquet")
+    with pytest.raises(ConfigError, match="row 2: the timestamp is missing"):
+        read_recording(tmp_path / "b.parquet")
+
+
 def test_unix_seconds_and_other_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", f"label,Value,timestamp\n1,2.5,{START}\n0,,{START + 60}\n0,NaN,{START + 120}\n")
     got = read_recording(path)
@@ -86,7 +96,7 @@ def test_times_outside_of_1970_to_2200_are_refused(tmp_path: Path, time: str) ->
 @pytest.mark.parametrize(
     ("column", "problem"),
     [
-        (pa.array([19000, 19001], pa.date32()), "timestamps of type date32"),
+        (pa.array([19000, 19001], pa.time32("s")), "timestamps of type time32"),
         (pa.array([[START], [START]]), "timestamps of type list"),
         (pa.array([True, False]), "timestamps of type bool"),
         (pa.array([float(START), float("nan")]), "row 2: the timestamp is missing"),

@@ -81,6 +81,7 @@ async def test_content_types(session, media_type, status):
         headers = V1 | {"Content-Type": media_type}
         answer = await session.post(f"{r.url}/api/v1/write", data=snappy(b"points=1"), headers=headers)
         assert answer.status == status
+        assert (SAMPLES in answer.headers) == ("write.v2" in media_type)
 
 
 @pytest.mark.parametrize(
