@@ -151,6 +151,15 @@ def test_a_mangled_address_shows_the_page_or_says_what_to_do(browser: Browser, g
     visitor.close()
 
 
+def test_a_filter_that_nobody_knows_counts_as_if_it_were_not_there(browser: Browser, gateway: Gateway) -> None:
+    visitor = Visitor(browser, gateway, **MODES["light"])
+    for address in ("#/anomalies?severity=bogus&state=constructor", "#/alerts?state=toString", "#/incidents?state=x"):
+        page = visitor.go(address)
+        expect(page.get_by_role("button", name="Try again")).to_have_count(0)
+        assert not visitor.problems, (address, visitor.problems)
+    visitor.close()
+
+
 def test_each_page_says_that_an_answer_failed_and_tries_again(browser: Browser, gateway: Gateway) -> None:
     visitor = Visitor(browser, gateway, **MODES["light"])
     page = visitor.page

@@ -40,6 +40,12 @@ export function useAddress(): Address {
   return address;
 }
 
+/** A part of the address that is one of `known`; what is none counts as if it were not there. */
+export function oneOf(search: URLSearchParams, key: string, known: readonly string[]): string {
+  const value = search.get(key) ?? "";
+  return known.includes(value) ? value : "";
+}
+
 /** Changes parts of the search; `replace` keeps one entry in the browser's history for a gesture. */
 export function update(changes: Record<string, string | string[] | undefined>, replace = true): void {
   const { path, search } = parse();

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { update, useAddress } from "../address";
+import { oneOf, update, useAddress } from "../address";
 import { nameOf, summaryOf } from "../alert";
 import { query } from "../api";
 import { clockTime, plural, seconds } from "../format";
@@ -36,7 +36,7 @@ export function Alerts() {
   const beat = useBeat(10);
   const { search } = useAddress();
   const [pages, turn] = useState(1);
-  const filter = { q: search.get("q") ?? "", state: search.get("state") ?? "" };
+  const filter = { q: search.get("q") ?? "", state: oneOf(search, "state", STATES.map(([value]) => value)) };
   const changes = `${live.alerts.version} ${beat}`;
   const groups = useLoad<AlertList>(
     query("/api/v1/alerts/groups", { ...filter, limit: 20 * pages, each: EACH }),

@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { update, useAddress } from "../address";
+import { oneOf, update, useAddress } from "../address";
 import { sinceOf, tellingLabels } from "../anomaly";
 import { Course } from "../anomaly_rows";
 import { query } from "../api";
@@ -47,8 +47,8 @@ export function Anomalies() {
   const { search } = useAddress();
   const live = useLive();
   const [pages, turn] = useState(1);
-  const severity = search.get("severity") ?? "";
-  const state = search.get("state") ?? "";
+  const severity = oneOf(search, "severity", SEVERITIES);
+  const state = oneOf(search, "state", ["firing", "resolved"]);
   const words = search.get("q") ?? "";
   const grouped = search.get("by") !== "none";
   const range = rangeOf(search);

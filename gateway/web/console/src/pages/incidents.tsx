@@ -1,5 +1,5 @@
 import { useState } from "preact/hooks";
-import { update, useAddress } from "../address";
+import { oneOf, update, useAddress } from "../address";
 import { ApiError, query, send } from "../api";
 import { clockTime, plural } from "../format";
 import { useName, YourName } from "../fields";
@@ -52,7 +52,7 @@ const causeOf = ({ likelyCause: c }: Incident): string => (c ? `${c.name}${c.ser
 export function IncidentsPage() {
   const live = useLive();
   const { search } = useAddress();
-  const state = search.get("state") ?? "open";
+  const state = oneOf(search, "state", ["open", "closed", "all"]) || "open";
   const found = useLoad<Incident[]>(
     query("/api/v1/incident-groups", { state, limit: 500 }),
     `${live.alerts.version} ${useBeat(10)}`,
