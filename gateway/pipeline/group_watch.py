@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -122,19 +122,32 @@ class GroupWatch:
         write_checked(self._path, _MAGIC, VERSION, [msgspec.msgpack.encode(state)])
 
     def _load(self) -> None:
-        try:
-            found = read_checked(self._path, _MAGIC, VERSION)
-            if found is None:
-                return
-            state = msgspec.msgpack.decode(found[1], type=_State)
-        except UnknownVersion:
-            raise
-        except (StateError, msgspec.MsgspecError) as error:
-            log.error("what is known of services cannot be used; it is learned anew", error=str(error))
-            return
+        state = _read(self._path)
         for name, entry in state.services.items():
             self._detector.load(name, entry)
         self._ended = state.open
+
+
+def _read(path: Path) -> _State:
+    """What is known of services; nothing where the file cannot be used. Raises UnknownVersion."""
+    try:
+        found = read_checked(path, _MAGIC, VERSION)
+        return _State({}, []) if found is None else msgspec.msgpack.decode(found[1], type=_State)
+    except UnknownVersion:
+        raise
+    except (StateError, msgspec.MsgspecError) as error:
+        log.error("what is known of services cannot be used; it is learned anew", path=str(path), error=str(error))
+        return _State({}, [])
+
+
+def hand_over_groups(former: Path, gone: Sequence[Path], into: Path) -> None:
+    """Write to `into` what `former` knows, and what workers that no longer run (`gone`) had open, so that it is ended.
+
+    Raises UnknownVersion, DiskFailed.
+    """
+    state = _read(former)
+    state.open = [*state.open, *(anomaly for path in gone for anomaly in _read(path).open)]
+    write_checked(into, _MAGIC, VERSION, [msgspec.msgpack.encode(state)])
 
 
 def severity_of(score: float) -> str:

@@ -254,17 +254,8 @@ class LimitWatch:
             self._kept = ids
 
     def _load(self) -> None:
-        try:
-            found = read_checked(self._path, _MAGIC, VERSION)
-            if found is not None:
-                self._ended = msgspec.msgpack.decode(found[1], type=list[Anomaly])
-        except UnknownVersion:
-            raise
-        except (StateError, msgspec.MsgspecError) as error:
-            log.error("what was open of limits cannot be read and will not be ended", error=str(error))
+        self._ended = _read(self._path)
         self._kept = [anomaly.id for anomaly in self._ended]
-
-    # Records
 
     def _records(self, changes: Iterable[LimitChange]) -> list[Anomaly]:
         found: list[Anomaly] = []
@@ -316,3 +307,26 @@ def _keys(stem: Stem, others: frozenset[tuple[str, str]]) -> Sequence[tuple[Stem
 def _may_be(matchers: Sequence[LabelMatcher], name: str) -> bool:
     """Whether a series of this name may be meant."""
     return all(m.matches(name) for m in matchers if m.name == "__name__")
+
+
+def _read(path: Path) -> list[Anomaly]:
+    """What was open; nothing where the file cannot be used. Raises UnknownVersion."""
+    try:
+        found = read_checked(path, _MAGIC, VERSION)
+        return [] if found is None else msgspec.msgpack.decode(found[1], type=list[Anomaly])
+    except UnknownVersion:
+        raise
+    except (StateError, msgspec.MsgspecError) as error:
+        log.error(
+            "what was open of limits cannot be read; its alerts have to end by hand", path=str(path), error=str(error)
+        )
+        return []
+
+
+def hand_over_limits(former: Path, gone: Sequence[Path], into: Path) -> None:
+    """Write to `into` what `former` had open, and what workers that no longer run (`gone`) had, so that it is ended.
+
+    Raises UnknownVersion, DiskFailed.
+    """
+    found = [anomaly for path in (former, *gone) for anomaly in _read(path)]
+    write_checked(into, _MAGIC, VERSION, [msgspec.msgpack.encode(found)])

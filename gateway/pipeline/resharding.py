@@ -4,7 +4,8 @@ Every row is settled by exactly one worker, whatever the numbers. A new worker b
 former ones in each edge's log, and passes over rows whose owner of then had come further (`Former` in workers.json,
 gateway.series.shard). Which series is whose follows from labels, which the states do not hold; so every new worker is
 given the baselines and running totals of all series, takes up those of its own when the log names them, and drops the
-rest after `series.expiry` and `victoriametrics.forget_totals_after`. Counts go to worker 0, so that their sums stay.
+rest after `series.expiry` and `victoriametrics.forget_totals_after`. Counts go to worker 0, so that their sums stay,
+and so does what workers that no longer run had open of services and limits, which it ends.
 
 The forwarder goes back to its safe place, as it does when the target restarts: a few seconds of samples are sent
 again with the values they had.
@@ -34,6 +35,8 @@ from gateway.log.recovery import recover
 from gateway.log.segment import list_segments
 from gateway.log.sharing import forget_committed
 from gateway.pipeline.baseline_store import ScorerCounts, ScorerState
+from gateway.pipeline.group_watch import hand_over_groups
+from gateway.pipeline.limit_watch import hand_over_limits
 from gateway.pipeline.workers import (
     FORMAT_VERSION,
     Former,
@@ -51,6 +54,14 @@ log = structlog.get_logger(__name__)
 _START: Final = LogPosition(0, 0)
 _MARK: Final = "complete"
 _FILE: Final = "workers.json"
+_FILES_OF_WORKER: Final = (
+    "scorer-{}.offset",
+    "forward-{}.progress",
+    "forward-{}.totals",
+    "groups-{}.state",
+    "limits-{}.state",
+)
+"""Removed where the worker is gone."""
 
 
 def prepare_workers(data_dir: Path, workers: int) -> WorkersFile | None:
@@ -105,6 +116,7 @@ def _make(data_dir: Path, fresh: Path, known: WorkersFile | None, workers: int) 
     fresh.mkdir(parents=True, exist_ok=True)
     _write_scorers(fresh, scorers, workers, edges)
     _write_forwarders(fresh, progress, workers, edges)
+    _hand_over_watches(state, fresh, before, workers)
     content = WorkersFile(FORMAT_VERSION, workers, edges, until, former)
     store_file(fresh / _FILE, msgspec.json.encode(content))
     store_file(fresh / _MARK, b"")
@@ -215,6 +227,13 @@ def _write_forwarders(fresh: Path, progress: Sequence[SafePoint], workers: int, 
         raise DiskFailed(f"the forwarders' states cannot be written: {error.strerror}") from error
 
 
+def _hand_over_watches(state: Path, fresh: Path, before: int, workers: int) -> None:
+    for name, hand_over in (("groups", hand_over_groups), ("limits", hand_over_limits)):
+        gone = [state / f"{name}-{worker}.state" for worker in range(workers, before)]
+        if any(path.exists() for path in gone):
+            hand_over(state / f"{name}-0.state", gone, fresh / f"{name}-0.state")
+
+
 def _joined_totals(parts: Sequence[TotalsCheckpoint]) -> TotalsCheckpoint:
     """All totals under one key; where two files have one series, the one whose last interval ended later."""
     kept = [part for part in parts if len(part)]
@@ -273,8 +292,8 @@ def _move_in(data_dir: Path, fresh: Path) -> None:
             if path.name not in wanted:
                 path.unlink()
         for worker in range(content.workers, content.edges):
-            for name in (f"scorer-{worker}.offset", f"forward-{worker}.progress", f"forward-{worker}.totals"):
-                (state / name).unlink(missing_ok=True)
+            for name in _FILES_OF_WORKER:
+                (state / name.format(worker)).unlink(missing_ok=True)
         write_workers(data_dir, content)
         (fresh / _MARK).unlink()
     except OSError as error:
