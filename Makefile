@@ -33,9 +33,11 @@ demo: .venv/.setup ## the same, with a sample fleet in which faults are injected
 	@$(V)/python -m kernels.warmup
 	$(V)/gateway demo $(ARGS)
 
+# Three processes for two cores: tests with real programs wait more than they compute. Their files come first
+# (tests/conftest.py), whatever the number of their tests.
 test: .venv/.setup ## the whole test suite
 	$(V)/python -m kernels.warmup
-	$(V)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(V)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit, pins of the dependencies
 	$(V)/ruff check .

@@ -1,4 +1,5 @@
-"""Rules for the whole suite."""
+"""Rules for the whole suite. No test is run a second time: one that fails now and then is a fault of its own or shows
+one of the gateway's."""
 
 from __future__ import annotations
 
