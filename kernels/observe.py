@@ -119,8 +119,6 @@ ADOPT_S: Final = 1200.0
 """Seconds a level must last to be adopted where samples are far apart; three of them at least."""
 SILENT_ADOPT: Final = 10
 """Samples after which a run that brought no alert becomes the new level."""
-BACK_S: Final = 43200.0
-"""Seconds for which the level before an adoption is remembered."""
 STILL: Final = 5.0
 """Times its longest repetition that a value must stand still to be stuck."""
 FLAT_HELD: Final = 28800.0
@@ -448,7 +446,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         adopted = local and s.open != ZERO and lasting
     if need > 0.0 and not local and s.run_side != 0.0:
         steady = s.candidate_dev < 3.0 * scale
-        returned = now_s - s.fallback_s < BACK_S and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
+        returned = now_s - s.fallback_s < 43200 and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
         if s.run_count >= max(SILENT_ADOPT, 150.0 / tau) or (returned and steady):
             silently = True
     if s.open == 0:
@@ -522,10 +520,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             s.muted = SEASON
             s.muted_s = np.uint32(now_s)
         s.season_then = season
-        # What climbs in several steps goes back to where it began.
-        onward = (s.candidate - s.reference) * (s.reference - s.fallback) > 0.0 and now_s - s.fallback_s < BACK_S
-        if not onward:
-            s.fallback = s.reference
+        s.fallback = s.reference
         s.fallback_s = np.uint32(now_s)
         shift_levels(s, s.candidate)
         s.run_side = 0.0
