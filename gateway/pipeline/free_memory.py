@@ -22,10 +22,11 @@ _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 _M_TRIM_THRESHOLD: Final = -1
 _M_TOP_PAD: Final = -2
 _M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
 _MAPPED_APART: Final = 32 * 2**20
 """Arrays from this size on are mapped by themselves and go back at once; the largest value that glibc takes."""
 _KEPT: Final = 512 * 2**20
-"""Free memory at the end of an arena that is not given back at once."""
+"""Free memory at the arena's end that is not given back at once."""
 _AHEAD: Final = 2**20
 """Address space taken beyond what is needed; memory only once it is used."""
 
@@ -33,6 +34,9 @@ _AHEAD: Final = 2**20
 def keep_free_memory() -> None:
     """For a process that allocates at a high rate; to be called before its threads begin."""
     if _MALLOPT is not None:
+        # What one thread freed is used by the next, and the end of the one arena goes back with the rest: of others
+        # malloc_trim leaves it. Threads meet at its lock seldom, as Python's own objects come from elsewhere.
+        _MALLOPT(_M_ARENA_MAX, 1)
         _MALLOPT(_M_MMAP_THRESHOLD, _MAPPED_APART)
         _MALLOPT(_M_TRIM_THRESHOLD, _KEPT)
         _MALLOPT(_M_TOP_PAD, _AHEAD)

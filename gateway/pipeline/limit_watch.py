@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -105,10 +105,10 @@ class LimitWatch:
         self._slot = np.full(1024, -1, np.int64)
         self._is_limit = np.zeros(1024, np.bool_)
         self._sid_of_slot: dict[int, int] = {}
-        self._key_of: dict[int, tuple[str, Stem, frozenset[tuple[str, str]]]] = {}
+        self._keys_of: dict[int, Sequence[bytes]] = {}
         """Of series that are a limit or wait for one."""
-        self._waiting: dict[tuple[Stem, frozenset[tuple[str, str]]], set[int]] = {}
-        self._limits: dict[tuple[Stem, frozenset[tuple[str, str]]], float] = {}
+        self._waiting: dict[bytes, set[int]] = {}
+        self._limits: dict[bytes, float] = {}
         self._open: dict[int, Anomaly] = {}
         self._kept: list[str] = []
         """Ids of the anomalies that the file names as open."""
@@ -128,7 +128,7 @@ class LimitWatch:
         told = [self._meaning(name) for name in names]
         wanted = np.array([meaning != "" for meaning in told], np.bool_)[which]
         for row in np.flatnonzero(wanted).tolist():
-            if len(self._key_of) + len(self._detector) >= 2 * self._settings.max_series:
+            if len(self._keys_of) + len(self._detector) >= 2 * self._settings.max_series:
                 break
             self._take(int(sids[row]), names[which[row]], told[which[row]])
         WATCHED.set(len(self._detector))
@@ -158,12 +158,13 @@ class LimitWatch:
                 self._watch(sid, found[0], falling=found[1])
             return
         role, stem = stem_of(name)
-        others = frozenset((k, v) for k, v in labels.items() if k != "__name__")
-        self._key_of[sid] = (role, stem, others)
+        keys = _keys(stem, labels)
         if role == "limit":
+            self._keys_of[sid] = keys[:1]
             self._is_limit[sid] = True
             return
-        for key in _keys(stem, others):
+        self._keys_of[sid] = keys
+        for key in keys:
             if key in self._limits:
                 self._watch(sid, self._limits[key])
                 return
@@ -192,21 +193,17 @@ class LimitWatch:
                 if change is not None:
                     ended += self._records([change])
                 del self._sid_of_slot[slot]
-        for sid in known.tolist() if self._key_of else ():
-            found = self._key_of.pop(sid, None)
-            if found is not None:
-                self._leave(sid, *found)
+        for sid in known.tolist() if self._keys_of else ():
+            self._leave(sid, self._keys_of.pop(sid, ()))
         self._slot[known] = -1
         self._is_limit[known] = False
         return ended
 
-    def _leave(self, sid: int, role: str, stem: Stem, others: frozenset[tuple[str, str]]) -> None:
-        if role == "limit":  # another one of the same words says so again with its next row
-            self._limits.pop((stem, others), None)
-            return
-        for key in _keys(stem, others):
-            waiting = self._waiting.get(key)
-            if waiting is not None:
+    def _leave(self, sid: int, keys: Sequence[bytes]) -> None:
+        for key in keys:
+            if self._is_limit[sid]:  # another one of the same words says so again with its next row
+                self._limits.pop(key, None)
+            elif (waiting := self._waiting.get(key)) is not None:
                 waiting.discard(sid)
                 if not waiting:
                     del self._waiting[key]
@@ -224,8 +221,7 @@ class LimitWatch:
         return self._records(self._detector.observe(slots[rows], frame.times_ms[rows], frame.values[rows]))
 
     def _new_limit(self, sid: int, value: float) -> None:
-        _, stem, others = self._key_of[sid]
-        key = (stem, others)
+        key = self._keys_of[sid][0]
         if not math.isfinite(value) or value <= 0.0 or value >= 2.0**62 or self._limits.get(key) == value:
             return  # not a limit: "none" is written as 0, -1 or the largest number
         self._limits[key] = value
@@ -298,10 +294,18 @@ class LimitWatch:
         return anomaly
 
 
-def _keys(stem: Stem, others: frozenset[tuple[str, str]]) -> Sequence[tuple[Stem, frozenset[tuple[str, str]]]]:
-    """Under which a limit for these labels may stand: with all labels, and without `state`."""
-    fewer = frozenset(pair for pair in others if pair[0] != _STATE_LABEL)
-    return [(stem, others)] if fewer == others else [(stem, others), (stem, fewer)]
+def _keys(stem: Stem, labels: Mapping[str, str]) -> Sequence[bytes]:
+    """Under which a limit for these labels may stand: with all labels but the name, and without `state`. Digests: the
+    labels themselves would take some kilobytes a series."""
+    others = sorted(pair for pair in labels.items() if pair[0] != "__name__")
+    keys = [_digest(stem, others)]
+    if _STATE_LABEL in labels:
+        keys.append(_digest(stem, [pair for pair in others if pair[0] != _STATE_LABEL]))
+    return keys
+
+
+def _digest(stem: Stem, labels: Sequence[tuple[str, str]]) -> bytes:
+    return blake2b(msgspec.msgpack.encode((stem, labels)), digest_size=16).digest()
 
 
 def _may_be(matchers: Sequence[LabelMatcher], name: str) -> bool:
