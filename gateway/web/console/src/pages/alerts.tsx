@@ -36,7 +36,14 @@ export function Alerts() {
   const beat = useBeat(10);
   const { search } = useAddress();
   const [pages, turn] = useState(1);
-  const filter = { q: search.get("q") ?? "", state: oneOf(search, "state", STATES.map(([value]) => value)) };
+  const filter = {
+    q: search.get("q") ?? "",
+    state: oneOf(
+      search,
+      "state",
+      STATES.map(([value]) => value),
+    ),
+  };
   const changes = `${live.alerts.version} ${beat}`;
   const groups = useLoad<AlertList>(
     query("/api/v1/alerts/groups", { ...filter, limit: 20 * pages, each: EACH }),
