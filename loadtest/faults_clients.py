@@ -228,6 +228,11 @@ def _series_explosion(limit: int) -> Callable[[Scene], None]:
         new = _NewSeries(batch)
         pid = scene.gateway.role_pids()["data"]
         before = resident_bytes(pid)
+        # Those that are to go on as before have to be known.
+        known = scene.load.series
+        await_true(
+            lambda: scene.gateway.status()["active_series"] >= known, RECOVERY_SECONDS, "the senders' series known"
+        )
         partly, first = 0, ""
         for start in range(0, offered, batch):
             answer = _export(scene.gateway.http_port, new.request(start))
