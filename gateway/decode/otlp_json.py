@@ -39,11 +39,11 @@ from gateway.decode.protobuf_fields import (
     integer_of,
     signed_fixed_field,
     text_field,
-    varint,
     varint_field,
     zigzag_field,
 )
 from gateway.errors import DecodeError
+from gateway.telemetry.varint import varint
 from proto import otlp
 
 _DECODER = msgspec.json.Decoder(RequestJson)

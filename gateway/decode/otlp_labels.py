@@ -17,7 +17,8 @@ from gateway.decode.metric_names import prometheus_label_name, prometheus_metric
 from gateway.decode.otlp_values import as_label_value, fields, key_value, part_label
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
-from gateway.telemetry.labels import encode_label_blob, read_varint
+from gateway.telemetry.labels import encode_label_blob
+from gateway.telemetry.varint import read_varint
 from kernels import otlp_definitions as kernel
 from kernels import otlp_parts
 from kernels import otlp_rows as part

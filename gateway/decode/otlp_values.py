@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from gateway.telemetry.labels import read_varint
+from gateway.telemetry.varint import read_varint
 from kernels import otlp_rows as part
 from kernels.exponential_histogram import FINEST_SCALE
 from proto import otlp

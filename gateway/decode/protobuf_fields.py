@@ -9,16 +9,7 @@ import re
 import struct
 
 from gateway.decode.otlp_json_shapes import Number
-
-
-def varint(number: int) -> bytes:
-    """A base-128 varint."""
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+from gateway.telemetry.varint import varint
 
 
 def bytes_field(tag: int, value: bytes) -> bytes:

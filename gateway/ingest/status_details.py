@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 
 from gateway.errors import GatewayError, RetryLater
+from gateway.telemetry.varint import varint
 
 RETRY_INFO_TYPE: Final = "type.googleapis.com/google.rpc.RetryInfo"
 
@@ -27,21 +28,12 @@ _MAX_MESSAGE: Final = 2048
 """Characters of an error text; it also travels in HTTP/2 headers, which are limited to 8 KiB."""
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
 def _integer(field: int, number: int) -> bytes:
-    return _varint(field << 3) + _varint(number) if number else b""
+    return varint(field << 3) + varint(number) if number else b""
 
 
 def _bytes(field: int, value: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(value)) + value
+    return varint(field << 3 | 2) + varint(len(value)) + value
 
 
 def _text(field: int, value: str) -> bytes:

@@ -9,14 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+from gateway.telemetry.varint import read_varint, varint
 
 
 def encode_label_blob(labels: Mapping[str, str] | Iterable[tuple[str, str]]) -> bytes:
@@ -32,21 +25,9 @@ def encode_label_blob(labels: Mapping[str, str] | Iterable[tuple[str, str]]) -> 
         if name == previous:
             raise ValueError(f"label {name.decode()} is repeated")
         previous = name
-        body = b"\x0a" + _varint(len(name)) + name + b"\x12" + _varint(len(value)) + value
-        out += b"\x0a" + _varint(len(body)) + body
+        body = b"\x0a" + varint(len(name)) + name + b"\x12" + varint(len(value)) + value
+        out += b"\x0a" + varint(len(body)) + body
     return bytes(out)
-
-
-def read_varint(blob: bytes, at: int) -> tuple[int, int]:
-    """(value, next position) of a varint in bytes known to be sound; IndexError where they end inside it."""
-    value = shift = 0
-    while True:
-        byte = blob[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
 
 
 def decode_label_blob(blob: bytes) -> dict[str, str]:
