@@ -1,71 +1,56 @@
-"""The command line: `gateway …`."""
+"""Entry point: `gateway …`.
+
+The supervisor and the roles stay for as long as the program, and what reads command lines is a quarter of what the
+supervisor would hold: `serve` with plain options, and `role`, which people do not type, go without it.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version as distribution_version
-from typing import Annotated, Final
+from pathlib import Path
 
-import typer
-
-app = typer.Typer(
-    name="gateway",
-    help="Takes OTLP and Prometheus remote write, keeps it safe, scores every series, tells people.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-
-COMMANDS: Final = {
-    "serve": "gateway.commands.serve",
-    "role": "gateway.commands.role",
-    "run": "gateway.commands.run",
-    "demo": "gateway.commands.demo",
-    "check-config": "gateway.commands.check_config",
-    "detect": "gateway.commands.detect",
-    "replay": "gateway.commands.replay",
-    "doctor": "gateway.commands.doctor",
-    "alerting": "gateway.commands.alerting",
-}
-"""Command → module with its `register`. Only the module asked for is imported: the supervisor, which stands between a
-person and the banner, needs none of the kernels."""
+_OPTIONS = {"--config": "config", "-c": "config", "--set": "set"}
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        typer.echo(distribution_version("telemetry-gateway"))
-        raise typer.Exit
+def plain_options(arguments: Sequence[str]) -> tuple[Path | None, list[str]] | None:
+    """File and assignments, if nothing but `--config FILE`, `-c FILE` and `--set KEY=VALUE` is there, with or without
+    an equals sign after the long ones; else None."""
+    config, assignments = None, list[str]()
+    words = iter(arguments)
+    for word in words:
+        option, equals, value = word.partition("=")
+        if not equals:
+            value = next(words, "")
+        if option not in _OPTIONS or not value or value.startswith("-") or (equals and option == "-c"):
+            return None
+        if _OPTIONS[option] == "config":
+            config = Path(value)
+        else:
+            assignments.append(value)
+    return config, assignments
 
 
-@app.callback(epilog="Examples: gateway serve --config gateway.toml; gateway doctor; gateway detect --help")
-def program(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """What holds for every command; it also makes a single registered command keep its name."""
-
-
-@app.command("version")
-def version() -> None:
-    """Print the version.
-
-    Examples:
-
-      gateway version
-    """
-    _print_version(True)
+def _leave_out_rich() -> None:
+    """structlog imports it where it is installed, for colours that nobody asks for: a hundred modules."""
+    sys.modules["rich"] = None  # type: ignore[assignment]  # as import says that it is not to be found
+    try:
+        import_module("structlog")
+    finally:
+        del sys.modules["rich"]
 
 
 def main() -> None:
     """Entry point of the `gateway` script."""
-    asked = sys.argv[1] if len(sys.argv) > 1 else ""
-    if asked not in ("version", "--version"):
-        for module in [COMMANDS[asked]] if asked in COMMANDS else COMMANDS.values():
-            import_module(module).register(app)
-    app()
+    asked, arguments = "".join(sys.argv[1:2]), sys.argv[2:]
+    if asked == "role" and len(arguments) == 1 and not arguments[0].startswith("-"):
+        _leave_out_rich()
+        sys.exit(import_module("gateway.role_process").run(arguments[0]))
+    if asked == "serve" and (options := plain_options(arguments)) is not None:
+        _leave_out_rich()
+        sys.exit(import_module("gateway.supervision").serve(*options))
+    import_module("gateway.command_line").main()
 
 
 if __name__ == "__main__":

@@ -16,12 +16,17 @@ from typing import Final, Protocol
 import structlog
 import uvloop
 
+from gateway import selfmetrics
 from gateway.clock import SystemClock
 from gateway.config import LoadedConfig
 from gateway.errors import GatewayError
 from gateway.heartbeat import Heartbeat
+from gateway.role_names import CONTROL, DATA, worker_of
 
 log = structlog.get_logger(__name__)
+
+_OF_BOTH_PLANES: Final = ("gateway.heartbeat", "gateway.log.reader")
+"""Modules that declare metrics and belong to both planes."""
 
 _STOP_SECONDS: Final = 9.0
 
@@ -56,34 +61,33 @@ def run_role(name: str, loaded: LoadedConfig) -> None:
         runner.run(_until_signal(_make(name, loaded)))
 
 
-def data_role_name(worker: int) -> str:
-    """The role of a worker of the data plane: `data`, `data-1`, `data-2`, …"""
-    return "data" if worker == 0 else f"data-{worker}"
-
-
-def kind_of_role(name: str) -> str:
-    """`data` for every worker of the data plane; another role's name is its kind."""
-    return "data" if worker_of(name) is not None else name
-
-
-def worker_of(name: str) -> int | None:
-    """The worker that bears this role's name; None for another role."""
-    kind, _, number = name.partition("-")
-    if kind != "data":
-        return None
-    return int(number) if number else 0
-
-
 def load_role(name: str) -> None:
-    """Import everything the role needs, kernels included: nearly all of the time that a start takes."""
-    if worker_of(name) is not None:
-        importlib.import_module("gateway.data_role")
+    """Import everything the role needs, kernels included: nearly all of the time that a start takes. From then on this
+    process exposes the metrics of the role's plane alone."""
+    plane = CONTROL if worker_of(name) is None else DATA
+    _load(plane)
+    selfmetrics.expose(plane)
+
+
+def load_all_roles() -> None:
+    """As load_role, for a process that is to become any of them."""
+    _load(DATA)
+    _load(CONTROL)
+    free_memory = importlib.import_module("gateway.pipeline.free_memory")
+    free_memory.give_back_free_memory()
+    free_memory.give_back_file_pages()
+
+
+def _load(plane: str) -> None:
+    # Before either plane's own modules, whichever comes first: what both count, and would declare.
+    for module in _OF_BOTH_PLANES:
+        importlib.import_module(module)
+    with selfmetrics.declared_by(plane):
+        importlib.import_module(f"gateway.{plane}_role")
+    if plane == DATA:
         warmup = importlib.import_module("kernels.warmup")
         warmup.load_all()
         warmup.forget_sources()
-        importlib.import_module("gateway.pipeline.free_memory").give_back_free_memory()
-    else:
-        importlib.import_module("gateway.control_role")
 
 
 def _make(name: str, loaded: LoadedConfig) -> RoleProcess:

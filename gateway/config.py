@@ -52,9 +52,8 @@ class ServerSettings(Settings, frozen=True):
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Data plane processes, which share the ports and the work."""
     fork_roles: bool = True
-    """Keep a loaded process behind each plane, which its roles are forked from: what dies is back within a second, and
-    workers share the memory of what is loaded. Without it a restart takes as long as a start, and one worker takes a
-    little less memory."""
+    """Keep a loaded process behind the planes, which they are forked from: what dies is back within a second, and all
+    share the memory of what is loaded. Without it a restart takes as long as a start."""
     external_url: str = ""
     """Address under which people reach the console, for links in notifications; empty = http://<http>."""
 

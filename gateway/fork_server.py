@@ -1,4 +1,4 @@
-"""A process that has everything loaded, and becomes roles by forks; one for each kind of role.
+"""A process that has everything loaded, and becomes roles by forks; one for all roles, so that it is in memory once.
 
 Most of a start is loading code, and most of what a process holds before its first request is that code. A fork of a
 process that has loaded it starts at once and shares its memory, so that roles cost what they write, and a role that
@@ -187,38 +187,25 @@ class ForkServer:
             self._process = None
 
 
-class ForkServers:
-    """One server for each kind of role, so that a role holds the code and the metrics of its own plane only, and the
-    kinds load at the same time. Otherwise like ForkServer."""
-
-    def __init__(self, command: Sequence[str], kind_of: Callable[[str], str]) -> None:
-        """kind_of: the kind of a role, by its name."""
-        self._command, self._kind_of = command, kind_of
-        self._servers: dict[str, ForkServer] = {}
-
-    async def fork(self, wanted: ForkRequest, within: float) -> ForkedProcess:
-        """See ForkServer.fork."""
-        server = self._servers.setdefault(self._kind_of(wanted.name), ForkServer(self._command))
-        return await server.fork(wanted, within)
-
-    async def close(self) -> None:
-        """End them all; the roles stay. Idempotent."""
-        for server in self._servers.values():
-            await server.close()
-
-
 def end_with_parent() -> None:
     """Called in a child: SIGKILL to it when its parent dies."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def serve_forks(load: Callable[[str], object]) -> str | None:
+def serve_forks(load: Callable[[], object]) -> str | None:
     """The server's side: returns in each fork, with the name of the role that it is to become; None at the end.
 
-    load: imports what a role needs; called before the first fork of each name.
+    load: imports what the roles need.
     """
     requests = socket.socket(fileno=int(os.environ.pop(_SOCKET_VARIABLE)))
     os.set_inheritable(requests.fileno(), False)
+    # What is loaded stays: looking for garbage meanwhile takes a fifth of the time, and a collector that walked over it in
+    # a role would write to every page of it.
+    gc.disable()
+    load()
+    gc.collect()
+    gc.freeze()
+    gc.enable()
     while True:
         message, descriptors, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, _MOST_DESCRIPTORS)
         if not message:
@@ -226,10 +213,6 @@ def serve_forks(load: Callable[[str], object]) -> str | None:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         request = json.loads(message)
-        load(request["name"])
-        # What is loaded stays: a collector that walked over it in a role would write to every page of it.
-        gc.collect()
-        gc.freeze()
         between = os.fork()
         if between == 0:
             if os.fork():

@@ -8,15 +8,10 @@ import os
 import socket
 from collections.abc import Callable
 
+from gateway.role_lines import ALIVE_LINE, HEARTBEAT_SECONDS, IDLE_LINE, READY_LINE
 from gateway.selfmetrics import gauge
 
 RESTARTS = gauge("role_restarts", "How often the supervisor has started this role again.")
-
-READY_LINE = b"ready\n"
-ALIVE_LINE = b"alive\n"
-IDLE_LINE = b"idle %d\n"
-"""The loop turns, but the role makes no progress; with the id of the thread that it waits for, where it knows."""
-HEARTBEAT_SECONDS = 0.25
 
 
 class Heartbeat:

@@ -18,7 +18,7 @@ keeps the ports. Linux only, as the whole of this file is.
 
 A rolling restart ends one role after another in an orderly way; the others serve meanwhile.
 
-Most of a start is loading code, so roles are forks of processes that have loaded it, see `gateway.fork_server`; where
+Most of a start is loading code, so roles are forks of a process that has loaded it, see `gateway.fork_server`; where
 that fails, and without one, they are started from their command line.
 
 A role's listening socket is the supervisor's: while the role is away, connections are made and wait for the next
@@ -38,9 +38,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from gateway.fork_server import ForkedProcess, ForkRequest, ForkServer, ForkServerLost, ForkServers, end_with_parent
-from gateway.heartbeat import HEARTBEAT_SECONDS, READY_LINE
+from gateway.fork_server import ForkedProcess, ForkRequest, ForkServer, ForkServerLost, end_with_parent
 from gateway.processes import ProcessorTime, computes_or_waits, stands_still, thread_switches
+from gateway.role_lines import HEARTBEAT_SECONDS, READY_LINE
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +111,7 @@ class Supervisor:
         grace: float = 10.0,
         backoff_seconds: Sequence[float] = (0.1, 0.5, 1.0, 2.0, 5.0),
         settled_after: float = 30.0,
-        fork_server: ForkServer | ForkServers | None = None,
+        fork_server: ForkServer | None = None,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self._roles = list(roles)

@@ -14,18 +14,21 @@ another place.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from functools import cache as memoised
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numba
 from numba import types
 from numba.core.caching import _CacheLocator
+from numba.core.typeinfer import register_dispatcher
+
+from kernels.cached_code import KernelCache
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,18 +58,24 @@ RF8 = types.Array(types.float64, 1, "C", readonly=True)
 u1, u4, u8, i8, f8, b1 = types.uint8, types.uint32, types.uint64, types.int64, types.float64, types.boolean
 
 
-def _imports_of(source: str) -> set[str]:
-    """Names of the `kernels` and `proto` modules a source text imports."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("kernels", "proto"):
-            found.add(node.module)
-            found.update(f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            found.update(a.name for a in node.names if a.name.split(".")[0] in ("kernels", "proto"))
-    return found
+_FROM: Final = re.compile(r"^\s*from\s+((?:kernels|proto)\b[\w.]*)\s+import\s+(\([^)]*\)|[^\n]*)", re.MULTILINE)
+_IMPORT: Final = re.compile(r"^\s*import\s+([^\n]*)", re.MULTILINE)
+_OURS: Final = re.compile(r"\b(?:kernels|proto)\b[\w.]*")
 
 
+@memoised
+def _text_and_imports(path: Path) -> tuple[str, frozenset[str]]:
+    """A source text and the names of the `kernels` and `proto` modules it imports. A name more, from a text that only
+    looks like an import, does no harm; parsing all sources took longer than loading all kernels."""
+    text = path.read_text(encoding="utf-8")
+    found = {name for names in _IMPORT.findall(text) for name in _OURS.findall(names)}
+    for module, names in _FROM.findall(text):
+        found.add(module)
+        found.update(f"{module}.{name}" for name in re.findall(r"\w+", names))
+    return text, frozenset(found)
+
+
+@memoised
 def _module_file(name: str) -> Path | None:
     base = SOURCE_ROOT.joinpath(*name.split("."))
     for candidate in (base.with_suffix(".py"), base / "__init__.py"):
@@ -78,13 +87,13 @@ def _module_file(name: str) -> Path | None:
 @memoised
 def source_stamp(py_file: str) -> str:
     """Digest over a module's source and over all kernel and proto sources it imports, directly or not."""
-    pending, texts = [Path(py_file).resolve()], {}
+    pending, texts = [Path(py_file).resolve()], dict[Path, str]()
     while pending:
         path = pending.pop()
         if path in texts:
             continue
-        texts[path] = path.read_text(encoding="utf-8")
-        pending.extend(f for name in _imports_of(texts[path]) if (f := _module_file(name)) is not None)
+        texts[path], imports = _text_and_imports(path)
+        pending.extend(file for name in imports if (file := _module_file(name)) is not None)
     digest = hashlib.sha256()
     for path in sorted(texts):
         digest.update(path.name.encode())
@@ -157,7 +166,12 @@ def kernel(*signature: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """
 
     def compile_now(function: Callable[P, R]) -> Callable[P, R]:
-        compiled: Callable[P, R] = numba.njit([signature], cache=True, **_OPTIONS)(function)
+        dispatcher = numba.njit(**_OPTIONS)(function)
+        dispatcher._cache = KernelCache(function)
+        with register_dispatcher(dispatcher):
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        compiled: Callable[P, R] = dispatcher
         return compiled
 
     return compile_now

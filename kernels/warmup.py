@@ -26,7 +26,7 @@ from numba.core.dispatcher import Dispatcher
 import kernels
 from kernels.jit import COMPLETE_MARKER, cache_directory, source_stamp
 
-_NOT_KERNELS = {"kernels.warmup", "kernels.jit"}
+_NOT_KERNELS = {"kernels.warmup", "kernels.jit", "kernels.cached_code"}
 
 
 def kernel_modules() -> list[str]:
@@ -49,8 +49,7 @@ def forget_sources() -> None:
     for dispatcher in gc.get_objects():
         if isinstance(dispatcher, Dispatcher):
             for compiled in dispatcher.overloads.values():
-                compiled.library._shared_module = None
-                compiled.library._compiled_object = None
+                compiled.library.forget_program()
 
 
 def _load(name: str) -> tuple[str, float]:

@@ -21,9 +21,9 @@ from gateway.alerting.moments import SECOND, format_moment, parse_duration
 from gateway.alerting.recorded import RecordedStore, open_recorded
 from gateway.alerting.replay import compare
 from gateway.alerting.told_otherwise import Comparison, Difference, Way
-from gateway.commands.serve import load_or_exit
 from gateway.config import LoadedConfig
 from gateway.errors import ConfigError, GatewayError
+from gateway.supervision import load_or_exit
 from gateway.web.query_parameters import parse_time
 
 EXIT_REFUSED = 1

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-from gateway.commands.serve import SetOption, load_or_exit
+from gateway.commands.serve import SetOption
 from gateway.config import shown
 from gateway.config_check import check_alerting, check_listeners
 from gateway.config_reference import render
 from gateway.errors import ConfigError
+from gateway.supervision import load_or_exit
 from gateway.supervisor import EXIT_CONFIG
 
 

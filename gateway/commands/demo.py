@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.commands.demo_storage import demo_storage
-from gateway.commands.serve import ConfigOption, SetOption, load_or_exit, supervise
+from gateway.commands.serve import ConfigOption, SetOption
 from gateway.config import LoadedConfig
+from gateway.supervision import load_or_exit, supervise
 
 if TYPE_CHECKING:
     from gateway.commands.host_watch import HostWatch

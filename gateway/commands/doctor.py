@@ -18,8 +18,9 @@ from typing import Literal
 
 import typer
 
-from gateway.commands.serve import ConfigOption, SetOption, load_or_exit
+from gateway.commands.serve import ConfigOption, SetOption
 from gateway.config import Config, is_loopback, parse_address
+from gateway.supervision import load_or_exit
 from kernels import jit, warmup
 
 Verdict = Literal["ok", "warning", "problem"]

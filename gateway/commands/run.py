@@ -6,7 +6,8 @@ import asyncio
 
 import typer
 
-from gateway.commands.serve import ConfigOption, SetOption, load_or_exit, supervise
+from gateway.commands.serve import ConfigOption, SetOption
+from gateway.supervision import load_or_exit, supervise
 
 
 def register(app: typer.Typer) -> None:

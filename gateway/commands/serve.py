@@ -2,144 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import ipaddress
-import json
-import signal
-import socket
-import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.access.settings import AccessSettings
-from gateway.access.tokens import require_safe_address
-from gateway.app import data_role_name, kind_of_role
-from gateway.config import LoadedConfig, load_config, parse_address
-from gateway.errors import ConfigError
-from gateway.fork_server import SERVER_NAME, ForkServers
-from gateway.logging_setup import configure_logging
-from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
+from gateway import supervision
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file; every key has a default.")]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value; repeatable, wins over file and environment."),
 ]
-
-
-def load_or_exit(config: Path | None, assignments: Sequence[str]) -> LoadedConfig:
-    """The configuration, or the reason on standard error and exit status 78."""
-    try:
-        return load_config(config, assignments=assignments)
-    except ConfigError as error:
-        typer.echo(f"configuration: {error}", err=True)
-        raise typer.Exit(EXIT_CONFIG) from None
-
-
-_BACKLOG = 1024
-"""Connections that may wait while nobody accepts any."""
-
-
-def listener_on(address: str, access: AccessSettings) -> socket.socket | None:
-    """A socket that listens on an IP address. None where the role is to bind by itself: a name stands for several
-    addresses, and what cannot be bound or may not the role reports."""
-    host, port = parse_address(address)
-    try:
-        version = ipaddress.ip_address(host).version
-        require_safe_address(host, access, key="")
-    except (ValueError, ConfigError):
-        return None
-    listener = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if version == 6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((host, port))
-        listener.listen(_BACKLOG)
-    except OSError:
-        listener.close()
-        return None
-    return listener
-
-
-def roles_of(loaded: LoadedConfig) -> list[Role]:
-    """The children `serve` keeps, with listeners for HTTP. The configuration goes over standard input: a process list
-    shows command lines."""
-    message = json.dumps(
-        {
-            "raw": loaded.raw,
-            "sources": dict(loaded.sources),
-            "file": str(loaded.file.absolute()) if loaded.file is not None else None,
-            "assignments": loaded.assignments,
-        }
-    ).encode()
-    server, access = loaded.config.server, loaded.config.access
-    names = [data_role_name(worker) for worker in range(server.workers)]
-    # Of several workers the others take the connections of one that is away; on a socket of its own they would wait.
-    listener = listener_on(server.otlp_http, access) if server.workers == 1 else None
-    data = [
-        Role(
-            name, python_command("role", name), message, rolls=True,
-            listener=listener,
-        )
-        for name in names
-    ]  # fmt: skip
-    # A request for everything may keep the control plane's loop for a while; a restart would not make it shorter.
-    control = python_command("role", "control")
-    return [*data, Role("control", control, message, stall_after=5.0, listener=listener_on(server.http, access))]
-
-
-def banner(loaded: LoadedConfig) -> str:
-    """What a person sees once everything is ready."""
-    server = loaded.config.server
-    target = loaded.config.victoriametrics.url or "none; the embedded log is the history"
-    return (
-        f"gateway is ready\n"
-        f"  OTLP/gRPC              {server.otlp_grpc}\n"
-        f"  OTLP/HTTP              http://{server.otlp_http}/v1/metrics\n"
-        f"  Prometheus remote write http://{server.otlp_http}/api/v1/write\n"
-        f"  console and API        http://{server.http}/\n"
-        f"  data                   {Path(server.data_dir).resolve()}\n"
-        f"  VictoriaMetrics        {target}\n"
-    )
-
-
-async def supervise(
-    loaded: LoadedConfig, on_ready: Callable[[], None] | None = None, stop: asyncio.Event | None = None
-) -> int:
-    """Run the roles until a signal, or until `stop` is set; returns the exit status."""
-
-    def ready() -> None:
-        sys.stdout.write(banner(loaded))
-        sys.stdout.flush()
-        if on_ready is not None:
-            on_ready()
-
-    configure_logging("supervisor")
-    forks = ForkServers(python_command("role", SERVER_NAME), kind_of_role) if loaded.config.server.fork_roles else None
-    supervisor = Supervisor(roles_of(loaded), fork_server=forks, on_ready=ready)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.stop)
-    loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
-    loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
-
-    async def stop_when_asked(asked: asyncio.Event) -> None:
-        await asked.wait()
-        supervisor.stop()
-
-    watcher = asyncio.create_task(stop_when_asked(stop), name="stop-when-asked") if stop is not None else None
-    try:
-        return await supervisor.run()
-    finally:
-        if watcher is not None:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
 
 
 def register(app: typer.Typer) -> None:
@@ -158,4 +32,4 @@ def register(app: typer.Typer) -> None:
 
           gateway serve --set victoriametrics.url=http://127.0.0.1:8428 --set log.retention=6h
         """
-        raise typer.Exit(asyncio.run(supervise(load_or_exit(config, assignments or []))))
+        raise typer.Exit(supervision.serve(config, assignments or []))

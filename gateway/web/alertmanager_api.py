@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import Gauge
 
+from gateway import selfmetrics
 from gateway.alerting.alert import Alert, made
 from gateway.alerting.listing import Selection
 from gateway.alerting.matcher import Matcher, make, parse_filter, pattern
@@ -22,7 +23,6 @@ from gateway.alerting.moments import ABSENT, format_moment, parse_moment
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.silence import Silence
 from gateway.errors import GatewayError, NotFound, RequestError, RetryLater
-from gateway.selfmetrics import REGISTRY
 from gateway.telemetry.regular_expression import RegularExpression
 from gateway.web.json_api import json_response
 from gateway.web.posted import decoded
@@ -48,7 +48,7 @@ _build_info = Gauge(
     "alertmanager_build_info",
     "The Alertmanager interface that is spoken.",
     ["version", "revision", "branch", "goversion"],
-    registry=REGISTRY,
+    registry=selfmetrics.registry(),
 )
 _build_info.labels(API_VERSION, "", "", "").set(1)
 

@@ -22,8 +22,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from gateway.__main__ import COMMANDS, app
 from gateway.baseline.recording import Recording
+from gateway.command_line import COMMANDS, app
 from gateway.commands.replay import Replay, send
 from gateway.errors import ConfigError, GatewayError, RequestError
 from tests.e2e.pair import Pair

@@ -99,7 +99,7 @@ def forking(tmp_path: Path, then: str = BEAT) -> tuple[Role, ForkServer]:
     note += "note = lambda what: (place / f'{what}-{os.getpid()}').touch()\n"
     then = then.replace("LINE", 'b"alive\\n"')
     server = (
-        f"{note}note('loaded')\nfrom gateway.fork_server import serve_forks\nname = serve_forks(lambda name: None)\n"
+        f"{note}note('loaded')\nfrom gateway.fork_server import serve_forks\nname = serve_forks(lambda: None)\n"
         "if name is None: sys.exit()\nassert sys.stdin.read() == 'the configuration of ' + name\n"
         f"note('forked')\n{then}"
     )

@@ -1,0 +1,30 @@
+"""What a process exposes that has loaded both planes and is one of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOW = (
+    "import re; from gateway import app, selfmetrics; {load}; app.load_role({role!r}); "
+    "print(*re.findall(r'^# TYPE (\\S+)', selfmetrics.exposition().decode(), re.MULTILINE))"
+)
+
+
+def _exposed(load: str, role: str) -> list[str]:
+    program = SHOW.format(load=load, role=role)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("role", ["data-1", "control"])
+def test_a_forked_role_exposes_what_one_that_loaded_its_plane_alone_does(role: str) -> None:
+    alone = _exposed("pass", role)
+    assert sorted(_exposed("app.load_all_roles()", role)) == sorted(alone)
+    assert len(alone) == len(set(alone))
