@@ -199,8 +199,8 @@ def serve_forks(load: Callable[[], object]) -> str | None:
     """
     requests = socket.socket(fileno=int(os.environ.pop(_SOCKET_VARIABLE)))
     os.set_inheritable(requests.fileno(), False)
-    # What is loaded stays: looking for garbage meanwhile takes a fifth of the time, and a collector that walked over it in
-    # a role would write to every page of it.
+    # What is loaded stays: looking for garbage meanwhile takes a sixth of the time, and a collector that walked over it
+    # in a role would write to every page of it.
     gc.disable()
     load()
     gc.collect()

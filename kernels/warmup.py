@@ -24,7 +24,7 @@ import numba
 from numba.core.dispatcher import Dispatcher
 
 import kernels
-from kernels.jit import COMPLETE_MARKER, cache_directory, source_stamp
+from kernels.jit import COMPLETE_MARKER, _text_and_imports, cache_directory, source_stamp
 
 _NOT_KERNELS = {"kernels.warmup", "kernels.jit", "kernels.cached_code"}
 
@@ -44,12 +44,15 @@ def load_all() -> int:
 
 
 def forget_sources() -> None:
-    """Let go of what Numba keeps of each compiled kernel for others that might call it: its program as the compiler had
-    it, and a copy of its machine code. For a process that compiles nothing any more; some 20 MB."""
+    """Let go of what is kept of each compiled kernel for others that might call it and for whoever inspects it: its
+    program as the compiler had it, its source with every type, a copy of its machine code. For a process that compiles
+    nothing any more."""
     for dispatcher in gc.get_objects():
         if isinstance(dispatcher, Dispatcher):
-            for compiled in dispatcher.overloads.values():
+            for types, compiled in dispatcher.overloads.items():
                 compiled.library.forget_program()
+                dispatcher.overloads[types] = compiled._replace(type_annotation="")
+    _text_and_imports.cache_clear()
 
 
 def _load(name: str) -> tuple[str, float]:

@@ -73,7 +73,8 @@ class Listing:
 
     def __init__(self, engine: Engine, maintenance: Maintenance | None = None) -> None:
         self._engine, self._maintenance = engine, maintenance
-        self._shelves = [Shelf() for _ in range(SHELVES)]
+        self._shelves: list[Shelf | None] = [None] * SHELVES
+        """None: no alert has come yet."""
         self._spoiled: set[int] = set()
         self._entries: dict[str, Entry] = {}
         self._rows: dict[str, tuple[int, list[Entry]]] = {}
@@ -95,7 +96,10 @@ class Listing:
     def _touch(self, fingerprint: str) -> None:
         number = int(fingerprint[:_DIGITS], 16)
         self.touches += 1
-        self._shelves[number].fresh.add(fingerprint)
+        shelf = self._shelves[number]
+        if shelf is None:
+            shelf = self._shelves[number] = Shelf()
+        shelf.fresh.add(fingerprint)
         self._spoiled.add(number)
 
     def refresh(self, now: int) -> bool:
@@ -107,12 +111,14 @@ class Listing:
             seal = Moment(self._engine, self._maintenance, now, self._texts).seal
             if seal != self._seal:
                 self._seal = seal
-                self._spoiled.update(number for number, shelf in enumerate(self._shelves) if shelf.known)
+                self._spoiled.update(number for number, shelf in enumerate(self._shelves) if shelf and shelf.known)
         stop = perf_counter() + SLICE
         if self._spoiled:
             moment = Moment(self._engine, self._maintenance, now, self._texts)
             while self._spoiled and perf_counter() < stop:
-                self._check(self._shelves[self._spoiled.pop()], moment)
+                shelf = self._shelves[self._spoiled.pop()]
+                if shelf is not None:
+                    self._check(shelf, moment)
         while not self._spoiled and (self._stale_rows or self._sorting is not None) and perf_counter() < stop:
             if self._sorting is None:
                 group = self._engine.groups.get(self._stale_rows.popitem()[0])
@@ -128,7 +134,7 @@ class Listing:
         pieces: list[bytes] = []
         separator, stop = b"[", perf_counter() + SLICE
         for shelf in self._shelves:
-            if not shelf.known and not shelf.fresh:
+            if shelf is None or not (shelf.known or shelf.fresh):
                 continue
             self._check(shelf, moment)
             entries = shelf.entries if chosen is None else chosen.among(shelf.entries)
@@ -148,7 +154,7 @@ class Listing:
         chosen = None if selection.everything else _Choice(selection)
         stop = perf_counter() + SLICE
         for shelf in self._shelves:
-            if shelf.known or shelf.fresh:
+            if shelf is not None and (shelf.known or shelf.fresh):
                 self._check(shelf, moment)
                 if perf_counter() > stop:
                     yield b""
