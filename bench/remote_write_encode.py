@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, PackedRows, RemoteWriteEncoder
+from gateway.series.index import SeriesIndex
 from gateway.telemetry import kind
+from gateway.telemetry.columns import Definitions
 from gateway.telemetry.labels import encode_label_blob
 from kernels.cumulative import COUNTS, claim_deltas, fold_rows
 from kernels.series_runs import runs_of_series
@@ -66,9 +68,9 @@ def blocks_of(encoder: RemoteWriteEncoder, packed: PackedRows, encoding: Encodin
 def bench_encoder(rows: int, label_bytes: int, rounds: int) -> None:
     """Kernel alone (both passes), then with each compression."""
     blobs = [label_blob(i, label_bytes) for i in range(SERIES)]
-    arena = np.frombuffer(b"".join(blobs), np.uint8)
-    lengths = np.array([len(b) for b in blobs], np.uint32)
-    offsets, kinds = np.cumsum(lengths, dtype=np.uint64) - lengths, np.zeros(SERIES, np.uint8)
+    index = SeriesIndex(SERIES)
+    of_series = index.define(Definitions.from_blobs(blobs, np.zeros(SERIES, np.uint8)))
+    lengths = index.label_lengths[:SERIES]
     generator = np.random.default_rng(1)
     values, times = generator.normal(100, 5, rows), np.full(rows, NOW_MS)
     slots = np.zeros(SERIES, np.uint32)
@@ -77,7 +79,7 @@ def bench_encoder(rows: int, label_bytes: int, rounds: int) -> None:
         ("12 samples a series", np.arange(rows) % -(-rows // 12)),
     )  # fmt: skip
     for order, picks in orders:
-        sids, series, ends = picks.astype(np.uint32), np.zeros(rows, np.uint32), np.zeros(rows, np.int64)
+        sids, series, ends = of_series[picks], np.zeros(rows, np.uint32), np.zeros(rows, np.int64)
         placed_times, placed_values = np.zeros(rows, np.int64), np.zeros(rows)
 
         def bring_together(
@@ -91,7 +93,10 @@ def bench_encoder(rows: int, label_bytes: int, rounds: int) -> None:
         runs = bring_together()
         if runs == rows:
             placed_times, placed_values = times, values
-        packed = PackedRows(arena, offsets, lengths, kinds, series[:runs], ends[:runs], placed_times, placed_values)
+        packed = PackedRows(
+            index.label_arena, index.label_sets, index.label_lengths, index.kinds, series[:runs], ends[:runs],
+            placed_times, placed_values,
+        )  # fmt: skip
         encoder = RemoteWriteEncoder(20_000, 8 << 20, 1)
         plain = RemoteWriteEncoder(20_000, 8 << 20, 1)
         plain.compress = lambda raw, encoding: b""  # type: ignore[method-assign]

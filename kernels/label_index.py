@@ -1,13 +1,10 @@
-"""From label blobs to series ids: open addressing over a hash of the bytes, with the blobs in one arena.
+"""From label blobs to series ids: open addressing over a hash of the label pairs, with the sets in one arena.
 
-A slot is a word: 32 bits of the blob's hash, the tag, above `sid + 1`; 0 is empty, TOMBSTONE a place whose series was
-forgotten. The probe starts at the tag modulo the table's size, so a larger table is filled without a look at the blobs.
-Equal tags are followed by a comparison of the bytes, so two label sets are never taken for one.
-
-Blobs lie in the arena in chunks of 16 bytes or a multiple (powers of two above 4 KiB). A forgotten blob's chunk is
-chained to others of its size and taken again by the next blob of that size, so addresses never move while somebody
-reads them and the arena stays near the size of the most series there ever were at a time.
-Source: Knuth, TAOCP 3, section 6.4, algorithm L; TAOCP 1, section 2.5, for lists of free blocks by size.
+A slot is a word: 32 bits of the set's hash, the tag, above `sid + 1`; 0 is empty, TOMBSTONE a place whose series was
+forgotten. The probe starts at the tag modulo the table's size, so a larger table is filled without a look at the sets.
+Equal tags are followed by a comparison of the bytes, so two label sets are never taken for one. How sets and their
+pairs are kept is told in kernels.label_sets.
+Source: Knuth, TAOCP 3, section 6.4, algorithm L.
 """
 
 from __future__ import annotations
@@ -18,74 +15,77 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.jit import I8, RI8, RU1, RU4, RU8, U1, U4, U8, i8, kernel, step, u1, u8
-from kernels.wire import fold_multiply, load_u8, load_u64
+from kernels.label_sets import (
+    HEAD,
+    LAST,
+    UNIT,
+    X_ARENA_END,
+    X_USED_PAIR_SLOTS,
+    chain,
+    equal,
+    give_chunk,
+    hash_text,
+    label_end,
+    leave_pair,
+    pair_at,
+    size_class,
+    take_chunk,
+    use_pair,
+)
+from kernels.unaligned import store_u32
+from kernels.wire import load_u32, pointer
 
 UNRESOLVED: Final = 0xFFFFFFFF
 """Sid of a local id whose definition is not known."""
 TOMBSTONE: Final = 0xFFFFFFFF
-SIZE_CLASSES: Final = 256 + 32
 
-# Entries of the index' state vector (int64).
+# Entries of the index' state vector (int64); 4 to 7 are those of kernels.label_sets.
 X_NEXT_SID: Final = 0
 """Sids under this have been given at least once."""
 X_FREE_SID: Final = 1
-"""First free sid, -1 if none; the others are chained through `offsets`."""
+"""First free sid, -1 if none; the others are chained through `sets`."""
 X_LIVE: Final = 2
 X_USED_SLOTS: Final = 3
 """Live and forgotten ones."""
-X_ARENA_END: Final = 4
-X_FREE_BYTES: Final = 5
-X_STATE: Final = 6
+X_NEEDS_BYTES: Final = 8
+"""Out: room at the arena's end that the definition at which `define_series` stopped may need."""
+X_NEEDS_PAIRS: Final = 9
+"""Out: pair slots that it may need."""
+X_STATE: Final = 10
 
 _UNKNOWN_CLASS: Final = 0
 _CLASS_MASK: Final = 0x0F
 
 
 @step
-def _hash(buf: Any, at: Any, count: Any, seed: Any) -> Any:
-    """64-bit keyed hash of `count` bytes; the caller has proved at + count <= len(buf). Idea: wyhash (Wang Yi)."""
-    h = seed ^ fold_multiply(np.uint64(count) ^ np.uint64(0x9E3779B97F4A7C15), seed | np.uint64(1))
-    left = count
-    while left >= 8:
-        h = fold_multiply(load_u64(buf, at) ^ np.uint64(0xA0761D6478BD642F), h ^ np.uint64(0xE7037ED1A0B428DB))
-        at += 8
-        left -= 8
-    word = np.uint64(0)
-    for i in range(left):
-        word |= load_u8(buf, at + i) << np.uint64(8 * i)
-    return fold_multiply(word ^ seed ^ np.uint64(0x8EBC6AF09C88C6E3), h ^ np.uint64(0x589965CC75374CC3))
+def _measure(blobs: Any, at: Any, end: Any, seed: Any) -> Any:
+    """(hash of the label set in blobs[at:end], its labels, bytes that its pairs take if all are new)."""
+    h, count, room = seed, np.int64(0), np.int64(0)
+    while at < end:
+        behind = label_end(blobs, at, end)
+        h = chain(h, hash_text(blobs, at, behind - at, seed))
+        room += size_class(HEAD + behind - at)[1]
+        count += 1
+        at = behind
+    return h, count, room
 
 
 @step
-def _equal(left: Any, left_at: Any, right: Any, right_at: Any, count: Any) -> Any:
-    i = 0
-    while i + 8 <= count:
-        if load_u64(left, left_at + i) != load_u64(right, right_at + i):
+def _is(blobs: Any, at: Any, count: Any, arena: Any, size: Any, place: Any) -> Any:
+    """Whether the set at `place`, whose blob has `count` bytes, is that of blobs[at:at + count]."""
+    while count > 0:
+        text, length, _ = pair_at(arena, size, place, count)
+        if length == 0 or not equal(blobs, at, arena, text, length):
             return False
-        i += 8
-    while i < count:
-        if left[left_at + i] != right[right_at + i]:
-            return False
-        i += 1
+        at += length
+        count -= length
+        place += 4
     return True
 
 
 @step
-def _size_class(length: Any) -> Any:
-    """(class, chunk size) of a blob."""
-    if length <= 4096:
-        units = (length + 15) // 16
-        return units - 1, units * 16
-    size, number = np.int64(8192), 256
-    while size < length:
-        size *= 2
-        number += 1
-    return number, size
-
-
-@step
 def _find(
-    slots: Any, mask: Any, h: Any, blobs: Any, at: Any, count: Any, arena: Any, offsets: Any, lengths: Any
+    slots: Any, mask: Any, h: Any, blobs: Any, at: Any, count: Any, arena: Any, size: Any, sets: Any, lengths: Any
 ) -> Any:
     """(sid, slot): the series with these bytes and where it is entered, or (-1, where to enter it)."""
     tag = h & np.uint64(0xFFFFFFFF00000000)
@@ -100,18 +100,12 @@ def _find(
                 free = np.int64(place)
         elif (word ^ tag) < np.uint64(0x100000000):
             sid = np.int64(word & np.uint64(0xFFFFFFFF)) - 1
-            if np.int64(lengths[sid]) == count and _equal(blobs, at, arena, np.int64(offsets[sid]), count):
+            if np.int64(lengths[sid]) == count and _is(blobs, at, count, arena, size, np.int64(sets[sid]) * UNIT):
                 return sid, np.int64(place)
         place = (place + np.uint64(1)) & mask
 
 
-@step
-def _store_word(arena: Any, at: Any, value: Any) -> None:
-    for i in range(8):
-        arena[at + i] = np.uint8((value >> np.uint64(8 * i)) & np.uint64(0xFF))
-
-
-@kernel(RU1, RU4, RU1, i8, u8, u1, i8, U8, I8, I8, U1, U8, U4, U1, U4, I8, U1, U4)
+@kernel(RU1, RU4, RU1, i8, u8, u1, i8, U8, U4, I8, I8, U1, U4, U4, U1, U4, I8, U1, U4)
 def define_series(
     blobs: NDArray[np.uint8],
     blob_offsets: NDArray[np.uint32],
@@ -121,10 +115,11 @@ def define_series(
     pin: int,
     seen_ms: int,
     slots: NDArray[np.uint64],
+    pair_slots: NDArray[np.uint32],
     state: NDArray[np.int64],
     chunks: NDArray[np.int64],
     arena: NDArray[np.uint8],
-    offsets: NDArray[np.uint64],
+    sets: NDArray[np.uint32],
     lengths: NDArray[np.uint32],
     kinds: NDArray[np.uint8],
     generations: NDArray[np.uint32],
@@ -135,46 +130,52 @@ def define_series(
     """Sids of the definitions first … m - 1, entering label sets that are new.
 
     blobs, blob_offsets (uint32[m + 1]), blob_kinds (uint8[m]): as in telemetry.columns.Definitions. pin: bit or-ed into
-    pins[sid]. slots: uint64[power of two]; state: X_*; chunks: int64[SIZE_CLASSES], first free chunk of each size, -1
-    if none. The arrays from arena to pins belong to the index. sids: uint32[m] out; UNRESOLVED for a blob that is
-    empty or lies outside `blobs`. Returns where it had to stop because slots, sids or the arena ran out (the caller
-    enlarges and calls again from there), m when done.
+    pins[sid]. slots: uint64[power of two]; pair_slots: uint32[power of two]; state: X_*; chunks:
+    int64[label_sets.SIZE_CLASSES], first free chunk of each size, -1 if none. The arrays from arena to pins belong to
+    the index; sets[sid] is the unit of the arena at which the set begins, lengths[sid] the length of its blob. sids:
+    uint32[m] out; UNRESOLVED for a blob that is empty or lies outside `blobs`. Returns where it had to stop because
+    slots of either kind, sids or the arena ran out (the caller enlarges by what X_NEEDS_BYTES and X_NEEDS_PAIRS say and
+    calls again from there), m when done.
     """
     m = blob_kinds.size
-    mask = np.uint64(slots.size - 1)
+    mask, pair_mask = np.uint64(slots.size - 1), np.uint64(pair_slots.size - 1)
+    text, whole, of_pairs, size = pointer(blobs), pointer(arena), pointer(pair_slots), np.int64(arena.size)
+    places, counts, free = pointer(slots), pointer(state), pointer(chunks)
+    first_of, length_of = pointer(sets), pointer(lengths)
     for i in range(first, m):
         at, end = np.int64(blob_offsets[i]), np.int64(blob_offsets[i + 1])
         count = end - at
         if count <= 0 or end > blobs.size:
             sids[i] = np.uint32(UNRESOLVED)
             continue
-        h = _hash(blobs, at, count, seed)
-        sid, place = _find(slots, mask, h, blobs, at, count, arena, offsets, lengths)
+        h, pairs, room = _measure(text, at, end, seed)
+        sid, place = _find(places, mask, h, text, at, count, whole, size, first_of, length_of)
         if sid < 0:
-            number, size = _size_class(count)
+            room += size_class(4 * pairs)[1]
             if (
                 state[X_USED_SLOTS] * 10 >= slots.size * 7
+                or (state[X_USED_PAIR_SLOTS] + pairs) * 10 >= pair_slots.size * 7
                 or (state[X_FREE_SID] < 0 and state[X_NEXT_SID] >= lengths.size)
-                or (chunks[number] < 0 and state[X_ARENA_END] + size > arena.size)
+                or state[X_ARENA_END] + room > arena.size
             ):
+                state[X_NEEDS_BYTES], state[X_NEEDS_PAIRS] = room, pairs
                 return i
             if state[X_FREE_SID] >= 0:
                 sid = state[X_FREE_SID]
-                state[X_FREE_SID] = np.int64(offsets[sid]) - 1
+                state[X_FREE_SID] = np.int64(sets[sid]) - 1
                 generations[sid] += np.uint32(1)
             else:
                 sid = state[X_NEXT_SID]
                 state[X_NEXT_SID] = sid + 1
-            if chunks[number] >= 0:
-                target = chunks[number]
-                chunks[number] = np.int64(load_u64(arena, target))
-                state[X_FREE_BYTES] -= size
-            else:
-                target = state[X_ARENA_END]
-                state[X_ARENA_END] = target + size
-            for j in range(count):
-                arena[target + j] = blobs[at + j]
-            offsets[sid] = np.uint64(target)
+            target = take_chunk(4 * pairs, counts, free, whole)
+            sets[sid] = np.uint32(target // UNIT)
+            for _ in range(pairs):
+                behind = label_end(text, at, end)
+                of_pair = hash_text(text, at, behind - at, seed)
+                number = np.uint64(use_pair(of_pairs, pair_mask, of_pair, text, at, behind - at, counts, free, whole))
+                store_u32(whole, target, number if behind < end else number | np.uint64(LAST))
+                target += 4
+                at = behind
             lengths[sid] = np.uint32(count)
             kinds[sid] = blob_kinds[i]
             last_seen[sid] = seen_ms
@@ -192,20 +193,24 @@ def define_series(
     return m
 
 
-@kernel(RU1, u8, RU8, RU1, RU8, RU4)
+@kernel(RU1, u8, RU8, RU1, RU4, RU4)
 def find_series(
     blob: NDArray[np.uint8],
     seed: int,
     slots: NDArray[np.uint64],
     arena: NDArray[np.uint8],
-    offsets: NDArray[np.uint64],
+    sets: NDArray[np.uint32],
     lengths: NDArray[np.uint32],
 ) -> int:
     """The sid of a label blob, -1 if there is none."""
     if blob.size == 0:
         return -1
-    h = _hash(blob, np.int64(0), blob.size, seed)
-    sid, _ = _find(slots, np.uint64(slots.size - 1), h, blob, np.int64(0), blob.size, arena, offsets, lengths)
+    text, count = pointer(blob), np.int64(blob.size)
+    h, _, _ = _measure(text, np.int64(0), count, seed)
+    sid, _ = _find(
+        pointer(slots), np.uint64(slots.size - 1), h, text, np.int64(0), count,
+        pointer(arena), np.int64(arena.size), pointer(sets), pointer(lengths),
+    )  # fmt: skip
     found: int = sid
     return found
 
@@ -228,42 +233,66 @@ def copy_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> int:
     return entered
 
 
-@kernel(i8, u8, U8, I8, I8, U1, U8, U4, RI8, RU1, U4)
+@step
+def _hash_of_set(arena: Any, size: Any, place: Any, length: Any, seed: Any) -> Any:
+    """Hash of the set at `place`, whose blob has `length` bytes."""
+    h = seed
+    while length > 0:
+        text, count, _ = pair_at(arena, size, place, length)
+        if count == 0:
+            break
+        h = chain(h, hash_text(arena, text, count, seed))
+        length -= count
+        place += 4
+    return h
+
+
+@kernel(i8, u8, U8, U4, I8, I8, U1, U4, U4, RI8, RU1, U4)
 def expire_series(
     cutoff_ms: int,
     seed: int,
     slots: NDArray[np.uint64],
+    pair_slots: NDArray[np.uint32],
     state: NDArray[np.int64],
     chunks: NDArray[np.int64],
     arena: NDArray[np.uint8],
-    offsets: NDArray[np.uint64],
+    sets: NDArray[np.uint32],
     lengths: NDArray[np.uint32],
     last_seen: NDArray[np.int64],
     pins: NDArray[np.uint8],
     expired: NDArray[np.uint32],
 ) -> int:
-    """Forget series last seen before cutoff_ms that nobody pins, as many as `expired` holds; returns how many.
+    """Forget series last seen before cutoff_ms that nobody pins, as many as `expired` holds, and free the pairs that no
+    other series has; returns how many.
 
     Their sids stand in `expired`; lengths[sid] becomes 0.
     """
-    mask = np.uint64(slots.size - 1)
+    mask, pair_mask = np.uint64(slots.size - 1), np.uint64(pair_slots.size - 1)
+    whole, of_pairs, size = pointer(arena), pointer(pair_slots), np.int64(arena.size)
+    counts, free = pointer(state), pointer(chunks)
     count = 0
     for sid in range(state[X_NEXT_SID]):
         if count >= expired.size:
             break
         if lengths[sid] == np.uint32(0) or last_seen[sid] >= cutoff_ms or pins[sid] != np.uint8(0):
             continue
-        at, length = np.int64(offsets[sid]), np.int64(lengths[sid])
-        place = (_hash(arena, at, length, seed) >> np.uint64(32)) & mask
+        begin = np.int64(sets[sid]) * UNIT
+        h = _hash_of_set(whole, size, begin, np.int64(lengths[sid]), seed)
+        place = (h >> np.uint64(32)) & mask
         while np.int64(slots[np.int64(place)] & np.uint64(0xFFFFFFFF)) != sid + 1:
             place = (place + np.uint64(1)) & mask
         slots[np.int64(place)] = np.uint64(TOMBSTONE)
-        number, size = _size_class(length)
-        _store_word(arena, at, np.uint64(chunks[number]))
-        chunks[number] = at
-        state[X_FREE_BYTES] += size
+        left, at = np.int64(lengths[sid]), begin
+        while left > 0:
+            number = np.int64(load_u32(whole, at) & np.uint64(LAST - 1))
+            length = np.int64(load_u32(whole, number * UNIT + 4))
+            of_pair = hash_text(whole, number * UNIT + HEAD, length, seed)
+            leave_pair(of_pairs, pair_mask, of_pair, number, counts, free, whole)
+            left -= length
+            at += 4
+        give_chunk(begin, at - begin, counts, free, whole)
         lengths[sid] = np.uint32(0)
-        offsets[sid] = np.uint64(state[X_FREE_SID] + 1)
+        sets[sid] = np.uint32(state[X_FREE_SID] + 1)
         state[X_FREE_SID] = sid
         state[X_LIVE] -= 1
         expired[count] = np.uint32(sid)
@@ -311,42 +340,3 @@ def release_pins(sids: NDArray[np.uint32], pin: int, pins: NDArray[np.uint8]) ->
             pins[sid] &= np.uint8(~np.uint8(pin))
             cleared += 1
     return cleared
-
-
-@kernel(RU1, i8, RU1, RU8, RU4, U1)
-def keep_series_with(
-    entry: NDArray[np.uint8],
-    end_sid: int,
-    arena: NDArray[np.uint8],
-    offsets: NDArray[np.uint64],
-    lengths: NDArray[np.uint32],
-    out: NDArray[np.uint8],
-) -> int:
-    """Set out[sid] = 0 for series under end_sid that lack the label whose encoded form is `entry`; returns how many
-    stay. out: uint8[>= end_sid]; lengths of 0 are taken as lacking it."""
-    kept = 0
-    for sid in range(min(end_sid, out.size)):
-        if out[sid] == np.uint8(0):
-            continue
-        at = np.int64(offsets[sid])
-        end = at + np.int64(lengths[sid])
-        found = False
-        while at < end and not found:
-            # One label: tag 0x0a, length as a varint, body.
-            body, shift, after = np.int64(0), 0, at + 1
-            while after < end and shift < 35:
-                byte = np.int64(arena[after])
-                after += 1
-                body |= (byte & 0x7F) << shift
-                shift += 7
-                if byte < 0x80:
-                    break
-            size = after + body - at
-            if size == entry.size and at + size <= end:
-                found = _equal(arena, at, entry, np.int64(0), size)
-            at += size
-        if found:
-            kept += 1
-        else:
-            out[sid] = np.uint8(0)
-    return kept

@@ -1,7 +1,8 @@
 """Rows → a remote write 1.0 request: first the size, then the bytes.
 
 Rows come ordered by series (`kernels/series_runs`): a *run* is a series and where its rows end, and becomes one
-TimeSeries. The label blob is already in wire form, so a TimeSeries is a header, a copy and samples of at most 22 bytes.
+TimeSeries. Labels are kept in wire form, each once for all series that have it (`kernels/label_sets`), so a TimeSeries
+is a header, a dozen copies and samples of at most 22 bytes.
 Source: prometheus/prompb/remote.proto and types.proto (WriteRequest, TimeSeries, Sample).
 
 The arrays are private to the caller while both passes run: what `size_runs` has proved is what `fill_runs` relies on.
@@ -13,22 +14,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from kernels.jit import BYTES, RF8, RI8, RU1, RU4, RU8, U1, i8, kernel, step
+from kernels.jit import BYTES, RF8, RI8, RU1, RU4, U1, i8, kernel, step
+from kernels.label_sets import UNIT, pair_at
 from kernels.prefetch import prefetch
-from kernels.unaligned import copy_words, store_u8, store_u64
-from kernels.wire import f64_as_bits
+from kernels.unaligned import copy_blocks, store_u8, store_u64
+from kernels.wire import f64_as_bits, pointer
 from proto.remote_write import SAMPLE_TIMESTAMP, SAMPLE_VALUE, V1_REQUEST_TIMESERIES, V1_SERIES_SAMPLES
 
-FILL_SLACK: Final = 16
+FILL_SLACK: Final = 80
 """Bytes an output must have beyond the size that `size_runs` tells."""
 BAD_PLACE: Final = -1
-"""`size_runs`: a blob that does not lie within the arena, or arrays that do not fit together. `fill_runs`: arguments
-that do not fit together."""
+"""`size_runs`: arrays that do not fit together. `fill_runs`: arguments that do not fit together, or labels that do not
+lie within the arena."""
 
-AHEAD: Final = 6
-"""Runs ahead whose label blob is asked for: in a random order of series the copy would wait for memory."""
-AHEAD_BYTES: Final = 1024
-"""Of one blob, at most."""
+AHEAD: Final = 8
+"""Runs ahead whose label set is asked for: in a random order of series the copy would wait for memory. The pairs that
+it shares with many are in the cache, and its own mostly stand next to it."""
 
 CLASS_BITS: Final = 0x0F
 """telemetry.kind.CLASS_MASK."""
@@ -101,34 +102,42 @@ def run_body(length: Any, times: Any, first: Any, end: Any) -> Any:
 
 
 @step
-def outside(offset: Any, length: Any, arena_size: Any) -> Any:
-    """Whether a blob does not lie within the arena; offset: uint64, length and arena_size: int64."""
-    return length > arena_size or offset > np.uint64(arena_size - length)
+def copy_labels(arena: Any, size: Any, place: Any, length: Any, out: Any, at: Any) -> Any:
+    """Whether the set at `place` makes a blob of `length` bytes, which are written to out[at:] then.
+
+    arena: pointer to `size` bytes; out: pointer. The caller has proved that COPY_SLACK bytes follow the blob there.
+    """
+    end = at + length
+    while at < end:
+        text, count, _ = pair_at(arena, size, place, end - at)
+        if count == 0:
+            return False
+        copy_blocks(arena, size, text, count, out, at)
+        at += count
+        place += 4
+    return True
 
 
-@kernel(RU4, RI8, RI8, RU8, RU4, RU1, i8, i8, i8, i8, i8)
+@kernel(RU4, RI8, RI8, RU4, RU1, i8, i8, i8, i8)
 def size_runs(  # type: ignore[no-untyped-def]
-    series, ends, times, label_offsets, label_lengths, kinds, run, row, max_rows, max_bytes, arena_size
+    series, ends, times, label_lengths, kinds, run, row, max_rows, max_bytes
 ):
     """How far one request goes that begins with `row`, which belongs to `run`, and of what size it is.
 
     series: uint32[r], the series of each run; ends: int64[r], the row behind it, rising. times: int64[n], milliseconds.
-    label_offsets: uint64, label_lengths: uint32, kinds: uint8, by series: place of the label blob in an arena of
-    `arena_size` bytes, and telemetry.kind. Stops before the run that would pass `max_bytes` (a first one is always
-    taken) and after `max_rows` rows, within a run if need be.
+    label_lengths: uint32, kinds: uint8, by series: length of the label blob, and telemetry.kind. Stops before the run
+    that would pass `max_bytes` (a first one is always taken) and after `max_rows` rows, within a run if need be.
     Returns (run, row) of the next request, the bytes, and how many of the rows are of target_info. Bytes are BAD_PLACE
-    and `run` the offending one if a blob does not lie within the arena, or a run outside its arrays.
+    and `run` the offending one if a run lies outside its arrays.
     """
     total, apart = np.int64(0), np.int64(0)
-    limit = min(min(len(label_offsets), len(label_lengths)), len(kinds))
+    limit = min(len(label_lengths), len(kinds))
     last = min(row + max_rows, np.int64(len(times)))
     if run < 0 or row < 0:
         return run, row, np.int64(BAD_PLACE), apart
     while row < last and run < min(len(series), len(ends)):
         sid = np.int64(series[run])
         if sid >= limit or ends[run] <= row or ends[run] > len(times):
-            return run, row, np.int64(BAD_PLACE), apart
-        if outside(label_offsets[sid], np.int64(label_lengths[sid]), arena_size):
             return run, row, np.int64(BAD_PLACE), apart
         end = min(ends[run], last)
         body = run_body(label_lengths[sid], times, row, end)
@@ -144,40 +153,43 @@ def size_runs(  # type: ignore[no-untyped-def]
     return run, row, total, apart
 
 
-@kernel(BYTES, RU4, RI8, RI8, RF8, RU8, RU4, i8, i8, i8, i8, U1)
+@kernel(BYTES, RU4, RI8, RI8, RF8, RU4, RU4, i8, i8, i8, i8, U1)
 def fill_runs(  # type: ignore[no-untyped-def]
-    arena, series, ends, times, values, label_offsets, label_lengths, run, row, last, size, out
+    arena, series, ends, times, values, label_sets, label_lengths, run, row, last, size, out
 ):
     """Write the request of rows `row` … last - 1, which `size_runs` measured, to the beginning of `out`.
 
-    arena: uint8[arena_size]. values: float64[n]. `last` and `size` as `size_runs` returned them for the same arrays,
-    `run` and `row`. out: uint8[at least size + FILL_SLACK]; bytes behind `size` may be changed.
-    Returns the bytes written, or BAD_PLACE without a write beyond the output if the arguments do not fit together.
+    arena, label_sets: see kernels.label_sets; label_sets and label_lengths: uint32, by series. values: float64[n].
+    `last` and `size` as `size_runs` returned them for the same arrays, `run` and `row`. out: uint8[at least size +
+    FILL_SLACK]; bytes behind `size` may be changed.
+    Returns the bytes written, or BAD_PLACE without a write beyond the output if the arguments do not fit together or a
+    label set does not make a blob of its length.
     """
-    limit = min(len(label_offsets), len(label_lengths))
+    limit = min(len(label_sets), len(label_lengths))
     if run < 0 or row < 0 or size < 0 or size + FILL_SLACK > out.size or last > min(len(times), len(values)):
         return np.int64(BAD_PLACE)
+    texts, body_out, arena_size = pointer(arena), pointer(out), np.int64(arena.size)
+    runs = min(len(series), len(ends))
     at = np.int64(0)
     while row < last:
-        if run >= min(len(series), len(ends)):
+        if run >= runs:
             return np.int64(BAD_PLACE)
         sid = np.int64(series[run])
         if sid >= limit or ends[run] <= row:
             return np.int64(BAD_PLACE)
         end = min(ends[run], last)
-        if run + AHEAD < min(len(series), len(ends)) and np.int64(series[run + AHEAD]) < limit:
-            soon = np.int64(series[run + AHEAD])
-            line = np.int64(0)
-            while line < np.int64(label_lengths[soon]) and line < AHEAD_BYTES:
-                prefetch(arena, np.int64(label_offsets[soon]) + line)
-                line += 64
+        if run + AHEAD < runs and np.int64(series[run + AHEAD]) < limit:
+            soon = np.int64(label_sets[np.int64(series[run + AHEAD])]) * UNIT
+            prefetch(texts, soon)
+            prefetch(texts, soon + 64)
         length = np.int64(label_lengths[sid])
         body = run_body(length, times, row, end)
-        if at + body + 11 > size + FILL_SLACK or outside(label_offsets[sid], length, arena.size):
+        if at + body + 11 > size + 16:
             return np.int64(BAD_PLACE)
         store_u8(out, at, _REQUEST_TAG)
         at = put_varint(out, at + 1, np.uint64(body))
-        copy_words(arena, np.int64(label_offsets[sid]), length, out, at)
+        if not copy_labels(texts, arena_size, np.int64(label_sets[sid]) * UNIT, length, body_out, at):
+            return np.int64(BAD_PLACE)
         at += length
         for sample in range(row, end):
             store_u8(out, at, _SAMPLES_TAG)

@@ -1,4 +1,4 @@
-"""Unaligned stores into a byte array, and a copy made of eight-byte words.
+"""Unaligned stores into a byte array, and a copy made of blocks.
 
 The counterpart of the loads in kernels.wire. A store checks nothing: the caller has sized the output beforehand.
 """
@@ -15,7 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from kernels.jit import step
-from kernels.wire import load_u64
+from kernels.wire import load_u8
 
 
 def _store(bits: int, name: str) -> Callable[..., Any]:
@@ -23,9 +23,11 @@ def _store(bits: int, name: str) -> Callable[..., Any]:
         del typing_context, at, value
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, arguments[0])
+            data = arguments[0]
+            if isinstance(signature.args[0], types.Array):
+                data = context.make_array(signature.args[0])(context, builder, data).data
             word = ir.IntType(bits)
-            base = builder.bitcast(array.data, cgutils.voidptr_t)
+            base = builder.bitcast(data, cgutils.voidptr_t)
             address = builder.bitcast(builder.gep(base, [arguments[1]]), word.as_pointer())
             stored = arguments[2] if bits == 64 else builder.trunc(arguments[2], word)
             builder.store(stored, address).align = 1
@@ -39,31 +41,48 @@ def _store(bits: int, name: str) -> Callable[..., Any]:
 
 
 store_u8 = _store(8, "store_u8")
-"""(uint8[n], int64, uint64): the lowest byte. The caller has proved 0 <= at < n."""
+"""(uint8[n] or pointer, int64, uint64): the lowest byte. The caller has proved 0 <= at < n."""
+store_u32 = _store(32, "store_u32")
+"""(uint8[n] or pointer, int64, uint64): the lower four bytes, little endian. The caller has proved 0 <= at <= n - 4."""
 store_u64 = _store(64, "store_u64")
-"""(uint8[n], int64, uint64): eight bytes, little endian. The caller has proved 0 <= at <= n - 8."""
+"""(uint8[n] or pointer, int64, uint64): eight bytes, little endian. The caller has proved 0 <= at <= n - 8."""
 
 
-COPY_SLACK = 8
-"""Bytes behind the copied ones that `copy_words` may write rubbish into."""
+@intrinsic  # type: ignore[untyped-decorator]  # numba ships no types
+def copy_block(typing_context: Any, source: Any, start: Any, out: Any, at: Any) -> Any:
+    """(pointer, int64, pointer, int64): copy BLOCK bytes. The caller has proved that both places have them."""
+    del typing_context, start, at
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        del signature
+        block = ir.VectorType(ir.IntType(8), BLOCK)
+        value = builder.load(builder.bitcast(builder.gep(arguments[0], [arguments[1]]), block.as_pointer()))
+        value.align = 1
+        builder.store(value, builder.bitcast(builder.gep(arguments[2], [arguments[3]]), block.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    return types.none(source, types.int64, out, types.int64), generate
+
+
+BLOCK = 64
+COPY_SLACK = BLOCK
+"""Bytes behind the copied ones that `copy_blocks` may write rubbish into."""
 
 
 @step
-def copy_words(source: Any, start: Any, count: Any, out: Any, at: Any) -> Any:
-    """Copy `count` bytes from source[start:] to out[at:], eight at a time.
+def copy_blocks(source: Any, size: Any, start: Any, count: Any, out: Any, at: Any) -> None:
+    """Copy `count` > 0 bytes from source[start:] to out[at:]; both are pointers, source to `size` bytes.
 
-    The caller has proved 0 <= start <= source.size - count and 0 <= at <= out.size - count - COPY_SLACK. Reads never
-    pass the end of the source; writes pass at + count by at most seven bytes.
+    The caller has proved 0 <= start <= size - count and that out has COPY_SLACK bytes behind at + count. Reads never
+    pass the end of the source; writes pass at + count by less than COPY_SLACK bytes. Made for pieces that mostly have
+    less than a block, so that one copy without a look at the length will do.
     """
     done = np.int64(0)
-    if start + count + 8 <= source.size:
-        while done < count:
-            store_u64(out, at + done, load_u64(source, start + done))
-            done += 8
-        return
-    while done + 8 <= count:
-        store_u64(out, at + done, load_u64(source, start + done))
-        done += 8
+    while start + done + BLOCK <= size:
+        copy_block(source, start + done, out, at + done)
+        done += BLOCK
+        if done >= count:
+            return
     while done < count:
-        out[at + done] = source[start + done]
+        store_u8(out, at + done, load_u8(source, start + done))
         done += 1

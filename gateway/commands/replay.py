@@ -24,6 +24,7 @@ from rich.progress import Progress
 from gateway.baseline.recording import Recording, read_recording
 from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, read_labels, scored_span
 from gateway.errors import ConfigError, GatewayError, RequestError, Unavailable
+from gateway.telemetry.label_sets import placed
 from gateway.telemetry.labels import encode_label_blob
 from kernels.remote_write_encode import FILL_SLACK, fill_runs, size_runs
 
@@ -94,9 +95,7 @@ class Replay:
         self.owners: NDArray[np.uint32] = owners[order]
         self.values: NDArray[np.float64] = values[order]
         blobs = [encode_label_blob(self.labels(r)) for r in recordings]
-        self._arena = np.frombuffer(b"".join(blobs), np.uint8)
-        self._lengths = np.array([len(b) for b in blobs], np.uint32)
-        self._offsets = np.cumsum(self._lengths, dtype=np.uint64) - self._lengths
+        self._arena, self._sets, self._lengths = placed(blobs)
         self._kinds = np.zeros(len(blobs), np.uint8)
 
     def labels(self, recording: Recording) -> dict[str, str]:
@@ -109,12 +108,11 @@ class Replay:
         ends = np.append(np.flatnonzero(owners[1:] != owners[:-1]) + 1, len(owners)).astype(np.int64)
         series = owners[ends - 1]
         _, rows, size, _ = size_runs(
-            series, ends, times, self._offsets, self._lengths, self._kinds, 0, 0, len(owners), _MOST_BYTES,
-            len(self._arena),
+            series, ends, times, self._lengths, self._kinds, 0, 0, len(owners), _MOST_BYTES,
         )  # fmt: skip
         assert rows == len(owners), "a batch of bounded labels fits one request"
         out = np.empty(size + FILL_SLACK, np.uint8)
-        fill_runs(self._arena, series, ends, times, values, self._offsets, self._lengths, 0, 0, rows, size, out)
+        fill_runs(self._arena, series, ends, times, values, self._sets, self._lengths, 0, 0, rows, size, out)
         return bytes(cramjam.snappy.compress_raw(out[:size].tobytes()))
 
 

@@ -61,7 +61,7 @@ class SeriesArrays:
     """The arrays of a SeriesView at one moment, safe to read from another thread."""
 
     label_arena: NDArray[np.uint8]
-    label_offsets: NDArray[np.uint64]
+    label_sets: NDArray[np.uint32]
     label_lengths: NDArray[np.uint32]
     kinds: NDArray[np.uint8]
     generations: NDArray[np.uint32]
@@ -69,7 +69,7 @@ class SeriesArrays:
     @classmethod
     def of(cls, view: SeriesView) -> SeriesArrays:
         """Taken between two calls of next_frames, in the loop."""
-        return cls(view.label_arena, view.label_offsets, view.label_lengths, view.kinds, view.generations)
+        return cls(view.label_arena, view.label_sets, view.label_lengths, view.kinds, view.generations)
 
 
 class Preparation:
@@ -138,7 +138,7 @@ class Preparation:
         if runs < count:
             times, values = times_by_series, values_by_series
         return PackedRows(
-            series.label_arena, series.label_offsets, series.label_lengths, series.kinds, of_run[:runs], ends[:runs],
+            series.label_arena, series.label_sets, series.label_lengths, series.kinds, of_run[:runs], ends[:runs],
             times[:count], values[:count],
         )  # fmt: skip
 

@@ -13,6 +13,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from gateway.errors import StateError
+from gateway.telemetry.label_sets import placed
 from gateway.telemetry.labels import decode_label_blob
 from kernels.remote_write_encode import BAD_PLACE, FILL_SLACK, fill_runs, size_runs
 
@@ -26,12 +27,13 @@ class PackedRows:
     """n rows that go out, in r runs: a series and the row behind its last one.
 
     series: uint32[r]; ends: int64[r], rising; times_ms: int64[n]; values: float64[n].
-    arena: uint8[total]; label_offsets: uint64, label_lengths: uint32, where each series' label blob stands in it, and
-    kinds: uint8, its telemetry.kind, by which target_info is counted apart; all three are indexed by series.
+    arena: uint8[total]; label_sets: uint32, where each series' label set stands in it (see SeriesView); label_lengths:
+    uint32, length of its label blob; kinds: uint8, its telemetry.kind, by which target_info is counted apart; all three
+    are indexed by series.
     """
 
     arena: NDArray[np.uint8]
-    label_offsets: NDArray[np.uint64]
+    label_sets: NDArray[np.uint32]
     label_lengths: NDArray[np.uint32]
     kinds: NDArray[np.uint8]
     series: NDArray[np.uint32]
@@ -45,12 +47,10 @@ class PackedRows:
     @classmethod
     def from_blobs(cls, blobs: Sequence[bytes], times_ms: Sequence[int], values: Sequence[float]) -> PackedRows:
         """From separate label blobs, one a row; each row is a run of its own."""
-        lengths = np.fromiter((len(b) for b in blobs), np.uint32, len(blobs))
-        offsets = np.cumsum(lengths, dtype=np.uint64) - lengths
-        arena = np.frombuffer(b"".join(blobs), np.uint8)
+        arena, sets, lengths = placed(blobs)
         rows = np.arange(len(blobs), dtype=np.uint32)
         return cls(
-            arena, offsets, lengths, np.zeros(len(blobs), np.uint8), rows, rows.astype(np.int64) + 1,
+            arena, sets, lengths, np.zeros(len(blobs), np.uint8), rows, rows.astype(np.int64) + 1,
             np.array(times_ms, np.int64), np.array(values, np.float64),
         )  # fmt: skip
 
@@ -78,23 +78,23 @@ class RemoteWriteEncoder:
     def encode(self, rows: PackedRows, encoding: Encoding) -> Iterator[EncodedBlock]:
         """All rows, in order, as blocks within the limits; each is made when it is asked for.
 
-        Raises StateError if a label blob lies outside the arena.
+        Raises StateError if a label set lies outside the arena.
         """
         run = row = 0
         while row < len(rows):
             next_run, last, size, apart = size_runs(
-                rows.series, rows.ends, rows.times_ms, rows.label_offsets, rows.label_lengths, rows.kinds,
-                run, row, self._block_rows, self._block_bytes, rows.arena.size,
+                rows.series, rows.ends, rows.times_ms, rows.label_lengths, rows.kinds,
+                run, row, self._block_rows, self._block_bytes,
             )  # fmt: skip
             if size == BAD_PLACE or last == row:
-                raise StateError(f"row {last}: its labels lie outside the arena")
+                raise StateError(f"row {last}: no such series, or no such run")
             out = self._room(size + FILL_SLACK)
             written = fill_runs(
-                rows.arena, rows.series, rows.ends, rows.times_ms, rows.values, rows.label_offsets, rows.label_lengths,
+                rows.arena, rows.series, rows.ends, rows.times_ms, rows.values, rows.label_sets, rows.label_lengths,
                 run, row, last, size, out,
             )  # fmt: skip
             if written != size:
-                raise StateError(f"a block of {size} bytes came out with {written}")
+                raise StateError(f"rows {row} to {last}: their labels lie outside the arena, or are of another length")
             body = self.compress(out[:size].data, encoding)
             yield EncodedBlock(body, encoding, last - row - apart, apart, size)
             run, row = next_run, last

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from gateway.errors import StateError
 from gateway.telemetry.kind import DELTA
+from gateway.telemetry.label_sets import blobs_of
 from gateway.telemetry.resolved import SeriesView
 from kernels.cumulative import claim_deltas, label_digests
 
@@ -134,10 +135,12 @@ class RunningTotals:
         if not found:
             return
         fresh = self._fresh[:found]
-        label_digests(
-            series.label_arena, series.label_offsets, series.label_lengths, fresh, found, self._key,
-            self._high, self._low,
-        )  # fmt: skip
+        for blobs in blobs_of(series, fresh):
+            n = len(blobs.lengths)
+            high, low = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+            label_digests(blobs.area, blobs.begins, blobs.lengths, blobs.rows, n, self._key, high, low)
+            of_piece = fresh[blobs.first : blobs.first + n]
+            self._high[of_piece], self._low[of_piece] = high, low
         if len(self._restored):
             self._take_up(fresh.astype(np.int64))
 

@@ -22,6 +22,7 @@ from gateway.baseline.detector import Baseline
 from gateway.errors import StateError, UnknownVersion
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.telemetry.frame import Frontier, LogPosition, Place
+from gateway.telemetry.label_sets import blobs_of
 from gateway.telemetry.resolved import SeriesView
 from gateway.telemetry.state_file import put_in_place
 from kernels.cumulative import label_digests
@@ -202,16 +203,10 @@ class BaselineStore:
 
     def _digests(self, sids: NDArray[np.uint32], series: SeriesView) -> NDArray[np.uint64]:
         """uint64[k, 2]: the digest of each label blob."""
-        size = int(sids.max()) + 1 if len(sids) else 0
-        high, low = np.zeros(size, np.uint64), np.zeros(size, np.uint64)
-        label_digests(
-            series.label_arena,
-            series.label_offsets,
-            series.label_lengths,
-            sids,
-            len(sids),
-            self._secrets,
-            high,
-            low,
-        )
-        return np.column_stack([high[sids], low[sids]])
+        digests = np.empty((len(sids), 2), np.uint64)
+        for blobs in blobs_of(series, sids):
+            n = len(blobs.lengths)
+            high, low = np.zeros(n, np.uint64), np.zeros(n, np.uint64)
+            label_digests(blobs.area, blobs.begins, blobs.lengths, blobs.rows, n, self._secrets, high, low)
+            digests[blobs.first : blobs.first + n, 0], digests[blobs.first : blobs.first + n, 1] = high, low
+        return digests

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.selfmetrics import counter
+from gateway.telemetry.label_sets import blobs_of
 from gateway.telemetry.resolved import SeriesView
 from kernels.label_family import family_digests
 from kernels.label_hash import derive_secrets
@@ -156,9 +157,9 @@ class Replacements:
         if len(missing) == 0:
             return
         digests = np.zeros(len(missing), np.uint64)
-        series = self._series
-        family_digests(
-            series.label_arena, series.label_offsets, series.label_lengths,
-            np.ascontiguousarray(entries["sid"][missing]), _NAMES, _NAME_ENDS, self._secrets, digests,
-        )  # fmt: skip
+        for blobs in blobs_of(self._series, entries["sid"][missing]):
+            of_piece = digests[blobs.first : blobs.first + len(blobs.lengths)]
+            family_digests(
+                blobs.area, blobs.begins, blobs.lengths, blobs.rows, _NAMES, _NAME_ENDS, self._secrets, of_piece
+            )
         entries["digest"][missing] = digests

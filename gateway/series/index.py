@@ -3,14 +3,20 @@
 Sids are dense, 32 bits, and index every array of the program that has an entry a series. A sid is given to another
 series only after it was forgotten, and its generation is raised then; whoever keeps state by sid compares generations.
 
+Label sets are kept as numbers of label pairs, each pair once (kernels.label_sets).
+
 Who may call. Two reader threads define series and read the arrays; the API looks series up. Definitions, expiry and
 look-ups take the lock. The arrays are read without it: a thread only reads entries of sids that it was given, pinned
-entries are never changed, and blobs never move inside the arena. When capacity grows an array is replaced by a larger
-copy, so take the arrays anew for each frame. A time noted by `touch` in the old copy during that moment may be lost,
-which an expiry of hours does not notice.
+entries are never changed, and neither sets nor pairs ever move inside the arena. A pair has at least as many users as
+pinned series name it, so it is not freed under a reader; of a pair only the count of users changes, which readers do
+not look at. The slots of series and pairs are read and written under the lock alone. When capacity grows an array is
+replaced by a larger copy, so take the arrays anew for each frame; what was pinned then stands in the old copy for
+good. A time noted by `touch` in the old copy during that moment may be lost, which an expiry of hours does not notice.
 
-Memory. The arena and the arrays are reserved as address space and become real as they are filled: 26 bytes a series,
-11 to 23 bytes of slots, and the label blob rounded up to 16 bytes.
+Memory. The arena and the arrays are reserved as address space and become real as they are filled: 22 bytes a series,
+11 to 23 bytes of slots, 4 bytes a label rounded up to 8; and for each pair that no other series has, its bytes and 8,
+rounded up to 8, and 6 to 12 bytes of slots. A series of labels that it shares with none so takes up to 28 bytes a label
+more than its blob. The arena ends at 16 GiB; a label set for which it has no room remains unresolved.
 """
 
 from __future__ import annotations
@@ -30,21 +36,24 @@ from gateway.selfmetrics import counter, gauge
 from gateway.series.label_values import distinct_values
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.label_groups import LabelGroups, grouped
+from gateway.telemetry.label_sets import blobs_of
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
 from gateway.telemetry.regular_expression import compile_expression
 from kernels import label_index as table
+from kernels import label_sets as sets
 
 log = structlog.get_logger(__name__)
 
 ACTIVE_SERIES = gauge("active_series", "Series the index holds.")
 EXPIRED = counter("expired_series", "Series forgotten because no point came for `series.expiry`.")
-ARENA_BYTES = gauge("label_bytes", "Bytes of label blobs, chunks of forgotten series included.")
+PAIRS = gauge("label_pairs", "Labels, as pairs of name and value, that the index holds; each counts once.")
+ARENA_BYTES = gauge("label_bytes", "Bytes of label sets and pairs, chunks of forgotten ones included.")
 
 _SEARCH_STEP: Final = 10_000
 """Series a search looks at while it holds the lock (1 to 5 ms, by how many values the labels have)."""
 UNRESOLVED: Final = table.UNRESOLVED
 _MAP_NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; named by Python from 3.12 on
-_ARENA_BYTES: Final = 16 * 2**30
+_ARENA_BYTES: Final = sets.MOST_BYTES
 _LEAST_CAPACITY: Final = 1 << 12
 _EXPIRED_AT_ONCE: Final = 100_000
 _READERS: Final = 8
@@ -71,6 +80,13 @@ def _grown(array: NDArray[np.generic], capacity: int) -> NDArray[np.generic]:
     return larger
 
 
+def _doubled(size: int, least: int) -> int:
+    """`size`, doubled until it is at least `least`."""
+    while size < least:
+        size *= 2
+    return size
+
+
 class SeriesIndex:
     """See the module's text. Implements telemetry.resolved.SeriesView.
 
@@ -82,11 +98,13 @@ class SeriesIndex:
         self._lock = threading.Lock()
         self._seed = secrets.randbits(64)
         self._slots = np.zeros(2 * _LEAST_CAPACITY, np.uint64)
+        self._pair_slots = np.zeros(2 * _LEAST_CAPACITY, np.uint32)
         self._state = np.zeros(table.X_STATE, np.int64)
         self._state[table.X_FREE_SID] = -1
-        self._chunks = np.full(table.SIZE_CLASSES, -1, np.int64)
-        self._arena = _reserve(arena_bytes)
-        self._offsets = np.zeros(capacity, np.uint64)
+        self._state[sets.X_ARENA_END] = sets.FIRST_FREE
+        self._chunks = np.full(sets.SIZE_CLASSES, -1, np.int64)
+        self._arena = _reserve(min(arena_bytes, sets.MOST_BYTES))
+        self._sets = np.zeros(capacity, np.uint32)
         self._lengths = np.zeros(capacity, np.uint32)
         self._kinds = np.zeros(capacity, np.uint8)
         self._generations = np.zeros(capacity, np.uint32)
@@ -100,9 +118,9 @@ class SeriesIndex:
         return self._arena
 
     @property
-    def label_offsets(self) -> NDArray[np.uint64]:
+    def label_sets(self) -> NDArray[np.uint32]:
         """See SeriesView."""
-        return self._offsets
+        return self._sets
 
     @property
     def label_lengths(self) -> NDArray[np.uint32]:
@@ -128,6 +146,11 @@ class SeriesIndex:
     def active_count(self) -> int:
         """Series the index holds."""
         return int(self._state[table.X_LIVE])
+
+    @property
+    def pair_count(self) -> int:
+        """Label pairs the index holds."""
+        return int(self._state[sets.X_PAIRS])
 
     @property
     def end_sid(self) -> int:
@@ -162,10 +185,11 @@ class SeriesIndex:
                     pin,
                     seen_ms,
                     self._slots,
+                    self._pair_slots,
                     self._state,
                     self._chunks,
                     self._arena,
-                    self._offsets,
+                    self._sets,
                     self._lengths,
                     self._kinds,
                     self._generations,
@@ -175,36 +199,54 @@ class SeriesIndex:
                 )
                 if done == m:
                     break
-                self._enlarge(m - done, int(definitions.offsets[done + 1] - definitions.offsets[done]))
+                if not self._enlarge(m - done):
+                    log.error("no room for the labels of a series", arena_bytes=len(self._arena))
+                    sids[done] = UNRESOLVED
+                    done += 1
             ACTIVE_SERIES.set(self._state[table.X_LIVE])
-            ARENA_BYTES.set(self._state[table.X_ARENA_END])
+            PAIRS.set(self._state[sets.X_PAIRS])
+            ARENA_BYTES.set(self._state[sets.X_ARENA_END])
         return sids
 
-    def _enlarge(self, coming: int, blob_bytes: int) -> None:
-        """Make room for at least one more series. Under the lock."""
+    def _enlarge(self, coming: int) -> bool:
+        """Make room for the series at which `define_series` stopped; False where there can be none. Under the lock."""
         state = self._state
         if state[table.X_USED_SLOTS] * 10 >= len(self._slots) * 7:
-            size = len(self._slots)
             # Half full after the rebuild, which also drops the places of forgotten series.
-            while (state[table.X_LIVE] + min(coming, int(state[table.X_LIVE]) + 1)) * 2 > size:
-                size *= 2
-            slots = np.zeros(size, np.uint64)
+            live = int(state[table.X_LIVE])
+            slots = np.zeros(_doubled(len(self._slots), 2 * (live + min(coming, live + 1))), np.uint64)
             state[table.X_USED_SLOTS] = table.copy_slots(self._slots, slots)
             self._slots = slots
+        needed = int(state[table.X_NEEDS_PAIRS])
+        if (state[sets.X_USED_PAIR_SLOTS] + needed) * 10 >= len(self._pair_slots) * 7:
+            pair_slots = np.zeros(_doubled(len(self._pair_slots), 2 * (self.pair_count + needed)), np.uint32)
+            state[sets.X_USED_PAIR_SLOTS] = sets.copy_pair_slots(self._pair_slots, pair_slots, self._arena, self._seed)
+            self._pair_slots = pair_slots
         if state[table.X_FREE_SID] < 0 and state[table.X_NEXT_SID] >= len(self._lengths):
             capacity = 2 * len(self._lengths)
-            self._offsets = _grown(self._offsets, capacity)  # type: ignore[assignment]
+            self._sets = _grown(self._sets, capacity)  # type: ignore[assignment]
             self._kinds = _grown(self._kinds, capacity)  # type: ignore[assignment]
             self._generations = _grown(self._generations, capacity)  # type: ignore[assignment]
             self._last_seen = _grown(self._last_seen, capacity)  # type: ignore[assignment]
             self._pins = _grown(self._pins, capacity)  # type: ignore[assignment]
             # Last, because its length is what the kernel takes for the capacity.
             self._lengths = _grown(self._lengths, capacity)  # type: ignore[assignment]
-        if state[table.X_ARENA_END] + 2 * blob_bytes + 8192 > len(self._arena):
-            arena = _reserve(max(2 * len(self._arena), len(self._arena) + 4 * blob_bytes))
-            end = int(state[table.X_ARENA_END])
-            arena[:end] = self._arena[:end]
-            self._arena = arena
+        end = int(state[sets.X_ARENA_END])
+        behind = end + int(state[table.X_NEEDS_BYTES])
+        return behind <= len(self._arena) or self._enlarge_arena(end, behind)
+
+    def _enlarge_arena(self, end: int, behind: int) -> bool:
+        if behind > sets.MOST_BYTES:
+            return False
+        try:
+            arena = _reserve(min(max(2 * len(self._arena), 2 * behind), sets.MOST_BYTES))
+        except OSError:
+            return False
+        if len(arena) < behind:
+            return False
+        arena[:end] = self._arena[:end]
+        self._arena = arena
+        return True
 
     def release(self, sids: NDArray[np.uint32], pin: int, still: Sequence[NDArray[np.uint32]] = ()) -> None:
         """A reader no longer maps local ids to these series, except for those it `still` does (in other edges)."""
@@ -228,16 +270,18 @@ class SeriesIndex:
                 cutoff_ms,
                 self._seed,
                 self._slots,
+                self._pair_slots,
                 self._state,
                 self._chunks,
                 self._arena,
-                self._offsets,
+                self._sets,
                 self._lengths,
                 self._last_seen,
                 self._pins,
                 expired,
             )
             ACTIVE_SERIES.set(self._state[table.X_LIVE])
+            PAIRS.set(self._state[sets.X_PAIRS])
         EXPIRED.inc(count)
         return expired[:count]
 
@@ -245,14 +289,14 @@ class SeriesIndex:
         """The sid of a label blob."""
         with self._lock:
             sid = table.find_series(
-                np.frombuffer(blob, np.uint8), self._seed, self._slots, self._arena, self._offsets, self._lengths
+                np.frombuffer(blob, np.uint8), self._seed, self._slots, self._arena, self._sets, self._lengths
             )
         return None if sid < 0 else int(sid)
 
     def blob(self, sid: int) -> bytes:
         """The label blob of a sid; empty if the sid is free."""
-        begin = int(self._offsets[sid])
-        return self._arena[begin : begin + int(self._lengths[sid])].tobytes() if self._lengths[sid] else b""
+        with self._lock:
+            return next(blobs_of(self, np.array([sid], np.uint32))).area.tobytes()
 
     def labels(self, sid: int) -> dict[str, str]:
         """The label set of a sid; empty if the sid is free."""
@@ -267,9 +311,11 @@ class SeriesIndex:
             candidates = (self._lengths[:end] > 0).astype(np.uint8)
             for name, operator, value in matchers:
                 if operator == "=" and value:
-                    # The walk over all blobs costs a few nanoseconds a label here, microseconds in Python.
-                    entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
-                    table.keep_series_with(entry, end, self._arena, self._offsets, self._lengths, candidates)
+                    label = np.frombuffer(encode_label_blob({name: value}), np.uint8)
+                    number = sets.pair_number(label, self._seed, self._pair_slots, self._arena)
+                    if number == 0:
+                        return []
+                    sets.keep_sets_with(number, end, self._arena, self._sets, self._lengths, candidates)
         sids = np.flatnonzero(candidates).astype(np.uint32)
         found: list[int] = []
         # The readers register series under the same lock: a long search lets them in between its steps.

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.telemetry.labels import encode_label_blob
 from gateway.telemetry.resolved import SeriesView
-from kernels.label_hash import derive_secrets
-from kernels.label_index import keep_series_with
-from kernels.label_values import label_values
-
-_SECRETS: Final = derive_secrets((secrets.randbits(64), secrets.randbits(64)))
+from kernels.label_values import keep_blobs_with, label_values
 
 
 def distinct_values(series: SeriesView, sids: NDArray[np.uint32], name: str) -> tuple[list[str], NDArray[np.int64]]:
     """(the values of the label `name`, each once; int64[n]: which of them each of sids, uint32[n], has).
 
-    A series without the label has the value "". Values are told apart by a keyed hash of 63 bits.
+    A series without the label has the value "".
     """
     n = len(sids)
-    begins, lengths, digests = np.empty(n, np.int64), np.empty(n, np.uint32), np.empty(n, np.uint64)
+    numbers, begins, lengths = np.empty(n, np.uint32), np.empty(n, np.int64), np.empty(n, np.uint32)
     arena = series.label_arena
     label_values(
-        arena, series.label_offsets, series.label_lengths, sids, np.frombuffer(name.encode(), np.uint8), _SECRETS,
-        begins, lengths, digests,
+        arena, series.label_sets, series.label_lengths, sids, np.frombuffer(name.encode(), np.uint8),
+        numbers, begins, lengths,
     )  # fmt: skip
-    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+    _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
     places = zip(begins[first].tolist(), lengths[first].tolist(), strict=True)
     return [arena[at : at + size].tobytes().decode() if at >= 0 else "" for at, size in places], which
 
@@ -49,7 +43,7 @@ def blobs_with(
         for value in values:
             one = kept & ~found & np.uint8(1)
             entry = np.frombuffer(encode_label_blob({name: value}), np.uint8)
-            keep_series_with(entry, len(one), area, begins, lengths, one)
+            keep_blobs_with(entry, len(one), area, begins, lengths, one)
             found |= one
         kept = found
     return kept.astype(np.bool_)

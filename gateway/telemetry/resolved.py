@@ -20,17 +20,17 @@ class SeriesView(Protocol):
 
     @property
     def label_arena(self) -> NDArray[np.uint8]:
-        """uint8[total]: all label blobs."""
+        """uint8[total]: all label sets and the pairs that they name (kernels.label_sets)."""
         ...
 
     @property
-    def label_offsets(self) -> NDArray[np.uint64]:
-        """uint64[capacity]: where a sid's blob begins in the arena."""
+    def label_sets(self) -> NDArray[np.uint32]:
+        """uint32[capacity]: where a sid's label set begins in the arena, in units of label_sets.UNIT bytes."""
         ...
 
     @property
     def label_lengths(self) -> NDArray[np.uint32]:
-        """uint32[capacity]: length of a sid's blob; 0 for a free id."""
+        """uint32[capacity]: length of a sid's label blob; 0 for a free id."""
         ...
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.frame import Frame, LogPosition, Place
+from gateway.telemetry.label_sets import placed
 from gateway.telemetry.labels import encode_label_blob
 from gateway.telemetry.resolved import ResolvedFrame
 
@@ -19,24 +20,23 @@ class SeriesInMemory:
     """A SeriesView; sids in order of `add`."""
 
     def __init__(self) -> None:
-        self.label_arena = np.zeros(0, np.uint8)
-        self.label_offsets = np.zeros(0, np.uint64)
-        self.label_lengths = np.zeros(0, np.uint32)
+        self._blobs: list[bytes] = []
+        self._place()
         self.kinds = np.zeros(0, np.uint8)
         self.generations = np.zeros(0, np.uint32)
 
     def add(self, labels: dict[str, str], kind_of: int = kind.GAUGE) -> int:
-        blob = encode_label_blob(labels)
-        self.label_offsets = np.append(self.label_offsets, np.uint64(len(self.label_arena)))
-        self.label_arena = np.concatenate([self.label_arena, np.frombuffer(blob, np.uint8)])
-        self.label_lengths = np.append(self.label_lengths, np.uint32(len(blob)))
+        self._blobs.append(encode_label_blob(labels))
+        self._place()
         self.kinds = np.append(self.kinds, np.uint8(kind_of))
         self.generations = np.append(self.generations, np.uint32(0))
         return len(self.kinds) - 1
 
     def blob(self, sid: int) -> bytes:
-        start = int(self.label_offsets[sid])
-        return self.label_arena[start : start + int(self.label_lengths[sid])].tobytes()
+        return self._blobs[sid]
+
+    def _place(self) -> None:
+        self.label_arena, self.label_sets, self.label_lengths = placed(self._blobs)
 
 
 class FeedInMemory:

@@ -19,6 +19,7 @@ from gateway.series.index import SeriesIndex
 from gateway.telemetry import kind
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.columns import Definitions
+from gateway.telemetry.label_sets import blobs_of
 from gateway.telemetry.labels import encode_label_blob
 from kernels.label_family import family_digests
 from kernels.label_hash import derive_secrets
@@ -52,7 +53,8 @@ def digests_of(arena: np.ndarray, offsets: np.ndarray, lengths: np.ndarray, sids
 @given(st.lists(label_sets, min_size=1, max_size=10))
 def test_digests_are_equal_exactly_where_the_labels_without_the_named_ones_are(sets: list[dict[str, str]]) -> None:
     index, sids = index_of(sets)
-    digests = digests_of(index.label_arena, index.label_offsets, index.label_lengths, sids)
+    (blobs,) = blobs_of(index, sids)
+    digests = digests_of(blobs.area, blobs.begins, blobs.lengths, blobs.rows)
     rest = [{k: v for k, v in one.items() if k not in ("pod", "instance")} for one in sets]
     for i, one in enumerate(rest):
         for j, other in enumerate(rest):

@@ -14,8 +14,6 @@ from gateway.series.label_values import distinct_values
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.labels import encode_label_blob
-from kernels.label_hash import derive_secrets
-from kernels.label_values import label_values
 
 labels = st.dictionaries(
     st.sampled_from(["job", "jo", "jobs", "a", "z"]), st.text(st.characters(exclude_categories=["Cs"])), max_size=4
@@ -36,19 +34,6 @@ def test_values_are_those_of_the_decoded_labels(sets: list[dict[str, str]]) -> N
     values, which = distinct_values(index, sids, "job")
     assert [values[i] for i in which] == [one.get("job", "") for one in sets]
     assert len(values) == len({one.get("job", "") for one in sets})
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=60), st.integers(0, 70), st.integers(0, 70))
-def test_bytes_that_are_no_blob_are_read_within_bounds(arena: bytes, begin: int, length: int) -> None:
-    begins, lengths, digests = np.zeros(2, np.int64), np.zeros(2, np.uint32), np.zeros(2, np.uint64)
-    label_values(
-        np.frombuffer(arena, np.uint8), np.array([begin], np.uint64), np.array([length], np.uint32),
-        np.array([0, 7], np.uint32), np.frombuffer(b"job", np.uint8), derive_secrets((1, 2)), begins, lengths, digests,
-    )  # fmt: skip
-    assert begins[1] == -1
-    if begins[0] >= 0:
-        assert begin <= begins[0] <= begins[0] + lengths[0] <= begin + length <= len(arena)
 
 
 def test_bounds_of_buckets_are_learned() -> None:
