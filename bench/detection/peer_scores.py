@@ -16,11 +16,6 @@ from bench.detection.datasets import DATA_SETS
 from bench.detection.nab_score import PROFILES, FileScores, best_score, window_rows
 
 
-def nab_peers(root: Path) -> list[str]:
-    """Names of the detectors whose raw scores on NAB are there."""
-    return sorted(path.stem for path in (root / "_peers" / "nab" / "scores").glob("*.parquet"))
-
-
 def nab_files(root: Path, peer: str) -> dict[str, FileScores]:
     """A peer's raw scores and the windows, by file."""
     table = pq.read_table(root / "_peers" / "nab" / "scores" / f"{peer}.parquet")

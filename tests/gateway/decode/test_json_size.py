@@ -62,10 +62,10 @@ def test_a_real_request_of_27_mib_is_within_the_limit() -> None:
     assert json_size.json_size(body) * (27 * 2**20 / len(body)) < json_size.MOST
 
 
-def test_a_time_of_a_deployment_that_is_no_number_is_refused() -> None:
+def test_a_time_of_a_deployment_is_a_number_and_gives_way_to_that_of_arrival() -> None:
     body = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"deployment","timeUnixNano":%b}]}]}]}'
-    for time in (b"1e400", b'"x"', b"1e308"):
-        try:
-            changes_of(body % time, True, 0)
-        except DecodeError:
-            continue
+    for time in (b"1e400", b'"x"'):
+        with pytest.raises(DecodeError, match="OTLP/JSON"):
+            changes_of(body % time, True, 7)
+    for time, taken in ((b"1e308", 7), (b"-1", 7), (b"12", 12)):
+        assert [change.time for change in changes_of(body % time, True, 7)] == [taken]
