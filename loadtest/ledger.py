@@ -106,18 +106,25 @@ class Ledger:
         self.time_ms[sent["request"]] = sent["time_ms"]
         self.acknowledged[events["request"][events["event"] == ACKNOWLEDGED]] = True
         self.sent_requests = len(sent)
+        self.first_ms = int(sent["time_ms"].min()) if len(sent) else 1
+        """Time of the earliest sample sent."""
 
     @property
     def acknowledged_points(self) -> int:
         """Points that must be held."""
         return int(self.acknowledged.sum()) * self.batch
 
-    def verify(self, url: str, progress: Callable[[int], None] = lambda samples: None) -> Verdict:
-        """Compare with what the VictoriaMetrics at `url` holds. Raises OSError."""
+    def verify(
+        self, url: str, progress: Callable[[int], None] = lambda samples: None, *, alone: bool = True
+    ) -> Verdict:
+        """Compare with what the VictoriaMetrics at `url` holds. Raises OSError.
+
+        alone: no samples but those of this ledger are held; otherwise samples before its first one are not looked at.
+        """
         held = np.zeros(self.requests * self.batch, np.uint8)
         wrong = 0
         seen = 0
-        for numbers, times, values in export(url):
+        for numbers, times, values in export(url, 1 if alone else self.first_ms):
             wrong += self._count(held, numbers, times, values)
             seen += len(values)
             progress(seen)
@@ -173,8 +180,8 @@ Samples = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 """Series numbers, int64 ms, float64 values; one entry a sample."""
 
 
-def export(url: str) -> Iterable[Samples]:
-    """Every stored sample of the sent series, in chunks. Raises OSError."""
+def export(url: str, start_ms: int = 1) -> Iterable[Samples]:
+    """Every stored sample of the sent series from start_ms on, in chunks. Raises OSError."""
     match = quote(f'{{__name__=~"{METRIC_PREFIX}.*"}}')
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port, timeout=600)
@@ -183,7 +190,9 @@ def export(url: str) -> Iterable[Samples]:
         connection.request("GET", "/internal/force_flush")
         connection.getresponse().read()
         # The sent times can be two days old, or a little ahead.
-        connection.request("GET", f"/api/v1/export?match[]={match}&start=1&end=2000000000000&reduce_mem_usage=1")
+        connection.request(
+            "GET", f"/api/v1/export?match[]={match}&start={start_ms / 1e3:.3f}&end=2000000000000&reduce_mem_usage=1"
+        )
         answer: Any = connection.getresponse()
         if answer.status != 200:
             raise OSError(f"export answered {answer.status}: {answer.read(500)!r}")

@@ -171,12 +171,12 @@ def _profiler(target: Target, path: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def verdict_of(work: Work, url: str) -> Verdict:
-    """Ask the ledger; says the verdict."""
+def verdict_of(work: Work, url: str, *, alone: bool = True) -> Verdict:
+    """Ask the ledger; says the verdict. alone: see Ledger.verify."""
     assert work.ledger_dir is not None
     ledger = Ledger(ledger_files(work.ledger_dir), work.batch)
     with bar("reading back", ledger.acknowledged_points) as progress:
-        verdict = ledger.verify(url, progress)
+        verdict = ledger.verify(url, progress, alone=alone)
     say(verdict.line())
     for lost in verdict.first_lost:
         say(f"  lost: {lost}")

@@ -39,7 +39,7 @@ def rows(request: int, template: int) -> Samples:
 
 def verdict(monkeypatch: pytest.MonkeyPatch, ledger: Ledger, held: Iterable[Samples]) -> ledger_module.Verdict:
     """Of an export that is given."""
-    monkeypatch.setattr(ledger_module, "export", lambda url: held)
+    monkeypatch.setattr(ledger_module, "export", lambda url, start_ms: held)
     return ledger.verify("")
 
 
