@@ -47,7 +47,7 @@ def parse_moment(text: str) -> int:
     return seconds * SECOND + fraction
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # full within minutes: what fills for an hour looks like a leak
 def _whole(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -29,6 +27,7 @@ from gateway.errors import GatewayError
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.telemetry.anomaly import Anomaly
 from gateway.web.query_parameters import parse_time
+from gateway.web.status_record import StatusRecord, StatusSample
 
 log = structlog.get_logger(__name__)
 
@@ -77,21 +76,6 @@ class AnomalySource(Protocol):
         ...
 
 
-class StatusSample(msgspec.Struct, frozen=True):
-    """One remembered status: totals as in /api/v1/status, lags in seconds, time in Unix seconds."""
-
-    time: float
-    accepted: int
-    scored: int
-    forwarded: int
-    pending: int
-    dropped: int
-    series: int
-    score_p99: float
-    forward_p99: float
-    anomalies: int
-
-
 class Events:
     """Serves /api/v1/events and /api/v1/status/recent; start, then stop (idempotent). Belongs to one event loop."""
 
@@ -110,7 +94,7 @@ class Events:
         self._clock = clock
         self._version = version
         self._queues: set[asyncio.Queue[bytes | None]] = set()
-        self._record: deque[StatusSample] = deque(maxlen=RECORD_LENGTH)
+        self._record = StatusRecord(RECORD_LENGTH)
         self._last: dict[str, bytes] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._wanted = asyncio.Event()
@@ -143,10 +127,9 @@ class Events:
         """The remembered statuses since a moment, oldest first; of many every second, third … and always the last."""
         text = request.query.get("since", "")
         since = parse_time(text, "since") if text else 0.0
-        found = [sample for sample in self._record if sample.time >= since]
-        stride = -(-len(found) // MOST_SHOWN) or 1
-        shown = found[(len(found) - 1) % stride :: stride] if found else []
-        return web.Response(body=msgspec.json.encode(shown), content_type="application/json")
+        return web.Response(
+            body=msgspec.json.encode(self._record.since(since, MOST_SHOWN)), content_type="application/json"
+        )
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """The stream; ends when the listener does not keep up or the program stops."""
@@ -210,7 +193,8 @@ class Events:
         status["version"] = self._version
         status["open_anomalies"] = self._open
         self._send("status", {"time": now, "status": status, "error": "", "rates": self._rates(now, status)})
-        if not self._record or now - self._record[-1].time >= RECORD_SECONDS - LIVE_SECONDS / 2:
+        newest = self._record.newest()
+        if newest is None or now - newest.time >= RECORD_SECONDS - LIVE_SECONDS / 2:
             lag = status["lag_seconds"]
             self._record.append(
                 StatusSample(
@@ -235,11 +219,10 @@ class Events:
             "forwarded": status["forwarded_points"],
             "dropped": sum(status["dropped_points"].values()),
         }
-        recent = itertools.takewhile(lambda sample: sample.time >= now - RATE_SECONDS, reversed(self._record))
-        same_run = [sample for sample in recent if sample.accepted <= counts["accepted"]]
-        if not same_run or now - same_run[-1].time < LIVE_SECONDS:
+        same_run = [s for s in self._record.since(now - RATE_SECONDS) if s.accepted <= counts["accepted"]]
+        if not same_run or now - same_run[0].time < LIVE_SECONDS:
             return {}
-        before = same_run[-1]
+        before = same_run[0]
         span = now - before.time
         return {name: max(0.0, (count - getattr(before, name)) / span) for name, count in counts.items()}
 

@@ -15,7 +15,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.clock import SystemClock
 from gateway.errors import Unavailable
 from gateway.telemetry.anomaly import Anomaly
-from gateway.web.events import Events
+from gateway.web.events import RECORD_LENGTH, Events
+from gateway.web.status_record import StatusRecord, StatusSample
 
 
 class DataPlane:
@@ -149,15 +150,20 @@ async def test_the_last_hours_are_remembered_in_brief(stage: Stage) -> None:
     assert record[0]["series"] == 5
 
 
+def newest(events: Events) -> StatusSample:
+    sample = events._record.newest()
+    assert sample is not None
+    return sample
+
+
 async def test_rates_are_told_from_what_is_remembered_to_a_new_listener_too(stage: Stage) -> None:
     async with stage.client.get("/api/v1/events") as response:
         await until(response, "status")
-    sample, counts = stage.events._record[0], {"accepted_points": 500, "scored_points": 450, "forwarded_points": 0}
+    sample, counts = newest(stage.events), {"accepted_points": 500, "scored_points": 450, "forwarded_points": 0}
     remembered = [(60.0, 0), (80.0, 100), (100.0, 300), (115.0, 400)]
-    stage.events._record.clear()
-    stage.events._record.extend(
-        msgspec.structs.replace(sample, time=time, accepted=accepted, scored=accepted) for time, accepted in remembered
-    )
+    stage.events._record = StatusRecord(RECORD_LENGTH)
+    for time, accepted in remembered:
+        stage.events._record.append(msgspec.structs.replace(sample, time=time, accepted=accepted, scored=accepted))
     rates = stage.events._rates(120.0, counts | {"dropped_points": {"late": 3}})
     assert rates == {"accepted": 10.0, "scored": 8.75, "forwarded": 0.0, "dropped": 0.0}
     # What was counted before the data plane began anew is no beginning.
@@ -168,9 +174,10 @@ async def test_rates_are_told_from_what_is_remembered_to_a_new_listener_too(stag
 async def test_of_many_remembered_moments_a_plot_s_worth_is_told_with_the_last(stage: Stage) -> None:
     async with stage.client.get("/api/v1/events") as response:
         await until(response, "status")
-    (first, *_) = record = stage.events._record
-    record.clear()
-    record.extend(msgspec.structs.replace(first, time=float(second)) for second in range(0, 10_000, 5))
+    first = newest(stage.events)
+    stage.events._record = StatusRecord(RECORD_LENGTH)
+    for second in range(0, 10_000, 5):
+        stage.events._record.append(msgspec.structs.replace(first, time=float(second)))
     for since, least in (("0", 600), ("9000", 200)):
         told = await (await stage.client.get(f"/api/v1/status/recent?since={since}")).json()
         assert least <= len(told) <= 720
