@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Final
 
-_QUICK: Final = 0.5
-"""Seconds: a full step that was handed over within this may be followed by one of twice its size."""
-_SLOW: Final = 1.0
+_QUICK: Final = 2.0
+"""Seconds: a full step that was handed over within this may be followed by one of twice its size. Short ones would keep
+a slow target slow: the fewer samples of a series come together, the more each costs it."""
+_SLOW: Final = 4.0
 """Seconds from which on the next one is halved."""
 
 _FRAME_ROWS: Final = 65_536
