@@ -16,6 +16,7 @@ import structlog
 
 from loadtest import (
     alert_kills,
+    availability,
     fault_table,
     faults_clients,
     faults_files,
@@ -36,7 +37,7 @@ from loadtest.scene import Load
 Play = Callable[[Path, Load, bool], Line]
 """A scenario: directory of its own, load, whether it is to be quick."""
 
-STAGED: Final = {**faults_target.FAULTS, **faults_process.FAULTS, **faults_clients.FAULTS}
+STAGED: Final = {**faults_target.FAULTS, **faults_process.FAULTS, **faults_clients.FAULTS, **availability.FAULTS}
 
 
 def _staged(name: str) -> Play:

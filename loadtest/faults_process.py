@@ -95,7 +95,7 @@ def _lives(pid: int) -> bool:
     return False
 
 
-def _signalled(role: str, number: signal.Signals, times: int) -> Callable[[Scene], None]:
+def signalled(role: str, number: signal.Signals, times: int) -> Callable[[Scene], None]:
     """A role is told so; another process of it must take its place, and samples be taken."""
 
     def inject(scene: Scene) -> None:
@@ -315,11 +315,11 @@ FAULTS: Final[dict[str, Fault]] = {
     "disk-full": Fault("no space left on the disk, under load", _disk_full, small_disk=256 * 2**20),
     "all-killed": Fault("gateway: kill -9 of every process", _all_killed),
     "supervisor-killed": Fault("supervisor alone: kill -9, under load", _supervisor_killed),
-    "data-killed": Fault("data plane: kill -9, under load", _signalled("data", signal.SIGKILL, 3)),
-    "data-stopped": Fault("data plane stands still (SIGSTOP), under load", _signalled("data", signal.SIGSTOP, 2)),
-    "control-killed": Fault("control plane: kill -9, under load", _signalled("control", signal.SIGKILL, 2)),
+    "data-killed": Fault("data plane: kill -9, under load", signalled("data", signal.SIGKILL, 3)),
+    "data-stopped": Fault("data plane stands still (SIGSTOP), under load", signalled("data", signal.SIGSTOP, 2)),
+    "control-killed": Fault("control plane: kill -9, under load", signalled("control", signal.SIGKILL, 2)),
     "control-stopped": Fault("control plane stands still (SIGSTOP), under load",
-                             _signalled("control", signal.SIGSTOP, 2)),
+                             signalled("control", signal.SIGSTOP, 2)),
     "scorer-held": Fault("scorer's thread hangs, under load", _thread_held("scorer")),
     "committer-held": Fault("log writer's thread hangs, under load", _thread_held("committer")),
     "restart": Fault("graceful stop and start, under load", _graceful),
