@@ -110,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     wrong.add_argument("--only", action="append", default=[], help="a fault by name; --list names them")
     wrong.add_argument("--seconds", type=float, default=10.0, help="of sending around each fault")
     wrong.add_argument("--rate", type=float, default=20_000.0, help="points a second, sent meanwhile")
+    wrong.add_argument("--rounds", type=int, default=1, help="how often `availability` lets each of its faults happen")
     wrong.add_argument("--quick", action="store_true", help="few injections, little load: every scenario once, briefly")
     wrong.add_argument("--document", type=Path, help="write the table there, in Markdown")
     wrong.add_argument("--report", type=Path, nargs="+", help="only show the table of lines recorded in these files")
@@ -157,7 +158,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return restart.restart(directory, _work(options), options.runs)
         if options.command == "peers":
             return peers.peers(directory, options.only, options.runs, options.scale)
-        load = QUICK if options.quick else Load(rate=options.rate, seconds=options.seconds)
+        load = (
+            QUICK if options.quick else Load(rate=options.rate, seconds=options.seconds, rounds=max(1, options.rounds))
+        )
         return faults.faults(directory, options.only, load, quick=options.quick, document=options.document)
     except (LoadTestError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         say(f"could not be done: {error}")

@@ -32,9 +32,8 @@ _ROTATION: Final[dict[str, Callable[[Scene], None]]] = {
 
 
 def _rotate(scene: Scene) -> None:
-    """So many rounds as the scene has seconds for one fault."""
     began = time.monotonic()
-    for _ in range(max(1, round(scene.seconds))):
+    for _ in range(scene.load.rounds):
         for inject in _ROTATION.values():
             inject(scene)
             time.sleep(2.0 * scene.seconds)

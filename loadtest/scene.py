@@ -31,12 +31,14 @@ _DRAIN_SECONDS: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much is sent around a fault: points a second, and seconds of each part of a scenario."""
+    """How much is sent around a fault: points a second, and seconds of each part of a scenario; rounds of one that has
+    several faults in turn."""
 
     rate: float = 20_000.0
     seconds: float = 10.0
     series: int = 10_000
     batch: int = 500
+    rounds: int = 1
 
 
 QUICK: Final = Load(rate=2_000.0, seconds=2.0, series=2_000, batch=200)
