@@ -20,9 +20,10 @@ PERIOD: Final = 10.0
 PLACES_PERIOD: Final = 300.0
 """Places are looked for less often than call edges: the data plane walks its whole index to answer."""
 PLACES_RETRY: Final = 30.0
-"""The same while there are none, as after a start."""
-PLACES: Final = '{__name__=~"target_info|up"}'
-"""One series of either for each instance: written by OTLP's rules for resources, and by whatever scrapes."""
+"""The same while there are none, as after a start; twice as long each time."""
+PLACES: Final = ('{__name__="target_info"}', '{__name__="up"}')
+"""One series of either for each instance: written by OTLP's rules for resources, and by whatever scrapes. Two questions
+for a value, as one for an expression looks at every series."""
 MAX_SERIES: Final = 100_000
 RENEWAL: Final = 600 * SECOND
 """A call edge that is seen all the time is passed on this often."""
@@ -48,7 +49,8 @@ class TopologyWatch:
 
     def __init__(self, source: TopologySource, listener: Listener, clock: Clock) -> None:
         self._source, self._listener, self._clock = source, listener, clock
-        self._places_asked = float("-inf")
+        self._ask_places_at = float("-inf")
+        self._retry = PLACES_RETRY
         self._passed: dict[tuple[str, str], int] = {}
         self._places: set[Place] = set()
         self._task: asyncio.Task[None] | None = None
@@ -70,9 +72,11 @@ class TopologyWatch:
         edges = await self._source.calls()
         labels: list[dict[str, str]] = []
         now = self._clock.monotonic()
-        if now - self._places_asked >= PLACES_PERIOD:
-            labels = [found["labels"] for found in await self._source.series(PLACES, MAX_SERIES)]
-            self._places_asked = now if labels else now - PLACES_PERIOD + PLACES_RETRY
+        if now >= self._ask_places_at:
+            for match in PLACES:
+                labels += [found["labels"] for found in await self._source.series(match, MAX_SERIES)]
+            self._ask_places_at = now + (PLACES_PERIOD if labels else self._retry)
+            self._retry = PLACES_RETRY if labels else min(2 * self._retry, PLACES_PERIOD)
         fresh, places = await asyncio.to_thread(self._news, edges, labels)
         if fresh or places:
             self._listener(fresh, places, self._clock.time_ns())

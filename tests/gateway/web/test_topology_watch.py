@@ -37,7 +37,8 @@ async def test_calls_and_places_are_passed_on_once_until_they_are_old(tmp_path: 
 
         async def series(self, match: str, limit: int) -> list[dict[str, Any]]:
             asked.append(match)
-            return [{"id": 1, "labels": {"__name__": "up", "job": "shop/cart", "instance": "h1:80"}}]
+            up = {"__name__": "up", "job": "shop/cart", "instance": "h1:80"}
+            return [{"id": 1, "labels": up}] if match == '{__name__="up"}' else []
 
     async with served(build_data_plane_app(view)) as url:  # type: ignore[arg-type]
         clock = ManualClock()
@@ -49,7 +50,26 @@ async def test_calls_and_places_are_passed_on_once_until_they_are_old(tmp_path: 
         view.calls_seen = [CallEdge("web", "cart", 9, later)]
         await watch.ask()
         assert seen[1:] == [(view.calls_seen, set())]
-        assert asked == [PLACES], "places are not asked for in every round"
+        assert asked == [*PLACES], "places are not asked for in every round"
         clock.advance(PLACES_PERIOD)
         await watch.ask()
-        assert asked == [PLACES, PLACES]
+        assert asked == [*PLACES, *PLACES]
+
+
+async def test_places_are_asked_for_less_and_less_often_while_there_are_none() -> None:
+    clock, asked = ManualClock(), list[float]()
+
+    class Source:
+        async def calls(self) -> list[CallEdge]:
+            return []
+
+        async def series(self, match: str, limit: int) -> list[dict[str, Any]]:
+            asked.append(clock.monotonic() - began)
+            return []
+
+    began = clock.monotonic()
+    watch = TopologyWatch(Source(), lambda *_: None, clock)
+    for _ in range(100):
+        await watch.ask()
+        clock.advance(10.0)
+    assert asked[:: len(PLACES)] == [0, 30, 90, 210, 450, 750]
