@@ -13,10 +13,11 @@ from bench.detection import calibration
 from bench.detection.datasets import DATA_SETS, Recording
 from bench.detection.detectors import Detector, Scored
 from bench.detection.fusion import fuse
+from bench.detection.incident_groups import Sent, sent_of
 from bench.detection.incidents import incident
 from bench.detection.injections import Fault, Slice, inject, robust_sigma
 from bench.detection.nab_score import FileScores, window_rows
-from bench.detection.protocol import judge_members, judge_recording, run, score_by_row
+from bench.detection.protocol import judge_recording, of_members, run, score_by_row
 from bench.detection.silent import CASES, CONTEXT, try_case
 from bench.detection.vus_pr import period_of, vus_pr
 from gateway.baseline.scorecard import Event, Judged, Opening, Scorecard, merge, openings_of
@@ -63,6 +64,9 @@ class Piece:
     """False alerts by the reason the detector gave."""
     silent: list[tuple[str, bool]] = field(default_factory=list)
     """Cases that must stay silent, and whether they did not."""
+    sent: list[Sent] = field(default_factory=list)
+    twin_sent: list[Sent] = field(default_factory=list)
+    """Alerts that count, for bench.detection.incident_groups."""
     members_found: float = 0.0
     """Of a correlated incident: share of its series that alerted."""
 
@@ -97,7 +101,7 @@ def _worst(recording: Recording, scored: Scored, card: Scorecard) -> list[Snippe
         if not j.found
     ]
     falses = []
-    for opening in card.false_starts:
+    for opening in card.false_spans:
         rows = (scored.times_s >= opening.start - 1) & (scored.times_s <= opening.end + 1)
         falses.append((float(scored.score[rows].max(initial=0.0)), opening, _reason_at(scored, opening)))
     out = []
@@ -116,7 +120,7 @@ def _reason_at(scored: Scored, opening: Opening) -> str:
 
 def _reasons(scored: Scored, card: Scorecard) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for opening in card.false_starts:
+    for opening in card.false_spans:
         name = _reason_at(scored, opening)
         counts[name] = counts.get(name, 0) + 1
     return counts
@@ -144,6 +148,7 @@ def labelled_unit(root: Path, dataset: str, key: str, detector: Detector) -> lis
         card = judge_recording(recording, one)
         score = score_by_row(one)
         piece = Piece(dataset, recording.name, card, vus=_vus(recording, score), points=len(recording.values))
+        piece.sent = sent_of(card, dataset, recording.name)
         if dataset == "nab":
             windows = window_rows(recording.times_s, [(e.start, e.end) for e in recording.events])
             sent = np.array([a.start for a in merge(openings_of(one.times_s, one.alert), recording.merge_s)])
@@ -158,9 +163,12 @@ def labelled_unit(root: Path, dataset: str, key: str, detector: Detector) -> lis
 
 def _group(recordings: Sequence[Recording], scored: Sequence[Scored]) -> Piece:
     """A machine, pod or plant: its alerts together, its scores fused."""
-    card = judge_members(recordings, scored)
+    cards = [judge_recording(recording, one) for recording, one in zip(recordings, scored, strict=True)]
+    card = of_members(cards)
     first = recordings[0]
     piece = Piece(first.dataset, first.group, card, points=sum(len(r.values) for r in recordings))
+    for recording, one_card in zip(recordings, cards, strict=True):
+        piece.sent += sent_of(one_card, recording.dataset, recording.name, recording.group)
     if first.vus_slices and first.dataset != "nezha":
         scores = np.array([score_by_row(one) for one in scored])
         # The period of a machine is that of its first series that has one.
@@ -170,7 +178,7 @@ def _group(recordings: Sequence[Recording], scored: Sequence[Scored]) -> Piece:
             piece.group_vus[name] = vus_pr(first.labels[a:b], fused[a:b], period)
     totals = [t for r, s in zip(recordings, scored, strict=True) if (t := calibration.exceedances(r, s)) is not None]
     piece.calibration = np.sum(totals, axis=0) if totals else None
-    for opening in card.false_starts:
+    for opening in card.false_spans:
         for one in scored:
             names = [name for time, name in one.reasons if opening.start - 1 <= time <= opening.end + 1]
             if names:
@@ -183,7 +191,7 @@ def _group(recordings: Sequence[Recording], scored: Sequence[Scored]) -> Piece:
 def _group_snippets(recordings: Sequence[Recording], scored: Sequence[Scored], card: Scorecard) -> list[Snippet]:
     out = []
     spots = [("miss", Opening(j.event.start, j.event.end)) for j in card.events if not j.found][:SNIPPETS_PER_PIECE]
-    spots += [("false", opening) for opening in card.false_starts[:SNIPPETS_PER_PIECE]]
+    spots += [("false", opening) for opening in card.false_spans[:SNIPPETS_PER_PIECE]]
     for category, at in spots:
 
         def peak(k: int, at: Opening = at) -> float:
@@ -215,6 +223,8 @@ def injected_slice(root: Path, piece: Slice, seed: int, detector: Detector) -> l
     out = Piece(f"injected/{piece.dataset}", injected.recording.name, card, faults=faults, twin=twin,
                 points=len(injected.recording.values) + len(injected.twin.values))  # fmt: skip
     out.snippets = snippets
+    out.sent = sent_of(card, piece.dataset, injected.recording.name)
+    out.twin_sent = sent_of(twin, piece.dataset, injected.twin.name)
     out.reasons = _reasons(scored, card)
     twin_reasons = _reasons(twin_scored, twin)
     for name, count in twin_reasons.items():

@@ -30,12 +30,11 @@ def judge_recording(recording: Recording, scored: Scored, events: Sequence[Event
     )
 
 
-def judge_members(recordings: Sequence[Recording], scored: Sequence[Scored]) -> Scorecard:
+def of_members(cards: Sequence[Scorecard]) -> Scorecard:
     """One scorecard for recordings that share their labels, each sending its own alerts.
 
     An event is found by whichever member's alert comes first; the alerts of all members count.
     """
-    cards = [judge_recording(recording, one) for recording, one in zip(recordings, scored, strict=True)]
     total = Scorecard()
     for card in cards:
         total.add(card)

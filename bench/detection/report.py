@@ -15,6 +15,7 @@ import numpy as np
 from bench.detection import calibration, nab_score
 from bench.detection.bootstrap import false_share_interval, ratio_interval, recall_interval
 from bench.detection.evaluate import Piece
+from bench.detection.incident_groups import Worth, incidents_of
 from bench.detection.silent import CASES, CONTEXT
 from gateway.baseline.scorecard import Scorecard
 
@@ -78,13 +79,28 @@ def _reason_counts(pieces: Sequence[Piece]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
+def _incident_worth(pieces: Sequence[Piece]) -> Worth:
+    return incidents_of((s for piece in pieces for s in piece.sent), sum(piece.card.unresolved for piece in pieces))
+
+
+def _twin_worth(pieces: Sequence[Piece]) -> Worth:
+    unresolved = sum(piece.twin.unresolved for piece in pieces if piece.twin is not None)
+    return incidents_of((s for piece in pieces for s in piece.twin_sent), unresolved)
+
+
+def _per_day(count: int, card: Scorecard) -> float:
+    return count / (card.scored_s / 86400) if card.scored_s else math.nan
+
+
 def _labelled(name: str, pieces: Sequence[Piece], seed: int) -> dict[str, Any]:
     cards = [piece.card for piece in pieces]
     total = _total(cards)
+    worth = _incident_worth(pieces)
     row: dict[str, Any] = {
         "bench": "detection", "set": name, "series": len(cards), "events": len(total.events), "recall": total.recall,
         "recall_ci": recall_interval(cards, seed=seed), "alerts": total.alerts, "false_share": total.false_share,
-        "false_share_ci": false_share_interval(cards, seed=seed), "false_per_series_day": total.false_per_series_day,
+        "false_share_ci": false_share_interval(cards, seed=seed), "incidents": worth.true + worth.false,
+        "incident_false_share": worth.false_share, "false_per_series_day": total.false_per_series_day,
         "unresolved": total.unresolved, "neutral_alerts": total.neutral_alerts,
         "normal_in_alert": total.normal_in_alert_share, "delay_mean_min": total.mean_delay_min,
         "delay_median_min": total.median_delay_min, "false_by_reason": _reason_counts(pieces),
@@ -148,12 +164,14 @@ def _injected(pieces: Sequence[Piece], seed: int) -> list[dict[str, Any]]:
     for piece, _, judged in critical_some:
         by_piece[id(piece)][0] += judged.found
         by_piece[id(piece)][1] += 1
+    worth = _incident_worth(pieces)
     rows.append({
         "bench": "detection", "set": "injected", "fault": "all critical", "critical": True,
         "faults": len(critical_some), "recall": fmean(j.found for _, _, j in critical_some),
         "recall_ci": ratio_interval([v[0] for v in by_piece.values()], [v[1] for v in by_piece.values()], seed=seed),
         "alerts": total.alerts, "false_share": total.false_share,
         "false_share_ci": false_share_interval([p.card for p in pieces], seed=seed),
+        "incidents": worth.true + worth.false, "incident_false_share": worth.false_share,
         "unresolved": total.unresolved, "normal_in_alert": total.normal_in_alert_share,
         "mttd_min": fmean(j.delay_s for j in quick_faults) / 60 if quick_faults else math.nan,
         "false_by_reason": _reason_counts(pieces),
@@ -166,16 +184,21 @@ def _injected(pieces: Sequence[Piece], seed: int) -> list[dict[str, Any]]:
         rows.append({
             "bench": "detection", "set": dataset, "series": len(some_pieces), "faults": len(here),
             "recall": fmean(here) if here else math.nan, "false_share": card.false_share,
+            "incident_false_share": _incident_worth(some_pieces).false_share,
             "twin_false_per_series_day": twin.false_per_series_day, "twin_series_days": twin.scored_s / 86400,
+            "twin_incidents_per_series_day": _per_day(_twin_worth(some_pieces).false, twin),
             "twin_normal_in_alert": twin.normal_in_alert_share,
         })  # fmt: skip
     twins = _total(piece.twin for piece in pieces if piece.twin is not None)
+    twin_worth = _twin_worth(pieces)
     fine_twins = _total(
         p.twin for p in pieces if p.twin is not None and p.dataset in ("injected/wsd", "injected/aiops_kpi")
     )
     rows.append({
         "bench": "detection", "set": "twins", "series": twins.series, "series_days": twins.scored_s / 86400,
         "false_alerts": twins.false_alerts, "false_per_series_day": twins.false_per_series_day,
+        "false_incidents": twin_worth.false,
+        "false_incidents_per_series_day": _per_day(twin_worth.false, twins),
         "false_per_series_day_60s": fine_twins.false_per_series_day, "normal_in_alert": twins.normal_in_alert_share,
     })  # fmt: skip
     return rows
@@ -235,10 +258,11 @@ def markdown(rows: Sequence[dict[str, Any]], *, command: str) -> str:
     labelled = [r for r in rows if "events" in r]
     if labelled:
         parts.append("**Labelled recordings**, shipped settings, nothing fitted to a file\n\n" + _table(
-            ("set", "series", "events", "recall", "false share", "false / series-day", "normal time in alert",
-             "delay mean / median, min", "VUS-PR"),
+            ("set", "series", "events", "recall", "false share", "of incidents", "false / series-day",
+             "normal time in alert", "delay mean / median, min", "VUS-PR"),
             [(r["set"], _cell(r["series"]), _cell(r["events"]), _with_interval(r, "recall"),
-              _with_interval(r, "false_share"), _cell(r["false_per_series_day"]), _cell(r["normal_in_alert"], 4),
+              _with_interval(r, "false_share"), _cell(r["incident_false_share"]), _cell(r["false_per_series_day"]),
+              _cell(r["normal_in_alert"], 4),
               f"{_cell(r['delay_mean_min'], 1)} / {_cell(r['delay_median_min'], 1)}",
               _cell(r.get("vus_pr", r.get("vus_pr_raised")))) for r in labelled],
         ))  # fmt: skip
@@ -272,16 +296,20 @@ def markdown(rows: Sequence[dict[str, Any]], *, command: str) -> str:
               f"{_cell(r.get('delay_mean_min', r.get('mttd_min')), 1)} / {_cell(r.get('delay_median_min'), 1)}",
               f"in time {_cell(r['in_time'], 2)}" if "in_time" in r else
               f"{_cell(r['members_found'], 2)} of its series" if "members_found" in r else
-              f"false share {_with_interval(r, 'false_share')}" if "false_share" in r else "") for r in faults],
+              f"false share {_with_interval(r, 'false_share')}, of incidents {_cell(r['incident_false_share'])}"
+              if "false_share" in r else "") for r in faults],
         ))  # fmt: skip
     backgrounds = [r for r in rows if str(r.get("set", "")).startswith("injected/")]
     if backgrounds:
         parts.append("**By background**; untouched twins\n\n" + _table(
-            ("background", "series", "critical faults", "recall", "false share", "twin: false / series-day",
-             "twin: time in alert"),
+            ("background", "series", "critical faults", "recall", "false share", "of incidents",
+             "twin: false / series-day", "incidents", "twin: time in alert"),
             [(r["set"].removeprefix("injected/"), _cell(r["series"]), _cell(r["faults"]), _cell(r["recall"]),
-              _cell(r["false_share"]), _cell(r["twin_false_per_series_day"], 4), _cell(r["twin_normal_in_alert"], 4))
-             for r in backgrounds],
+              _cell(r["false_share"]), _cell(r["incident_false_share"]), _cell(r["twin_false_per_series_day"], 4),
+              _cell(r["twin_incidents_per_series_day"], 4), _cell(r["twin_normal_in_alert"], 4)) for r in backgrounds]
+            + [("all", _cell(r["series"]), *("–",) * 4, _cell(r["false_per_series_day"], 4),
+                _cell(r["false_incidents_per_series_day"], 4), _cell(r["normal_in_alert"], 4))
+               for r in rows if r.get("set") == "twins"],
         ))  # fmt: skip
     forecasts = [r for r in rows if "forecast_steps" in r]
     if forecasts:

@@ -108,8 +108,17 @@ class Scorecard:
     scored_s: float = 0.0
     normal_s: float = 0.0
     normal_in_alert_s: float = 0.0
+    true_starts: list[Opening] = field(default_factory=list)
+    """Where the true alerts are."""
     false_starts: list[Opening] = field(default_factory=list)
-    """Where the false alerts are, for people to look at."""
+    """Where the false alerts are; those that are not resolved are in `unresolved_from`."""
+    unresolved_from: list[Opening] = field(default_factory=list)
+    """Where true alerts were not resolved in time."""
+
+    @property
+    def false_spans(self) -> list[Opening]:
+        """Where it is false in either way, for people to look at."""
+        return self.false_starts + self.unresolved_from
 
     @property
     def found(self) -> int:
@@ -163,7 +172,9 @@ class Scorecard:
         self.scored_s += other.scored_s
         self.normal_s += other.normal_s
         self.normal_in_alert_s += other.normal_in_alert_s
+        self.true_starts += other.true_starts
         self.false_starts += other.false_starts
+        self.unresolved_from += other.unresolved_from
 
 
 def openings_of(times_s: NDArray[np.float64], alert: NDArray[np.bool_]) -> list[Opening]:
@@ -268,6 +279,7 @@ def judge(
             card.false_starts.append(Opening(alert.start, alert.end))
             continue
         card.true_alerts += 1
+        card.true_starts.append(Opening(alert.start, alert.end))
         for i in hits:
             first_alert[i] = min(first_alert.get(i, math.inf), alert.start)
         _follow(alert, scored, max(scored[i].end for i in hits) + grace, tolerance, grace, rules, card, first_alert)
@@ -322,7 +334,7 @@ def _follow(
             counted = 1 + math.floor((opening.end - max(true_until, opening.start)) / rules.recount_s)
             card.false_alerts += counted
             card.unresolved += counted
-            card.false_starts.append(Opening(max(true_until, opening.start), opening.end))
+            card.unresolved_from.append(Opening(max(true_until, opening.start), opening.end))
             return
 
 
