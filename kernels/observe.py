@@ -64,6 +64,7 @@ from kernels.series_state import (
     TRENDED,
     ZERO,
 )
+from kernels.sparse import note_busy
 from kernels.staleness import learn_interval, learn_silence
 from kernels.tail import discount_tails
 
@@ -105,6 +106,11 @@ SPARSE: Final = 0.3
 """Share of zeros from which a series is a sparse count."""
 SPARSE_LARGE: Final = 6.0
 """Scales that three of six samples must reach in a sparse count, whatever the model says."""
+MOSTLY_ZERO: Final = 0.9
+"""Share of zeros from which it is unusual to be anything else for long."""
+AWAKE: Final = 3
+"""Samples in a row that such a series must not be zero for, and seconds; more than twice as many as it ever was."""
+AWAKE_S: Final = 180.0
 QUIET: Final = 4
 """Samples within one scale, in a row, that end a run."""
 LOOK_SPIKE: Final = 4.0
@@ -379,6 +385,11 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
             reason = ZERO
     else:
         s.zero_run = 0
+    # Not zero for a while, where it hardly ever is.
+    awake = note_busy(s, x)
+    if mature and s.zero_share > MOSTLY_ZERO and awake >= max(AWAKE, AWAKE_S / tau) and odds < limit + 1.0:
+        odds = limit + 1.0
+        reason = SUSTAINED
     # A value that no longer moves, where it always did.
     if x == s.previous:
         if s.repeats < 4000000000:
@@ -471,7 +482,7 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
         over = s.open == STALE
         long_enough = s.held * tau >= max(SLOW_HELD, 4.0 * tau)
         if local:
-            over = s.zero_run == 0 if s.open == ZERO else s.calm >= 3
+            over = s.zero_run == 0 if s.open == ZERO else s.calm >= (2 if coarse else 3)
             if s.open == ZERO and s.held * tau >= max(FLAT_HELD, 24.0 * tau):
                 adopted = True
         elif s.open == FLAT:

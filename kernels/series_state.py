@@ -73,6 +73,7 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("log_usual", np.float32),  # of this hour of the day, less log_long
         ("log_dev", np.float32),  # how far log_short usually is from log_long + log_usual
         ("log_known", np.uint8),  # the two logs have a first value
+        ("busy", np.uint8),  # samples in a row that are not zero, up to 15; times 16, the most before that ended
         # What is gathered for the block, the day, the cell.
         ("hour_samples", np.uint16),
         ("block_s", np.uint32),  # Unix seconds at which the block ends
@@ -111,7 +112,7 @@ STATE: Final[np.dtype[Any]] = np.dtype(
         ("opened_ms", np.int64),
         ("score", np.float32),
         ("muted_s", np.uint32),
-        ("longest_hole", np.float32),  # steps; slowly forgotten maximum
+        ("longest_hole", np.float32),  # steps; forgetting maximum
         ("peak_mean", np.float32, (3,)),  # log, over blocks
         ("peak_top", np.float32, (3,)),  # log, slowly forgotten
         ("yesterday", np.float32, (2,)),

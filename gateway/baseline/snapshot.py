@@ -27,7 +27,7 @@ from gateway.telemetry.state_file import put_in_place
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
-VERSION: Final = 5
+VERSION: Final = 6
 _ORDER_3: Final = """
     last_ms raw_ms raw previous first_ms interval silence_steps count generation levels slope reference candidate
     fallback slow slow_before slow_before_s fallback_s losses short_dev long_dev candidate_dev stride step onset
@@ -37,13 +37,15 @@ _ORDER_3: Final = """
     error_sum origin pending today yesterday week recent_score known_days learned_s gaps gap_excess season_gain
     loss_with loss_without unit cell_sum cell_now cell_count log_hours day_hours seen cells
 """
-"""Fields of version 3 in their order; version 4 has the same ones in another, version 5 one more."""
-_SINCE_4: Final = ("novel",)
-"""It stands where version 4 had nothing."""
+"""Fields of version 3 in their order; version 4 has the same ones in another, versions 5 and 6 one more each."""
+_SINCE_5: Final = ("busy",)
+_SINCE_4: Final = ("novel", *_SINCE_5)
+"""They stand where version 4 had nothing."""
 _SINCE_3: Final = ("usual_dev", "recent_dev", "recent_score")
 _ONLY_2: Final = {"longest_hole": "alerts", "run_sum": "day_usual"}
 """Fields of version 2 that are no more, by the field they stood before: one was never read, one is worked out."""
 _FORMER: Final[dict[int, np.dtype[Any]]] = {
+    5: np.dtype([(name, STATE[name]) for name in STATE.names or () if name not in _SINCE_5], align=True),
     4: np.dtype([(name, STATE[name]) for name in STATE.names or () if name not in _SINCE_4], align=True),
     3: np.dtype([(name, STATE[name]) for name in _ORDER_3.split()], align=True),
     2: np.dtype(

@@ -19,10 +19,12 @@ from kernels.habits import begin_habits, beyond_range, fold_day, note_range, not
 from kernels.pattern import DEPTH, FIRST, LEAVES, TREE, second_table, weigh
 from kernels.seasonal import learn_season, season_of
 from kernels.series_state import STATE
+from kernels.sparse import note_busy
 from kernels.staleness import learn_silence, silence_limit_ms
 from kernels.tail import gap_at, learn_gap
 from tests.reference.baseline_twin import (
     SeasonTwin,
+    awake,
     discounted_share,
     gap_height,
     silence_steps,
@@ -189,3 +191,11 @@ def test_silence_agrees_with_its_twin(hole: float, gaps: list[float]) -> None:
     assert float(record["silence_steps"]) == pytest.approx(
         silence_steps(float(record["longest_hole"]), p[state.P_SILENCE], own), rel=1e-5
     )
+
+
+@settings(deadline=None)
+@given(values=st.lists(st.sampled_from([0.0, 0.0, 1.0, -2.5]), min_size=1, max_size=80))
+def test_a_stretch_away_from_zero_agrees_with_its_twin(values: list[float]) -> None:
+    record = np.zeros(1, STATE)[0]
+    for n, value in enumerate(values):
+        assert note_busy(record, value) == awake(values[: n + 1])

@@ -86,6 +86,18 @@ def silence_steps(longest_hole: float, least: float, own: float) -> float:
     return max(least, own, usual)
 
 
+def awake(values: list[float]) -> int:
+    """Samples that have not been zero up to now; 0 if that is no more than twice what it was before, 15 being all that
+    is counted."""
+    stretches = [0]
+    for value in values:
+        if value != 0.0:
+            stretches[-1] = min(stretches[-1] + 1, 15)
+        elif stretches[-1]:
+            stretches.append(0)
+    return stretches[-1] if stretches[-1] > 2 * max(stretches[:-1], default=0) else 0
+
+
 def third_largest(deviations: list[float], side: float) -> float:
     """Of the last six on one side; 0 where there are fewer."""
     return sorted([max(side * d, 0.0) for d in deviations[-6:]] + [0.0] * 6, reverse=True)[2]

@@ -187,15 +187,16 @@ ORDER_3 = """
 """  # fields of a record as versions 2 and 3 had them
 
 
-@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize("version", [2, 3, 4, 5])
 def test_a_snapshot_of_a_former_version_is_read(feed: Feed, tmp_path: Path, version: int) -> None:
     feed.send(120)
     sids = np.arange(SERIES, dtype=np.uint32)
     now = feed.baseline.states[:SERIES]
     gone = {"longest_hole": "alerts", "run_sum": "day_usual"} if version == 2 else {}
-    unknown = ("novel", "usual_dev", "recent_dev", "recent_score") if version == 2 else ("novel",)
+    unknown = ("busy",) if version == 5 else ("busy", "novel")
+    unknown += ("usual_dev", "recent_dev", "recent_score") if version == 2 else ()
     fields: list[Any] = []
-    order = [name for name in state.STATE.names or () if name != "novel"] if version == 4 else ORDER_3.split()
+    order = [name for name in state.STATE.names or () if name not in unknown] if version >= 4 else ORDER_3.split()
     for name in order:
         fields += [(gone[name], np.float32)] if name in gone else []
         fields += [] if name in unknown else [(name, state.STATE[name])]
