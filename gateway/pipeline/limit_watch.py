@@ -102,7 +102,7 @@ class LimitWatch:
         self._rules: list[tuple[tuple[LabelMatcher, ...], float, bool]] = [
             (parse_selector(rule.match), rule.limit, rule.falling) for rule in settings.rules
         ]
-        self._slot = np.full(1024, -1, np.int64)
+        self._slot = np.full(1024, -1, np.int32)
         self._is_limit = np.zeros(1024, np.bool_)
         self._sid_of_slot: dict[int, int] = {}
         self._keys_of: dict[int, Sequence[bytes]] = {}
@@ -179,7 +179,7 @@ class LimitWatch:
     def _reserve(self, count: int) -> None:
         more = max(count, 2 * len(self._slot)) - len(self._slot) if count > len(self._slot) else 0
         if more:
-            self._slot = np.concatenate([self._slot, np.full(more, -1, np.int64)])
+            self._slot = np.concatenate([self._slot, np.full(more, -1, np.int32)])
             self._is_limit = np.concatenate([self._is_limit, np.zeros(more, np.bool_)])
 
     def forget(self, sids: NDArray[np.uint32]) -> list[Anomaly]:
@@ -218,7 +218,7 @@ class LimitWatch:
         rows = np.flatnonzero(slots >= 0)
         if len(rows) == 0:
             return []
-        return self._records(self._detector.observe(slots[rows], frame.times_ms[rows], frame.values[rows]))
+        return self._records(self._detector.observe(slots[rows].astype(np.int64), frame.times_ms[rows], frame.values[rows]))
 
     def _new_limit(self, sid: int, value: float) -> None:
         key = self._keys_of[sid][0]
