@@ -80,27 +80,28 @@ def take(baseline: Baseline, sids: NDArray[np.uint32], keys: NDArray[np.uint8]) 
 
 def write(path: Path, snapshot: BaselineSnapshot) -> None:
     """Replace the file at `path`; after return it is on disk. Raises OSError."""
-    temporary = write_unsynced(path, snapshot.keys, snapshot.deadlines, [snapshot.records], snapshot.watermark_ms)
+    temporary = write_unsynced(path, [snapshot.keys], snapshot.deadlines, [snapshot.records], snapshot.watermark_ms)
     put_in_place(temporary, path)
 
 
 def write_unsynced(
     path: Path,
-    keys: NDArray[np.uint8],
+    keys: Iterable[NDArray[np.uint8]],
     deadlines: NDArray[np.uint32],
     records: Iterable[NDArray[Any]],
     watermark_ms: int,
 ) -> Path:
     """Write all but the durability, to a temporary file beside `path`, which is returned. Raises OSError.
 
-    keys: uint8[k, 16]; deadlines: uint32[k]; records: pieces that are k STATE records together, so that the state need
-    not be copied whole. The file lies in the page cache when this returns; `put_in_place` waits for the disk.
+    keys: pieces that are uint8[k, 16] together; deadlines: uint32[k]; records: pieces that are k STATE records
+    together, so that neither need be in memory whole. The file lies in the page cache when this returns; `put_in_place`
+    waits for the disk.
     """
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb", buffering=0) as file:
         file.write(b"\0" * _HEADER.size)
         crc = count = 0
-        parts: Iterator[NDArray[Any]] = chain((keys, deadlines), records)
+        parts: Iterator[NDArray[Any]] = chain(keys, (deadlines,), records)
         for part in parts:
             data = memoryview(part.view(np.uint8).reshape(-1).data)
             crc = crc32c.crc32c(data, crc)

@@ -32,8 +32,8 @@ from kernels.series_state import STATE
 log = structlog.get_logger(__name__)
 
 _LOG_START: Final = LogPosition(0, 0)
-_PIECE: Final = 16_384
-"""Records copied at a time while a snapshot is written."""
+_PIECE: Final = 4096
+"""Records, or digests, copied at a time while a snapshot is written."""
 
 
 class ScorerCounts(msgspec.Struct):
@@ -161,9 +161,14 @@ class BaselineStore:
         `forget_before_ms`. The state is copied piece by piece, so memory for it is not needed twice. Raises OSError.
         """
         waiting = self._waiting(forget_before_ms)
-        keys = np.concatenate([self._digests(sids, series).view(np.uint8).reshape(len(sids), 16), waiting.keys])
 
-        def pieces() -> Iterator[NDArray[Any]]:
+        def keys() -> Iterator[NDArray[np.uint8]]:
+            for first in range(0, len(sids), _PIECE):
+                digests = self._digests(sids[first : first + _PIECE], series)
+                yield digests.view(np.uint8).reshape(len(digests), 16)
+            yield waiting.keys
+
+        def records() -> Iterator[NDArray[Any]]:
             for first in range(0, len(sids), _PIECE):
                 yield baseline.records(sids[first : first + _PIECE])[0]
             yield waiting.records
@@ -171,7 +176,7 @@ class BaselineStore:
         self._number += 1
         path = self._directory / f"{self._prefix}{self._number:09d}.snapshot"
         deadlines = np.concatenate([baseline.deadlines(sids), waiting.deadlines])
-        temporary = snapshot.write_unsynced(path, keys, deadlines, pieces(), baseline.watermark_ms)
+        temporary = snapshot.write_unsynced(path, keys(), deadlines, records(), baseline.watermark_ms)
         return UnsyncedSnapshot(temporary, path)
 
     def finish(self, written: UnsyncedSnapshot, position: Place, counts: ScorerCounts) -> None:

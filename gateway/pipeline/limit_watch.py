@@ -218,7 +218,9 @@ class LimitWatch:
         rows = np.flatnonzero(slots >= 0)
         if len(rows) == 0:
             return []
-        return self._records(self._detector.observe(slots[rows].astype(np.int64), frame.times_ms[rows], frame.values[rows]))
+        return self._records(
+            self._detector.observe(slots[rows].astype(np.int64), frame.times_ms[rows], frame.values[rows])
+        )
 
     def _new_limit(self, sid: int, value: float) -> None:
         key = self._keys_of[sid][0]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from gateway.telemetry.resolved import SeriesView
 from kernels.label_sets import FIRST_FREE, LAST, UNIT, gather_blobs
 
-_PIECE: Final = 16_384
-"""Series whose blobs are written one after another at a time: some five megabytes."""
+_PIECE: Final = 4096
+"""Series whose blobs are written one after another at a time: some megabyte."""
 
 
 class Blobs(NamedTuple):
