@@ -16,6 +16,7 @@ from gateway.baseline import reasons
 from gateway.baseline.parameters import parameters
 from gateway.baseline.settings import DetectionSettings
 from gateway.selfmetrics import counter
+from gateway.telemetry.mapped_zeros import mapped_zeros
 from kernels.score import find_silent, score_batch
 from kernels.series_state import CLOSED, FORGOTTEN, STALE, STATE, TRANSITION
 
@@ -84,7 +85,7 @@ class Baseline:
         size = max(count, 2 * len(self._states))
         states = np.zeros(size, STATE)
         states[: len(self._states)] = self._states
-        deadlines = np.zeros(size, np.uint32)
+        deadlines = mapped_zeros(size, np.uint32)
         deadlines[: len(self._deadlines)] = self._deadlines
         self._states, self._deadlines = states, deadlines
 

@@ -24,6 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.telemetry.mapped_zeros import mapped_zeros
 from kernels.series_state import CHANGED, CLOSED, OPENED
 
 BUDGETS: Final = {"quiet": 0.004, "balanced": 0.02, "keen": 0.08}
@@ -193,7 +194,8 @@ class GroupDetector:
         set_out = np.flatnonzero(self._last_ms)
         for name in ("_onset_ms", "_last_ms", "_peak"):
             # Few series ever set out: what is not written to takes no memory.
-            old, new = getattr(self, name), np.zeros(size + more, getattr(self, name).dtype)
+            old = getattr(self, name)
+            new = mapped_zeros(size + more, old.dtype, sparse=True)
             new[set_out] = old[set_out]
             setattr(self, name, new)
 

@@ -24,6 +24,7 @@ from gateway.series.closed_segment import ClosedSegment
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions, PointColumns
 from gateway.telemetry.frame import Frame
+from gateway.telemetry.mapped_zeros import mapped_zeros
 from kernels import series_table as table
 
 log = structlog.get_logger(__name__)
@@ -87,7 +88,7 @@ class _Entries:
         """Go on with some of the entries, in their order, and room for `size`."""
         for name in ("words", "carried", "begins", "lengths", "kinds"):
             old = getattr(self, name)
-            new = np.zeros((size, *old.shape[1:]), old.dtype)
+            new = mapped_zeros((size, *old.shape[1:]), old.dtype)
             new[: len(kept)] = old[kept]
             setattr(self, name, new)
 
@@ -174,7 +175,7 @@ class EdgeTable:
         size = _SMALLEST
         while size * table.FULLEST <= len(kept):
             size = _larger(size)
-        slots = np.zeros(2 * size, np.uint64)
+        slots = mapped_zeros(2 * size, np.uint64)
         numbers = np.where(stays, np.cumsum(stays) - 1, -1)
         table.copy_slots(self._slots, self._entries.flat(), numbers, slots)
         self._slots = slots
@@ -233,7 +234,7 @@ class EdgeTable:
         if used >= len(self._entries):
             self._entries.grow(used)
         if used >= int(len(self._slots) * table.FULLEST):
-            slots = np.zeros(_larger(len(self._slots)), np.uint64)
+            slots = mapped_zeros(_larger(len(self._slots)), np.uint64)
             table.copy_slots(self._slots, self._entries.flat(), np.arange(used), slots)
             self._slots = slots
 

@@ -21,7 +21,6 @@ more than its blob. The arena ends at 16 GiB; a label set for which it has no ro
 
 from __future__ import annotations
 
-import mmap
 import secrets
 import threading
 from collections.abc import Callable, Sequence
@@ -38,6 +37,7 @@ from gateway.telemetry.columns import Definitions
 from gateway.telemetry.label_groups import LabelGroups, grouped
 from gateway.telemetry.label_sets import blobs_of
 from gateway.telemetry.labels import decode_label_blob, encode_label_blob
+from gateway.telemetry.mapped_zeros import mapped_zeros, reserved
 from gateway.telemetry.regular_expression import compile_expression
 from kernels import label_index as table
 from kernels import label_sets as sets
@@ -52,7 +52,6 @@ ARENA_BYTES = gauge("label_bytes", "Bytes of label sets and pairs, chunks of for
 _SEARCH_STEP: Final = 10_000
 """Series a search looks at while it holds the lock (1 to 5 ms, by how many values the labels have)."""
 UNRESOLVED: Final = table.UNRESOLVED
-_MAP_NORESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000)  # Linux; named by Python from 3.12 on
 _ARENA_BYTES: Final = sets.MOST_BYTES
 _LEAST_CAPACITY: Final = 1 << 12
 _EXPIRED_AT_ONCE: Final = 100_000
@@ -66,8 +65,7 @@ def _reserve(size: int) -> NDArray[np.uint8]:
     """Zeroed bytes that take memory only when written; less than asked where the system grants no more."""
     while True:
         try:
-            area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
-            return np.frombuffer(area, np.uint8)
+            return np.frombuffer(reserved(size), np.uint8)
         except OSError:
             if size <= 2**24:
                 raise
@@ -75,7 +73,7 @@ def _reserve(size: int) -> NDArray[np.uint8]:
 
 
 def _grown(array: NDArray[np.generic], capacity: int) -> NDArray[np.generic]:
-    larger = np.zeros(capacity, array.dtype)
+    larger = mapped_zeros(capacity, array.dtype)
     larger[: len(array)] = array
     return larger
 
@@ -104,12 +102,12 @@ class SeriesIndex:
         self._state[sets.X_ARENA_END] = sets.FIRST_FREE
         self._chunks = np.full(sets.SIZE_CLASSES, -1, np.int64)
         self._arena = _reserve(min(arena_bytes, sets.MOST_BYTES))
-        self._sets = np.zeros(capacity, np.uint32)
-        self._lengths = np.zeros(capacity, np.uint32)
-        self._kinds = np.zeros(capacity, np.uint8)
-        self._generations = np.zeros(capacity, np.uint32)
-        self._last_seen = np.zeros(capacity, np.int64)
-        self._pins = np.zeros(capacity, np.uint8)
+        self._sets: NDArray[np.uint32] = mapped_zeros(capacity, np.uint32)
+        self._lengths: NDArray[np.uint32] = mapped_zeros(capacity, np.uint32)
+        self._kinds: NDArray[np.uint8] = mapped_zeros(capacity, np.uint8)
+        self._generations: NDArray[np.uint32] = mapped_zeros(capacity, np.uint32)
+        self._last_seen: NDArray[np.int64] = mapped_zeros(capacity, np.int64)
+        self._pins: NDArray[np.uint8] = mapped_zeros(capacity, np.uint8)
         self._readers: dict[str, int] = {}
 
     @property
@@ -214,12 +212,12 @@ class SeriesIndex:
         if state[table.X_USED_SLOTS] * 10 >= len(self._slots) * 7:
             # Half full after the rebuild, which also drops the places of forgotten series.
             live = int(state[table.X_LIVE])
-            slots = np.zeros(_doubled(len(self._slots), 2 * (live + min(coming, live + 1))), np.uint64)
+            slots = mapped_zeros(_doubled(len(self._slots), 2 * (live + min(coming, live + 1))), np.uint64)
             state[table.X_USED_SLOTS] = table.copy_slots(self._slots, slots)
             self._slots = slots
         needed = int(state[table.X_NEEDS_PAIRS])
         if (state[sets.X_USED_PAIR_SLOTS] + needed) * 10 >= len(self._pair_slots) * 7:
-            pair_slots = np.zeros(_doubled(len(self._pair_slots), 2 * (self.pair_count + needed)), np.uint32)
+            pair_slots = mapped_zeros(_doubled(len(self._pair_slots), 2 * (self.pair_count + needed)), np.uint32)
             state[sets.X_USED_PAIR_SLOTS] = sets.copy_pair_slots(self._pair_slots, pair_slots, self._arena, self._seed)
             self._pair_slots = pair_slots
         if state[table.X_FREE_SID] < 0 and state[table.X_NEXT_SID] >= len(self._lengths):
