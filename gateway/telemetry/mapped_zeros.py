@@ -21,24 +21,26 @@ _LEAST: Final = 1 << 20
 """Smaller arrays come from where all others do."""
 
 
-def reserved(size: int) -> mmap.mmap:
-    """Zeroed bytes that take memory only when written. Raises OSError where the system grants no more."""
-    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+def reserved(size: int, *, sparse: bool = False) -> mmap.mmap:
+    """Zeroed bytes that take memory only when written. sparse: few are written to, here and there; else pages are
+    large, which costs less time where bytes are looked at in no order. Raises OSError where the system grants no
+    more."""
+    area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE)
+    if not sparse and _HUGE is not None:
+        with contextlib.suppress(OSError):  # a kernel without them
+            area.madvise(_HUGE)
+    return area
 
 
 def mapped_zeros(shape: int | tuple[int, ...], dtype: DTypeLike, *, sparse: bool = False) -> NDArray[Any]:
-    """As np.zeros. sparse: few entries are written to, here and there; else pages are large, which costs less time
-    where entries are looked at in no order. Raises MemoryError."""
+    """As np.zeros; sparse: see `reserved`. Raises MemoryError."""
     kind, count = np.dtype(dtype), int(np.prod(shape))
     if count * kind.itemsize < _LEAST:
         return np.zeros(shape, kind)
     try:
-        area = reserved(count * kind.itemsize)
+        area = reserved(count * kind.itemsize, sparse=sparse)
     except OSError as error:
         raise MemoryError(f"{count * kind.itemsize} bytes of address space") from error
-    if not sparse and _HUGE is not None:
-        with contextlib.suppress(OSError):  # a kernel without them
-            area.madvise(_HUGE)
     return np.frombuffer(area, kind, count).reshape(shape)
 
 
