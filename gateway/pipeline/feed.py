@@ -63,6 +63,8 @@ class EdgeFrames:
         self._expected_row: int | None = None
         self._live = False
         self._reader: LogReader | None = None
+        self._follows = False
+        """Whether what stands in the segment before `_next` was given out, so that its definitions are known."""
         self._seen_lost: dict[str, int] = {}
         self.lost: dict[str, int] = {}
         """Rows that could not be read any more, by reason, since this process started."""
@@ -93,6 +95,7 @@ class EdgeFrames:
             self._queued_bytes = 0
             self._next = position
             self._expected_row = expected_row
+        self._follows = False
         self.close()
 
     @property
@@ -149,10 +152,17 @@ class EdgeFrames:
 
     def _opened(self) -> LogReader:
         if self._reader is None:
-            self._reader = LogReader.open(self._directory, self._edge, self._next, self._expected_row)
-            self._seen_lost = {}
-            for frame in self._reader.definitions_before():
-                self._on_definitions(frame)
+            reader = LogReader.open(self._directory, self._edge, self._next, self._expected_row)
+            try:
+                # A reader that was live and fell behind knows them: to read and enter them again takes a second for a
+                # million series, just when there is most to do.
+                if not self._follows:
+                    for frame in reader.definitions_before():
+                        self._on_definitions(frame)
+            except BaseException:
+                reader.close()
+                raise
+            self._reader, self._follows, self._seen_lost = reader, True, {}
         return self._reader
 
     def _count_lost(self, reader: LogReader) -> None:

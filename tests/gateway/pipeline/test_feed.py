@@ -11,13 +11,14 @@ import pytest
 
 from gateway.clock import SystemClock
 from gateway.errors import DiskFailed
+from gateway.log.reader import LogReader
 from gateway.log.settings import LogSettings
 from gateway.log.writer import LogWriter
 from gateway.pipeline.feed import AsyncFeed, DurableFeed, ThreadFeed
 from gateway.series.index import SeriesIndex
 from gateway.series.local_ids import LocalIds
 from gateway.telemetry.columns import Definitions
-from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.frame import Frame, LogPosition
 from gateway.telemetry.labels import encode_label_blob
 
 NOTHING = Definitions.from_blobs([], np.empty(0, np.uint8))
@@ -70,6 +71,40 @@ def test_every_frame_once_in_order(tmp_path: Path, queue_bytes: int) -> None:
         _append(writer, feed, number)
     thread.join(30)
     assert seen == [float(n) for n in range(200)]
+    writer.close()
+
+
+def test_a_reader_that_falls_behind_again_and_again_reads_the_definitions_before_its_place_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[LogPosition] = []
+    whole = LogReader.definitions_before
+
+    def definitions_before(reader: LogReader) -> list[Frame]:
+        asked.append(reader.position)
+        return whole(reader)
+
+    monkeypatch.setattr(LogReader, "definitions_before", definitions_before)
+    writer = _open(tmp_path)
+    _append(writer, None, 0)
+    middle = writer.durable_end
+    _append(writer, None, 1)
+    feed = _feed(tmp_path, writer, 1)
+    feed.seek(middle)
+    seen: list[float] = []
+    for number in range(2, 8, 2):
+        while not feed.idle:
+            seen.extend(float(r.frame.values[0]) for r in feed.poll(10**6))
+        for more in (number, number + 1):  # the second does not fit into the queue
+            _append(writer, feed, more)
+        assert not feed.idle
+    while not feed.idle:
+        seen.extend(float(r.frame.values[0]) for r in feed.poll(10**6))
+    assert seen == [float(n) for n in range(1, 8)]
+    assert asked == [middle]
+    feed.seek(middle)
+    feed.poll(1)
+    assert asked == [middle, middle], "what lies elsewhere may not be known"
     writer.close()
 
 
