@@ -32,6 +32,8 @@ BEFORE_SECONDS: Final = 600
 AFTER_SECONDS: Final = 1800
 MOST_KEPT: Final = 200_000
 """New series, and silent ones without a successor, that are remembered, the latest of each: 33 bytes apiece."""
+_MOST_ARRIVED: Final = 100
+"""Frames whose new series wait for the next `match`, which comes every second; fewer where they are MOST_KEPT series."""
 _WORDS: Final = (
     "instance", "service_instance_id", "pod", "pod_name", "pod_uid", "pod_ip", "k8s_pod_name", "k8s_pod_uid",
     "k8s_pod_ip", "k8s_replicaset_name", "k8s_replicaset_uid", "replicaset", "pod_template_hash", "container_id",
@@ -62,6 +64,8 @@ class Replacements:
         self._secrets = derive_secrets((secrets.randbits(64), secrets.randbits(64)))
         self._new = np.empty(0, _ENTRY)
         """By time of the first point, roughly."""
+        self._arrived: list[NDArray[Any]] = []
+        """New ones since the last `match`: put together once there, not at every frame that brings some."""
         self._silent = np.empty(0, _ENTRY)
         """Announced, without a successor so far; `time_ms` is that of the last point."""
         self._has_new = False
@@ -70,14 +74,22 @@ class Replacements:
     def learn(self, sids: NDArray[np.uint32], time_ms: int) -> None:
         """Series, uint32[n], that no baseline knew, whose first points bear about this time."""
         if len(sids):
-            self._new = np.concatenate([self._new, self._entries(sids, time_ms)])[-MOST_KEPT:]
+            self._arrived.append(self._entries(sids, time_ms))
             self._has_new = True
+            if sum(map(len, self._arrived)) >= MOST_KEPT or len(self._arrived) >= _MOST_ARRIVED:
+                self._put_together()
+
+    def _put_together(self) -> None:
+        if self._arrived:
+            self._new = np.concatenate([self._new, *self._arrived])[-MOST_KEPT:]
+            self._arrived.clear()
 
     def match(
         self, transitions: NDArray[Any], watermark_ms: int
     ) -> tuple[NDArray[Any], NDArray[np.uint32], NDArray[np.uint32]]:
         """(the transitions that are still to be told; ids, uint32[k], of replaced series that are among the others; ids
         of replaced series whose silence was told before). transitions: of `Baseline.advance`, every second."""
+        self._put_together()
         self._forget(watermark_ms)
         rows = np.flatnonzero((transitions["kind"] == OPENED) & (transitions["reason"] == STALE))
         fallen = self._entries(transitions["sid"][rows], transitions["began_ms"][rows])

@@ -189,3 +189,17 @@ async def test_a_rolling_restart_is_told_of_only_until_the_new_pods_are_there(
             assert "another instance took its place" in one.reasons[-1]
             assert one.ended is not None
             assert one.ended > one.time
+
+
+def test_new_series_wait_for_the_next_look_but_not_without_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.pipeline.replacements.MOST_KEPT", 10)
+    index, sids = index_of([{"pod": f"a{number}"} for number in range(25)])
+    replacements = Replacements(index)
+    held = []
+    for sid in sids:
+        replacements.learn(np.array([sid]), NOW_MS)
+        held.append((len(replacements._new), sum(map(len, replacements._arrived))))
+    assert max(new + arrived for new, arrived in held) < 20
+    replacements.match(np.zeros(0, TRANSITION), NOW_MS)
+    assert replacements._new["sid"].tolist() == sids[-10:].tolist()
+    assert not replacements._arrived
