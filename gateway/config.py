@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import ipaddress
 import os
 import tomllib
@@ -17,7 +18,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -26,7 +27,7 @@ from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
 from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
-from gateway.errors import ConfigError
+from gateway.errors import AddressTaken, ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.ingest.settings import IngestSettings
 from gateway.log.settings import LogSettings
@@ -137,9 +138,15 @@ def socket_path(config: Config, worker: int = 0) -> Path:
     return Path(config.server.data_dir).resolve() / "run" / name
 
 
+ADDRESS_TAKEN_SECONDS: Final = 3.0
+"""For which an address that is taken is waited for at a start: what is left of a gateway that was killed holds it until
+it has ended, and its memory is given back before its sockets are."""
+
+
 def cannot_bind(error: OSError, key: str, address: str) -> ConfigError:
-    """What to say when an address is taken."""
-    return ConfigError(
+    """What to say when an address cannot be bound: AddressTaken where that may pass, and where nobody says why."""
+    passes = error.errno in (None, errno.EADDRINUSE, errno.EADDRNOTAVAIL)
+    return (AddressTaken if passes else ConfigError)(
         f"{address} cannot be bound: {error.strerror or error}",
         source="start",
         key=key,

@@ -10,7 +10,14 @@ from typing import Final
 
 from gateway.access.renewal import CertificateRenewal
 from gateway.clock import Clock
-from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, socket_path
+from gateway.config import (
+    ADDRESS_TAKEN_SECONDS,
+    Config,
+    LoadedConfig,
+    cannot_bind,
+    parse_address,
+    socket_path,
+)
 from gateway.decode.otlp_changes import changes_of
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.otlp_signals import count_by_service, count_by_service_json
@@ -18,7 +25,7 @@ from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.decode.settings import DecodeSettings
-from gateway.errors import ConfigError
+from gateway.errors import AddressTaken, ConfigError
 from gateway.heartbeat import listener_of_parent
 from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
@@ -36,6 +43,7 @@ from gateway.web.data_plane_socket import DataPlaneSocket
 from kernels import warmup
 
 _GRACE_SECONDS: Final = 3.0
+_BIND_AGAIN_SECONDS: Final = 0.1
 
 
 class DataRole:
@@ -113,10 +121,16 @@ class DataRole:
             clients=clients,
             reuse_port=server.workers > 1,
         )
-        try:
-            await grpc.start()
-        except OSError as error:
-            raise cannot_bind(error, "server.otlp_grpc", server.otlp_grpc) from error
+        until = self._clock.monotonic() + ADDRESS_TAKEN_SECONDS
+        while True:
+            try:
+                await grpc.start()
+                break
+            except OSError as error:
+                failure = cannot_bind(error, "server.otlp_grpc", server.otlp_grpc)
+                if not isinstance(failure, AddressTaken) or self._clock.monotonic() > until:
+                    raise failure from error
+            await asyncio.sleep(_BIND_AGAIN_SECONDS)
         self._stack.push_async_callback(grpc.stop, _GRACE_SECONDS)
         self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
         socket = DataPlaneSocket(plane, socket_path(config, self._worker), clients.rows)

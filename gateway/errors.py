@@ -54,6 +54,10 @@ class ConfigError(GatewayError):
         super().__init__(f"{text} (expected {expected})" if expected else text)
 
 
+class AddressTaken(ConfigError):
+    """A listener's address cannot be had now; another time it may be free."""
+
+
 class RequestError(GatewayError):
     """The request itself is wrong; sending it again unchanged cannot help."""
 

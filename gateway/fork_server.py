@@ -215,10 +215,12 @@ def serve_forks(load: Callable[[], object]) -> str | None:
         request = json.loads(message)
         between = os.fork()
         if between == 0:
+            forking = os.getpid()
             if os.fork():
                 os._exit(0)
             numbers = dict(zip(request["descriptors"], map(str, descriptors[1:]), strict=True))
-            _become(request["name"], request["environment"] | numbers, request["supervisor"], descriptors[0])
+            variables = request["environment"] | numbers
+            _become(request["name"], variables, forking, request["supervisor"], descriptors[0])
             requests.send(b"%d" % os.getpid())
             requests.close()
             return str(request["name"])
@@ -227,12 +229,14 @@ def serve_forks(load: Callable[[], object]) -> str | None:
             os.close(descriptor)
 
 
-def _become(name: str, environment: Mapping[str, str], supervisor: int, standard_input: int) -> None:
-    """In the fork: a session, an input, variables and a name of its own, and an end with the supervisor."""
+def _become(name: str, environment: Mapping[str, str], between: int, supervisor: int, standard_input: int) -> None:
+    """In the fork: a session, an input, variables and a name of its own, and an end with the supervisor, whose child it
+    is when `between`, which forked it, has ended."""
     os.setsid()
     deadline = time.monotonic() + _ADOPTION_SECONDS
-    while os.getppid() != supervisor:
-        if time.monotonic() > deadline:  # nobody is left that would adopt it
+    while (parent := os.getppid()) != supervisor:
+        # Nobody is left that would adopt it; it must not keep what it inherited, such as a listening socket.
+        if parent != between or time.monotonic() > deadline:
             os._exit(1)
         time.sleep(0.001)
     end_with_parent()

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import json
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.access.settings import AccessSettings
 from gateway.access.tokens import require_safe_address
-from gateway.config import LoadedConfig, load_config, parse_address
+from gateway.config import ADDRESS_TAKEN_SECONDS, LoadedConfig, load_config, parse_address
 from gateway.errors import ConfigError
 from gateway.fork_server import SERVER_NAME, ForkServer
 from gateway.logging_setup import configure_logging
@@ -38,15 +40,25 @@ _BACKLOG = 1024
 """Connections that may wait while nobody accepts any."""
 
 
-def listener_on(address: str, access: AccessSettings) -> socket.socket | None:
-    """A socket that listens on an IP address. None where the role is to bind by itself: a name stands for several
-    addresses, and what cannot be bound or may not the role reports."""
+def listener_on(address: str, access: AccessSettings, until: float = 0.0) -> socket.socket | None:
+    """A socket that listens on an IP address, which is waited for `until` that monotonic moment. None where the role is
+    to bind by itself: a name stands for several addresses, and what cannot be bound or may not the role reports."""
     host, port = parse_address(address)
     try:
         version = ipaddress.ip_address(host).version
         require_safe_address(host, access, key="")
     except (ValueError, ConfigError):
         return None
+    while True:
+        try:
+            return _listening(host, port, version)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > until:
+                return None
+            time.sleep(0.05)
+
+
+def _listening(host: str, port: int, version: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,9 +66,9 @@ def listener_on(address: str, access: AccessSettings) -> socket.socket | None:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
-    except OSError:
+    except BaseException:
         listener.close()
-        return None
+        raise
     return listener
 
 
@@ -72,9 +84,10 @@ def roles_of(loaded: LoadedConfig) -> list[Role]:
         }
     ).encode()
     server, access = loaded.config.server, loaded.config.access
+    until = time.monotonic() + ADDRESS_TAKEN_SECONDS
     names = [data_role_name(worker) for worker in range(server.workers)]
     # Of several workers the others take the connections of one that is away; on a socket of its own they would wait.
-    listener = listener_on(server.otlp_http, access) if server.workers == 1 else None
+    listener = listener_on(server.otlp_http, access, until) if server.workers == 1 else None
     data = [
         Role(
             name, python_command("role", name), message, rolls=True,
@@ -84,7 +97,7 @@ def roles_of(loaded: LoadedConfig) -> list[Role]:
     ]  # fmt: skip
     # A request for everything may keep the control plane's loop for a while; a restart would not make it shorter.
     control = python_command("role", "control")
-    return [*data, Role("control", control, message, stall_after=5.0, listener=listener_on(server.http, access))]
+    return [*data, Role("control", control, message, stall_after=5.0, listener=listener_on(server.http, access, until))]
 
 
 def banner(loaded: LoadedConfig) -> str:

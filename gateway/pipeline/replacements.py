@@ -33,7 +33,7 @@ AFTER_SECONDS: Final = 1800
 MOST_KEPT: Final = 200_000
 """New series, and silent ones without a successor, that are remembered, the latest of each: 33 bytes apiece."""
 _MOST_ARRIVED: Final = 100
-"""Frames whose new series wait for the next `match`, which comes every second; fewer where they are MOST_KEPT series."""
+"""Frames whose new series wait for the next `match`, which comes every second; fewer where they bring MOST_KEPT."""
 _WORDS: Final = (
     "instance", "service_instance_id", "pod", "pod_name", "pod_uid", "pod_ip", "k8s_pod_name", "k8s_pod_uid",
     "k8s_pod_ip", "k8s_replicaset_name", "k8s_replicaset_uid", "replicaset", "pod_template_hash", "container_id",

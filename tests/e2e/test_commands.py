@@ -113,7 +113,7 @@ def test_serve_that_cannot_start_says_why_and_ends(tmp_path: Path) -> None:
         settings = [f"server.data_dir={tmp_path}", f"server.otlp_http={address}"]
         settings += [f"server.{name}=127.0.0.1:{free_port()}" for name in ("otlp_grpc", "http")]
         blocked = _run("serve", *(part for s in settings for part in ("--set", s)))
-    assert blocked.returncode == 78, blocked.stderr
+    assert blocked.returncode == 75, blocked.stderr
     assert address in blocked.stderr
     assert "server.otlp_http" in blocked.stderr
     assert "Traceback" not in blocked.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -121,7 +122,7 @@ async def test_roles_are_forks_of_one_loaded_process_and_end_with_the_program(tm
         assert [word for word in process.cmdline() if word][-2:] == ["role", "test"]
         assert os.getsid(pid) == pid
         os.kill(pid, number)
-        await until(lambda: supervised.restarts == turn and supervised.pid != pid)  # noqa: B023  # awaited in the turn
+        await until(lambda: supervised.restarts == turn and supervised.pid != pid and supervised.ready.is_set())  # noqa: B023  # awaited in the turn
         assert not psutil.pid_exists(pid)
     await until(lambda: len(noted(tmp_path, "forked")) == 3)
     assert len(noted(tmp_path, "loaded")) == 1
@@ -160,6 +161,16 @@ async def test_a_fork_that_can_never_start_ends_the_program(tmp_path: Path) -> N
     supervisor = Supervisor([supervised], fork_server=server)
     assert await asyncio.wait_for(supervisor.run(), 60) == EXIT_CONFIG
     assert supervised.restarts == 0
+
+
+def test_a_fork_whose_supervisor_is_gone_ends_and_keeps_no_listener() -> None:
+    nobody = 2**22 + 1  # beyond the largest process number of Linux
+    code = (
+        "from gateway import fork_server\nfork_server._ADOPTION_SECONDS = 1e9\n"
+        f"fork_server._become('data', {{}}, {nobody}, {nobody}, 0)\nprint('became a role')"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
 
 
 async def test_a_restart_is_given_as_long_to_become_ready_as_the_first_start(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway.supervisor import EXIT_CONFIG, Role, Supervisor
+from gateway.supervisor import EXIT_ADDRESS_TAKEN, EXIT_CONFIG, Role, Supervisor
 
 pytestmark = pytest.mark.real
 
@@ -103,6 +103,26 @@ async def test_a_role_that_can_never_start_ends_the_program_with_its_status() ->
     assert await asyncio.wait_for(Supervisor([misconfigured, other]).run(), 60) == EXIT_CONFIG
     assert misconfigured.restarts == 0
     assert not psutil.pid_exists(other.pid)
+
+
+async def test_an_address_that_is_taken_ends_a_program_that_was_never_ready_and_no_other() -> None:
+    taken = _role("data", f"sys.exit({EXIT_ADDRESS_TAKEN})")
+    other = _role("control", 'say(b"ready\\n"); beat()')
+    assert await asyncio.wait_for(Supervisor([taken, other]).run(), 60) == EXIT_ADDRESS_TAKEN
+    body = f"""
+        if restarts == 1:
+            sys.exit({EXIT_ADDRESS_TAKEN})
+        say(b"ready\\n")
+        if restarts == 0:
+            sys.exit(1)
+        beat()
+    """
+    role = _role("data", body)
+    supervisor = Supervisor([role], backoff_seconds=(0.01,))
+    running = asyncio.create_task(supervisor.run())
+    await _until(lambda: role.restarts == 2 and role.ready.is_set())
+    supervisor.stop()
+    assert await running == 0
 
 
 async def test_a_role_that_does_not_stop_is_killed_within_the_grace() -> None:

@@ -1,0 +1,35 @@
+"""The sockets that the supervisor holds for its roles."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from gateway import supervision
+from gateway.access.settings import AccessSettings
+
+
+def taken() -> tuple[socket.socket, str]:
+    holder = socket.create_server(("127.0.0.1", 0))
+    return holder, f"127.0.0.1:{holder.getsockname()[1]}"
+
+
+def test_an_address_that_a_killed_gateway_still_holds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    holder, address = taken()
+    monkeypatch.setattr(supervision.time, "sleep", lambda seconds: holder.close())
+    listener = supervision.listener_on(address, AccessSettings(), time.monotonic() + 60.0)
+    assert listener is not None
+    assert listener.getsockname()[1] == int(address.rpartition(":")[2])
+    listener.close()
+
+
+def test_it_is_not_waited_for_too_long_and_what_cannot_pass_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(supervision.time, "sleep", waits.append)
+    holder, address = taken()
+    assert supervision.listener_on(address, AccessSettings(), time.monotonic() - 1.0) is None
+    holder.close()
+    assert supervision.listener_on("192.0.2.1:1", AccessSettings(allow_unauthenticated=True), 1e12) is None
+    assert waits == []
