@@ -386,8 +386,8 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     else:
         s.zero_run = 0
     # Not zero for a while, where it hardly ever is.
-    awake = note_busy(s, x)
-    if mature and s.zero_share > MOSTLY_ZERO and awake >= max(AWAKE, AWAKE_S / tau) and odds < limit + 1.0:
+    awake = note_busy(s, x, max(AWAKE, int(AWAKE_S / tau + 0.5)))
+    if awake and mature and s.zero_share > MOSTLY_ZERO and odds < limit + 1.0:
         odds = limit + 1.0
         reason = SUSTAINED
     # A value that no longer moves, where it always did.

@@ -13,10 +13,11 @@ MOST: Final = 15
 
 
 @step
-def note_busy(s: Any, x: float) -> int:
-    """Count a sample of a stretch that is not zero. The length of the stretch if it is more than twice as long as the
-    longest that has ended, else 0. Longer ones than MOST are not told apart, so that after one of eight there is no
-    more to say.
+def note_busy(s: Any, x: float, least: int) -> bool:
+    """Count a sample of a stretch that is not zero.
+
+    True for the one sample at which the stretch is `least` long and more than twice as long as the longest that has
+    ended. No more than MOST are counted: after a stretch of eight there is nothing more to say.
     """
     packed = np.int64(s.busy)
     length = packed & 15
@@ -25,8 +26,8 @@ def note_busy(s: Any, x: float) -> int:
         if length > longest:
             longest = length
         s.busy = np.uint8(longest << 4)
-        return 0
-    if length < MOST:
-        length += 1
-    s.busy = np.uint8((longest << 4) | length)
-    return int(length) if length > 2 * longest else 0
+        return False
+    if length == MOST:
+        return False
+    s.busy = np.uint8((longest << 4) | (length + 1))
+    return bool(length + 1 == max(least, 2 * longest + 1))

@@ -86,16 +86,11 @@ def silence_steps(longest_hole: float, least: float, own: float) -> float:
     return max(least, own, usual)
 
 
-def awake(values: list[float]) -> int:
-    """Samples that have not been zero up to now; 0 if that is no more than twice what it was before, 15 being all that
-    is counted."""
-    stretches = [0]
-    for value in values:
-        if value != 0.0:
-            stretches[-1] = min(stretches[-1] + 1, 15)
-        elif stretches[-1]:
-            stretches.append(0)
-    return stretches[-1] if stretches[-1] > 2 * max(stretches[:-1], default=0) else 0
+def awake(values: list[float], least: int) -> bool:
+    """Whether the last value makes its stretch away from zero long enough to tell of; 15 is all that is counted."""
+    stretches = [len(part) for part in "".join("1" if value else " " for value in values).split(" ")]
+    now, before = stretches[-1], max((min(length, 15) for length in stretches[:-1]), default=0)
+    return 0 < now <= 15 and now == max(least, 2 * before + 1)
 
 
 def third_largest(deviations: list[float], side: float) -> float:

@@ -77,6 +77,22 @@ def test_errors_that_were_one_in_twenty_seconds_and_are_many_are_told_within_eig
     assert opened(result, START, begin - 10) == []
 
 
+@pytest.mark.parametrize("step", [60.0, 3600.0])
+def test_what_is_zero_nearly_always_and_is_not_for_a_while_is_told(step: float) -> None:
+    """Now and then a single high value; then low ones that stay."""
+    times = START + step * np.arange(2000)
+    values = np.where(np.arange(2000) % 97 == 5, 15.0, 0.0)
+    values[1900:1908] = 1.0
+    result = run_series(times, values)
+    assert [reason for _, reason, _ in opened(result, times[1900], times[1910])] == [state.SUSTAINED]
+    assert opened(result, times[1900], times[1902])
+    # Where it has been so for as long before, it is nothing new.
+    values[1700:1708] = 1.0
+    again = run_series(times, values)
+    assert opened(again, times[1700], times[1710])
+    assert not opened(again, times[1900], times[1910])
+
+
 def test_one_lasting_shift_is_one_alert_that_resolves_as_adopted() -> None:
     times, values = background(40)
     begin = START + 36 * HOUR
