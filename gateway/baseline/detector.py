@@ -122,7 +122,7 @@ class Baseline:
         bounds = bounds_by_sid if bounds_by_sid is not None and len(bounds_by_sid) >= top else np.empty(0)
         totals = np.zeros(4, np.int64)
         if len(self._scratch) < n:
-            self._scratch = np.zeros(n, TRANSITION)
+            self._scratch = mapped_zeros(n, TRANSITION, sparse=True)  # few rows of a batch change anything
         transitions = self._scratch
         found = score_batch(
             self._states,
@@ -175,7 +175,8 @@ class Baseline:
         now = self._watermark_ms
         if self._live:
             now = max(now, now_ms - int(self._lag_ms))
-        transitions = np.zeros(min(len(self._states), 65536), TRANSITION)
+        # Room for many, of which mostly none is written to: mapped, as clearing 18 MB each second would not be free.
+        transitions = mapped_zeros(min(len(self._states), 65536), TRANSITION, sparse=True)
         found = find_silent(self._states, self._deadlines, now, transitions)
         changed = transitions[:found].copy()
         self._count(changed)
