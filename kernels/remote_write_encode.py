@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.jit import BYTES, RF8, RI8, RU1, RU4, U1, i8, kernel, step
-from kernels.label_sets import UNIT, pair_at
+from kernels.label_sets import HEAD, LAST, UNIT, pair_at
 from kernels.prefetch import prefetch
-from kernels.unaligned import copy_blocks, store_u8, store_u64
-from kernels.wire import f64_as_bits, pointer
+from kernels.unaligned import BLOCK, copy_block, store_u8, store_u64
+from kernels.wire import f64_as_bits, load_u32, pointer
 from proto.remote_write import SAMPLE_TIMESTAMP, SAMPLE_VALUE, V1_REQUEST_TIMESERIES, V1_SERIES_SAMPLES
 
 FILL_SLACK: Final = 80
@@ -102,17 +102,51 @@ def run_body(length: Any, times: Any, first: Any, end: Any) -> Any:
 
 
 @step
-def copy_labels(arena: Any, size: Any, place: Any, length: Any, out: Any, at: Any) -> Any:
-    """Whether the set at `place` makes a blob of `length` bytes, which are written to out[at:] then.
-
-    arena: pointer to `size` bytes; out: pointer. The caller has proved that COPY_SLACK bytes follow the blob there.
-    """
+def copy_carefully(arena: Any, size: Any, place: Any, length: Any, out: Any, at: Any) -> Any:
+    """`copy_labels` where the arena may end."""
     end = at + length
     while at < end:
         text, count, _ = pair_at(arena, size, place, end - at)
         if count == 0:
             return False
-        copy_blocks(arena, size, text, count, out, at)
+        for i in range(count):
+            out[at + i] = arena[text + i]
+        at += count
+        place += 4
+    return True
+
+
+@step
+def copy_labels(arena: Any, size: Any, place: Any, length: Any, out: Any, at: Any) -> Any:
+    """Whether the set at `place` makes a blob of `length` bytes, which are written to out[at:] then.
+
+    arena: pointer to `size` bytes; out: pointer. The caller has proved that 2 * BLOCK bytes follow the blob there: most
+    pairs are shorter than a block, and are copied as one without a look at their length.
+    """
+    end = at + length
+    if place + 4 * length > size:
+        return copy_carefully(arena, size, place, length, out, at)
+    furthest = size - 2 * BLOCK
+    while at < end:
+        text = np.int64(load_u32(arena, place) & np.uint64(LAST - 1)) * UNIT + HEAD
+        if text > furthest:
+            return copy_carefully(arena, size, place, end - at, out, at)
+        count = np.int64(load_u32(arena, text - 4))
+        if np.uint64(count - 1) >= np.uint64(end - at):  # 0 as well
+            return False
+        copy_block(arena, text, out, at)
+        if count > BLOCK:
+            copy_block(arena, text + BLOCK, out, at + BLOCK)
+            if count > 2 * BLOCK:
+                if count > size - text:
+                    return False
+                done = np.int64(2 * BLOCK)
+                while done + BLOCK <= count:
+                    copy_block(arena, text + done, out, at + done)
+                    done += BLOCK
+                while done < count:
+                    out[at + done] = arena[text + done]
+                    done += 1
         at += count
         place += 4
     return True

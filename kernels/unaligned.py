@@ -8,14 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-
-from kernels.jit import step
-from kernels.wire import load_u8
 
 
 def _store(bits: int, name: str) -> Callable[..., Any]:
@@ -48,6 +44,10 @@ store_u64 = _store(64, "store_u64")
 """(uint8[n] or pointer, int64, uint64): eight bytes, little endian. The caller has proved 0 <= at <= n - 8."""
 
 
+BLOCK = 32
+"""Bytes of a vector register, which `copy_block` copies at a time."""
+
+
 @intrinsic  # type: ignore[untyped-decorator]  # numba ships no types
 def copy_block(typing_context: Any, source: Any, start: Any, out: Any, at: Any) -> Any:
     """(pointer, int64, pointer, int64): copy BLOCK bytes. The caller has proved that both places have them."""
@@ -62,27 +62,3 @@ def copy_block(typing_context: Any, source: Any, start: Any, out: Any, at: Any) 
         return context.get_dummy_value()
 
     return types.none(source, types.int64, out, types.int64), generate
-
-
-BLOCK = 64
-COPY_SLACK = BLOCK
-"""Bytes behind the copied ones that `copy_blocks` may write rubbish into."""
-
-
-@step
-def copy_blocks(source: Any, size: Any, start: Any, count: Any, out: Any, at: Any) -> None:
-    """Copy `count` > 0 bytes from source[start:] to out[at:]; both are pointers, source to `size` bytes.
-
-    The caller has proved 0 <= start <= size - count and that out has COPY_SLACK bytes behind at + count. Reads never
-    pass the end of the source; writes pass at + count by less than COPY_SLACK bytes. Made for pieces that mostly have
-    less than a block, so that one copy without a look at the length will do.
-    """
-    done = np.int64(0)
-    while start + done + BLOCK <= size:
-        copy_block(source, start + done, out, at + done)
-        done += BLOCK
-        if done >= count:
-            return
-    while done < count:
-        store_u8(out, at + done, load_u8(source, start + done))
-        done += 1
