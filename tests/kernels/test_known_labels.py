@@ -86,7 +86,7 @@ def test_what_is_found_is_what_was_entered(made: list[tuple[int, ...]], buckets:
     found_of = []
     for one in (table, larger):
         found = 0
-        for high, low, *_ in made:
+        for high, low in {(high, low | 255): (high, low) for high, low, *_ in made}.values():
             there, first, second, detail = _recall(one, tally, np.uint64(high), np.uint64(low))
             assert not there or (int(first), int(second), int(detail)) == twin.recall(high, low)
             found += there
@@ -95,8 +95,9 @@ def test_what_is_found_is_what_was_entered(made: list[tuple[int, ...]], buckets:
             assert not other[0] or twin.recall(high ^ 1 << 40, low) is not None
         found_of.append(found)
     if not tally[BUCKETS_FULL]:
-        assert found_of == [len(made)] * 2
-        assert tally[ENTERED] == moved == len(twin.entries)
+        assert found_of[0] == tally[ENTERED] == len(twin.entries)
+    # Entries move in the order of their places, so one may find both of its buckets full in a larger table too.
+    assert found_of[1] == moved
 
 
 def test_entries_half_stored_by_another_thread_are_not_found() -> None:
