@@ -12,12 +12,12 @@ CONTROL: Final = "control"
 
 def data_role_name(worker: int) -> str:
     """The role of a worker of the data plane: `data`, `data-1`, `data-2`, …"""
-    return "data" if worker == 0 else f"data-{worker}"
+    return DATA if worker == 0 else f"{DATA}-{worker}"
 
 
 def worker_of(name: str) -> int | None:
     """The worker that bears this role's name; None for another role."""
     kind, _, number = name.partition("-")
-    if kind != "data":
+    if kind != DATA:
         return None
     return int(number) if number else 0

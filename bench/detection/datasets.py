@@ -69,6 +69,7 @@ class DataSet:
     keys: Callable[[Path], list[str]]
     load: Callable[[Path, str], list[Recording]]
     licence_allows_training: bool = False
+    """Of others figures may be taken, but nothing that is shipped may be fitted to them: see train.trainable."""
 
 
 def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:

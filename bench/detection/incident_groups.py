@@ -44,8 +44,8 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
-    """Incidents by their worth."""
+class IncidentCounts:
+    """Incidents that hold a true alert, and those of only false ones."""
 
     true: int
     false: int
@@ -73,14 +73,14 @@ def sent_of(card: Scorecard, dataset: str, series: str, group: str = "") -> list
     ]
 
 
-def incidents_of(sent: Iterable[Sent], unresolved: int = 0) -> Worth:
+def incidents_of(sent: Iterable[Sent], unresolved: int = 0) -> IncidentCounts:
     """What the alerts come to. unresolved: false alerts that are no alerts of their own."""
     by_service: dict[str, list[Sent]] = defaultdict(list)
     for alert in sent:
         by_service[alert.service].append(alert)
     groups = [group for alerts in by_service.values() for group in grouped(alerts)]
     true = sum(any(alert.true for alert in group) for group in groups)
-    return Worth(true, len(groups) - true + unresolved)
+    return IncidentCounts(true, len(groups) - true + unresolved)
 
 
 def grouped(sent: Sequence[Sent]) -> list[list[Sent]]:

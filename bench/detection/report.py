@@ -15,7 +15,7 @@ import numpy as np
 from bench.detection import calibration, nab_score
 from bench.detection.bootstrap import false_share_interval, ratio_interval, recall_interval
 from bench.detection.evaluate import Piece
-from bench.detection.incident_groups import Worth, incidents_of
+from bench.detection.incident_groups import IncidentCounts, incidents_of
 from bench.detection.silent import CASES, CONTEXT
 from gateway.baseline.scorecard import Scorecard
 
@@ -79,11 +79,11 @@ def _reason_counts(pieces: Sequence[Piece]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _incident_worth(pieces: Sequence[Piece]) -> Worth:
+def _incident_counts(pieces: Sequence[Piece]) -> IncidentCounts:
     return incidents_of((s for piece in pieces for s in piece.sent), sum(piece.card.unresolved for piece in pieces))
 
 
-def _twin_worth(pieces: Sequence[Piece]) -> Worth:
+def _twin_incidents(pieces: Sequence[Piece]) -> IncidentCounts:
     unresolved = sum(piece.twin.unresolved for piece in pieces if piece.twin is not None)
     return incidents_of((s for piece in pieces for s in piece.twin_sent), unresolved)
 
@@ -95,12 +95,12 @@ def _per_day(count: int, card: Scorecard) -> float:
 def _labelled(name: str, pieces: Sequence[Piece], seed: int) -> dict[str, Any]:
     cards = [piece.card for piece in pieces]
     total = _total(cards)
-    worth = _incident_worth(pieces)
+    incidents = _incident_counts(pieces)
     row: dict[str, Any] = {
         "bench": "detection", "set": name, "series": len(cards), "events": len(total.events), "recall": total.recall,
         "recall_ci": recall_interval(cards, seed=seed), "alerts": total.alerts, "false_share": total.false_share,
-        "false_share_ci": false_share_interval(cards, seed=seed), "incidents": worth.true + worth.false,
-        "incident_false_share": worth.false_share, "false_per_series_day": total.false_per_series_day,
+        "false_share_ci": false_share_interval(cards, seed=seed), "incidents": incidents.true + incidents.false,
+        "incident_false_share": incidents.false_share, "false_per_series_day": total.false_per_series_day,
         "unresolved": total.unresolved, "neutral_alerts": total.neutral_alerts,
         "normal_in_alert": total.normal_in_alert_share, "delay_mean_min": total.mean_delay_min,
         "delay_median_min": total.median_delay_min, "false_by_reason": _reason_counts(pieces),
@@ -164,14 +164,14 @@ def _injected(pieces: Sequence[Piece], seed: int) -> list[dict[str, Any]]:
     for piece, _, judged in critical_some:
         by_piece[id(piece)][0] += judged.found
         by_piece[id(piece)][1] += 1
-    worth = _incident_worth(pieces)
+    incidents = _incident_counts(pieces)
     rows.append({
         "bench": "detection", "set": "injected", "fault": "all critical", "critical": True,
         "faults": len(critical_some), "recall": fmean(j.found for _, _, j in critical_some),
         "recall_ci": ratio_interval([v[0] for v in by_piece.values()], [v[1] for v in by_piece.values()], seed=seed),
         "alerts": total.alerts, "false_share": total.false_share,
         "false_share_ci": false_share_interval([p.card for p in pieces], seed=seed),
-        "incidents": worth.true + worth.false, "incident_false_share": worth.false_share,
+        "incidents": incidents.true + incidents.false, "incident_false_share": incidents.false_share,
         "unresolved": total.unresolved, "normal_in_alert": total.normal_in_alert_share,
         "mttd_min": fmean(j.delay_s for j in quick_faults) / 60 if quick_faults else math.nan,
         "false_by_reason": _reason_counts(pieces),
@@ -184,21 +184,21 @@ def _injected(pieces: Sequence[Piece], seed: int) -> list[dict[str, Any]]:
         rows.append({
             "bench": "detection", "set": dataset, "series": len(some_pieces), "faults": len(here),
             "recall": fmean(here) if here else math.nan, "false_share": card.false_share,
-            "incident_false_share": _incident_worth(some_pieces).false_share,
+            "incident_false_share": _incident_counts(some_pieces).false_share,
             "twin_false_per_series_day": twin.false_per_series_day, "twin_series_days": twin.scored_s / 86400,
-            "twin_incidents_per_series_day": _per_day(_twin_worth(some_pieces).false, twin),
+            "twin_incidents_per_series_day": _per_day(_twin_incidents(some_pieces).false, twin),
             "twin_normal_in_alert": twin.normal_in_alert_share,
         })  # fmt: skip
     twins = _total(piece.twin for piece in pieces if piece.twin is not None)
-    twin_worth = _twin_worth(pieces)
+    twin_incidents = _twin_incidents(pieces)
     fine_twins = _total(
         p.twin for p in pieces if p.twin is not None and p.dataset in ("injected/wsd", "injected/aiops_kpi")
     )
     rows.append({
         "bench": "detection", "set": "twins", "series": twins.series, "series_days": twins.scored_s / 86400,
         "false_alerts": twins.false_alerts, "false_per_series_day": twins.false_per_series_day,
-        "false_incidents": twin_worth.false,
-        "false_incidents_per_series_day": _per_day(twin_worth.false, twins),
+        "false_incidents": twin_incidents.false,
+        "false_incidents_per_series_day": _per_day(twin_incidents.false, twins),
         "false_per_series_day_60s": fine_twins.false_per_series_day, "normal_in_alert": twins.normal_in_alert_share,
     })  # fmt: skip
     return rows

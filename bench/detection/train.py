@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -118,6 +119,15 @@ def _background(recording: Recording) -> Recording:
     return replace(recording, events=[], neutral=masked)
 
 
+def trainable(names: Iterable[str]) -> list[str]:
+    """The same names. Raises ValueError for a set that may not be trained on."""
+    chosen = list(names)
+    refused = [name for name in chosen if not DATA_SETS[name].licence_allows_training]
+    if refused:
+        raise ValueError(f"the licence forbids training, or does not say that it allows it: {', '.join(refused)}")
+    return chosen
+
+
 def unit_candidates(root: Path, dataset: str, key: str, seed: int) -> Candidates | None:
     """Candidates of one loading unit, all passes."""
     found: list[Candidates] = []
@@ -183,7 +193,7 @@ def main() -> int:
     root = data_root()
     work = [
         partial(unit_candidates, root, name, key, arguments.seed)
-        for name in PASSES
+        for name in trainable(PASSES)
         if (root / name).is_dir()
         for key in DATA_SETS[name].keys(root)
     ]

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from gateway.pipeline.content_checks import UNIT_FACTORS, pauses, unit_changes
 from gateway.selfmetrics import gauge
-from gateway.telemetry.mapped_zeros import larger
+from gateway.telemetry.mapped_zeros import grown_size
 from kernels.recently_seen import note_seen
 
 SKEW = gauge(
@@ -193,7 +193,7 @@ class DataQuality:
 
     def _grow(self, size: int) -> None:
         if size > len(self._seen):
-            size = larger(len(self._seen), size)
+            size = grown_size(len(self._seen), size)
             self._seen = np.concatenate([self._seen, np.zeros(size - len(self._seen), np.uint32)])
             self._sender = np.concatenate([self._sender, np.zeros(size - len(self._sender), np.int16)])
 

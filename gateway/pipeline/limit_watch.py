@@ -38,7 +38,7 @@ from gateway.telemetry import kind
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.labels import decode_label_blob
-from gateway.telemetry.mapped_zeros import larger
+from gateway.telemetry.mapped_zeros import grown_size
 from gateway.telemetry.selector import LabelMatcher, parse_selector
 from gateway.telemetry.state_file import read_checked, write_checked
 from kernels.series_state import CLOSED
@@ -178,7 +178,7 @@ class LimitWatch:
             self._sid_of_slot[slot] = sid
 
     def _reserve(self, count: int) -> None:
-        more = larger(len(self._slot), count) - len(self._slot) if count > len(self._slot) else 0
+        more = grown_size(len(self._slot), count) - len(self._slot) if count > len(self._slot) else 0
         if more:
             self._slot = np.concatenate([self._slot, np.full(more, -1, np.int32)])
             self._is_limit = np.concatenate([self._is_limit, np.zeros(more, np.bool_)])

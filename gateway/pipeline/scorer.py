@@ -35,7 +35,7 @@ from gateway.series.label_values import distinct_values
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.frame import Place
 from gateway.telemetry.lag import LagWindow
-from gateway.telemetry.mapped_zeros import larger
+from gateway.telemetry.mapped_zeros import grown_size
 from gateway.telemetry.resolved import ResolvedFrame
 from kernels.first_seen import first_seen
 
@@ -268,7 +268,7 @@ class Scorer:
     def _meet(self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Prepare for series that appear for the first time, or again under a reused id; gives their ids."""
         if len(self._known) < self._index.end_sid:
-            grown = np.full(larger(len(self._known), self._index.end_sid), _NEVER_MET, np.uint32)
+            grown = np.full(grown_size(len(self._known), self._index.end_sid), _NEVER_MET, np.uint32)
             grown[: len(self._known)] = self._known
             self._known = grown
         found = np.empty(len(sids), np.uint32)

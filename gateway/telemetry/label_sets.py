@@ -53,7 +53,7 @@ class PlacedSets(NamedTuple):
 
 
 def placed(blobs: Sequence[bytes]) -> PlacedSets:
-    """Of separate blobs. Each is kept whole, as a set of one pair: for a few rows it is not worth to share labels."""
+    """Of separate blobs. Each is kept whole, as a set of one pair: for a few rows sharing labels would not pay."""
     arena = bytearray(FIRST_FREE)
     sets = np.empty(len(blobs), np.uint32)
     for i, blob in enumerate(blobs):

@@ -44,6 +44,6 @@ def mapped_zeros(shape: int | tuple[int, ...], dtype: DTypeLike, *, sparse: bool
     return np.frombuffer(area, kind, count).reshape(shape)
 
 
-def larger(size: int, needed: int) -> int:
+def grown_size(size: int, needed: int) -> int:
     """The next size of an array whose entries are all written to when it grows: a quarter more, or what is needed."""
     return max(needed, size + size // 4)

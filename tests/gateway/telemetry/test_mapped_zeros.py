@@ -7,7 +7,7 @@ import mmap
 import numpy as np
 import pytest
 
-from gateway.telemetry.mapped_zeros import larger, mapped_zeros
+from gateway.telemetry.mapped_zeros import grown_size, mapped_zeros
 
 
 def resident(array: np.ndarray) -> int:
@@ -48,5 +48,5 @@ def test_more_address_space_than_there_is_is_told() -> None:
 
 
 def test_sizes_grow_by_a_quarter_or_what_is_needed() -> None:
-    assert larger(1000, 1001) == 1250
-    assert larger(1000, 5000) == 5000
+    assert grown_size(1000, 1001) == 1250
+    assert grown_size(1000, 5000) == 5000
