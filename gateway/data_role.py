@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,20 @@ from kernels import warmup
 
 _GRACE_SECONDS: Final = 3.0
 _BIND_AGAIN_SECONDS: Final = 0.1
+
+
+async def start_when_free(start: Callable[[], Awaitable[None]], key: str, address: str, clock: Clock) -> None:
+    """Call `start`, which binds `address`, until it no longer finds it taken. Raises AddressTaken after
+    ADDRESS_TAKEN_SECONDS, and ConfigError at once for what does not pass; `key`: the setting to name then."""
+    until = clock.monotonic() + ADDRESS_TAKEN_SECONDS
+    while True:
+        try:
+            return await start()
+        except OSError as error:
+            failure = cannot_bind(error, key, address)
+            if not isinstance(failure, AddressTaken) or clock.monotonic() > until:
+                raise failure from error
+        await asyncio.sleep(_BIND_AGAIN_SECONDS)
 
 
 class DataRole:
@@ -121,16 +136,7 @@ class DataRole:
             clients=clients,
             reuse_port=server.workers > 1,
         )
-        until = self._clock.monotonic() + ADDRESS_TAKEN_SECONDS
-        while True:
-            try:
-                await grpc.start()
-                break
-            except OSError as error:
-                failure = cannot_bind(error, "server.otlp_grpc", server.otlp_grpc)
-                if not isinstance(failure, AddressTaken) or self._clock.monotonic() > until:
-                    raise failure from error
-            await asyncio.sleep(_BIND_AGAIN_SECONDS)
+        await start_when_free(grpc.start, "server.otlp_grpc", server.otlp_grpc, self._clock)
         self._stack.push_async_callback(grpc.stop, _GRACE_SECONDS)
         self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
         socket = DataPlaneSocket(plane, socket_path(config, self._worker), clients.rows)

@@ -55,7 +55,7 @@ class ConfigError(GatewayError):
 
 
 class AddressTaken(ConfigError):
-    """A listener's address cannot be had now; another time it may be free."""
+    """A listener's address is taken, or not on this machine yet, and may be had another time."""
 
 
 class RequestError(GatewayError):

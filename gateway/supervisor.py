@@ -47,8 +47,8 @@ log = structlog.get_logger(__name__)
 EXIT_CONFIG = 78
 """Exit status of a child that can never start as configured (sysexits.h EX_CONFIG)."""
 EXIT_ADDRESS_TAKEN = 75
-"""Exit status of a child whose address is taken (sysexits.h EX_TEMPFAIL). A program that has never been ready ends with
-it, for a person to see; a role that was ready before is started again as after any other end."""
+"""Exit status of a child for errors.AddressTaken (sysexits.h EX_TEMPFAIL). A program that has never been ready ends
+with it, for a person to see; a role that was ready before is started again as after any other end."""
 _CROWDED = 10.0
 """So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
 _SERVED_WAIT = 1.0

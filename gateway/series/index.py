@@ -24,7 +24,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import structlog
@@ -72,7 +72,7 @@ def _reserve(size: int) -> NDArray[np.uint8]:
             size //= 2
 
 
-def _grown(array: NDArray[np.generic], capacity: int) -> NDArray[np.generic]:
+def _grown(array: NDArray[Any], capacity: int) -> NDArray[Any]:
     larger = mapped_zeros(capacity, array.dtype)
     larger[: len(array)] = array
     return larger
@@ -164,14 +164,15 @@ class SeriesIndex:
         return 1 << number
 
     def define(self, definitions: Definitions, *, pin: int = 0, seen_ms: int = 0) -> NDArray[np.uint32]:
-        """uint32[m]: the sids of label sets, entering those that are new; UNRESOLVED for an empty label set.
+        """uint32[m]: the sids of label sets, entering those that are new; UNRESOLVED for an empty label set, and
+        for one for whose labels there is no room.
 
         pin: bit from `pin_of`; the series stays until `release` with the same bit. seen_ms: counts as a point's time
         for expiry. A kind other than unknown replaces the kind known so far.
         """
         m = len(definitions)
         sids = np.empty(m, np.uint32)
-        done = 0
+        done = without_room = 0
         with self._lock:
             while True:
                 done = table.define_series(
@@ -198,12 +199,15 @@ class SeriesIndex:
                 if done == m:
                     break
                 if not self._enlarge(m - done):
-                    log.error("no room for the labels of a series", arena_bytes=len(self._arena))
                     sids[done] = UNRESOLVED
                     done += 1
+                    without_room += 1
             ACTIVE_SERIES.set(self._state[table.X_LIVE])
             PAIRS.set(self._state[sets.X_PAIRS])
             ARENA_BYTES.set(self._state[sets.X_ARENA_END])
+        if without_room:
+            # One line for all of them, when nobody waits for the lock: an arena that is full refuses every new series.
+            log.error("no room for the labels of series", series=without_room, arena_bytes=len(self._arena))
         return sids
 
     def _enlarge(self, coming: int) -> bool:
@@ -222,13 +226,13 @@ class SeriesIndex:
             self._pair_slots = pair_slots
         if state[table.X_FREE_SID] < 0 and state[table.X_NEXT_SID] >= len(self._lengths):
             capacity = 2 * len(self._lengths)
-            self._sets = _grown(self._sets, capacity)  # type: ignore[assignment]
-            self._kinds = _grown(self._kinds, capacity)  # type: ignore[assignment]
-            self._generations = _grown(self._generations, capacity)  # type: ignore[assignment]
-            self._last_seen = _grown(self._last_seen, capacity)  # type: ignore[assignment]
-            self._pins = _grown(self._pins, capacity)  # type: ignore[assignment]
+            self._sets = _grown(self._sets, capacity)
+            self._kinds = _grown(self._kinds, capacity)
+            self._generations = _grown(self._generations, capacity)
+            self._last_seen = _grown(self._last_seen, capacity)
+            self._pins = _grown(self._pins, capacity)
             # Last, because its length is what the kernel takes for the capacity.
-            self._lengths = _grown(self._lengths, capacity)  # type: ignore[assignment]
+            self._lengths = _grown(self._lengths, capacity)
         end = int(state[sets.X_ARENA_END])
         behind = end + int(state[table.X_NEEDS_BYTES])
         return behind <= len(self._arena) or self._enlarge_arena(end, behind)

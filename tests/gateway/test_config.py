@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.config import is_loopback, load_config, parse_address, shown
-from gateway.errors import ConfigError
+from gateway.config import cannot_bind, is_loopback, load_config, parse_address, shown
+from gateway.errors import AddressTaken, ConfigError
 from gateway.settings_types import ByteSize, Duration, Secret
 
 DEFAULTS: dict[str, Any] = {
@@ -267,3 +269,14 @@ def test_addresses() -> None:
     assert is_loopback("::1")
     assert not is_loopback("0.0.0.0")
     assert not is_loopback("example.org")
+
+
+@pytest.mark.parametrize(
+    ("number", "passes"), [(errno.EADDRINUSE, True), (errno.EADDRNOTAVAIL, True), (None, True), (errno.EACCES, False)]
+)
+def test_what_may_pass_is_told_apart_from_an_address_that_is_refused_for_good(number: int | None, passes: bool) -> None:
+    error = OSError("no port for gRPC") if number is None else OSError(number, os.strerror(number))
+    found = cannot_bind(error, "server.otlp_grpc", "192.0.2.1:4317")
+    assert isinstance(found, AddressTaken) == passes
+    assert "192.0.2.1:4317" in str(found)
+    assert "server.otlp_grpc" in str(found)

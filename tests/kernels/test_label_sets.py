@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from gateway.forward.remote_write_encoder import PackedRows, RemoteWriteEncoder
 from gateway.series import index as index_module
@@ -159,9 +160,11 @@ def test_without_room_a_series_remains_unresolved_and_the_others_do_not(monkeypa
     index = SeriesIndex(arena_bytes=1 << 12)
     small = [encode_label_blob({"a": str(i)}) for i in range(100)]
     large = encode_label_blob({"a": "x" * 70_000})
-    sids = index.define(definitions([*small[:50], large, *small[50:]]))
-    assert sids[50] == UNRESOLVED
-    assert [index.blob(sid) for sid in np.delete(sids, 50)] == small
+    with capture_logs() as said:
+        sids = index.define(definitions([*small[:50], large, *small[50:], large]))
+    assert (sids[50], sids[101]) == (UNRESOLVED, UNRESOLVED)
+    assert [index.blob(sid) for sid in np.delete(sids, [50, 101])] == small
+    assert [line["series"] for line in said] == [2], "one line for all of a frame"
 
 
 def test_a_series_of_labels_of_its_own_costs_little_more_than_its_bytes() -> None:

@@ -6,13 +6,16 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from loadtest import faults, soak
+from loadtest import availability, faults, soak
 from loadtest.fault_table import Line, markdown
-from loadtest.scene import QUICK, Load
+from loadtest.prober import Probe
+from loadtest.scene import QUICK, Load, Scene
 
 LINE = Line("vm-down", "stopped", 2, 1000, 999, 1, passed=False, recovery_seconds=1.5, refused_share=0.25,
             longest_refusal_seconds=2.0, complete=0.999, detail={"load_average": 5.04})  # fmt: skip
@@ -73,6 +76,24 @@ def test_a_record_is_read_without_its_beginning_and_by_the_longest_life(tmp_path
     (found,) = soak.read(record, settle=250.0)
     assert (found.readings, found.mean_mib, found.starts) == (15, 100.0, 2)
     assert found.mib_per_hour == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("probes", "refused", "holds"), [(9_999, 1, False), (10_000, 1, True), (50, 0, True)])
+def test_of_ten_thousand_probes_one_may_be_refused_while_faults_follow_one_another(
+    monkeypatch: pytest.MonkeyPatch, probes: int, refused: int, holds: bool
+) -> None:
+    happened: list[str] = []
+    rotation = {name: lambda scene, name=name: happened.append(name) for name in ("a", "b")}
+    monkeypatch.setattr(availability, "_ROTATION", rotation)
+    claims: list[bool] = []
+    scene: Any = SimpleNamespace(
+        load=Load(rounds=3), seconds=0.0, detail={}, expect=lambda holds, otherwise: claims.append(holds),
+        prober=SimpleNamespace(probes=[Probe(n, 0.0, 0.0, 503 if n < refused else 200) for n in range(probes)]),
+    )  # fmt: skip
+    availability.FAULTS["availability"].inject(cast(Scene, scene))
+    assert happened == ["a", "b"] * 3
+    assert claims == [holds]
+    assert scene.detail["refused_probes"] == refused
 
 
 @pytest.mark.real

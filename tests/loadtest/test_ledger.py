@@ -81,6 +81,21 @@ def test_a_sample_under_another_series_or_time_is_wrong(monkeypatch: pytest.Monk
     assert (found.wrong, found.lost) == (BATCH, BATCH)
 
 
+@pytest.mark.parametrize(("alone", "start_ms"), [(True, 1), (False, NOW)])
+def test_samples_before_the_first_one_are_looked_at_only_where_the_store_holds_no_others(
+    monkeypatch: pytest.MonkeyPatch, ledger: Ledger, alone: bool, start_ms: int
+) -> None:
+    asked: list[int] = []
+
+    def export(url: str, since_ms: int) -> list[Samples]:
+        asked.append(since_ms)
+        return [rows(0, 0), rows(1, 1)]
+
+    monkeypatch.setattr(ledger_module, "export", export)
+    assert ledger.verify("", alone=alone).passed
+    assert asked == [start_ms]
+
+
 @pytest.mark.real
 def test_remote_write_into_a_real_victoriametrics_and_back(tmp_path: Path) -> None:
     if shutil.which("victoria-metrics") is None:
