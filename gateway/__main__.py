@@ -6,6 +6,7 @@ supervisor would hold: `serve` with plain options, and `role`, which people do n
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -44,6 +45,9 @@ def _leave_out_rich() -> None:
 def main() -> None:
     """Entry point of the `gateway` script."""
     asked, arguments = "".join(sys.argv[1:2]), sys.argv[2:]
+    if asked == "serve":
+        # Held back until the supervisor answers them: of themselves they would end a program that is about to start.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP, signal.SIGUSR2))
     if asked == "role" and len(arguments) == 1 and not arguments[0].startswith("-"):
         _leave_out_rich()
         sys.exit(import_module("gateway.role_process").run(arguments[0]))

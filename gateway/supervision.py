@@ -40,6 +40,10 @@ _BACKLOG = 1024
 """Connections that may wait while nobody accepts any."""
 
 
+_ANSWERED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+"""Signals that the supervisor answers."""
+
+
 def listener_on(address: str, access: AccessSettings, until: float = 0.0) -> socket.socket | None:
     """A socket that listens on an IP address, which is waited for `until` that monotonic moment. None where the role is
     to bind by itself: a name stands for several addresses, and what cannot be bound or may not the role reports."""
@@ -128,12 +132,17 @@ async def supervise(
 
     configure_logging("supervisor")
     forks = ForkServer(python_command("role", SERVER_NAME)) if loaded.config.server.fork_roles else None
-    supervisor = Supervisor(roles_of(loaded), fork_server=forks, on_ready=ready)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, supervisor.stop)
-    loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
-    loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
+    # An address may be waited for. A signal that came meanwhile is answered behind it, instead of killing the program.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED)
+    try:
+        supervisor = Supervisor(roles_of(loaded), fork_server=forks, on_ready=ready)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, supervisor.stop)
+        loop.add_signal_handler(signal.SIGHUP, supervisor.reload)
+        loop.add_signal_handler(signal.SIGUSR2, supervisor.roll)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ANSWERED)
 
     async def stop_when_asked(asked: asyncio.Event) -> None:
         await asked.wait()

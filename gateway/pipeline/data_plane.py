@@ -350,7 +350,7 @@ class DataPlane:
     def series(self, matchers: tuple[LabelMatcher, ...], limit: int) -> list[dict[str, Any]]:
         """Active series with id and labels."""
         tests = [(m.name, m.operator, m.value) for m in matchers]
-        return [{"id": sid, "labels": self._index.labels(sid)} for sid in self._index.find(tests, limit)]
+        return [{"id": sid, "labels": labels} for sid, labels in self._index.labels_of(tests, limit).items()]
 
     def label_groups(self, names: Sequence[str]) -> LabelGroups:
         """Active series counted by the values of some labels."""

@@ -90,8 +90,7 @@ def plane_status(
 def senders_of(quality: DataQuality, index: SeriesIndex) -> list[dict[str, Any]]:
     """Senders over the last look: rate, delay, live series, and the SDK that its target_info tells."""
     kits: dict[str, dict[str, str]] = {}
-    for sid in index.find([("__name__", "=", "target_info")], _MOST_TARGETS):
-        labels = index.labels(sid)
+    for labels in index.labels_of([("__name__", "=", "target_info")], _MOST_TARGETS).values():
         if "telemetry_sdk_name" in labels:
             kits[labels.get("job", "")] = {key: labels.get(f"telemetry_sdk_{key}", "") for key in _KIT}
     return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,13 @@ def test_the_supervisor_loads_nothing_that_it_does_not_need() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_signals_of_a_running_gateway_do_not_end_one_that_starts(number: signal.Signals) -> None:
+    program = (
+        "import os, sys, gateway.__main__ as entry; sys.argv = ['gateway', 'serve']; "
+        f"entry.import_module = lambda name: os.kill(os.getpid(), {int(number)}) or sys.exit(42); "
+        "entry._leave_out_rich = lambda: None; entry.main()"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=60, check=False).returncode == 42

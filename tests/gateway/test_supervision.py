@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import socket
+import threading
 import time
 
 import pytest
 
 from gateway import supervision
 from gateway.access.settings import AccessSettings
+from gateway.config import LoadedConfig, load_config
+from gateway.supervisor import Role
 
 
 def taken() -> tuple[socket.socket, str]:
@@ -33,3 +38,21 @@ def test_it_is_not_waited_for_too_long_and_what_cannot_pass_not_at_all(monkeypat
     holder.close()
     assert supervision.listener_on("192.0.2.1:1", AccessSettings(allow_unauthenticated=True), 1e12) is None
     assert waits == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_an_address_is_waited_for_is_answered_behind_it(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[int] = []
+
+    def roles(loaded: LoadedConfig) -> list[Role]:
+        signal.pthread_kill(threading.get_ident(), number)
+        waited.append(1)
+        return []
+
+    monkeypatch.setattr(supervision, "roles_of", roles)
+    loaded = load_config(assignments=["server.fork_roles=false"], environment={})
+    assert asyncio.run(supervision.supervise(loaded)) == 0
+    assert waited == [1]
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {number}

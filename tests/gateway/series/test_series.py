@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from gateway.log.reader import LogReader
 from gateway.log.settings import LogSettings
 from gateway.log.writer import LogWriter
 from gateway.series.edge_table import EdgeTable
-from gateway.series.index import SeriesIndex
+from gateway.series.index import Matcher, SeriesIndex
 from gateway.series.local_ids import LocalIds
 from gateway.telemetry.columns import Definitions, PointColumns
 from gateway.telemetry.frame import Frame
@@ -203,6 +204,22 @@ def test_series_are_found_by_matchers() -> None:
     assert index.find([("number", "=", "umber")], 9) == []
     with pytest.raises(ValueError, match="regular expression"):
         index.find([("number", "=~", "(")], 9)
+
+
+def test_an_id_that_is_given_up_after_it_was_found_is_not_shown_as_another_series() -> None:
+    class Slow(SeriesIndex):
+        """Between the search and a look at the labels everything expires, and the ids go to other series."""
+
+        def find(self, matchers: Sequence[Matcher], limit: int) -> list[int]:
+            found = super().find(matchers, limit)
+            self.expire(100)
+            self.define(Definitions.from_blobs([blob_of(9), blob_of(3)], np.ones(2, np.uint8)))
+            return found
+
+    index = Slow(16)
+    index.define(Definitions.from_blobs([blob_of(n) for n in (1, 3, 5)], np.ones(3, np.uint8)), seen_ms=1)
+    shown = index.labels_of([("number", "=~", "[135]")], 10)
+    assert [labels["number"] for labels in shown.values()] == ["3"]
 
 
 def test_two_threads_define_the_same_series_once() -> None:
