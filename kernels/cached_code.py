@@ -4,16 +4,23 @@ Numba prepares for compiling whenever it loads: it imports every function that a
 reference counting, and parses each kernel's program, so that others can be compiled against it. A process that finds
 all of its kernels in the cache needs none of that, which is half of its memory and most of its start. Here it is done
 when a kernel is not in the cache, or is called by one that is not.
+
+A cache is a convenience: what is damaged in it is compiled again, and one that cannot be written, as that of an
+installation for another processor or of another user, is added to in the user's own.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import pickle
 import struct
+import warnings
 from functools import cache as memoised
 from typing import Any, Final
 
 import llvmlite.binding
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.codegen import JITCodeLibrary
 from numba.core.runtime import _nrt_python
 
@@ -23,6 +30,7 @@ _SYMBOL: Final = struct.Struct("<IBBHQQ")
 _SECTION_TABLE: Final = struct.Struct("<40xQ10xHH")
 _SYMBOL_TABLE_TYPE: Final = 2
 _LOCAL: Final = 0
+_DIGEST_BYTES: Final = 16
 
 
 def exported_names(code: bytes) -> set[str]:
@@ -68,17 +76,69 @@ class KernelLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba ships no typ
         self._program = self._shared_module = self._compiled_object = None
 
 
+class CheckedFile(IndexDataCacheFile):  # type: ignore[misc]
+    """Machine code with a digest before it: a part that a power cut left as zeros would be run."""
+
+    def _save_data(self, name: str, data: Any) -> None:
+        text = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(_digest(text) + text)
+
+    def _load_data(self, name: str) -> Any:
+        with open(self._data_path(name), "rb") as file:
+            digest, text = file.read(_DIGEST_BYTES), file.read()
+        if digest != _digest(text):
+            raise ValueError(f"{name} is damaged")
+        return pickle.loads(text)  # noqa: S301  # our own directory, as the sources are
+
+    def load_sound(self, key: Any) -> Any:
+        """What is kept under the key; None if it is not there, cannot be read, or is damaged, and then forgotten."""
+        try:
+            return self.load(key)
+        except Exception:  # noqa: BLE001  # damaged pickles raise anything
+            with contextlib.suppress(OSError):
+                self.flush()
+            return None
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES).digest()
+
+
 class KernelCache(FunctionCache):  # type: ignore[misc]
     """The cache of one kernel; prepares for compiling when it does not hold it."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(function)
+        locator, base = self._impl.locator, self._impl.filename_base
+        self._files = [CheckedFile(path, base, locator.get_source_stamp()) for path in locator.get_cache_paths()]
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """See Numba's; None if it is not there."""
         _make_loadable(target_context)
-        with self._guard_against_spurious_io_errors():
-            found = self._load_overload(sig, target_context)
-        if found is None:
-            target_context.refresh()
-        return found
+        key = self._index_key(sig, target_context.codegen())
+        for file in self._files:
+            data = file.load_sound(key)
+            if data is not None:
+                return self._impl.rebuild(target_context, data)
+        target_context.refresh()
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """See Numba's; in the first directory where that can be done."""
+        if not self._impl.check_cachable(data):
+            return
+        key, reduced = self._index_key(sig, data.codegen), self._impl.reduce(data)
+        problem: Exception | None = None
+        for file in self._files:
+            try:
+                self._impl.locator.ensure_path(file._cache_path)
+                file.save(key, reduced)
+            except Exception as error:  # noqa: BLE001  # of what is damaged and cannot be written over
+                problem = problem or error
+            else:
+                return
+        warnings.warn(f"compiled kernels cannot be kept, each start compiles them anew: {problem}", stacklevel=1)
 
 
 @memoised

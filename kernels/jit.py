@@ -8,8 +8,8 @@ The cache. Numba keys a cached function by the modification time of the file it 
 edited callee in another file. Here the stamp is a digest over the source text of the function's module and of every
 module of `kernels` and `proto` that it imports, directly or not; Numba itself adds its version, the CPU's name and its
 features. The cache lives in a directory beside the package when that directory is complete or can be written, else in
-the user's cache directory, so a read-only installation and a second user both work. `GATEWAY_KERNEL_CACHE` names
-another place.
+the user's cache directory, so a read-only installation and a second user both work; what a directory lacks that cannot
+be written goes to the user's too. `GATEWAY_KERNEL_CACHE` names another place.
 """
 
 from __future__ import annotations
@@ -110,6 +110,23 @@ def _writable(directory: Path) -> bool:
         return False
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # in a directory of another user
+        return False
+
+
+@memoised
+def _users_directory() -> Path | None:
+    """None for a user without a home."""
+    try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return base / "gateway-kernels"
+
+
 @memoised
 def cache_directory() -> Path:
     """Where compiled kernels are kept: named, else beside the package, else the user's cache directory."""
@@ -117,10 +134,9 @@ def cache_directory() -> Path:
     if named:
         return Path(named)
     beside = SOURCE_ROOT / ".kernel-cache"
-    if (beside / COMPLETE_MARKER).is_file() or _writable(beside):
+    if _is_file(beside / COMPLETE_MARKER) or _writable(beside):
         return beside
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "gateway-kernels"
+    return _users_directory() or beside
 
 
 class KernelCacheLocator(_CacheLocator):  # type: ignore[misc]  # numba ships no types
@@ -136,6 +152,14 @@ class KernelCacheLocator(_CacheLocator):  # type: ignore[misc]  # numba ships no
     def get_cache_path(self) -> str:
         """Directory of the cache."""
         return str(cache_directory())
+
+    def get_cache_paths(self) -> list[str]:
+        """Directories to look into and to write to, in that order."""
+        return list(dict.fromkeys(str(path) for path in (cache_directory(), _users_directory()) if path is not None))
+
+    def ensure_path(self, path: str) -> None:
+        """Create one of them; raises OSError where it cannot be."""
+        Path(path).mkdir(parents=True, exist_ok=True)
 
     def get_source_stamp(self) -> str:
         """What a cached function must agree with to be used."""

@@ -6,7 +6,10 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALLEE = "from kernels.jit import step\n\n@step\ndef triple(x):\n    return x * {factor}\n"
@@ -92,6 +95,44 @@ def test_a_complete_read_only_installation_is_used_and_never_written(tmp_path: P
         cache.chmod(0o755)
     assert sorted(p.name for p in cache.iterdir()) == files
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("kind", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-1], lambda b: b[: len(b) // 2] + bytes(len(b) // 2)])
+def test_a_damaged_cache_is_compiled_again_and_mended(
+    kind: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    _tree(tmp_path)
+    _run(tmp_path)
+    (file,) = (tmp_path / ".kernel-cache").glob(f"caller.apply-*.{kind}")
+    file.write_bytes(damage(file.read_bytes()))
+    assert _run(tmp_path) == ["31", "0", "1"]
+    assert _run(tmp_path) == ["31", "1", "0"]
+
+
+def _blocked(cache: Path) -> None:
+    """A cache that says it is complete, and into which not even root can write what is missing."""
+    for file in cache.iterdir():
+        file.unlink()
+        file.mkdir()
+        (file / "in-the-way").touch()
+    (cache / "complete").write_text("for another processor")
+
+
+def test_what_a_cache_lacks_that_cannot_be_written_is_kept_in_the_users(tmp_path: Path) -> None:
+    _tree(tmp_path)
+    _run(tmp_path)
+    _blocked(tmp_path / ".kernel-cache")
+    own = str(tmp_path / "own")
+    assert _run(tmp_path, XDG_CACHE_HOME=own) == ["31", "0", "1"]
+    assert _run(tmp_path, XDG_CACHE_HOME=own) == ["31", "1", "0"]
+
+
+def test_where_nothing_can_be_kept_kernels_run_all_the_same(tmp_path: Path) -> None:
+    _tree(tmp_path)
+    _run(tmp_path)
+    _blocked(tmp_path / ".kernel-cache")
+    assert _run(tmp_path, XDG_CACHE_HOME="/dev/null") == ["31", "0", "1"]
 
 
 def test_a_second_user_without_write_access_gets_a_cache_of_their_own(tmp_path: Path) -> None:
