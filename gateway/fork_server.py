@@ -35,6 +35,8 @@ _SOCKET_VARIABLE: Final = "GATEWAY_FORK_SERVER_FD"
 _LARGEST_REQUEST: Final = 65_536
 _MOST_DESCRIPTORS: Final = 8
 _ADOPTION_SECONDS: Final = 10.0
+_FORK_SECONDS: Final = 10.0
+"""A fork takes milliseconds once everything is loaded; one that stands still must not keep a role away for longer."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -121,6 +123,8 @@ class ForkServer:
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
+        self._loaded = False
+        """Whether the present process has answered."""
 
     async def fork(self, wanted: ForkRequest, within: float) -> ForkedProcess:
         """A process that becomes the role. Raises ForkServerLost, also after `within` seconds."""
@@ -153,8 +157,11 @@ class ForkServer:
             socket.send_fds(self._socket, [request], [given, *wanted.descriptors.values()])
         finally:
             os.close(given)
-        answer = await asyncio.get_running_loop().sock_recv(self._socket, _LARGEST_REQUEST)
-        return ForkedProcess(int(answer))
+        async with asyncio.timeout(_FORK_SECONDS if self._loaded else None):
+            answer = await asyncio.get_running_loop().sock_recv(self._socket, _LARGEST_REQUEST)
+        forked = ForkedProcess(int(answer))
+        self._loaded = True
+        return forked
 
     async def _start(self) -> None:
         if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
@@ -177,6 +184,7 @@ class ForkServer:
 
     async def close(self) -> None:
         """End it; the roles stay. Idempotent."""
+        self._loaded = False
         if self._socket is not None:
             self._socket.close()
             self._socket = None

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
+from gateway import fork_server
 from gateway.fork_server import SERVER_NAME, ForkServer
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor
 from tests.e2e.program import Gateway
@@ -143,6 +144,21 @@ async def test_a_fork_server_that_died_is_replaced_and_its_roles_live_on(tmp_pat
     os.kill(first, signal.SIGKILL)
     await until(lambda: supervised.restarts == 1 and supervised.pid != first)
     await until(lambda: supervised.pid in noted(tmp_path, "forked") | noted(tmp_path, "started"))
+    supervisor.stop()
+    assert await asyncio.wait_for(task, 60) == 0
+
+
+async def test_a_fork_server_that_stands_still_keeps_no_role_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fork_server, "_FORK_SECONDS", 0.2)
+    supervised, server = forking(tmp_path)
+    supervisor, task = await running(supervised, fork_server=server)
+    first, (loaded,) = supervised.pid, noted(tmp_path, "loaded")
+    os.kill(loaded, signal.SIGSTOP)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: supervised.pid != first and supervised.ready.is_set())
+    assert not psutil.pid_exists(loaded)
     supervisor.stop()
     assert await asyncio.wait_for(task, 60) == 0
 
