@@ -116,6 +116,8 @@ def chance_twin(z: float, mean: float, top: float, interval: float, hours: int) 
     if z == 0.0:
         return 1.0
     height = abs(z) * min(1.0, math.sqrt(interval / 15.0))
+    if height == 0.0:  # too small for a float once it is weighed
+        return 1.0
     block = max(3600.0, 12.0 * interval)
     spread = max((top - mean) / 3.0, 0.27)
     mode = mean - 0.5772156649 * spread
