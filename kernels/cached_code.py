@@ -89,7 +89,7 @@ class CheckedFile(IndexDataCacheFile):  # type: ignore[misc]
             digest, text = file.read(_DIGEST_BYTES), file.read()
         if digest != _digest(text):
             raise ValueError(f"{name} is damaged")
-        return pickle.loads(text)  # noqa: S301  # our own directory, as the sources are
+        return pickle.loads(text)  # nosec B301  # noqa: S301  # our own directory, as the sources are
 
     def load_sound(self, key: Any) -> Any:
         """What is kept under the key; None if it is not there, cannot be read, or is damaged, and then forgotten."""
