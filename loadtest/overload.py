@@ -13,6 +13,10 @@ from the first request until everything is handed on, and in the overload also w
 offered. The maximum is points a second of use alone, so idling counts against the goodput and never for it. How long it
 takes until everything is handed on is VictoriaMetrics' affair, which has half a processor in this scene; what the
 gateway uses merely by running, measured beforehand with the same questions asked of it, is left out for that time.
+
+Both runs are measured alike: while requests are offered a prober sends, and memory and bytes in flight are looked at;
+afterwards the gateway is asked for nothing but what is pending. A prober that went on would keep something pending, its
+own samples, and what it costs would be counted for as long.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -51,6 +55,8 @@ _IN_FLIGHT: Final = 8 * 2**20
 _SENDERS: Final = 2
 _LOOK_SECONDS: Final = 1.0
 """Between two questions to the gateway: what they cost it is neither goodput nor refusal."""
+_PROBES: Final = 1_000_000
+"""More than the prober of the maximum sends."""
 _REST_SECONDS: Final = 8.0
 _LEAST_OFFERED: Final = 2.0
 """Of the maximum: what the senders must have reached for the run to be one of overload."""
@@ -79,7 +85,7 @@ def play(name: str, directory: Path, load: Load, quick: bool) -> Line:
         protocol, "http://127.0.0.1:1/", series=192_000, batch=2_000, seconds=seconds, connections=8,
         numbered=True, patience=60.0, warm_rounds=1,
     )  # fmt: skip
-    prober = Prober(f"http://127.0.0.1:{gateway.http_port}")
+    probers = [Prober(f"http://127.0.0.1:{gateway.http_port}", first) for first in (0, _PROBES)]
     try:
         os.sched_setaffinity(0, processors[:1])  # what is started now inherits it
         gateway.start()
@@ -87,32 +93,28 @@ def play(name: str, directory: Path, load: Load, quick: bool) -> Line:
         store.start()
         common = at(common, gateway)
         rest = _use_at_rest(gateway)
-        most = _send(replace(common, ledger_dir=directory / "ledger-most"), gateway, processors[0])
+        pid = gateway.role_pids()["data"]
+        calm = replace(common, ledger_dir=directory / "ledger-most")
+        most = _send(calm, gateway, processors[0], _Watch(gateway, pid), probers[0])
         if not most.used:
             raise LoadTestError("the gateway's processor time cannot be read")
         maximum = most.outcome.points / most.used_beyond(rest)
-        pid = gateway.role_pids()["data"]
         quiet = resident(pid)[1]
-        watch = _Watch(gateway, pid)
-        prober.start()
-        watch.start()
         work = replace(
             common, connections=96, senders=_SENDERS, rate=_TIMES * maximum, patience=0.0, latency_from_sending=True,
             warm_rounds=0, ledger_dir=directory / "ledger",
         )  # fmt: skip
-        over = _send(work, gateway, processors[0])
-        watch.stop()
-        prober.stop()
+        watch = _Watch(gateway, pid)
+        over = _send(work, gateway, processors[0], watch, probers[1])
         same = gateway.role_pids().get("data") == pid
         # Both runs use the same series; the second one's samples are told apart by their times.
         verdict = verdict_of(work, store.url, alone=False)
         probes = held_probes(store.url)
     finally:
         os.sched_setaffinity(0, processors)
-        prober.stop()
         gateway.stop()
         store.kill()
-    return _line(name, most, over, rest, watch, quiet, verdict, prober, probes, same)
+    return _line(name, most, over, rest, watch, quiet, verdict, probers, probes, same)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,19 +142,25 @@ def _use_at_rest(gateway: Gateway) -> float:
     return (cpu_seconds(gateway.pid) - used) / (time.monotonic() - began)
 
 
-def _send(work: Work, gateway: Gateway, processor: int) -> _Phase:
+def _send(work: Work, gateway: Gateway, processor: int, watch: _Watch, prober: Prober) -> _Phase:
     senders = Senders(work)
     try:
         senders.build()
         senders.warm_up()
         await_true(lambda: gateway.pending() == 0, DRAIN_SECONDS, "the warm-up handed on")
         used, idle = cpu_seconds(gateway.pid), _idle_seconds(processor)
+        watch.start()
+        prober.start()
         senders.start()
         outcome = senders.wait()
+        prober.stop()
+        watch.sending_ended()
         sending, idle = cpu_seconds(gateway.pid) - used, _idle_seconds(processor) - idle
+        drained = await_true(lambda: gateway.pending() == 0, DRAIN_SECONDS, "everything handed on", _LOOK_SECONDS)
     finally:
         senders.kill()
-    drained = await_true(lambda: gateway.pending() == 0, DRAIN_SECONDS, "everything handed on", _LOOK_SECONDS)
+        prober.stop()
+        watch.stop()
     return _Phase(outcome, cpu_seconds(gateway.pid) - used, sending, idle, drained)
 
 
@@ -166,10 +174,11 @@ def _idle_seconds(processor: int) -> float:
 
 
 class _Watch:
-    """Memory and bytes in flight, now and then."""
+    """Memory, and bytes in flight while requests are offered, now and then."""
 
     def __init__(self, gateway: Gateway, pid: int) -> None:
         self._gateway, self._pid, self._stop = gateway, pid, threading.Event()
+        self._asks = True
         self._thread = threading.Thread(target=self._run, name="overload-watch")
         self.most_resident = 0
         self.most_in_flight = 0.0
@@ -177,22 +186,29 @@ class _Watch:
     def start(self) -> None:
         self._thread.start()
 
+    def sending_ended(self) -> None:
+        """Ask the gateway nothing more: its memory is read without it."""
+        self._asks = False
+
     def stop(self) -> None:
         self._stop.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def _run(self) -> None:
         while not self._stop.is_set():
             with contextlib.suppress(OSError):  # gone: the verdict tells
                 self.most_resident = max(self.most_resident, resident(self._pid)[1])
-            with contextlib.suppress(OSError):
-                self.most_in_flight = max(self.most_in_flight, self._gateway.metric("gateway_ingest_in_flight_bytes"))
+            if self._asks:
+                with contextlib.suppress(OSError):
+                    in_flight = self._gateway.metric("gateway_ingest_in_flight_bytes")
+                    self.most_in_flight = max(self.most_in_flight, in_flight)
             self._stop.wait(_LOOK_SECONDS)
 
 
 def _line(
-    name: str, most: _Phase, over: _Phase, rest: float, watch: _Watch, quiet: int, verdict: Verdict, prober: Prober,
-    probes: Mapping[int, int], same: bool,
+    name: str, most: _Phase, over: _Phase, rest: float, watch: _Watch, quiet: int, verdict: Verdict,
+    probers: Sequence[Prober], probes: Mapping[int, int], same: bool,
 ) -> Line:  # fmt: skip
     outcome = over.outcome
     figures = outcome.figures()
@@ -204,8 +220,9 @@ def _line(
     answered = (outcome.acknowledged + refused) * outcome.work.batch / had
     longest = float(figures.get("ack_p100_ms", 0.0)) / 1e3
     grown = watch.most_resident - quiet
-    missing = sum(number not in probes for number in prober.acknowledged)
-    seen = prober.report()
+    acknowledged = [number for prober in probers for number in prober.acknowledged]
+    missing = sum(number not in probes for number in acknowledged)
+    seen = probers[-1].report()
     failures = [
         text
         for text, holds in {
@@ -223,8 +240,8 @@ def _line(
     ]
     lost = verdict.lost + missing
     return Line(
-        name, TITLES[name][1], outcome.acknowledged + refused, outcome.points + len(prober.acknowledged),
-        verdict.held + len(prober.acknowledged) - missing, lost, passed=not failures and not lost,
+        name, TITLES[name][1], outcome.acknowledged + refused, outcome.points + len(acknowledged),
+        verdict.held + len(acknowledged) - missing, lost, passed=not failures and not lost,
         repeated=verdict.repeated, recovery_seconds=round(over.drained, 2), refused_share=seen["refused_share"],
         longest_refusal_seconds=seen["longest_without_acknowledgement_seconds"],
         detail={

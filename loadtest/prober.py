@@ -38,9 +38,11 @@ class Probe:
 class Prober:
     """Sends from its own thread. acknowledged: the numbers (values of the series `probe`) that were taken."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, first: int = 0) -> None:
+        """first: number of the first probe, so that those of several probers can be told apart."""
         place = urlsplit(url)
         self._host, self._port = place.hostname or "127.0.0.1", place.port or 4318
+        self._first = first
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prober")
         self.probes: list[Probe] = []
@@ -64,7 +66,7 @@ class Prober:
 
     def _run(self) -> None:
         began = time.monotonic()
-        number = 0
+        number = self._first
         while not self._stop.is_set():
             at = time.monotonic() - began
             status = self._ask(number)
