@@ -5,7 +5,7 @@ comes is given to aiohttp byte for byte from the head's first byte on, and so is
 connection, until a large body has left a fresh parser behind. One request of a connection is under way at a time:
 bytes behind it wait, at most one reading of the transport of them.
 
-    at rest  →  receiving  →  waiting for the group's answer  →  at rest
+    at rest  →  (waiting for room, without being read)  →  receiving  →  waiting for the group's answer  →  at rest
 
 The pieces of a small body are kept as they come; a large one is received straight into its memory, as in large_body.py.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -45,6 +46,7 @@ class PlainConnection(LargeBodyHandler):
         "_heads",
         "_held_up",
         "_identify",
+        "_let_in",
         "_quick",
         "_quick_done",
         "_small",
@@ -60,6 +62,8 @@ class PlainConnection(LargeBodyHandler):
         self._quick: SmallRequest | None = None
         """The request under way that aiohttp does not know of."""
         self._quick_done: asyncio.Future[None] | None = None
+        self._let_in: asyncio.Future[None] | None = None
+        """Done when there is room for the request under way; None unless it waits for that."""
         self._behind, self._behind_at = b"", 0
         """What came behind the request under way, from a place on."""
         self._held_up = False
@@ -114,9 +118,6 @@ class PlainConnection(LargeBodyHandler):
         small = self._small
         if head is None or head.length > small.exchange.settings.max_request_bytes:
             return False
-        whole = head.length < LARGE_BODY and len(data) - end >= head.length
-        if not small.exchange.waiting_room.admits(head.length, here=whole):
-            return False  # on the usual way it waits for room
         waiter = self._waiter
         if self._request_count and (self._messages or self._request_in_progress or (waiter is None or waiter.done())):
             return False
@@ -124,39 +125,61 @@ class PlainConnection(LargeBodyHandler):
         if tenant is None:
             return False
         exchange = small.exchange
-        admission = exchange.admission
-        request = SmallRequest(self, head, exchange.clock.time_ns(), tenant, admission.ticket(tenant))
-        request.ticket.here = whole
-        reserved = min(head.length, RESERVE)
-        try:
-            request.ticket.take(reserved)
-        except GatewayError as error:
-            request.error = error  # said when the body is here, which is not kept
+        request = SmallRequest(self, head, exchange.clock.time_ns(), tenant, exchange.admission.ticket(tenant))
         self._quick = request
         self._request_count += 1
-        here = len(data) - end
-        if here == head.length:
-            request.take(memoryview(data)[end:])
+        reserved = min(head.length, RESERVE)
+        request.ticket.here = whole = head.length < LARGE_BODY and len(data) - end >= head.length
+        if exchange.waiting_room.admits(head.length, here=whole):
+            try:
+                request.ticket.take(reserved)
+            except GatewayError as error:
+                request.error = error  # said when the body is here, which is not kept
+            self._receive(request, reserved, data, end)
+        else:
+            self._stop_reading()
+            self._let_in = exchange.waiting_room.wait(self, head.length, reserved, request.ticket)
+            self._let_in.add_done_callback(partial(self._waited, request, reserved, data, end))
+        return True
+
+    def _waited(self, request: SmallRequest, reserved: int, data: bytes, at: int, let_in: asyncio.Future[None]) -> None:
+        """There is room for a request that waited for it, or its wait is over."""
+        if let_in.cancelled():
+            return  # its client has gone away
+        error = let_in.exception()
+        assert error is None or isinstance(error, GatewayError)
+        if self._quick is not request:
+            return  # it has gone away just now
+        self._let_in = None
+        request.error = error
+        request.received_ns = self._small.exchange.clock.time_ns()
+        self._receive(request, reserved, data, at)
+
+    def _receive(self, request: SmallRequest, reserved: int, data: bytes, at: int) -> None:
+        """Take the body of the request, which begins at `at`; so many bytes of it are `reserved`."""
+        small, length = self._small, request.head.length
+        here = len(data) - at
+        if here == length:
+            request.take(memoryview(data)[at:])
             small.add(request)
-        elif here > head.length:
-            request.take(data[end : end + head.length])  # a copy, so that the rest is not kept with it
-            self._wait_behind(data, end + head.length)
+        elif here > length:
+            request.take(data[at : at + length])  # a copy, so that the rest is not kept with it
+            self._wait_behind(data, at + length)
             small.add(request)
-        elif head.length > _IN_PIECES and self.transport is not None:
+        elif length > _IN_PIECES and self.transport is not None:
             self._read_on()
             small.begin(request)
             if request.error is None:
-                body = memoryview(np.empty(head.length, np.uint8))  # type: ignore[arg-type]
+                body = memoryview(np.empty(length, np.uint8))  # type: ignore[arg-type]
                 taker, size = request.ticket.take, reserved
             else:
-                body, taker, size = SCRAP, take_nothing, head.length
-            PlainReceiver(self, self.transport, request, body, size, taker).begin(memoryview(data)[end:])
+                body, taker, size = SCRAP, take_nothing, length
+            PlainReceiver(self, self.transport, request, body, size, taker).begin(memoryview(data)[at:])
         else:
             if here:
-                request.take(memoryview(data)[end:])
+                request.take(memoryview(data)[at:])
             self._read_on()
             small.begin(request)
-        return True
 
     def body_received(self, request: SmallRequest, body: memoryview, error: GatewayError | None, behind: bytes) -> None:
         """A large body is complete; `behind` follows it."""
@@ -191,9 +214,8 @@ class PlainConnection(LargeBodyHandler):
         if self._behind:
             data, at = self._behind[self._behind_at :] + data[at:], 0
         self._behind, self._behind_at = data, at
-        if len(data) - at > _PIPELINED and not self._held_up and self.transport is not None:
-            self._held_up = True
-            self.transport.pause_reading()
+        if len(data) - at > _PIPELINED:
+            self._stop_reading()
 
     def _go_on(self) -> None:
         """After an answer: what came behind the request, unless the client does not read."""
@@ -201,15 +223,18 @@ class PlainConnection(LargeBodyHandler):
         if transport is None:
             return
         if self._paused:
-            if not self._held_up:
-                self._held_up = True
-                transport.pause_reading()
+            self._stop_reading()
             return
         if len(self._behind) - self._behind_at <= _PIPELINED:
             self._read_on()
         behind, self._behind = self._behind, b""
         if self._behind_at < len(behind):
             self._begin(behind, self._behind_at)
+
+    def _stop_reading(self) -> None:
+        if not self._held_up and self.transport is not None:
+            self._held_up = True
+            self.transport.pause_reading()
 
     def _read_on(self) -> None:
         if self._held_up and self.transport is not None:
@@ -231,7 +256,10 @@ class PlainConnection(LargeBodyHandler):
         """See asyncio."""
         request = self._quick
         if request is not None and request.left:
-            self._small.end(request)
+            if self._let_in is None:
+                self._small.end(request)
+            else:
+                self._let_in.cancel()
             request.ticket.close()
             self._quick = None
         self._behind = b""

@@ -36,6 +36,8 @@ _WAITING = selfmetrics.gauge(
 
 
 class _Waiter(NamedTuple):
+    handler: LargeBodyHandler
+    early: bool
     declared: int
     amount: int
     ticket: Ticket
@@ -66,42 +68,55 @@ class WaitingRoom:
             return
         if not isinstance(handler, LargeBodyHandler):
             raise admission.overloaded()
-        now = self._loop.time()
-        early = now < handler.told_to_wait_until
-        waiter = _Waiter(declared, amount, ticket, now + (LONG if early else SHORT), self._loop.create_future())
-        (self._early if early else self._patient).append(waiter)
-        if self._timer is None:
-            self._timer = self._loop.call_later(_LOOK, self._look)
+        let_in = self.wait(handler, declared, amount, ticket)
         handler.stop_reading()
         try:
-            await waiter.let_in
-        except Overloaded as error:
-            handler.told_to_wait_until = self._loop.time() + (error.retry_after or 0.0)
-            raise
+            await let_in
         finally:
             handler.read_again()
-        if early:
-            handler.told_to_wait_until = self._loop.time() + admission.retry_after
+
+    def wait(self, handler: LargeBodyHandler, declared: int, amount: int, ticket: Ticket) -> asyncio.Future[None]:
+        """Done once `amount` bytes are taken for the request of `declared` bytes that `handler` has; fails with
+        Overloaded. To be cancelled when its client goes away. `handler` is not to read meanwhile."""
+        now = self._loop.time()
+        early = now < handler.told_to_wait_until
+        let_in: asyncio.Future[None] = self._loop.create_future()
+        deadline = now + (LONG if early else SHORT)
+        waiters = self._early if early else self._patient
+        waiters.append(_Waiter(handler, early, declared, amount, ticket, deadline, let_in))
+        if self._timer is None:
+            self._timer = self._loop.call_later(_LOOK, self._look)
+        return let_in
 
     def _look(self) -> None:
         now = self._loop.time()
         room = True
         for waiters in self._patient, self._early:
             while waiters and room:
-                declared, amount, ticket, _, let_in = waiters[0]
-                if not let_in.done():  # its client may have gone
-                    room = self._admission.fits(declared)
+                if not waiters[0].let_in.done():  # its client may have gone
+                    room = self._admission.fits(waiters[0].declared)
                     if not room:
                         break
-                    try:
-                        ticket.take(amount)
-                        let_in.set_result(None)
-                    except Overloaded as error:  # for the tenant's own limits
-                        let_in.set_exception(error)
+                    self._let_in(waiters[0], now)
                 waiters.popleft()
             while waiters and (waiters[0].let_in.done() or waiters[0].deadline <= now):
-                let_in = waiters.popleft().let_in
-                if not let_in.done():
-                    let_in.set_exception(self._admission.overloaded())
+                waiter = waiters.popleft()
+                if not waiter.let_in.done():
+                    _refuse(waiter, self._admission.overloaded(), now)
         waits = bool(self._patient or self._early)
         self._timer = self._loop.call_later(_LOOK, self._look) if waits else None
+
+    def _let_in(self, waiter: _Waiter, now: float) -> None:
+        try:
+            waiter.ticket.take(waiter.amount)
+        except Overloaded as error:  # for the tenant's own limits
+            _refuse(waiter, error, now)
+            return
+        if waiter.early:
+            waiter.handler.told_to_wait_until = now + self._admission.retry_after
+        waiter.let_in.set_result(None)
+
+
+def _refuse(waiter: _Waiter, error: Overloaded, now: float) -> None:
+    waiter.handler.told_to_wait_until = now + (error.retry_after or 0.0)
+    waiter.let_in.set_exception(error)

@@ -19,6 +19,8 @@ from tests.gateway.ingest.test_large_body import Client, post
 
 MEBI = 2**20
 SETTINGS = IngestSettings(max_request_bytes=ByteSize(MEBI), max_in_flight_bytes=ByteSize(2 * MEBI))
+WAYS = pytest.mark.parametrize("way", ["", "TE: trailers\r\n"], ids=["plain", "usual"])
+"""A further header: requests with a head that is not plain take aiohttp's way."""
 SIZES = (4_000, 100_000, 600_000)
 """A body within the headers' packet, one that is put aside, one that is not read before it is asked for."""
 
@@ -49,25 +51,26 @@ async def waiting(receivers: Receivers) -> int:
             await asyncio.sleep(0.005)
 
 
+@WAYS
 @pytest.mark.parametrize("size", SIZES)
 async def test_who_comes_back_too_early_waits_in_the_connection_until_there_is_room(
-    receivers: Receivers, size: int
+    receivers: Receivers, size: int, way: str
 ) -> None:
     client, other = await Client.to(receivers), await Client.to(receivers)
     held = receivers.admission.max_bytes + receivers.admission.kept
     with full(receivers.admission):
-        await client.send(post(1, size))
+        await client.send(post(1, size, extra=way))
         assert await client.answer() == 429, "nothing became free in time"
-        await client.send(post(2, size)[: size // 2])
+        await client.send(post(2, size, extra=way)[: size // 2])
         assert await waiting(receivers) == 1
-        await other.send(post(4, size))
+        await other.send(post(4, size, extra=way))
         assert await other.answer() == 429, "another connection is told by itself"
         assert receivers.sink.points == 0
         assert await waiting(receivers) == 1
         assert receivers.admission.in_flight == held, "who waits holds nothing"
-    await client.send(post(2, size)[size // 2 :])
+    await client.send(post(2, size, extra=way)[size // 2 :])
     assert await client.answer() == 200
-    await client.send(post(8, size))
+    await client.send(post(8, size, extra=way))
     assert await client.answer() == 200
     assert receivers.sink.points == 10
     assert receivers.admission.in_flight == 0
@@ -75,11 +78,12 @@ async def test_who_comes_back_too_early_waits_in_the_connection_until_there_is_r
     other.close()
 
 
-async def test_what_becomes_free_in_time_is_given_to_who_waits(receivers: Receivers) -> None:
+@WAYS
+async def test_what_becomes_free_in_time_is_given_to_who_waits(receivers: Receivers, way: str) -> None:
     clients = [await Client.to(receivers) for _ in range(4)]
     with full(receivers.admission):
         for number, client in enumerate(clients):
-            await client.send(post(1 << number, 700_000))
+            await client.send(post(1 << number, 700_000, extra=way))
         assert await waiting(receivers) >= 1
     for client in clients:
         assert await client.answer() in (200, 429)
@@ -88,12 +92,13 @@ async def test_what_becomes_free_in_time_is_given_to_who_waits(receivers: Receiv
     assert receivers.admission.in_flight == 0
 
 
-async def test_a_client_that_goes_away_while_it_waits_takes_nothing_with_it(receivers: Receivers) -> None:
+@WAYS
+async def test_a_client_that_goes_away_while_it_waits_takes_nothing_with_it(receivers: Receivers, way: str) -> None:
     client = await Client.to(receivers)
     with full(receivers.admission):
-        await client.send(post(1, 300_000))
+        await client.send(post(1, 300_000, extra=way))
         assert await client.answer() == 429
-        await client.send(post(2, 300_000)[:200_000])
+        await client.send(post(2, 300_000, extra=way)[:200_000])
         assert await waiting(receivers) == 1
         client.close()
     other = await Client.to(receivers)
@@ -104,6 +109,21 @@ async def test_a_client_that_goes_away_while_it_waits_takes_nothing_with_it(rece
         while receivers.admission.in_flight:
             await asyncio.sleep(0.005)
     assert receivers.sink.points == 4
+
+
+@WAYS
+async def test_what_comes_behind_a_request_that_waits_is_answered_after_it(receivers: Receivers, way: str) -> None:
+    client = await Client.to(receivers)
+    with full(receivers.admission):
+        await client.send(post(1, 4_000, extra=way))
+        assert await client.answer() == 429
+        await client.send(post(2, 70_000, extra=way) + post(4, 100) + post(8, 300_000)[:20_000])
+        assert await waiting(receivers) == 1
+    await client.send(post(8, 300_000)[20_000:])
+    assert [await client.answer() for _ in range(3)] == [200, 200, 200]
+    assert receivers.sink.points == 14
+    assert receivers.admission.in_flight == 0
+    client.close()
 
 
 def test_what_requests_become_as_rows_counts_before_they_are_decoded() -> None:
