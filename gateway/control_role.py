@@ -19,6 +19,7 @@ from gateway import config_check
 from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.alerting.learning_pauses import PausePublisher
 from gateway.alerting.markers import marker_of_change
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
@@ -30,6 +31,7 @@ from gateway.log.segment import edges_of
 from gateway.probes.prober import Prober
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.change import Change
+from gateway.telemetry.learning_pauses import FILE_NAME
 from gateway.web import (
     alert_groups_api,
     alerting_api,
@@ -108,6 +110,10 @@ class ControlRole:
         )
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
+        pauses = PausePublisher(lambda: self._router.maintenance, state_dir / FILE_NAME, self._clock)
+        self._stack.push_async_callback(pauses.stop)
+        self._router.maintenance.on_change = pauses.changed
+        pauses.start()
         data_plane = DataPlaneClient(*(socket_path(config, worker) for worker in range(server.workers)))
         self._stack.push_async_callback(data_plane.close)
         feed = AnomalyFeed(

@@ -137,6 +137,29 @@ CELLS_AT: Final = int(_OFFSETS["cells"][1])
 
 STATES: Final = types.Array(from_dtype(STATE), 1, "C")
 
+# What a record knows, by how fast it changes. While learning is frozen the slow fields are those that are put back
+# (gateway.baseline.frozen). Fields of one group belong together: a sum and the clock that says when it is folded.
+STEP_FIELDS: Final = ("interval", "silence_steps")
+"""How far samples are apart, and so how long silence is usual."""
+GAP_FIELDS: Final = ("longest_hole", "known_days", "gaps", "gap_excess", "learned_s")
+SCALE_FIELDS: Final = (
+    "losses", "short_dev", "long_dev", "stride", "active", "zero_share", "usual_dev", "longest_repeat",
+)  # fmt: skip
+DAY_FIELDS: Final = ("slow", "slow_before", "slow_before_s", "q_dev")
+SEASON_FIELDS: Final = (
+    "season_gain", "unit", "cell_sum", "cell_now", "cell_count", "seen", "cells", "loss_with", "loss_without",
+)  # fmt: skip
+HABIT_FIELDS: Final = (
+    "hour_samples", "block_s", "day_s", "log_sum", "error_sum", "peak", "peak_mean", "peak_top", "hours", "hour_now",
+    "origin", "pending", "today", "yesterday", "week",
+    "log_long", "log_usual", "log_dev", "log_known", "log_hours", "day_hours",
+)  # fmt: skip
+SLOW_FIELDS: Final = (*STEP_FIELDS, *GAP_FIELDS, *SCALE_FIELDS, *DAY_FIELDS, *SEASON_FIELDS, *HABIT_FIELDS)
+SHIFTED_FIELDS: Final = ("first_ms", "fallback", "fallback_s", "q", "log_short", "busy")
+"""Neither slow nor fast: what they say is relative to slow ones, or to the stretch that was not learned from."""
+FAST_FIELDS: Final = tuple(name for name in STATE.names or () if name not in {*SLOW_FIELDS, *SHIFTED_FIELDS})
+"""Where the series is now: its arrival, levels, run, alert and last deviations."""
+
 EVIDENCE: Final = 46
 """Features of a candidate (kernels.evidence.FEATURE_NAMES)."""
 

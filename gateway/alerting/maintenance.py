@@ -4,7 +4,8 @@ Rules of the subject:
   * A window has matchers and holds in [starts, ends). With `recurring`, which is written as the parts of a time
     interval in alertmanager.yml, it holds within that span whenever the wall clock of the part's place is inside of a
     part; its end may then be left open.
-  * It mutes notifications, nothing else: alerts are taken, shown and recorded as ever, with the window beside them.
+  * It mutes notifications: alerts are taken, shown and recorded as ever, with the window beside them. Beside that it
+    freezes the learning of what it covers (learning_pauses).
   * It is asked when a notification is due. When it ends, what it muted and still fires is told.
   * Ending a window early, by a person, sets its end to now; windows that are over are kept for RETENTION.
 """
@@ -64,6 +65,8 @@ class Maintenance:
         self._all: dict[str, Window] = {}
         self._holding: dict[str, Window] = {}
         self._next_look: int = NEVER
+        self.on_change: Callable[[], None] = lambda: None
+        """Told of every window that is made, changed, ended early or forgotten."""
         engine.hooks.stages.append(self.stage)
         engine.hooks.timers.append(self)
 
@@ -115,6 +118,7 @@ class Maintenance:
     def _store(self, window: Window) -> None:
         self._all[window.id] = window
         self._engine.journal.put(MAINTENANCE, window.id, window)
+        self.on_change()
 
     def _event(self, now: int, kind: str, window: Window) -> None:
         matchers = [str(matcher) for matcher in window.matchers]
@@ -145,6 +149,7 @@ class Maintenance:
         for window in [w for w in self._all.values() if w.ends + RETENTION < now]:
             del self._all[window.id]
             self._engine.journal.drop(MAINTENANCE, window.id)
+            self.on_change()
         holding = {window.id: window for window in self.active(now)}
         for window_id, window in holding.items():
             if window_id not in self._holding:

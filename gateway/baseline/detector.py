@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline import reasons
+from gateway.baseline.frozen import FrozenLearning, grace_s
 from gateway.baseline.parameters import parameters
 from gateway.baseline.settings import DetectionSettings
 from gateway.selfmetrics import counter
@@ -68,11 +69,18 @@ class Baseline:
         self._watermark_ms = 0
         self._lag_ms = 0.0
         self._live = False
+        self.frozen = FrozenLearning(settings.max_frozen_series)
+        """What series knew that do not learn now; `freeze`, `thaw` and `forget` change it."""
 
     @property
     def capacity(self) -> int:
         """Number of records held."""
         return len(self._states)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is scored and learned."""
+        return self._settings.enabled
 
     @property
     def states(self) -> NDArray[Any]:
@@ -182,8 +190,42 @@ class Baseline:
         self._count(changed)
         return changed
 
+    def last_times_ms(self, sids: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """int64[n]: time of the last row taken of each series, 0 before the first."""
+        if len(sids):
+            self._reserve(int(sids.max()) + 1)
+        times: NDArray[np.int64] = self._states["raw_ms"][sids]
+        return times
+
+    def grace_ms(self, sids: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """int64[n]: how long behind a maintenance window each series stays frozen."""
+        if len(sids):
+            self._reserve(int(sids.max()) + 1)
+        return (1000.0 * grace_s(self._states["interval"][sids])).astype(np.int64)
+
+    def freeze(self, sids: NDArray[np.uint32]) -> None:
+        """From here on what these series, each once, learn slowly does not count (gateway.baseline.frozen)."""
+        if len(fresh := sids[~self.frozen.holds(sids)]):
+            self._reserve(int(fresh.max()) + 1)
+            self.frozen.freeze(fresh, self._states[fresh])
+
+    def thaw(self, sids: NDArray[np.uint32]) -> None:
+        """Give these series, each once, back what they knew when they were frozen."""
+        if len(held := sids[self.frozen.holds(sids)]):
+            records = self._states[held]
+            self.frozen.thaw(held, records)
+            self._states[held] = records
+
+    def frozen_rows(self, sids: NDArray[np.uint32]) -> NDArray[np.int64]:
+        """int64[k]: of which of the ids `frozen.records` has to be kept with their records."""
+        if len(sids) == 0 or self.frozen.idle:
+            return np.empty(0, np.int64)
+        self._reserve(int(sids.max()) + 1)
+        return self.frozen.rows(sids, self._states["count"][sids])
+
     def forget(self, sids: NDArray[np.uint32]) -> NDArray[Any]:
         """Drop the state of ids that expired; returns a CLOSED transition for each whose alert was open."""
+        self.frozen.forget(sids)
         known = sids[sids < len(self._states)]
         closed = self._closed(known[self._states["open"][known] != 0], FORGOTTEN)
         self._states[known] = np.zeros(1, STATE)[0]

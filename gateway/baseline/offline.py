@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.baseline.frozen import FrozenLearning, grace_s
 from gateway.baseline.parameters import parameters
 from gateway.baseline.settings import DetectionSettings
 from kernels.score import LATE, REPEATED, score_series
 from kernels.series_state import CHANGED, CLOSED, OPENED, STATE, TRANSITION
+
+_ONE: Final = np.zeros(1, np.uint32)
+"""The id of the only series there is."""
 
 
 @dataclass(slots=True)
@@ -48,11 +54,13 @@ def run_series(
     interval: float | None = None,
     settings: DetectionSettings | None = None,
     overrides: dict[int, float] | None = None,
+    frozen: Sequence[tuple[float, float]] = (),
 ) -> OfflineResult:
     """Feed one series, strictly causally.
 
     times_s: float64[n], Unix seconds. values: float64[n], NaN where missing. interval: step in seconds; None = learned.
-    overrides: entries of the parameter vector, for ablations only.
+    overrides: entries of the parameter vector, for ablations only. frozen: spans [start, end), Unix seconds, of
+    maintenance, in which learning is frozen.
     """
     p = parameters(settings or DetectionSettings())
     for key, value in (overrides or {}).items():
@@ -66,9 +74,21 @@ def run_series(
     score, expected, lower, upper, chance = (np.empty(n) for _ in range(5))
     fate = np.empty(n, np.int64)
     transitions = np.zeros(2 * n + 2, TRANSITION)
-    found = score_series(
-        states, 0, times_ms, raw, p, kind == "counter", score, expected, lower, upper, fate, chance, transitions
-    )
+    kept = FrozenLearning(1)
+    found = 0
+    for first, behind, is_frozen in _stretches(times_ms, frozen):
+        if is_frozen:
+            kept.freeze(_ONE, states)
+        elif kept.holds(_ONE)[0]:
+            kept.thaw(_ONE, states)
+        rows = slice(first, behind)
+        changed = transitions[found : found + 2 * (behind - first)]
+        new = score_series(
+            states, 0, times_ms[rows], raw[rows], p, kind == "counter",
+            score[rows], expected[rows], lower[rows], upper[rows], fate[rows], chance[rows], changed,
+        )  # fmt: skip
+        changed["row"][:new] += np.where(changed["row"][:new] < 0, -first, first)
+        found += new
     transitions = transitions[:found].copy()
     in_gap = transitions[transitions["row"] < 0]
     before = (-1 - in_gap["row"]).astype(np.int64)
@@ -109,3 +129,20 @@ def run_series(
         late=int(np.count_nonzero(fate == LATE)),
         repeated=int(np.count_nonzero(fate == REPEATED)),
     )
+
+
+def _stretches(times_ms: NDArray[np.int64], frozen: Sequence[tuple[float, float]]) -> Iterator[tuple[int, int, bool]]:
+    """(first row, row behind the last one, whether learning is frozen), each unlike the one before. A row that is late
+    belongs to where the rows before it had come."""
+    inside = np.zeros(len(times_ms), np.bool_)
+    reached = np.maximum.accumulate(times_ms) if len(times_ms) else times_ms
+    steps = np.diff(reached)[np.diff(reached) > 0]
+    grace = float(grace_s(float(np.median(steps)) / 1000.0 if len(steps) else 0.0))
+    for start, end in frozen:
+        begun = (reached >= round(start * 1000.0)) & (reached < round(end * 1000.0))
+        if begun.any():
+            inside |= (reached >= round(start * 1000.0)) & (reached < round((end + grace) * 1000.0))
+    borders = [0, *(np.flatnonzero(inside[1:] != inside[:-1]) + 1).tolist(), len(inside)]
+    for first, behind in pairwise(borders):
+        if behind > first:
+            yield first, behind, bool(inside[first])

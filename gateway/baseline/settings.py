@@ -3,7 +3,9 @@ so that whoever only reads configuration does not load compilers."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from gateway.settings_types import Duration, Settings
 
@@ -21,3 +23,6 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     """File of a pattern model of your own (`python -m bench.detection.retrain`); empty: the one that is shipped."""
     warm_up: Duration = Duration(600.0)
     """How long a series is only learned from after its first point; its score is 0 until then."""
+    max_frozen_series: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] = 250_000
+    """Series, of one worker, whose learning maintenance windows freeze at a time, 540 bytes each; others go on
+    learning. 0: none is frozen."""

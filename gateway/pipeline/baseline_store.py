@@ -27,7 +27,6 @@ from gateway.telemetry.resolved import SeriesView
 from gateway.telemetry.state_file import put_in_place
 from kernels.cumulative import label_digests
 from kernels.label_hash import derive_secrets
-from kernels.series_state import STATE
 
 log = structlog.get_logger(__name__)
 
@@ -133,9 +132,7 @@ class BaselineStore:
         hits = np.flatnonzero(found_sids >= 0)
         self._left -= int(np.count_nonzero(self._unclaimed[hits]))
         self._unclaimed[hits] = False
-        part = snapshot.BaselineSnapshot(
-            taken.keys[hits], taken.deadlines[hits], taken.records[hits], taken.watermark_ms
-        )
+        part = taken.only(hits)
         owners = found_sids[hits]
         snapshot.restore(baseline, part, owners, series.generations[owners])
         if self._left == 0:
@@ -161,6 +158,7 @@ class BaselineStore:
         `forget_before_ms`. The state is copied piece by piece, so memory for it is not needed twice. Raises OSError.
         """
         waiting = self._waiting(forget_before_ms)
+        frozen = baseline.frozen_rows(sids)
 
         def keys() -> Iterator[NDArray[np.uint8]]:
             for first in range(0, len(sids), _PIECE):
@@ -173,10 +171,16 @@ class BaselineStore:
                 yield baseline.records(sids[first : first + _PIECE])[0]
             yield waiting.records
 
+        def kept() -> Iterator[NDArray[Any]]:
+            for first in range(0, len(frozen), _PIECE):
+                yield baseline.frozen.records(sids[frozen[first : first + _PIECE]])
+            yield waiting.kept
+
         self._number += 1
         path = self._directory / f"{self._prefix}{self._number:09d}.snapshot"
         deadlines = np.concatenate([baseline.deadlines(sids), waiting.deadlines])
-        temporary = snapshot.write_unsynced(path, keys(), deadlines, records(), baseline.watermark_ms)
+        rows = np.concatenate([frozen, len(sids) + waiting.frozen])
+        temporary = snapshot.write_unsynced(path, keys(), deadlines, records(), baseline.watermark_ms, rows, kept())
         return UnsyncedSnapshot(temporary, path)
 
     def finish(self, written: UnsyncedSnapshot, position: Place, counts: ScorerCounts) -> None:
@@ -201,10 +205,8 @@ class BaselineStore:
             if len(kept) == 0:
                 self._forget_restored()
         if pending is None or len(kept) == 0:
-            return snapshot.BaselineSnapshot(np.empty((0, 16), np.uint8), np.empty(0, np.uint32), np.empty(0, STATE), 0)
-        return snapshot.BaselineSnapshot(
-            pending.keys[kept], pending.deadlines[kept], pending.records[kept], pending.watermark_ms
-        )
+            return snapshot.BaselineSnapshot.empty()
+        return pending.only(kept)
 
     def _digests(self, sids: NDArray[np.uint32], series: SeriesView) -> NDArray[np.uint64]:
         """uint64[k, 2]: the digest of each label blob."""

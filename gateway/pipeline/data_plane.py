@@ -40,6 +40,7 @@ from gateway.pipeline.feed import AsyncFeed, DurableFeed, Feed
 from gateway.pipeline.free_memory import give_back_free_memory
 from gateway.pipeline.group_watch import GroupWatch
 from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.learning_freeze import LearningFreeze
 from gateway.pipeline.limit_watch import LimitWatch
 from gateway.pipeline.plane_status import plane_status, senders_of
 from gateway.pipeline.score_writer import ScoreWriter
@@ -56,6 +57,7 @@ from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.frame import Frame, edge_positions
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.label_groups import LabelGroups
+from gateway.telemetry.learning_pauses import FILE_NAME
 from gateway.telemetry.selector import LabelMatcher
 
 log = structlog.get_logger(__name__)
@@ -146,6 +148,7 @@ class DataPlane:
             on_scores=self._score_writer,
             expiry_seconds=float(self._series_settings.expiry),
             log_is_pressed=self._log_is_pressed,
+            freeze=LearningFreeze(self._state_dir / FILE_NAME, self._index, self.baseline),
             watches=self._watches() if self._detection.enabled else (),
         )
         self._stack.push_async_callback(asyncio.to_thread, self._scorer.stop)

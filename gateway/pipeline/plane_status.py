@@ -82,6 +82,7 @@ def plane_status(
         "data_quality": [
             {"sender": p.sender, "check": p.check, "value": p.value, "since": p.since} for p in scorer.quality.problems
         ],
+        "frozen_learning": scorer.freeze.status(),
         "problem": problem,
         **status,
     }

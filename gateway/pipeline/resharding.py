@@ -47,7 +47,6 @@ from gateway.pipeline.workers import (
 )
 from gateway.telemetry.frame import Frontier, LogPosition, Place, edge_positions, not_beyond
 from gateway.telemetry.state_file import store_file
-from kernels.series_state import STATE
 
 log = structlog.get_logger(__name__)
 
@@ -163,7 +162,7 @@ def _read_scorers(state: Path, count: int) -> _Scorers:
 def _joined_baselines(parts: Sequence[snapshot.BaselineSnapshot]) -> snapshot.BaselineSnapshot:
     """All records; where two files have one series (one of them waited for it in vain), the one that saw more."""
     if not parts:
-        return snapshot.BaselineSnapshot(np.empty((0, 16), np.uint8), np.empty(0, np.uint32), np.empty(0, STATE), 0)
+        return snapshot.BaselineSnapshot.empty()
     keys = np.concatenate([p.keys for p in parts])
     records = np.concatenate([p.records for p in parts])
     deadlines = np.concatenate([p.deadlines for p in parts])
@@ -171,8 +170,12 @@ def _joined_baselines(parts: Sequence[snapshot.BaselineSnapshot]) -> snapshot.Ba
     order = np.lexsort((records["last_ms"], halves[:, 1], halves[:, 0]))
     last = np.ones(len(order), np.bool_)
     last[:-1] = np.any(halves[order[1:]] != halves[order[:-1]], axis=1)
-    kept = order[last]
-    return snapshot.BaselineSnapshot(keys[kept], deadlines[kept], records[kept], max(p.watermark_ms for p in parts))
+    begins = np.cumsum([0, *(len(p.records) for p in parts)])
+    frozen = np.concatenate([begin + p.frozen for begin, p in zip(begins, parts, strict=False)])
+    kept = np.concatenate([p.kept for p in parts])
+    watermark_ms = max(p.watermark_ms for p in parts)
+    whole = snapshot.BaselineSnapshot(keys, deadlines, records, watermark_ms, frozen, kept)
+    return whole.only(order[last])
 
 
 def _write_scorers(fresh: Path, scorers: _Scorers, workers: int, edges: int) -> None:

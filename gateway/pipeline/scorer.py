@@ -27,6 +27,7 @@ from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts, Unsynce
 from gateway.pipeline.bucket_bounds import BucketBounds
 from gateway.pipeline.data_quality import DataQuality
 from gateway.pipeline.feed import Feed, ThreadFeed
+from gateway.pipeline.learning_freeze import LearningFreeze
 from gateway.pipeline.replacements import Replacements
 from gateway.pipeline.watches import Watch
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
@@ -70,6 +71,7 @@ class Scorer:
     """Owns the baselines; see the module's text. Numbers for the status are read from other threads.
 
     on_scores: called on the scorer's thread with every scored frame; writes scores back as series.
+    freeze: scores the rows, and holds learning in maintenance windows.
     watches: what looks at the scored rows beside the baselines.
     log_is_pressed: whether the log is so full that segments should be let go soon.
     """
@@ -86,6 +88,7 @@ class Scorer:
         on_scores: ScoreSink,
         expiry_seconds: float,
         log_is_pressed: Callable[[], bool],
+        freeze: LearningFreeze,
         watches: Sequence[Watch] = (),
     ) -> None:
         self._durable_feed = feed
@@ -98,6 +101,7 @@ class Scorer:
         self._on_scores = on_scores
         self._expiry_ms = int(expiry_seconds * 1000)
         self._log_is_pressed = log_is_pressed
+        self.freeze = freeze
         self._watches = watches
         self._book = AnomalyBook(baseline, index.blob)
         self._bounds = BucketBounds(index)
@@ -126,6 +130,7 @@ class Scorer:
         """Load state, go to its position, begin."""
         position, self.counts = self._store.load()
         self._position = position
+        self.freeze.look()  # before the first row: what comes may lie in a window
         self._durable_feed.seek(position, self.counts.next_row if position is not None else None)
         if position is not None:
             self._durable_feed.committed(position)
@@ -201,7 +206,8 @@ class Scorer:
         threading.Event().wait(_WAIT_SECONDS)
 
     def _advance(self, now_ms: int) -> None:
-        """Tell of series that fell silent, unless others took their place."""
+        """Tell of series that fell silent, unless others took their place; look for maintenance windows."""
+        self.freeze.advance()
         silent = self._baseline.advance(now_ms)
         told, replaced, told_before = self._replacements.match(silent, self._baseline.watermark_ms)
         self._baseline.end_silence(replaced)
@@ -236,16 +242,7 @@ class Scorer:
         for watch in self._watches:
             watch.learn(fresh, frame)
         self.quality.note_pauses(sids, frame.times_ms, self._baseline.states)
-        observation = self._baseline.observe(
-            sids,
-            frame.times_ms,
-            frame.values,
-            frame.starts_ms,
-            self._index.kinds,
-            self._index.generations,
-            frame.received_ns,
-            bounds_by_sid=self._bounds.array,
-        )
+        observation = self.freeze.observe(sids, frame, self._bounds.array)
         counts = self.counts
         counts.scored += observation.scored
         counts.late += observation.late
@@ -277,6 +274,7 @@ class Scorer:
         if count:
             self._bounds.learn(fresh)
             self.quality.learn(fresh)
+            self.freeze.learn(fresh)
             RESTORED.inc(self._store.restore(self._baseline, fresh, self._index))
             self._replacements.learn(self._baseline.without_record(fresh), int(times_ms.max()))
         return fresh

@@ -49,6 +49,12 @@ def merged_status(statuses: Sequence[Row], accepted: Sequence[int]) -> Row:
         for word, share in (("p50", 0.5), ("p99", 0.99))
     }
     merged["data_quality"] = [problem for status in statuses for problem in status["data_quality"]]
+    frozen = [status["frozen_learning"] for status in statuses]
+    merged["frozen_learning"] = {
+        "windows": max(part["windows"] for part in frozen),
+        **{name: sum(part[name] for part in frozen) for name in ("series", "new_series", "refused_series", "bytes")},
+        "problem": next((part["problem"] for part in frozen if part["problem"]), ""),
+    }
     merged["problem"] = next(
         (f"worker {i}: {status['problem']}" for i, status in enumerate(statuses) if status["problem"]), ""
     )

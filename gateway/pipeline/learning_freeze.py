@@ -1,0 +1,214 @@
+"""Freezes learning in maintenance windows: looks at what the control plane tells of them, and scores rows accordingly.
+
+By the points' own time: a series is frozen before its first row within a window and put back before its first one
+after it, so that rows that are read late, or again after a crash, are taken as they were meant. What falls silent is
+put back when the newest points of all are past the window's end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from gateway.baseline.detector import Baseline, Observation
+from gateway.errors import StateError
+from gateway.pipeline.paused_series import PausedSeries
+from gateway.selfmetrics import counter, gauge
+from gateway.series.index import SeriesIndex
+from gateway.telemetry.frame import Frame
+from gateway.telemetry.learning_pauses import read_pauses
+
+log = structlog.get_logger(__name__)
+
+KNOWN: Final = gauge("maintenance_windows", "Maintenance windows that freeze learning now, or did or will within days.")
+PROBLEMS: Final = counter(
+    "maintenance_file_problems", "Looks at the file of maintenance windows that found it damaged or of another version."
+)
+_APART_MS: Final = 10_000
+_AT_ONCE: Final = 50_000
+"""Frozen series looked through a second; those with rows are put back with these."""
+
+
+class LearningFreeze:
+    """The scorer's thread owns it; `status` may be read by others. path: the control plane's file."""
+
+    def __init__(self, path: Path, index: SeriesIndex, baseline: Baseline) -> None:
+        self._path, self._index, self._baseline = path, index, baseline
+        self._paused = PausedSeries(index)
+        self._seen: tuple[int, int, int] | None = None
+        self._next_ms = 0
+        """At which time of points frozen series are looked through again."""
+        self._left = np.empty(0, np.uint32)
+        """Frozen series that are still to be looked at."""
+        self.problem = ""
+        """What is wrong with the file, or with windows in it."""
+
+    def look(self) -> None:
+        """Take the file up if it is another one; one that cannot be used is told of, and what was known holds on."""
+        if not self._baseline.enabled:
+            return
+        try:
+            found = self._path.stat()
+            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+        except FileNotFoundError:
+            seen = (0, 0, 0)
+        except OSError as error:
+            self._tell(f"{self._path} cannot be looked at: {error.strerror}")
+            return
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            pauses = read_pauses(self._path)
+        except (StateError, OSError) as error:
+            self._tell(str(error))
+            return
+        problems = self._paused.take(pauses)
+        self.problem = ""
+        if problems:
+            self._tell("; ".join(problems))
+        KNOWN.set(len(self._paused))
+        self._left = self._baseline.frozen.sids()
+
+    def _tell(self, problem: str) -> None:
+        if problem != self.problem:
+            log.error("maintenance windows do not freeze learning as they should", problem=problem)
+            PROBLEMS.inc()
+        self.problem = problem
+
+    def learn(self, sids: NDArray[np.uint32]) -> None:
+        """Series met for the first time, or again under a reused id."""
+        self._paused.forget(sids)
+
+    def advance(self) -> None:
+        """Every second: look at the file. Every ten: put back frozen series that no window covers any more."""
+        self.look()
+        baseline = self._baseline
+        if baseline.frozen.idle:
+            self._left = np.empty(0, np.uint32)
+        elif baseline.watermark_ms >= self._next_ms:
+            self._left = baseline.frozen.sids()
+            self._next_ms = baseline.watermark_ms + _APART_MS
+        if len(self._left) == 0:
+            return
+        sids, self._left = self._left[:_AT_ONCE], self._left[_AT_ONCE:]
+        sids = sids[baseline.frozen.holds(sids)]
+        now = np.maximum(baseline.last_times_ms(sids), baseline.watermark_ms)
+        baseline.thaw(sids[~self._paused.covered(sids, now, baseline.grace_ms(sids))])
+
+    def observe(self, sids: NDArray[np.uint32], frame: Frame, bounds: NDArray[np.float64]) -> Observation:
+        """Score a frame, sids: uint32[n], as `Baseline.observe` does; bounds: bounds_by_sid."""
+        frozen, times = self._baseline.frozen, frame.times_ms
+        if len(sids) == 0 or (frozen.idle and not self._paused.any_between(int(times.min()), int(times.max()))):
+            return self._score(sids, frame, bounds, None)
+        # A row that is late changes nothing: the series is at the time of the last one taken.
+        times = np.maximum(times, self._baseline.last_times_ms(sids))
+        held = frozen.holds(sids)
+        grace = np.where(held, self._baseline.grace_ms(sids), 0)
+        if np.array_equal(self._paused.covered(sids, times, grace), held):
+            return self._score(sids, frame, bounds, None)
+        parts = []
+        for rows, to_freeze, to_thaw in self._steps(sids, times):
+            self._baseline.thaw(to_thaw)
+            self._baseline.freeze(to_freeze)
+            if len(rows) == len(sids):
+                return self._score(sids, frame, bounds, None)
+            parts.append((rows, self._score(sids, frame, bounds, rows)))
+        return _joined(len(sids), parts)
+
+    def _steps(
+        self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32]]]:
+        """(rows to be scored together, ascending; series to be frozen before; series to be put back before), in order.
+
+        Each series' rows come in theirs. Nearly always it is one step: before its first row of the frame a series may
+        be changed without a step of its own.
+        """
+        order = np.argsort(sids, kind="stable")
+        series = sids[order]
+        begins = np.ones(len(order), np.bool_)
+        begins[1:] = series[1:] != series[:-1]
+        # How far each series' time has come: a running maximum, each series above the one before.
+        own = np.cumsum(begins) - 1
+        since = int(times_ms.min())
+        height = int(times_ms.max()) - since + 1
+        reached = np.maximum.accumulate(times_ms[order] - since + own * height) - own * height + since
+        # The grace is for what is frozen already, or is by an earlier row.
+        held = self._baseline.frozen.holds(series)
+        inside = self._paused.covered(series, reached)
+        so_far = np.cumsum(inside)
+        frozen = held | (so_far - (so_far - inside)[begins][own] > 0)
+        wanted = inside | (frozen & self._paused.covered(series, reached, self._baseline.grace_ms(series)))
+        before = np.empty_like(wanted)
+        before[1:] = wanted[:-1]
+        before[begins] = held[begins]
+        changes = wanted != before
+        passed = np.cumsum(changes & ~begins)
+        number = passed - passed[begins][own]
+        for step in range(int(number.max()) + 1):
+            of_step = number == step
+            at = changes & of_step
+            rows = np.sort(order[of_step])
+            yield rows, series[at & wanted], series[at & ~wanted]
+
+    def _score(
+        self,
+        sids: NDArray[np.uint32],
+        frame: Frame,
+        bounds: NDArray[np.float64],
+        rows: NDArray[np.int64] | None,
+    ) -> Observation:
+        starts = frame.starts_ms
+        return self._baseline.observe(
+            sids if rows is None else sids[rows],
+            frame.times_ms if rows is None else frame.times_ms[rows],
+            frame.values if rows is None else frame.values[rows],
+            starts if rows is None or starts is None else starts[rows],
+            self._index.kinds,
+            self._index.generations,
+            frame.received_ns,
+            bounds_by_sid=bounds,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """For the status: windows that hold by the newest points' time, series, memory, what is wrong."""
+        frozen = self._baseline.frozen
+        return {
+            "windows": self._paused.holding(self._baseline.watermark_ms),
+            "series": frozen.count,
+            "new_series": frozen.new,
+            "refused_series": frozen.refused,
+            "bytes": frozen.nbytes,
+            "problem": self.problem,
+        }
+
+
+def _joined(n: int, parts: list[tuple[NDArray[np.int64], Observation]]) -> Observation:
+    """One observation of n rows out of those of its steps."""
+    scores = np.zeros(n, np.float32)
+    expected, lower, upper = (np.full(n, np.nan) for _ in range(3))
+    transitions = []
+    for rows, part in parts:
+        scores[rows] = part.score
+        expected[rows], lower[rows], upper[rows] = part.expected, part.lower, part.upper
+        changed = part.transitions.copy()
+        changed["row"] = rows[changed["row"]]
+        transitions.append(changed)
+    every = np.concatenate(transitions)
+    return Observation(
+        scored=sum(part.scored for _, part in parts),
+        late=sum(part.late for _, part in parts),
+        repeated=sum(part.repeated for _, part in parts),
+        skipped=sum(part.skipped for _, part in parts),
+        score=scores,
+        expected=expected,
+        lower=lower,
+        upper=upper,
+        exceeding=np.sort(np.concatenate([rows[part.exceeding] for rows, part in parts])),
+        transitions=every[np.argsort(every["row"], kind="stable")],
+    )

@@ -1,0 +1,177 @@
+"""Which series are covered by which pauses of learning, and when.
+
+Conditions are on labels as the alert of a series' anomaly has them (docs/alerting.md): `service` is the first of
+SERVICE_LABELS that the series has, `metric` its name, and labels of the series by one of the alert's own names are
+`exported_…`. The labels `alertname` and `severity` are no conditions here: the control plane has decided on them.
+
+A series is asked once, when a row of it comes at a time that any pause covers, so that a million series cost nothing
+while there is no maintenance, and are asked as their rows come when there is. Series that the same pauses cover have
+one number, and share the borders of these pauses' spans.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import RequestError
+from gateway.pipeline.watches import services_of
+from gateway.series.label_values import distinct_values
+from gateway.telemetry.learning_pauses import LabelCondition, LearningPause
+from gateway.telemetry.mapped_zeros import grown_size, mapped_zeros
+from gateway.telemetry.regular_expression import RegularExpression
+from gateway.telemetry.resolved import SeriesView
+
+_UNASKED: Final = 0
+_EXPORTED: Final = {f"exported_{name}": name for name in ("alertname", "metric", "severity")}
+_NO_BORDERS: Final = np.empty(0, np.int64)
+_PIECE: Final = 16_384
+"""Series asked at a time."""
+
+Column = tuple[list[str], NDArray[np.int64]]
+"""Distinct values of a label, and which of them each series has."""
+
+
+class PausedSeries:
+    """See the module's text; the scorer's thread owns it."""
+
+    def __init__(self, series: SeriesView) -> None:
+        self._series = series
+        self._tests: list[list[tuple[str, Callable[[list[str]], list[bool]]]]] = []
+        self._pauses: list[LearningPause] = []
+        self._groups = np.zeros(0, np.uint32)
+        """By series id: _UNASKED, else one more than the place in `_borders`."""
+        self._borders: list[NDArray[np.int64]] = []
+        self._numbers: dict[bytes, int] = {}
+        self._all = _NO_BORDERS
+
+    def take(self, pauses: Sequence[LearningPause]) -> list[str]:
+        """These are the pauses from now on; gives what is wrong with those that cannot be used and are left out."""
+        problems: list[str] = []
+        self._tests, self._pauses = [], []
+        for pause in pauses:
+            try:
+                tests = [(condition.name, _test(condition)) for condition in pause.conditions]
+            except (RequestError, ValueError) as error:
+                problems.append(f"maintenance window {pause.id}: {error}")
+                continue
+            self._tests.append(tests)
+            self._pauses.append(pause)
+        self._all = _borders([span for pause in self._pauses for span in pause.spans])
+        self._groups = np.zeros(0, np.uint32)
+        self._borders, self._numbers = [], {}
+        return problems
+
+    def __len__(self) -> int:
+        return len(self._pauses)
+
+    def holding(self, now_ms: int) -> int:
+        """Pauses that cover a moment."""
+        return sum(any(start <= now_ms < end for start, end in pause.spans) for pause in self._pauses)
+
+    def any_between(self, first_ms: int, last_ms: int) -> bool:
+        """Whether any pause covers a moment from first to last."""
+        if len(self._all) == 0:
+            return False
+        at = int(np.searchsorted(self._all, first_ms, "right"))
+        return at % 2 == 1 or (at < len(self._all) and int(self._all[at]) <= last_ms)
+
+    def forget(self, sids: NDArray[np.uint32]) -> None:
+        """These ids, uint32[n], belong to others now, or to none."""
+        self._groups[sids[sids < len(self._groups)]] = _UNASKED
+
+    def covered(
+        self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64], grace_ms: NDArray[np.int64] | int = 0
+    ) -> NDArray[np.bool_]:
+        """bool[n]: whether a pause of series sids, uint32[n], covers the time beside it, or one up to `grace_ms`
+        before. The index knows them all."""
+        inside = np.zeros(len(sids), np.bool_)
+        if len(sids) == 0 or len(self._all) == 0:
+            return inside
+        self._reserve(int(sids.max()) + 1)
+        unasked = np.unique(sids[self._groups[sids] == _UNASKED])
+        for first in range(0, len(unasked), _PIECE):
+            self._ask(unasked[first : first + _PIECE])
+        groups = self._groups[sids] - 1
+        since_ms = times_ms - grace_ms
+        for number in np.unique(groups).tolist():
+            borders = self._borders[number]
+            if len(borders):
+                rows = np.flatnonzero(groups == number)
+                at = np.searchsorted(borders, times_ms[rows], "right")
+                inside[rows] = (at % 2 == 1) | (at != np.searchsorted(borders, since_ms[rows], "right"))
+        return inside
+
+    def _reserve(self, end: int) -> None:
+        if len(self._groups) < end:
+            grown = mapped_zeros(grown_size(max(len(self._groups), 1024), end), np.uint32)
+            grown[: len(self._groups)] = self._groups
+            self._groups = grown
+
+    def _ask(self, sids: NDArray[np.uint32]) -> None:
+        """Find the number of each of sids, uint32[n], each once."""
+        columns: dict[str, Column] = {}
+        meets = np.ones((len(sids), len(self._pauses)), np.bool_)
+        for at, tests in enumerate(self._tests):
+            for name, test in tests:
+                if name not in columns:
+                    columns[name] = self._column(sids, name)
+                values, which = columns[name]
+                meets[:, at] &= np.array(test(values), np.bool_)[which]
+        packed = np.ascontiguousarray(np.packbits(meets, axis=1))
+        rows = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
+        _, first, which = np.unique(rows, return_index=True, return_inverse=True)
+        numbers = [self._number_of(packed[row].tobytes(), meets[row]) for row in first.tolist()]
+        self._groups[sids] = np.array(numbers, np.uint32)[which] + 1
+
+    def _number_of(self, key: bytes, meets: NDArray[np.bool_]) -> int:
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._borders)
+            of_series = [self._pauses[at] for at in np.flatnonzero(meets).tolist()]
+            self._borders.append(_borders([span for pause in of_series for span in pause.spans]))
+        return number
+
+    def _column(self, sids: NDArray[np.uint32], name: str) -> Column:
+        series = self._series
+        if name == "service":
+            return services_of(series, sids)
+        if name == "metric":
+            return distinct_values(series, sids, "__name__")
+        if name == "__name__":
+            return [""], np.zeros(len(sids), np.int64)
+        own = _EXPORTED.get(name)
+        if own is None:
+            return distinct_values(series, sids, name)
+        # Where a series has both, the later one by name is what the alert has.
+        later, earlier = (distinct_values(series, sids, label) for label in sorted((own, name), reverse=True))
+        has_later = np.array([bool(value) for value in later[0]], np.bool_)[later[1]]
+        return [*later[0], *earlier[0]], np.where(has_later, later[1], len(later[0]) + earlier[1])
+
+
+def _borders(spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Where the union of half-open spans begins and ends, in turn, ascending."""
+    found: list[int] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if found and start <= found[-1]:
+            found[-1] = max(found[-1], end)
+        else:
+            found += [start, end]
+    return np.array(found, np.int64)
+
+
+def _test(condition: LabelCondition) -> Callable[[list[str]], list[bool]]:
+    """Which of some values meet the condition. Raises RequestError, ValueError."""
+    wanted = condition.value
+    if condition.operator == "=":
+        return lambda values: [value == wanted for value in values]
+    if condition.operator == "!=":
+        return lambda values: [value != wanted for value in values]
+    if condition.operator not in ("=~", "!~"):
+        raise ValueError(f"{condition.operator!r} is not an operator of a matcher")
+    expression = RegularExpression(wanted, dot_matches_line_break=False)
+    holds = condition.operator == "=~"
+    return lambda values: [expression.fullmatch(value) == holds for value in values]

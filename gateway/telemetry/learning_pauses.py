@@ -1,0 +1,75 @@
+"""When which series are not to be learned from: what the control plane tells the data plane of maintenance windows.
+
+The control plane replaces the file, whole, whenever windows change; the data plane looks at it. It holds no rules of
+recurrence but the spans that follow from them, a few days back (rows may be read late) and ahead (the control plane may
+be away), and no more than MOST_BYTES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from gateway.errors import StateError
+from gateway.telemetry.state_file import read_checked, write_checked
+
+FILE_NAME: Final = "learning-pauses.state"
+VERSION: Final = 1
+MOST_PAUSES: Final = 256
+"""Pauses in one file; each is asked of every series once."""
+MOST_BYTES: Final = 4 * 2**20
+_MAGIC: Final = b"GWPAUSES"
+
+
+class LabelCondition(msgspec.Struct, frozen=True, array_like=True):
+    """One condition on one label as alerts have it (see gateway.pipeline.paused_series); absent labels are "".
+
+    operator: one of = != =~ !~; expressions are Alertmanager's, matched whole.
+    """
+
+    name: str
+    operator: str
+    value: str
+
+
+class LearningPause(msgspec.Struct, frozen=True):
+    """Series that meet all conditions are not learned from within the spans: [start, end) in Unix milliseconds."""
+
+    id: str
+    conditions: tuple[LabelCondition, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+class _Content(msgspec.Struct):
+    pauses: list[LearningPause]
+
+
+def encode_pauses(pauses: Sequence[LearningPause]) -> bytes:
+    """The payload of a file."""
+    return msgspec.msgpack.encode(_Content(list(pauses)))
+
+
+def write_pauses(path: Path, payload: bytes) -> None:
+    """Replace the file by what `encode_pauses` gave. Raises OSError; StateError for more than MOST_BYTES."""
+    if len(payload) > MOST_BYTES:
+        raise StateError(f"{path}: maintenance windows of {len(payload)} bytes; {MOST_BYTES} is the limit")
+    write_checked(path, _MAGIC, VERSION, [payload])
+
+
+def read_pauses(path: Path) -> list[LearningPause]:
+    """The pauses; none where there is no file. Raises StateError (UnknownVersion), OSError."""
+    try:
+        if path.stat().st_size > 2 * MOST_BYTES:
+            raise StateError(f"{path}: larger than any that is written")
+    except FileNotFoundError:
+        return []
+    found = read_checked(path, _MAGIC, VERSION)
+    if found is None:
+        return []
+    try:
+        return msgspec.msgpack.decode(found[1], type=_Content).pauses[:MOST_PAUSES]
+    except msgspec.MsgspecError as error:
+        raise StateError(f"{path}: {error}") from error
