@@ -68,10 +68,10 @@ def maintained(twin: Recording, row: int, rng: np.random.Generator) -> tuple[Rec
 
 
 def told(recording: Recording, detector: Gateway, context: AnomalyContext, windows: Sequence[Window]) -> list[float]:
-    """Starts of the anomalies that people are told of."""
+    """Starts of the anomalies that people are told of. In windows learning is frozen, as the data plane does."""
     result = run_series(
         recording.times_s, recording.values, settings=DetectionSettings(sensitivity=detector.sensitivity),
-        overrides=dict(detector.overrides),
+        overrides=dict(detector.overrides), frozen=[(w.starts / SECOND, w.ends / SECOND) for w in windows],
     )  # fmt: skip
     blob = encode_label_blob(LABELS)
     book = AnomalyBook(Baseline(DetectionSettings(), capacity=1), lambda _sid: blob)

@@ -164,7 +164,7 @@ def usual_spread(x: Floats) -> float:
 
 
 @dataclass(slots=True)
-class _Place:
+class Place:
     """Where a fault goes: rows first … first + count − 1 of the recording, and what is usual there."""
 
     first: int
@@ -175,7 +175,7 @@ class _Place:
     """The local stretch, ± 12 h."""
 
 
-def _amplitude(rng: np.random.Generator, place: _Place, non_negative: bool) -> tuple[float, float, float]:
+def _amplitude(rng: np.random.Generator, place: Place, non_negative: bool) -> tuple[float, float, float]:
     """(change, its σ, its share of the level)."""
     if rng.random() < 0.55 or place.level == 0:
         change = float(rng.choice([3.0, 6.0, 10.0], p=[0.2, 0.4, 0.4])) * place.sigma
@@ -242,7 +242,7 @@ class Injector:
         }  # fmt: skip
         return make[kind]()
 
-    def _place(self, duration_s: float, *, after_s: float = 0.0, day: bool = False) -> _Place | None:
+    def _place(self, duration_s: float, *, after_s: float = 0.0, day: bool = False) -> Place | None:
         """Free room of a duration: in scored time, off masked spans, well away from other faults."""
         count = max(round(duration_s / self.step), 1)
         span = float(self.times[-1] - self.times[0])
@@ -271,10 +271,10 @@ class Injector:
             if not math.isfinite(sigma) or not np.isfinite(inside).any() or np.isnan(inside).mean() > 0.2:
                 continue
             self.taken.append(Opening(start, end))
-            return _Place(first, count, float(np.nanmedian(inside)), sigma, local)
+            return Place(first, count, float(np.nanmedian(inside)), sigma, local)
         return None
 
-    def _fault(self, kind: str, place: _Place, sigmas: float, relative: float, critical: bool) -> Fault:
+    def _fault(self, kind: str, place: Place, sigmas: float, relative: float, critical: bool) -> Fault:
         start = float(self.times[place.first])
         return Fault(kind, start, float(self.times[place.first + place.count - 1]), start, sigmas, relative, critical)
 
@@ -285,7 +285,7 @@ class Injector:
     def _limit(self, changed: Floats) -> Floats:
         return np.maximum(changed, 0.0) if self.non_negative else changed
 
-    def _reaches(self, place: _Place, sigmas: float, width: int) -> tuple[float, int]:
+    def _reaches(self, place: Place, sigmas: float, width: int) -> tuple[float, int]:
         """When the change, smoothed over `width` samples, first reaches so many σ, and for how many samples it does."""
         rows = slice(place.first, place.first + place.count)
         deviation = _filled(self.values[rows]) - _filled(self.twin.values[rows])
@@ -366,7 +366,7 @@ class Injector:
         self.values[rows] = self._limit(quiet + (self.values[rows] - smooth[rows]))
         return self._slow("skipped_day", place)
 
-    def _slow(self, kind: str, place: _Place) -> Fault:
+    def _slow(self, kind: str, place: Place) -> Fault:
         """A season fault begins, for its delay, when it can be seen, and is critical if it can be for long enough."""
         clock, beyond = self._reaches(place, 6.0, 5)
         rows = slice(place.first, place.first + place.count)

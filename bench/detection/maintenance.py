@@ -3,8 +3,8 @@
 Into the second week of a real series goes a stretch of planned chaos: pieces of 5 to 60 minutes in which the service is
 slower or busier by a factor, elsewhere by many spreads, restless, at zero, or gone. The window begins five minutes
 before it. Afterwards, an hour or more after the window and a day after its begin, a critical fault (of
-bench.detection.injections, on what is usual there) is put in. Each case is scored with learning frozen and with learning
-as ever, and its faults also without any chaos, which is the most that can be had.
+bench.detection.injections, on what is usual there) is put in. Each case is scored with learning frozen and with
+learning as ever, and its faults also without any chaos, which is the most that can be had.
 
     false       alerts in the two days after the window, in the case without faults, that the untouched series does not
                 have within an hour; a case's window ends with the chaos, or an hour after it
@@ -32,11 +32,11 @@ from bench.detection.injections import (
     Fault,
     Floats,
     Injector,
+    Place,
     Slice,
     background,
     seed_of,
     usual_spread,
-    _Place,
 )
 from bench.detection.silent import silent_plan
 from gateway.baseline.offline import run_series
@@ -85,7 +85,7 @@ class _Here(Injector):
         super().__init__(twin, rng)
         self._first = first
 
-    def _place(self, duration_s: float, *, after_s: float = 0.0, day: bool = False) -> _Place | None:
+    def _place(self, duration_s: float, *, after_s: float = 0.0, day: bool = False) -> Place | None:
         count = min(max(round(duration_s / self.step), 1), round(2 * HOUR_S / self.step))
         first = self._first
         reach = int(12 * HOUR_S / self.step)
@@ -94,7 +94,7 @@ class _Here(Injector):
             return None
         local = self.twin.values[max(first - reach, 0) : first + count + reach]
         sigma = usual_spread(local)
-        return _Place(first, count, float(np.median(inside)), sigma, local) if math.isfinite(sigma) else None
+        return Place(first, count, float(np.median(inside)), sigma, local) if math.isfinite(sigma) else None
 
 
 def chaos(twin: Recording, rows: slice, rng: np.random.Generator) -> Floats:
@@ -223,7 +223,8 @@ def main() -> None:
                 for key, tally in tallies.items():
                     total[key].add(tally)
     print(
-        "| Chaos | Window ends | Cases | False alerts after, frozen / learning | Faults soon after, found | The day after |"
+        "| Chaos | Window ends | Cases | False alerts after, frozen / learning | "
+        "Faults soon after: untouched / frozen / learning | The day after |"
     )
     print("|---|---|---|---|---|---|")
     for (length_h, sharp), tally in sorted(total.items(), key=lambda item: (item[0][0], not item[0][1])):

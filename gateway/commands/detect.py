@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.progress import Progress
 
 from gateway.baseline.offline import run_series
 from gateway.baseline.recording import read_recording, recording_name, write_scores
+from gateway.baseline.scorecard import Event, read_labels
 from gateway.baseline.settings import DetectionSettings, Sensitivity
 from gateway.errors import ConfigError, GatewayError
 from gateway.settings_types import Duration
@@ -44,10 +46,19 @@ def detect_file(
     interval: float | None,
     kind: Literal["gauge", "counter"],
     settings: DetectionSettings,
+    maintenance: Mapping[str, Sequence[Event]],
 ) -> Detected:
-    """Score one recording and write it. Raises ConfigError."""
+    """Score one recording and write it. maintenance: windows by recording, "" for all. Raises ConfigError."""
     recording = read_recording(source)
-    result = run_series(recording.times_s, recording.values, kind=kind, interval=interval, settings=settings)
+    windows = [*maintenance.get("", ()), *maintenance.get(recording.name, ())]
+    result = run_series(
+        recording.times_s,
+        recording.values,
+        kind=kind,
+        interval=interval,
+        settings=settings,
+        frozen=[(window.start, window.end) for window in windows],
+    )
     output = _output(source, output_dir)
     try:
         write_scores(output, result, recording.iso)
@@ -65,8 +76,10 @@ def detect(
     kind: Literal["gauge", "counter"] = "gauge",
     jobs: int = 1,
     sensitivity: Sensitivity = "balanced",
+    maintenance: Path | None = None,
 ) -> list[Detected]:
-    """Score every recording; results in the order of `inputs`. interval: seconds, None = learned.
+    """Score every recording; results in the order of `inputs`. interval: seconds, None = learned. maintenance: a file
+    as `read_labels` reads it, of windows in which learning is frozen.
 
     Raises ConfigError before anything is written for two inputs of the same name and for an output that would
     replace an input; for a recording that cannot be read or written, after all others.
@@ -85,6 +98,7 @@ def detect(
         problem = f"{output_dir} cannot be used: {error.strerror}"
         raise ConfigError(problem, key="--output-dir", expected="a directory to write to") from error
     settings = DetectionSettings(sensitivity=sensitivity)
+    windows = read_labels(maintenance) if maintenance is not None else {}
     done: dict[Path, Detected] = {}
     failed: list[GatewayError] = []
     console = Console(stderr=True)
@@ -94,7 +108,9 @@ def detect(
         ThreadPoolExecutor(max_workers=jobs) as pool,
     ):
         bar = progress.add_task("detect", total=len(inputs))
-        futures = {pool.submit(detect_file, path, output_dir, interval, kind, settings): path for path in inputs}
+        futures = {
+            pool.submit(detect_file, path, output_dir, interval, kind, settings, windows): path for path in inputs
+        }
         for future in as_completed(futures):
             try:
                 done[futures[future]] = future.result()
@@ -113,6 +129,9 @@ def _command(
     kind: Annotated[str, typer.Option(help="gauge, or counter to score its rate.")] = "gauge",
     jobs: Annotated[int, typer.Option(min=1, help="Recordings worked on at the same time.")] = 1,
     sensitivity: Annotated[str, typer.Option(help="quiet, balanced or keen.")] = "balanced",
+    maintenance: Annotated[
+        Path | None, typer.Option(help="CSV with start,end[,recording]: windows in which learning is frozen.")
+    ] = None,
 ) -> None:
     """Score recordings with the online detector, row by row, and write what it would have said.
 
@@ -123,6 +142,8 @@ def _command(
       gateway detect --input a.parquet --input b.parquet --output-dir scored --jobs 2
 
       gateway detect --input requests.csv --kind counter --interval 15s --output-dir scored
+
+      gateway detect --input db.csv --maintenance windows.csv --output-dir scored
     """
     try:
         step = float(Duration.parse(interval)) if interval else None
@@ -141,6 +162,7 @@ def _command(
             "counter" if kind == "counter" else "gauge",
             jobs,
             sensitivity,  # type: ignore[arg-type]
+            maintenance,
         )
     except GatewayError as error:
         sys.stderr.write(f"{error}\n")

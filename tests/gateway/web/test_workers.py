@@ -35,6 +35,14 @@ def status(accepted: int, forwarded: int, dropped: int, lag: float, problem: str
         "unscored_backlog_points": 0,
         "log": {"bytes": 10, "limit_bytes": 20, "lost_rows": {}},
         "data_quality": [],
+        "frozen_learning": {
+            "windows": 1,
+            "series": 2,
+            "new_series": 0,
+            "refused_series": 3,
+            "bytes": 1000,
+            "problem": problem,
+        },
         "problem": problem,
         "shard": {
             "settled_rows": forwarded + dropped,
@@ -56,6 +64,10 @@ def test_counts_add_up_whatever_was_settled_between_the_questions() -> None:
     assert merged["problem"] == "worker 1: scoring stands still"
     assert merged["forwarding"] == {
         "connected": False, "replays": 2, "encoding": "zstd", "last_error": "scoring stands still",
+    }  # fmt: skip
+    assert merged["frozen_learning"] == {
+        "windows": 1, "series": 4, "new_series": 0, "refused_series": 6, "bytes": 2000,
+        "problem": "scoring stands still",
     }  # fmt: skip
     assert merged["log"] == {"bytes": 20, "limit_bytes": 40, "lost_rows": {}}
     assert [worker["accepted_points"] for worker in merged["workers"]] == [160, 50]
