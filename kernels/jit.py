@@ -43,7 +43,6 @@ COMPLETE_MARKER = "complete"
 # Argument types of the kernels' signatures. Read-only inputs also take writable arrays.
 BYTES = types.Array(types.uint8, 1, "C", readonly=True)
 U1 = types.Array(types.uint8, 1, "C")
-U2 = types.Array(types.uint16, 1, "C")
 U4 = types.Array(types.uint32, 1, "C")
 U8 = types.Array(types.uint64, 1, "C")
 I4 = types.Array(types.int32, 1, "C")
@@ -201,13 +200,36 @@ def kernel(*signature: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     return compile_now
 
 
+def _borrowing(function: Callable[P, R], **options: Any) -> Callable[P, R]:
+    """A function that uses the arrays it is given without counting references: its caller holds them, and it makes and
+    returns none. Where a step branches the compiler does not see that what it counts up it counts down again, and two
+    locked operations a call remain.
+
+    Compiling one that returns an array, also within a tuple, raises TypeError: the caller would give back what nobody
+    took.
+    """
+    dispatcher = numba.njit(_nrt=False, **options, **_OPTIONS)(function)
+    compile_for = dispatcher.compile
+
+    def compile_checked(signature: Any) -> Any:
+        entry = compile_for(signature)
+        models = dispatcher.targetctx.data_model_manager
+        for compiled in dispatcher.overloads.values():
+            if models[compiled.signature.return_type].contains_nrt_meminfo():
+                raise TypeError(f"step {function.__qualname__} returns an array: {compiled.signature.return_type}")
+        return entry
+
+    dispatcher.compile = compile_checked
+    borrowing: Callable[P, R] = dispatcher
+    return borrowing
+
+
 def step(function: Callable[P, R]) -> Callable[P, R]:
-    """A scalar building block, folded into the kernels that call it; never called from Python on the hot path."""
-    inlined: Callable[P, R] = numba.njit(**_OPTIONS)(function)
-    return inlined
+    """A scalar building block, folded into the kernels that call it; never called from Python on the hot path. It
+    borrows the arrays it is given and neither makes nor returns any."""
+    return _borrowing(function)
 
 
 def hot_step(function: Callable[P, R]) -> Callable[P, R]:
     """A step that is always folded into its caller, however large: for the innermost loop of a kernel only."""
-    inlined: Callable[P, R] = numba.njit(forceinline=True, **_OPTIONS)(function)
-    return inlined
+    return _borrowing(function, forceinline=True)

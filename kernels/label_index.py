@@ -193,28 +193,6 @@ def define_series(
     return m
 
 
-@kernel(RU1, u8, RU8, RU1, RU4, RU4)
-def find_series(
-    blob: NDArray[np.uint8],
-    seed: int,
-    slots: NDArray[np.uint64],
-    arena: NDArray[np.uint8],
-    sets: NDArray[np.uint32],
-    lengths: NDArray[np.uint32],
-) -> int:
-    """The sid of a label blob, -1 if there is none."""
-    if blob.size == 0:
-        return -1
-    text, count = pointer(blob), np.int64(blob.size)
-    h, _, _ = _measure(text, np.int64(0), count, seed)
-    sid, _ = _find(
-        pointer(slots), np.uint64(slots.size - 1), h, text, np.int64(0), count,
-        pointer(arena), np.int64(arena.size), pointer(sets), pointer(lengths),
-    )  # fmt: skip
-    found: int = sid
-    return found
-
-
 @kernel(RU8, U8)
 def copy_slots(old: NDArray[np.uint64], new: NDArray[np.uint64]) -> int:
     """Enter the series of `old` into `new` (uint64[power of two], zeros, with room for them), without the places of

@@ -21,8 +21,13 @@ from kernels.unaligned import BLOCK, copy_block, store_u8, store_u64
 from kernels.wire import f64_as_bits, load_u32, pointer
 from proto.remote_write import SAMPLE_TIMESTAMP, SAMPLE_VALUE, V1_REQUEST_TIMESERIES, V1_SERIES_SAMPLES
 
-FILL_SLACK: Final = 80
-"""Bytes an output must have beyond the size that `size_runs` tells."""
+HEADER: Final = 11
+"""Bytes of a TimeSeries' tag and of the longest varint of its length."""
+BEYOND: Final = 16
+"""Bytes that a TimeSeries may end beyond the size: each is let through as if its header were the longest, which is up
+to nine bytes more than it has."""
+FILL_SLACK: Final = BEYOND + 2 * BLOCK
+"""Bytes an output must have beyond the size that `size_runs` tells: labels are copied in blocks (`copy_labels`)."""
 BAD_PLACE: Final = -1
 """`size_runs`: arrays that do not fit together. `fill_runs`: arguments that do not fit together, or labels that do not
 lie within the arena."""
@@ -218,7 +223,7 @@ def fill_runs(  # type: ignore[no-untyped-def]
             prefetch(texts, soon + 64)
         length = np.int64(label_lengths[sid])
         body = run_body(length, times, row, end)
-        if at + body + 11 > size + 16:
+        if at + body + HEADER > size + BEYOND:
             return np.int64(BAD_PLACE)
         store_u8(out, at, _REQUEST_TAG)
         at = put_varint(out, at + 1, np.uint64(body))

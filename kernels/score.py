@@ -9,8 +9,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from kernels.jit import F4, F8, I8, RF8, RI8, RU1, RU4, U1, U4, hot_step, i8, kernel, step
-from kernels.observe import (
+from kernels.findings import (
     O_CANDIDATE,
     O_CHANGE,
     O_CLOSING,
@@ -23,8 +22,9 @@ from kernels.observe import (
     O_SEVERITY,
     O_UPPER,
     OUTPUTS,
-    observe_value,
 )
+from kernels.jit import F4, F8, I8, RF8, RI8, RU1, RU4, U1, U4, hot_step, i8, kernel, step
+from kernels.observe import observe_value
 from kernels.prefetch import prefetch, prefetch_record
 from kernels.rarity import chance_of
 from kernels.seasonal import CELL_MS

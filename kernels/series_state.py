@@ -195,7 +195,6 @@ CHANGED: Final = 2
 CLOSED: Final = 3
 
 # Reasons; their words are in gateway.baseline.reasons.
-NO_REASON: Final = 0
 SPIKE: Final = 1
 SUSTAINED: Final = 2
 SEASON: Final = 3

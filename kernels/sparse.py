@@ -1,4 +1,4 @@
-"""What is mostly zero: how long it stays away from zero when it does."""
+"""What is often zero: from when a series counts as such, and how long it stays away from zero when it does."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ import numpy as np
 
 from kernels.jit import step
 
+SPARSE: Final = 0.3
+"""Share of zeros from which a series is a sparse count."""
+SPARSE_LARGE: Final = 6.0
+"""Scales that three of six samples must reach in a sparse count, whatever the model says."""
+MOSTLY_ZERO: Final = 0.9
+"""Share of zeros from which it is unusual to be anything else for long."""
+AWAKE: Final = 3
+"""Samples in a row that such a series must not be zero for, and seconds; more than twice as many as it ever was."""
+AWAKE_S: Final = 180.0
 MOST: Final = 15
 """Samples that are counted."""
 

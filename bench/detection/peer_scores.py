@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ def nab_files(root: Path, peer: str) -> dict[str, FileScores]:
         windows = window_rows(recording.times_s, [(e.start, e.end) for e in recording.events])
         out[key] = FileScores(scores[names == f"{key}.csv"], windows)
     return out
-
-
-def nab_thresholds(root: Path, peer: str) -> dict[str, float]:
-    """A peer's published threshold, by profile."""
-    document: dict[str, Any] = json.loads((root / "_peers" / "nab" / "thresholds.json").read_text())[peer]
-    names = {"standard": "standard", "low_fp": "reward_low_FP_rate", "low_fn": "reward_low_FN_rate"}
-    return {ours: float(document[theirs]["threshold"]) for ours, theirs in names.items()}
 
 
 def published_vus(root: Path, source: str, *, multivariate: bool = False) -> dict[str, float]:

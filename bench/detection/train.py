@@ -30,7 +30,8 @@ from gateway.baseline.parameters import parameters
 from gateway.baseline.scorecard import DAY_S, Opening
 from gateway.baseline.settings import DetectionSettings
 from kernels.evidence import FEATURE_NAMES, FEATURES
-from kernels.observe import O_CANDIDATE, O_FEATURES, OUTPUTS, observe_value
+from kernels.findings import O_CANDIDATE, O_FEATURES, OUTPUTS
+from kernels.observe import observe_value
 from kernels.series_state import STATE
 
 Floats = NDArray[np.float64]

@@ -287,14 +287,6 @@ class SeriesIndex:
         EXPIRED.inc(count)
         return expired[:count]
 
-    def sid_of(self, blob: bytes) -> int | None:
-        """The sid of a label blob."""
-        with self._lock:
-            sid = table.find_series(
-                np.frombuffer(blob, np.uint8), self._seed, self._slots, self._arena, self._sets, self._lengths
-            )
-        return None if sid < 0 else int(sid)
-
     def blob(self, sid: int) -> bytes:
         """The label blob of a sid; empty if the sid is free."""
         with self._lock:

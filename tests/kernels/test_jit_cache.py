@@ -65,6 +65,21 @@ def test_a_kernel_that_is_not_in_the_cache_is_compiled_against_one_that_is(tmp_p
     assert _run(tmp_path, program) == ["62", "1", "0"]
 
 
+@pytest.mark.parametrize("returned", ["x", "(x, 1)", "np.zeros(3)"])
+def test_a_step_that_returns_an_array_is_refused(tmp_path: Path, returned: str) -> None:
+    _tree(tmp_path)
+    (tmp_path / "kernels/callee.py").write_text(
+        f"import numpy as np\nfrom kernels.jit import step\n\n@step\ndef lend(x):\n    return {returned}\n"
+    )
+    (tmp_path / "kernels/caller.py").write_text(
+        "from kernels.jit import kernel, F8\nfrom kernels.callee import lend\n\n"
+        "@kernel(F8)\ndef apply(x):\n    lend(x)\n    return x[0]\n"
+    )
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        _run(tmp_path, "import kernels.caller")
+    assert "lend" in failed.value.stderr
+
+
 def test_kernels_run_when_what_the_compiler_kept_of_them_is_forgotten() -> None:
     program = (
         "import gc, sys, numpy as np; from kernels import warmup; warmup.load_all(); "
