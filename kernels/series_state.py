@@ -155,7 +155,7 @@ HABIT_FIELDS: Final = (
     "log_long", "log_usual", "log_dev", "log_known", "log_hours", "day_hours",
 )  # fmt: skip
 SLOW_FIELDS: Final = (*STEP_FIELDS, *GAP_FIELDS, *SCALE_FIELDS, *DAY_FIELDS, *SEASON_FIELDS, *HABIT_FIELDS)
-SHIFTED_FIELDS: Final = ("first_ms", "fallback", "fallback_s", "q", "log_short", "busy")
+SHIFTED_FIELDS: Final = ("first_ms", "fallback", "fallback_s", "q", "muted", "muted_s", "log_short", "busy")
 """Neither slow nor fast: what they say is relative to slow ones, or to the stretch that was not learned from."""
 FAST_FIELDS: Final = tuple(name for name in STATE.names or () if name not in {*SLOW_FIELDS, *SHIFTED_FIELDS})
 """Where the series is now: its arrival, levels, run, alert and last deviations."""

@@ -9,6 +9,8 @@ learning as ever, and its faults also without any chaos, which is the most that 
     false       alerts in the two days after the window, in the case without faults, that the untouched series does not
                 have within an hour; a case's window ends with the chaos, or an hour after it
     found       of the faults, that an alert begins within the fault ± five samples
+    lasting     cases in which the work leaves the service at another level for good (six spreads away, or by a factor)
+                and that is told of in the two days after the window
 """
 
 from __future__ import annotations
@@ -67,11 +69,17 @@ class Tally:
     """By when."""
     found: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     """By when and arm."""
+    lasting: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Cases told of by arm, of as many cases as there are."""
 
     def add(self, other: Tally) -> None:
         """Those of another slice."""
         self.cases += other.cases
-        for own, its in ((self.false, other.false), (self.faults, other.faults)):
+        for own, its in (
+            (self.false, other.false),
+            (self.faults, other.faults),
+            (self.lasting, other.lasting),
+        ):
             for key, count in its.items():
                 own[key] += count
         for place, count in other.found.items():
@@ -125,6 +133,18 @@ def chaos(twin: Recording, rows: slice, rng: np.random.Generator) -> Floats:
     return values
 
 
+def changed_for_good(twin: Recording, rows: slice, rng: np.random.Generator) -> Floats:
+    """The values where, ten samples into the work, everything is at another level from then on."""
+    values = twin.values.copy()
+    spread = usual_spread(values[max(rows.start - round(DAY_S / twin.interval_s), 0) : rows.start])
+    after = values[rows.start + 10 :]
+    if rng.random() < 0.5:
+        after *= float(rng.choice([0.5, 1.7]))
+    else:
+        after += 6.0 * spread
+    return values
+
+
 def openings(recording: Recording, values: Floats, frozen: Iterable[Span]) -> NDArray[np.float64]:
     """When alerts open."""
     result = run_series(recording.times_s, values, settings=DetectionSettings(), frozen=list(frozen))
@@ -149,7 +169,10 @@ def slice_tallies(root: Path, seed: int, piece: Slice) -> dict[tuple[float, bool
         for sharp in (True, False):
             end = float(whole.times_s[rows.stop]) + (0.0 if sharp else HOUR_S)
             window = (float(whole.times_s[at]) - BEFORE_S, end)
-            found[length_h, sharp] = _case(whole, values, window, known, rng)
+            tally = found[length_h, sharp] = _case(whole, values, window, known, rng)
+            lasting = changed_for_good(whole, rows, rng)
+            for arm, frozen in (("frozen", [window]), ("learning", [])):
+                tally.lasting[arm] += _new_after(openings(whole, lasting, frozen), window[1], known) > 0
     return found
 
 
@@ -170,9 +193,7 @@ def _case(whole: Recording, values: Floats, window: Span, known: Floats, rng: np
     tally = Tally(cases=1)
     spans: dict[str, list[Span]] = {"frozen": [window], "learning": []}
     for arm, frozen in spans.items():
-        opened = openings(whole, values, frozen)
-        after = opened[(opened >= window[1]) & (opened <= window[1] + AFTERMATH_S)]
-        tally.false[arm] = sum(not np.any(np.abs(known - moment) <= ALIKE_S) for moment in after)
+        tally.false[arm] = _new_after(openings(whole, values, frozen), window[1], known)
     day = window[1] - window[0]
     for when, moment in (
         ("soon", window[1] + rng.uniform(1.0, 3.0) * HOUR_S),
@@ -187,6 +208,12 @@ def _case(whole: Recording, values: Floats, window: Span, known: Floats, rng: np
             opened = openings(whole, np.where(changes[0], changes[1], under), spans.get(arm, []))
             tally.found[when, arm] += _is_found(fault.label, opened, whole.interval_s)
     return tally
+
+
+def _new_after(opened: Floats, end: float, known: Floats) -> int:
+    """Alerts in the two days after a window that the untouched series does not have."""
+    after = opened[(opened >= end) & (opened <= end + AFTERMATH_S)]
+    return sum(not np.any(np.abs(known - moment) <= ALIKE_S) for moment in after)
 
 
 def _fault(whole: Recording, moment: float, rng: np.random.Generator) -> tuple[Fault | None, tuple[Floats, Floats]]:
@@ -224,9 +251,9 @@ def main() -> None:
                     total[key].add(tally)
     print(
         "| Chaos | Window ends | Cases | False alerts after, frozen / learning | "
-        "Faults soon after: untouched / frozen / learning | The day after |"
+        "Faults soon after: untouched / frozen / learning | The day after | Lasting change told of, frozen / learning |"
     )
-    print("|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|")
     for (length_h, sharp), tally in sorted(total.items(), key=lambda item: (item[0][0], not item[0][1])):
         ends = "with it" if sharp else "1 h later"
         shares = [
@@ -236,7 +263,7 @@ def main() -> None:
         ]
         print(
             f"| {length_h:g} h | {ends} | {tally.cases} | {tally.false['frozen']} / {tally.false['learning']} | "
-            f"{' | '.join(shares)} |"
+            f"{' | '.join(shares)} | {tally.lasting['frozen']} / {tally.lasting['learning']} |"
         )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gateway.baseline import reasons
 from gateway.baseline.frozen import FrozenLearning, grace_s
 from gateway.baseline.parameters import parameters
+from gateway.baseline.record_copies import put, taken
 from gateway.baseline.settings import DetectionSettings
 from gateway.selfmetrics import counter
 from gateway.telemetry.mapped_zeros import mapped_zeros
@@ -207,14 +208,14 @@ class Baseline:
         """From here on what these series, each once, learn slowly does not count (gateway.baseline.frozen)."""
         if len(fresh := sids[~self.frozen.holds(sids)]):
             self._reserve(int(fresh.max()) + 1)
-            self.frozen.freeze(fresh, self._states[fresh])
+            self.frozen.freeze(fresh, taken(self._states, fresh))
 
     def thaw(self, sids: NDArray[np.uint32]) -> None:
         """Give these series, each once, back what they knew when they were frozen."""
         if len(held := sids[self.frozen.holds(sids)]):
-            records = self._states[held]
+            records = taken(self._states, held)
             self.frozen.thaw(held, records)
-            self._states[held] = records
+            put(self._states, held, records)
 
     def frozen_rows(self, sids: NDArray[np.uint32]) -> NDArray[np.int64]:
         """int64[k]: of which of the ids `frozen.records` has to be kept with their records."""
@@ -278,7 +279,7 @@ class Baseline:
         """Copies of the records and the deadlines of the given ids; zeros for ids never seen."""
         if len(sids):
             self._reserve(int(sids.max()) + 1)
-        return self._states[sids], self._deadlines[sids]
+        return taken(self._states, sids), self._deadlines[sids]
 
     def deadlines(self, sids: NDArray[np.uint32]) -> NDArray[np.uint32]:
         """A copy of the deadlines of the given ids."""

@@ -6,8 +6,11 @@ record learns slowly is a copy's worth of planned chaos, though: at the end the 
 
     first_ms            later by the stretch that was not learned from, so that age is time learned
     fallback            the level of before: the way back to it is one that was to be expected
-    q, log_short        smoothed distance and variation: what they gathered is no evidence against what is put back, so
-                        they begin from the usual; under an alert on them, open or muted, from where they are
+    q                   a distance from the level of days, which is another one again
+    muted               on days, where that distance is more than usual: that the work has left another level is known,
+                        and is the level of days after a day (kernels.observe), or it goes back and all is as before
+    log_short           smoothed variation: what it gathered is no evidence against what is put back, so it begins from
+                        the usual; under an alert on it, open or muted, from where it is
     busy                its longest stretch is slow, the one that is going on is not
 
 A step that is by half another one at the end than before is another step: how far samples are apart, and with it how
@@ -26,6 +29,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.baseline.record_copies import common_ranges, copy_ranges, put, taken
 from gateway.selfmetrics import counter, gauge
 from gateway.telemetry.mapped_zeros import grown_size, mapped_zeros
 from kernels.series_state import CALMER, HOURS, NOISIER, SEASON, SLOW_FIELDS, STATE, STEP_FIELDS
@@ -59,6 +63,10 @@ KEPT: Final[np.dtype[Any]] = np.dtype(
     [(name, STATE[name]) for name in STATE.names or () if name in {*SLOW_FIELDS, *_BESIDE}], align=True
 )
 """What is kept of one series."""
+_TO_KEEP: Final = common_ranges(KEPT.names or (), STATE, KEPT)
+_TO_PUT_BACK: Final = common_ranges(SLOW_FIELDS, KEPT, STATE)
+_BEFORE: Final = ("last_ms", "busy", "log_short", "open", "muted", "slow", *STEP_FIELDS)
+"""What is looked at as it was before anything is put back."""
 _GOES_ON: Final = (
     "raw_ms", "raw", "generation", "open", "muted", "severity", "calm", "held", "reference", "began_ms", "opened_ms",
     "score", "muted_s",
@@ -80,16 +88,14 @@ def grace_s(interval: NDArray[np.float32] | float) -> NDArray[np.float32]:
 def kept_of(records: NDArray[Any]) -> NDArray[Any]:
     """KEPT[n]: what is to be kept of STATE[n]."""
     kept = np.zeros(len(records), KEPT)
-    for name in KEPT.names or ():
-        kept[name] = records[name]
+    copy_ranges(records, kept, _TO_KEEP)
     return kept
 
 
 def put_back(records: NDArray[Any], kept: NDArray[Any]) -> None:
     """Give STATE[n] the slow knowledge of KEPT[n], in place."""
-    live = records.copy()
-    for name in SLOW_FIELDS:
-        records[name] = kept[name]
+    live = {name: records[name].copy() for name in _BEFORE}
+    copy_ranges(kept, records, _TO_PUT_BACK)
     ratio = live["interval"] / np.maximum(kept["interval"], np.float32(1e-9))
     other = (ratio > OTHER_STEP) | (ratio < 1.0 / OTHER_STEP)
     for name in STEP_FIELDS:
@@ -97,12 +103,15 @@ def put_back(records: NDArray[Any], kept: NDArray[Any]) -> None:
     records["first_ms"] += np.maximum(live["last_ms"] - kept["last_ms"], 0)
     records["fallback"] = kept["levels"][:, USUAL_LEVEL]
     records["fallback_s"] = live["last_ms"] // 1000
-    of_days = (live["open"] == SEASON) | (live["muted"] == SEASON)
-    records["q"] = np.where(of_days, live["q"] + (live["slow"] - kept["slow"]), 0.0)
+    records["q"] += live["slow"] - kept["slow"]
+    usual = np.maximum(records["q_dev"], 0.375 * np.maximum(records["short_dev"], records["long_dev"]))
+    other_level = (np.abs(records["q"]) > 1.5 * usual) & (live["muted"] == 0) & (live["open"] != SEASON)
+    records["muted"][other_level] = SEASON
+    records["muted_s"][other_level] = (live["last_ms"][other_level] // 1000).astype(np.uint32)
     of_variation = np.isin(live["open"], (NOISIER, CALMER)) | (live["muted"] == NOISIER) | (kept["log_known"] == 0)
     hour = (live["last_ms"] // _HOUR_MS) % HOURS
-    usual = kept["log_long"] + kept["log_hours"][np.arange(len(kept)), hour] / _SIXTEENTHS
-    records["log_short"] = np.where(of_variation, live["log_short"], usual)
+    of_hour = kept["log_long"] + kept["log_hours"][np.arange(len(kept)), hour] / _SIXTEENTHS
+    records["log_short"] = np.where(of_variation, live["log_short"], of_hour)
     records["busy"] = (kept["busy"] & 0xF0) | (live["busy"] & 0x0F)
 
 
@@ -166,14 +175,14 @@ class FrozenLearning:
         if len(sids) == 0:
             return
         self._reserve(int(sids.max()) + 1)
-        self._take(sids, records["count"], lambda rows: kept_of(records[rows]), self._limit)
+        self._take(sids, records["count"], lambda rows: kept_of(taken(records, rows)), self._limit)
         CHANGES.labels("frozen").inc(len(sids))
 
     def adopt(self, sids: NDArray[np.uint32], kept: NDArray[Any]) -> None:
         """Take up what `records` gave, for series that are not frozen; also beyond the limit."""
         if len(sids):
             self._reserve(int(sids.max()) + 1)
-            self._take(sids, kept["count"], lambda rows: kept[rows], self.count + len(sids))
+            self._take(sids, kept["count"], lambda rows: taken(kept, rows), self.count + len(sids))
 
     def _take(
         self,
@@ -188,13 +197,13 @@ class FrozenLearning:
         room = max(limit - self.count, 0)
         self._slots[sids[known[room:]]] = _REFUSED
         self.refused += len(known[room:])
-        taken = known[:room]
-        first, behind = self.count, self.count + len(taken)
+        rows = known[:room]
+        first, behind = self.count, self.count + len(rows)
         if behind > len(self._kept):
             self._resize(max(min(2 * len(self._kept), limit), behind, _LEAST))
-        self._kept[first:behind] = kept_of_rows(taken)
-        self._owners[first:behind] = sids[taken]
-        self._slots[sids[taken]] = np.arange(first + 1, behind + 1, dtype=np.int32)
+        put(self._kept, np.arange(first, behind), kept_of_rows(rows))
+        self._owners[first:behind] = sids[rows]
+        self._slots[sids[rows]] = np.arange(first + 1, behind + 1, dtype=np.int32)
         self.count = behind
         self._show()
 
@@ -206,7 +215,7 @@ class FrozenLearning:
 
     def _resize(self, size: int) -> None:
         kept, owners = mapped_zeros(size, KEPT), mapped_zeros(size, np.uint32)
-        kept[: self.count] = self._kept[: self.count]
+        kept.view(np.uint8)[: self.count * KEPT.itemsize] = self._kept.view(np.uint8)[: self.count * KEPT.itemsize]
         owners[: self.count] = self._owners[: self.count]
         self._kept, self._owners = kept, owners
 
@@ -215,12 +224,12 @@ class FrozenLearning:
         changed in place."""
         slots = self._slots_of(sids)
         rows, new = np.flatnonzero(slots > 0), np.flatnonzero(slots == _ANEW)
-        part = records[rows]
-        put_back(part, self._kept[slots[rows] - 1])
-        records[rows] = part
-        part = records[new]
+        part = taken(records, rows)
+        put_back(part, taken(self._kept, slots[rows] - 1))
+        put(records, rows, part)
+        part = taken(records, new)
         begin_anew(part)
-        records[new] = part
+        put(records, new, part)
         CHANGES.labels("put_back").inc(len(rows))
         CHANGES.labels("begun_anew").inc(len(new))
         self.forget(sids)
@@ -240,7 +249,7 @@ class FrozenLearning:
         stays = np.ones(self.count, np.bool_)
         stays[gone] = False
         holes, movers = np.flatnonzero(~stays[:left]), left + np.flatnonzero(stays[left:])
-        self._kept[holes] = self._kept[movers]
+        put(self._kept, holes, taken(self._kept, movers))
         self._owners[holes] = self._owners[movers]
         self._slots[self._owners[holes]] = (holes + 1).astype(np.int32)
         self.count = left
@@ -260,7 +269,8 @@ class FrozenLearning:
         """KEPT[n]: copies of what is kept, zeros for series that begin anew."""
         kept = np.zeros(len(sids), KEPT)
         slots = self._slots_of(sids)
-        kept[slots > 0] = self._kept[slots[slots > 0] - 1]
+        rows = np.flatnonzero(slots > 0)
+        put(kept, rows, taken(self._kept, slots[rows] - 1))
         return kept
 
     def _show(self) -> None:

@@ -4,8 +4,8 @@ A series *sets out* when its score reaches FLOOR after APART without one. Per se
 within SPAN_MINUTES is compared with what is usual there: a discounted mean and mean square over days, started from what
 independent series of that number would give. The tail is that of a negative binomial of the same two moments (a
 Poisson where nothing moves together); services whose series often move together, as under
-load, have a wide one and need more. While a service is open, and beyond what it could ever show by itself, it does not
-learn.
+load, have a wide one and need more. While a service is open, or half of its series are frozen by maintenance, and
+beyond what it could ever show by itself, it does not learn.
 
 State: per service one entry of the arrays in `Groups`, of fixed size; per series 2 bytes (service), and 20 where it
 has set out (when, when it last exceeded, how high). Work: a comparison a row; beyond that only rows that exceed FLOOR
@@ -123,6 +123,8 @@ class GroupDetector:
         self._size = np.zeros(64, np.int64)
         self._covered = np.zeros(64, np.int64)
         """Series that the moments of an earlier process already stand for, and that have not been met again."""
+        self._held = np.zeros(64, np.bool_)
+        """Whether learning is frozen."""
         self._mean = np.zeros(64)
         self._square = np.zeros(64)
         self._minute = np.zeros(64, np.int64)
@@ -162,6 +164,13 @@ class GroupDetector:
         self._onset_ms[known] = 0
         self._peak[known] = 0.0
 
+    def freeze(self, sids: NDArray[np.uint32]) -> None:
+        """These are the series, uint32[n], each once, whose learning is frozen now: services of which they are half or
+        more do not learn either."""
+        groups = self._group[sids[sids < len(self._group)]]
+        counts = np.bincount(groups[groups != _NONE], minlength=len(self._size))
+        self._held = (counts > 0) & (2 * counts >= self._size)
+
     def _expect(self, number: int, series: int) -> None:
         """More series: more that set out by themselves."""
         added = series * _PRIOR_RATE * SPAN_MINUTES
@@ -179,7 +188,7 @@ class GroupDetector:
         self._names.append(service)
         self._numbers[service] = number
         if number >= len(self._size):
-            for name in ("_size", "_covered", "_mean", "_square", "_minute", "_first_minute", "_ring"):
+            for name in ("_size", "_covered", "_held", "_mean", "_square", "_minute", "_first_minute", "_ring"):
                 old = getattr(self, name)
                 setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
         self._minute[number] = self._first_minute[number] = time_ms // 60_000
@@ -246,7 +255,7 @@ class GroupDetector:
         mean, square = self._mean[groups], self._square[groups]
         spread = np.sqrt(np.maximum(square - mean * mean, mean))
         count = np.minimum(count, mean + 4.0 * spread + 1.0)
-        learning = np.array([number not in self._open for number in groups.tolist()])
+        learning = np.array([number not in self._open for number in groups.tolist()]) & ~self._held[groups]
         keep = np.where(learning, _KEEP**passed, 1.0)
         # A window holds each of its minutes SPAN_MINUTES times; what set out counts for as many.
         weight = np.where(learning, (1.0 - _KEEP) * np.minimum(passed, SPAN_MINUTES), 0.0)

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
 from gateway.baseline.frozen import KEPT
+from gateway.baseline.record_copies import taken
 from gateway.errors import StateError, UnknownVersion
 from gateway.telemetry.readable import map_readable
 from gateway.telemetry.state_file import put_in_place
@@ -95,7 +96,7 @@ class BaselineSnapshot:
             still = places[frozen] >= 0
             frozen, kept = places[frozen[still]], kept[still]
         return BaselineSnapshot(
-            self.keys[rows], self.deadlines[rows], self.records[rows], self.watermark_ms, frozen, kept
+            self.keys[rows], self.deadlines[rows], taken(self.records, rows), self.watermark_ms, frozen, kept
         )
 
 

@@ -211,7 +211,8 @@ class DataPlane:
     def _watches(self) -> list[Watch]:
         groups = GroupDetector(BUDGETS[self._detection.sensitivity])
         place = self._state_dir / f"groups-{self._number}.state"
-        watches: list[Watch] = [GroupWatch(groups, self._index, self._index.blob, place, self._clock)]
+        frozen = self.baseline.frozen
+        watches: list[Watch] = [GroupWatch(groups, self._index, self._index.blob, place, self._clock, frozen)]
         if self._limits.enabled:
             place = self._state_dir / f"limits-{self._number}.state"
             watches.append(LimitWatch(self._limits, self._index, place, self._clock))

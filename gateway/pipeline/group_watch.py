@@ -13,6 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Observation
+from gateway.baseline.frozen import FrozenLearning
 from gateway.baseline.group_detector import GroupChange, GroupDetector
 from gateway.clock import Clock
 from gateway.errors import StateError, UnknownVersion
@@ -40,7 +41,8 @@ class _State(msgspec.Struct):
 
 
 class GroupWatch:
-    """See Watch. blob_of: the label blob of a series id; series: the index; path: where the state is kept."""
+    """See Watch. blob_of: the label blob of a series id; series: the index; path: where the state is kept; frozen: what
+    is kept of series in maintenance windows."""
 
     def __init__(
         self,
@@ -49,8 +51,10 @@ class GroupWatch:
         blob_of: Callable[[int], bytes],
         path: Path,
         clock: Clock,
+        frozen: FrozenLearning | None = None,
     ) -> None:
         """Raises UnknownVersion."""
+        self._frozen, self._has_frozen = frozen, False
         self._detector, self._series, self._blob_of = detector, series, blob_of
         self._path, self._clock = path, clock
         self._open: dict[str, Anomaly] = {}
@@ -70,6 +74,10 @@ class GroupWatch:
 
     def advance(self, now_ms: int) -> list[Anomaly]:
         """See Watch."""
+        has_frozen = self._frozen is not None and not self._frozen.idle
+        if self._frozen is not None and (has_frozen or self._has_frozen):
+            self._detector.freeze(self._frozen.sids())
+        self._has_frozen = has_frozen
         ended, self._ended = self._ended, []
         for anomaly in ended:
             anomaly.state, anomaly.ended = "resolved", max(now_ms / 1000.0, anomaly.time)

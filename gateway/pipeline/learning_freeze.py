@@ -104,7 +104,7 @@ class LearningFreeze:
     def observe(self, sids: NDArray[np.uint32], frame: Frame, bounds: NDArray[np.float64]) -> Observation:
         """Score a frame, sids: uint32[n], as `Baseline.observe` does; bounds: bounds_by_sid."""
         frozen, times = self._baseline.frozen, frame.times_ms
-        if len(sids) == 0 or (frozen.idle and not self._paused.any_between(int(times.min()), int(times.max()))):
+        if len(sids) == 0 or (frozen.idle and not self._touches(times)):
             return self._score(sids, frame, bounds, None)
         # A row that is late changes nothing: the series is at the time of the last one taken.
         times = np.maximum(times, self._baseline.last_times_ms(sids))
@@ -120,6 +120,9 @@ class LearningFreeze:
                 return self._score(sids, frame, bounds, None)
             parts.append((rows, self._score(sids, frame, bounds, rows)))
         return _joined(len(sids), parts)
+
+    def _touches(self, times_ms: NDArray[np.int64]) -> bool:
+        return len(self._paused) > 0 and self._paused.any_between(int(times_ms.min()), int(times_ms.max()))
 
     def _steps(
         self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64]

@@ -11,7 +11,8 @@ one number, and share the borders of these pauses' spans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -32,7 +33,9 @@ _PIECE: Final = 16_384
 """Series asked at a time."""
 
 Column = tuple[list[str], NDArray[np.int64]]
-"""Distinct values of a label, and which of them each series has."""
+"""Values of a label, and which of them each series has."""
+Test = Callable[[Mapping[str, int]], NDArray[np.bool_]]
+"""Of distinct values, by their places."""
 
 
 class PausedSeries:
@@ -40,7 +43,7 @@ class PausedSeries:
 
     def __init__(self, series: SeriesView) -> None:
         self._series = series
-        self._tests: list[list[tuple[str, Callable[[list[str]], list[bool]]]]] = []
+        self._tests: list[list[tuple[str, Test]]] = []
         self._pauses: list[LearningPause] = []
         self._groups = np.zeros(0, np.uint32)
         """By series id: _UNASKED, else one more than the place in `_borders`."""
@@ -51,7 +54,8 @@ class PausedSeries:
     def take(self, pauses: Sequence[LearningPause]) -> list[str]:
         """These are the pauses from now on; gives what is wrong with those that cannot be used and are left out."""
         problems: list[str] = []
-        self._tests, self._pauses = [], []
+        readable: list[LearningPause] = []
+        self._tests = []
         for pause in pauses:
             try:
                 tests = [(condition.name, _test(condition)) for condition in pause.conditions]
@@ -59,7 +63,8 @@ class PausedSeries:
                 problems.append(f"maintenance window {pause.id}: {error}")
                 continue
             self._tests.append(tests)
-            self._pauses.append(pause)
+            readable.append(pause)
+        self._pauses = readable
         self._all = _borders([span for pause in self._pauses for span in pause.spans])
         self._groups = np.zeros(0, np.uint32)
         self._borders, self._numbers = [], {}
@@ -113,14 +118,14 @@ class PausedSeries:
 
     def _ask(self, sids: NDArray[np.uint32]) -> None:
         """Find the number of each of sids, uint32[n], each once."""
-        columns: dict[str, Column] = {}
+        columns: dict[str, tuple[dict[str, int], NDArray[np.int64]]] = {}
         meets = np.ones((len(sids), len(self._pauses)), np.bool_)
         for at, tests in enumerate(self._tests):
             for name, test in tests:
                 if name not in columns:
-                    columns[name] = self._column(sids, name)
+                    columns[name] = _distinct(self._column(sids, name))
                 values, which = columns[name]
-                meets[:, at] &= np.array(test(values), np.bool_)[which]
+                meets[:, at] &= test(values)[which]
         packed = np.ascontiguousarray(np.packbits(meets, axis=1))
         rows = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
         _, first, which = np.unique(rows, return_index=True, return_inverse=True)
@@ -163,15 +168,28 @@ def _borders(spans: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
     return np.array(found, np.int64)
 
 
-def _test(condition: LabelCondition) -> Callable[[list[str]], list[bool]]:
-    """Which of some values meet the condition. Raises RequestError, ValueError."""
+def _distinct(column: Column) -> tuple[dict[str, int], NDArray[np.int64]]:
+    """(values, each once, with their places in that order; int64[n]: which of them each series has)."""
+    values, which = column
+    places: dict[str, int] = {}
+    new_place = np.array([places.setdefault(value, len(places)) for value in values], np.int64)
+    return places, new_place[which]
+
+
+def _test(condition: LabelCondition) -> Test:
+    """Which of some values, each once, meet the condition. Raises RequestError, ValueError."""
     wanted = condition.value
-    if condition.operator == "=":
-        return lambda values: [value == wanted for value in values]
-    if condition.operator == "!=":
-        return lambda values: [value != wanted for value in values]
+    if condition.operator in ("=", "!="):
+        return partial(_equal, wanted, condition.operator == "=")
     if condition.operator not in ("=~", "!~"):
         raise ValueError(f"{condition.operator!r} is not an operator of a matcher")
     expression = RegularExpression(wanted, dot_matches_line_break=False)
     holds = condition.operator == "=~"
-    return lambda values: [expression.fullmatch(value) == holds for value in values]
+    return lambda values: np.fromiter((expression.fullmatch(value) == holds for value in values), np.bool_, len(values))
+
+
+def _equal(wanted: str, holds: bool, values: Mapping[str, int]) -> NDArray[np.bool_]:
+    found = np.full(len(values), not holds, np.bool_)
+    if wanted in values:
+        found[values[wanted]] = holds
+    return found

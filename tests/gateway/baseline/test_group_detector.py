@@ -170,3 +170,22 @@ def test_surprise_is_the_tail(count: int, mean: float, shared: float) -> None:
         assert got == 0.0
     elif tail > 1e-9:
         assert got == pytest.approx(-np.log10(tail), abs=1e-3)
+
+
+def test_a_service_learns_nothing_while_half_of_its_series_are_frozen() -> None:
+    fleet = Fleet(20, 20, 20)
+    fleet.step({}, 120)
+    known = fleet.detector.dump()
+    fleet.detector.freeze(np.concatenate([fleet.sids[:20], fleet.sids[20:29], np.array([5000], np.uint32)]))
+    for _ in range(40):  # two of each service at a time: no group, but nothing usual either
+        fleet.step(dict.fromkeys((0, 1, 20, 21, 40, 41), 0.4))
+        fleet.step({}, 11)
+    during = fleet.detector.dump()
+    assert during["s0"][:2] == known["s0"][:2]
+    for service in ("s1", "s2"):
+        assert during[service][0] > 3 * known[service][0], "nine of twenty are no half"
+    fleet.detector.freeze(np.empty(0, np.uint32))
+    fleet.step(dict.fromkeys((0, 1), 0.4))
+    fleet.step({}, 11)
+    fleet.step(dict.fromkeys((0, 1), 0.4))
+    assert fleet.detector.dump()["s0"][0] > known["s0"][0]
