@@ -30,9 +30,9 @@ from gateway.ingest.request_head import Heads
 from gateway.ingest.small_requests import Identify, SmallRequest, SmallRequests
 
 _LONGEST_HEAD: Final = 8 * 1024
-_IN_PIECES: Final = 256 * 1024
-"""Bytes up to which a body is kept in the pieces in which it comes: mostly one or two, and stopping the transport to
-have it filled in would cost more than putting them together."""
+_IN_PIECES: Final = 512 * 1024
+"""Bytes up to which a body is kept in the pieces in which it comes, two or three mostly. They are put together when a
+group is, so that to have the transport fill a body in would copy what came with the head once more."""
 _PIPELINED: Final = 64 * 1024
 """Bytes behind a request at which the transport is stopped until it is answered."""
 
