@@ -16,7 +16,8 @@ from kernels.known_labels import TALLIES, memory_of
 from kernels.label_hash import hash_word, mix
 from kernels.otlp_attributes import STACK, STAMP_BITS
 from kernels.otlp_count import Ranges, is_metric_data
-from kernels.otlp_histograms import MOST_BOUNDS, exponential_point, histogram_point, summary_point
+from kernels.otlp_exponential import exponential_point
+from kernels.otlp_histograms import MOST_BOUNDS, histogram_point
 from kernels.otlp_numbers import number_point
 from kernels.otlp_reasons import (
     ACCEPTED,
@@ -51,6 +52,7 @@ from kernels.otlp_rows import (
     put_row,
     row_pointers,
 )
+from kernels.otlp_summaries import summary_point
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.varint import TRUNCATED, fault, read_varint
 from kernels.wire import load_u8, pointer
