@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import errno
-import ipaddress
 import os
 import tomllib
 import types
@@ -18,16 +16,17 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import msgspec
 
 from gateway.access.settings import AccessSettings
+from gateway.addresses import parse_address
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
 from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
-from gateway.errors import AddressTaken, ConfigError
+from gateway.errors import ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.ingest.settings import IngestSettings
 from gateway.log.settings import LogSettings
@@ -123,45 +122,10 @@ def check_config(raw: Mapping[str, Any], sources: Mapping[str, str]) -> LoadedCo
     return LoadedConfig(config, dict(sources), raw)
 
 
-def parse_address(text: str) -> tuple[str, int]:
-    """("127.0.0.1", 4317) from "127.0.0.1:4317" or "[::1]:4317". Raises ValueError."""
-    host, separator, port = text.rpartition(":")
-    host = host.strip("[]")
-    if not separator or not port.isdigit() or int(port) > 65535 or not host:
-        raise ValueError(f'"{text}" is not an address')
-    return host, int(port)
-
-
 def socket_path(config: Config, worker: int = 0) -> Path:
     """The Unix socket of a worker of the data plane."""
     name = "data.sock" if worker == 0 else f"data-{worker}.sock"
     return Path(config.server.data_dir).resolve() / "run" / name
-
-
-ADDRESS_TAKEN_SECONDS: Final = 3.0
-"""For which an address that is taken is waited for at a start: what is left of a gateway that was killed holds it until
-it has ended, and its memory is given back before its sockets are."""
-
-
-def cannot_bind(error: OSError, key: str, address: str) -> ConfigError:
-    """What to say when an address cannot be bound: AddressTaken where that may pass, and where nobody says why."""
-    passes = error.errno in (None, errno.EADDRINUSE, errno.EADDRNOTAVAIL)
-    return (AddressTaken if passes else ConfigError)(
-        f"{address} cannot be bound: {error.strerror or error}",
-        source="start",
-        key=key,
-        expected="a free address; `gateway doctor` says what uses it",
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a listener on `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_addresses(config: Config, sources: Mapping[str, str]) -> None:

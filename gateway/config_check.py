@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from gateway.access.tokens import require_safe_address
+from gateway.addresses import parse_address
 from gateway.alerting.channels import with_extra_receivers
 from gateway.alerting.configuration import built_in_configuration, load_configuration
 from gateway.alerting.oncall import load_oncall
 from gateway.alerting.settings import AlertingSettings
-from gateway.config import Config, LoadedConfig, is_settings, load_config, parse_address, plain_type, shown_value
+from gateway.config import Config, LoadedConfig, is_settings, load_config, plain_type, shown_value
 from gateway.errors import ConfigError
 from gateway.settings_types import Secret, Settings
 

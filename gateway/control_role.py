@@ -19,11 +19,12 @@ from gateway import config_check
 from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.addresses import cannot_bind, parse_address
 from gateway.alerting.learning_pauses import PausePublisher
 from gateway.alerting.markers import marker_of_change
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
-from gateway.config import Config, LoadedConfig, cannot_bind, parse_address, shown, socket_path
+from gateway.config import Config, LoadedConfig, shown, socket_path
 from gateway.errors import ConfigError, RequestError
 from gateway.forward.victoria_metrics import open_session, tls_context
 from gateway.heartbeat import listener_of_parent

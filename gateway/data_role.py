@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from gateway.access.renewal import CertificateRenewal
+from gateway.addresses import ADDRESS_TAKEN_SECONDS, cannot_bind, parse_address
 from gateway.clock import Clock
-from gateway.config import (
-    ADDRESS_TAKEN_SECONDS,
-    Config,
-    LoadedConfig,
-    cannot_bind,
-    parse_address,
-    socket_path,
-)
+from gateway.config import Config, LoadedConfig, socket_path
 from gateway.decode.otlp_changes import changes_of
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.otlp_signals import count_by_service, count_by_service_json
@@ -26,7 +20,7 @@ from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.decode.settings import DecodeSettings
-from gateway.errors import AddressTaken, ConfigError
+from gateway.errors import AddressNotFree, ConfigError
 from gateway.heartbeat import listener_of_parent
 from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
@@ -48,15 +42,15 @@ _BIND_AGAIN_SECONDS: Final = 0.1
 
 
 async def start_when_free(start: Callable[[], Awaitable[None]], key: str, address: str, clock: Clock) -> None:
-    """Call `start`, which binds `address`, until it no longer finds it taken. Raises AddressTaken after
-    ADDRESS_TAKEN_SECONDS, and ConfigError at once for what does not pass; `key`: the setting to name then."""
+    """Call `start`, which binds `address`, until it can. Raises AddressNotFree after ADDRESS_TAKEN_SECONDS, and another
+    ConfigError at once for what does not pass; `key`: the setting to name then."""
     until = clock.monotonic() + ADDRESS_TAKEN_SECONDS
     while True:
         try:
             return await start()
         except OSError as error:
             failure = cannot_bind(error, key, address)
-            if not isinstance(failure, AddressTaken) or clock.monotonic() > until:
+            if not isinstance(failure, AddressNotFree) or clock.monotonic() > until:
                 raise failure from error
         await asyncio.sleep(_BIND_AGAIN_SECONDS)
 

@@ -54,8 +54,20 @@ class ConfigError(GatewayError):
         super().__init__(f"{text} (expected {expected})" if expected else text)
 
 
-class AddressTaken(ConfigError):
-    """A listener's address is taken, or not on this machine yet, and may be had another time."""
+class AddressNotFree(ConfigError):
+    """A listener's address cannot be had now, and may be another time."""
+
+
+class AddressTaken(AddressNotFree):
+    """Another program listens there."""
+
+
+class AddressNotHere(AddressNotFree):
+    """No interface of this machine has the address, yet; or its name cannot be resolved now."""
+
+
+class AddressForbidden(ConfigError):
+    """The program may not bind the address, whenever it is started: a port below 1024 needs a right."""
 
 
 class RequestError(GatewayError):

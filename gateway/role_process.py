@@ -11,10 +11,10 @@ from typing import Any
 
 from gateway.app import load_all_roles, load_role, run_role
 from gateway.config import check_config
-from gateway.errors import AddressTaken, ConfigError, GatewayError, StateError
+from gateway.errors import AddressNotFree, ConfigError, GatewayError, StateError
 from gateway.fork_server import SERVER_NAME, serve_forks
 from gateway.logging_setup import configure_logging
-from gateway.supervisor import EXIT_ADDRESS_TAKEN, EXIT_CONFIG
+from gateway.supervisor import EXIT_ADDRESS_NOT_FREE, EXIT_CONFIG
 
 
 def run(name: str) -> int:
@@ -37,9 +37,9 @@ def run(name: str) -> int:
             assignments=tuple(message["assignments"]),
         )
         run_role(name, loaded)
-    except AddressTaken as error:
+    except AddressNotFree as error:
         sys.stderr.write(f"{name}: {error}\n")
-        return EXIT_ADDRESS_TAKEN
+        return EXIT_ADDRESS_NOT_FREE
     except ConfigError as error:
         sys.stderr.write(f"configuration: {error}\n")
         return EXIT_CONFIG

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from gateway.access.settings import AccessSettings
 from gateway.access.tokens import require_safe_address
-from gateway.config import ADDRESS_TAKEN_SECONDS, LoadedConfig, load_config, parse_address
+from gateway.addresses import ADDRESS_TAKEN_SECONDS, parse_address
+from gateway.config import LoadedConfig, load_config
 from gateway.errors import ConfigError
 from gateway.fork_server import SERVER_NAME, ForkServer
 from gateway.logging_setup import configure_logging

@@ -5,7 +5,7 @@ The life of a role:
     starting ──ready──▶ running ──dies or is stuck──▶ backing off ──▶ starting
         │                  │
         │ exits with       └─stop asked──▶ stopping ──gone or killed──▶ stopped
-        └ EXIT_CONFIG, or EXIT_ADDRESS_TAKEN at first ──▶ failed: the program ends with the child's own message
+        └ EXIT_CONFIG, or EXIT_ADDRESS_NOT_FREE at first ──▶ failed: the program ends with the child's own message
 
 A child says it is ready, and then that it makes progress, by writing lines to a pipe. Silence is the same as death:
 after `stuck_after` seconds if the child is stopped or sleeps; once its main thread, which owes the lines, has computed
@@ -46,8 +46,8 @@ log = structlog.get_logger(__name__)
 
 EXIT_CONFIG = 78
 """Exit status of a child that can never start as configured (sysexits.h EX_CONFIG)."""
-EXIT_ADDRESS_TAKEN = 75
-"""Exit status of a child for errors.AddressTaken (sysexits.h EX_TEMPFAIL). A program that has never been ready ends
+EXIT_ADDRESS_NOT_FREE = 75
+"""Exit status of a child for errors.AddressNotFree (sysexits.h EX_TEMPFAIL). A program that has never been ready ends
 with it, for a person to see; a role that was ready before is started again as after any other end."""
 _CROWDED = 10.0
 """So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
@@ -210,7 +210,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             role.was_ready = role.was_ready or role.ready.is_set()
-            if status == EXIT_CONFIG or (status == EXIT_ADDRESS_TAKEN and not role.was_ready):
+            if status == EXIT_CONFIG or (status == EXIT_ADDRESS_NOT_FREE and not role.was_ready):
                 self._exit_status = status
                 self._stopping.set()
                 return

@@ -19,10 +19,10 @@ import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 
 from gateway.access.settings import AccessSettings
+from gateway.addresses import is_loopback
 from gateway.errors import ConfigError, PermissionDenied, Unauthenticated
 
 ROLES: Final = frozenset({"ingest", "read", "operate", "admin"})
@@ -174,16 +174,6 @@ class Authenticator:
         if found is None:
             raise Unauthenticated("the token is not known")
         return found
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a bound host."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def require_safe_address(host: str, settings: AccessSettings, *, key: str) -> None:

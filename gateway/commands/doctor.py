@@ -18,8 +18,10 @@ from typing import Literal
 
 import typer
 
+from gateway.addresses import cannot_bind, is_loopback, parse_address
 from gateway.commands.serve import ConfigOption, SetOption
-from gateway.config import Config, is_loopback, parse_address
+from gateway.config import Config
+from gateway.errors import AddressTaken
 from gateway.supervision import load_or_exit
 from kernels import jit, warmup
 
@@ -61,12 +63,10 @@ def _ports(config: Config) -> Iterator[Finding]:
                 if running:
                     yield Finding("ok", name, f"{address} is served by the running gateway")
                 else:
-                    yield Finding(
-                        "problem",
-                        name,
-                        f"{address} cannot be bound: {error.strerror}",
-                        f"stop what uses port {port} (ss -ltnp 'sport = :{port}') or set server.{name}",
-                    )
+                    failure = cannot_bind(error, f"server.{name}", address)
+                    in_use = f"stop what uses port {port} (ss -ltnp 'sport = :{port}')"
+                    fix = in_use if isinstance(failure, AddressTaken) else f"needed: {failure.expected}"
+                    yield Finding("problem", name, failure.problem, f"{fix}, or set server.{name}")
                 continue
         yield Finding("ok", name, f"{address} is free")
         if not is_loopback(host):

@@ -36,6 +36,7 @@ from gateway import selfmetrics
 from gateway.access.settings import AccessSettings
 from gateway.access.tls import Certificates
 from gateway.access.tokens import ANONYMOUS, Authenticator, Identity, require_safe_address
+from gateway.addresses import bind_failure
 from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import status_details
@@ -169,20 +170,28 @@ class GrpcReceiver:
             method = grpc.unary_unary_rpc_method_handler(handlers[signal])
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        address = f"{self._host or '0.0.0.0'}:{self._given_port}"
+        host = self._host or "0.0.0.0"
         try:
-            if self._certificates.enabled:
-                self.port = server.add_secure_port(address, self._credentials())
-            else:
-                self.port = server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
-        if not self.port:
-            raise OSError(f"cannot listen on {address}")
+            self.port = self._listen(server, f"{host}:{self._given_port}")
+        except OSError as error:
+            # The library does not say why.
+            raise bind_failure(host, self._given_port) or error from error
         self._server = server
         self._refresh_health()
         server.start()
         self._sweeper = asyncio.create_task(self._sweep(), name="grpc-sweep")
+
+    def _listen(self, server: grpc.Server, address: str) -> int:
+        try:
+            if self._certificates.enabled:
+                port = server.add_secure_port(address, self._credentials())
+            else:
+                port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(f"cannot listen on {address}: {error}") from error
+        if not port:
+            raise OSError(f"cannot listen on {address}")
+        return int(port)
 
     async def stop(self, grace: float = 5.0) -> None:
         """Refuse new calls, let those in progress finish for at most `grace` seconds, end. Idempotent."""

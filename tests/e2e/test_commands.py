@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import functools
 import json
 import math
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -33,11 +35,24 @@ from tests.peers import free_port
 GATEWAY = str(Path(sys.executable).parent / "gateway")
 
 
-def _run(*arguments: str, timeout: float = 120.0, **environment: str) -> subprocess.CompletedProcess[str]:
+PRIVILEGED_PORT = 317
+
+
+def _run(
+    *arguments: str, timeout: float = 120.0, before: Callable[[], None] | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """before: called in the new process before it becomes the program."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("GATEWAY_")}
     return subprocess.run(
-        [GATEWAY, *arguments], capture_output=True, text=True, timeout=timeout, check=False, env=inherited | environment
-    )
+        [GATEWAY, *arguments], capture_output=True, text=True, timeout=timeout, check=False, preexec_fn=before,
+        env=inherited | environment,
+    )  # fmt: skip
+
+
+def _without_low_ports() -> None:
+    """Also root's programs may not bind them from here on: prctl(PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE)."""
+    if os.geteuid() == 0 and ctypes.CDLL(None, use_errno=True).prctl(24, 10, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
 
 
 @functools.cache
@@ -117,6 +132,21 @@ def test_serve_that_cannot_start_says_why_and_ends(tmp_path: Path) -> None:
     assert address in blocked.stderr
     assert "server.otlp_http" in blocked.stderr
     assert "Traceback" not in blocked.stderr
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", ["otlp_grpc", "otlp_http"])
+def test_a_port_that_may_not_be_bound_is_a_configuration_that_cannot_be_used(tmp_path: Path, name: str) -> None:
+    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= PRIVILEGED_PORT:
+        pytest.skip("everybody may bind low ports here")
+    ports = {key: PRIVILEGED_PORT if key == name else free_port() for key in ("otlp_grpc", "otlp_http", "http")}
+    addresses = {key: f"127.0.0.1:{port}" for key, port in ports.items()}
+    settings = [f"server.data_dir={tmp_path}", *(f"server.{key}={address}" for key, address in addresses.items())]
+    refused = _run("serve", *(part for s in settings for part in ("--set", s)), before=_without_low_ports)
+    assert refused.returncode == 78, refused.stderr
+    for part in (f"server.{name}", addresses[name], "Permission denied", "CAP_NET_BIND_SERVICE"):
+        assert part in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 @pytest.mark.real

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from gateway.addresses import parse_address
 from gateway.clock import SystemClock
-from gateway.config import parse_address
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
 from tests.e2e.otlp import gauge_request

@@ -15,6 +15,12 @@ SHOW = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_kernels() -> None:
+    """Compiling takes minutes, which is not the time that a role may take to load; done at once where they are."""
+    subprocess.run([sys.executable, "-m", "kernels.warmup"], cwd=ROOT, capture_output=True, check=True)
+
+
 def _exposed(load: str, role: str) -> list[str]:
     program = SHOW.format(load=load, role=role)
     done = subprocess.run(

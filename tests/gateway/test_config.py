@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.config import cannot_bind, is_loopback, load_config, parse_address, shown
-from gateway.errors import AddressTaken, ConfigError
+from gateway.config import load_config, shown
+from gateway.errors import ConfigError
 from gateway.settings_types import ByteSize, Duration, Secret
 
 DEFAULTS: dict[str, Any] = {
@@ -257,26 +255,3 @@ def test_durations(text: str | int, seconds: float) -> None:
 )
 def test_sizes(text: str | int, size: int) -> None:
     assert ByteSize.parse(text) == size
-
-
-def test_addresses() -> None:
-    assert parse_address("[::1]:4317") == ("::1", 4317)
-    assert parse_address("0.0.0.0:1") == ("0.0.0.0", 1)
-    for wrong in ("x", ":1", "h:", "h:-1", "h:70000"):
-        with pytest.raises(ValueError, match="is not an address"):
-            parse_address(wrong)
-    assert is_loopback("127.0.0.9")
-    assert is_loopback("::1")
-    assert not is_loopback("0.0.0.0")
-    assert not is_loopback("example.org")
-
-
-@pytest.mark.parametrize(
-    ("number", "passes"), [(errno.EADDRINUSE, True), (errno.EADDRNOTAVAIL, True), (None, True), (errno.EACCES, False)]
-)
-def test_what_may_pass_is_told_apart_from_an_address_that_is_refused_for_good(number: int | None, passes: bool) -> None:
-    error = OSError("no port for gRPC") if number is None else OSError(number, os.strerror(number))
-    found = cannot_bind(error, "server.otlp_grpc", "192.0.2.1:4317")
-    assert isinstance(found, AddressTaken) == passes
-    assert "192.0.2.1:4317" in str(found)
-    assert "server.otlp_grpc" in str(found)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gateway.supervisor import EXIT_ADDRESS_TAKEN, EXIT_CONFIG, Role, Supervisor
+from gateway.supervisor import EXIT_ADDRESS_NOT_FREE, EXIT_CONFIG, Role, Supervisor
 
 pytestmark = pytest.mark.real
 
@@ -106,12 +106,12 @@ async def test_a_role_that_can_never_start_ends_the_program_with_its_status() ->
 
 
 async def test_an_address_that_is_taken_ends_a_program_that_was_never_ready_and_no_other() -> None:
-    taken = _role("data", f"sys.exit({EXIT_ADDRESS_TAKEN})")
+    taken = _role("data", f"sys.exit({EXIT_ADDRESS_NOT_FREE})")
     other = _role("control", 'say(b"ready\\n"); beat()')
-    assert await asyncio.wait_for(Supervisor([taken, other]).run(), 60) == EXIT_ADDRESS_TAKEN
+    assert await asyncio.wait_for(Supervisor([taken, other]).run(), 60) == EXIT_ADDRESS_NOT_FREE
     body = f"""
         if restarts == 1:
-            sys.exit({EXIT_ADDRESS_TAKEN})
+            sys.exit({EXIT_ADDRESS_NOT_FREE})
         say(b"ready\\n")
         if restarts == 0:
             sys.exit(1)

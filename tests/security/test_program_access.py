@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from gateway.access.tokens import hash_password
-from gateway.config import parse_address
+from gateway.addresses import parse_address
 from tests.e2e.otlp import gauge_request
 from tests.e2e.pair import Pair
 from tests.e2e.program import Gateway

@@ -20,7 +20,8 @@ import yaml
 
 from gateway import selfmetrics
 from gateway.access.tokens import require_safe_address
-from gateway.config import load_config, parse_address
+from gateway.addresses import parse_address
+from gateway.config import load_config
 from tests.peers import VictoriaMetrics
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,6 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from gateway.access.settings import AccessSettings
 from gateway.errors import LogFull
 from gateway.ingest import otlp_grpc
 from gateway.ingest.settings import IngestSettings
@@ -161,7 +162,24 @@ async def test_a_taken_port_is_said():
             ready=str,
             admission=r.admission,
         )
-        with pytest.raises(OSError, match="cannot listen"):
+        with pytest.raises(OSError, match="Address already in use"):
+            await other.start()
+        await other.stop()
+
+
+async def test_an_address_of_no_interface_is_said():
+    async with running() as r:
+        other = type(r.grpc)(
+            IngestSettings(),
+            r.grpc._decoders,
+            r.sink,
+            host="192.0.2.1",
+            port=0,
+            ready=str,
+            admission=r.admission,
+            access=AccessSettings(allow_unauthenticated=True),
+        )
+        with pytest.raises(OSError, match="Cannot assign requested address"):
             await other.start()
         await other.stop()
 

@@ -1,0 +1,65 @@
+"""Addresses as they are written, and what is said of one that cannot be bound."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import pytest
+
+from gateway.addresses import bind_failure, cannot_bind, is_loopback, parse_address
+from gateway.errors import AddressForbidden, AddressNotFree, AddressNotHere, AddressTaken, ConfigError
+
+ELSEWHERE = "192.0.2.1"
+"""Of no machine: kept for documentation (RFC 5737)."""
+
+
+def test_addresses() -> None:
+    assert parse_address("[::1]:4317") == ("::1", 4317)
+    assert parse_address("0.0.0.0:1") == ("0.0.0.0", 1)
+    for wrong in ("x", ":1", "h:", "h:-1", "h:70000"):
+        with pytest.raises(ValueError, match="is not an address"):
+            parse_address(wrong)
+
+
+def test_loopback_addresses() -> None:
+    for host in ("127.0.0.9", "::1", "[::1]", "localhost"):
+        assert is_loopback(host)
+    for host in ("0.0.0.0", "example.org", "[::]"):
+        assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "fix"),
+    [
+        (errno.EADDRINUSE, AddressTaken, "gateway doctor"),
+        (errno.EADDRNOTAVAIL, AddressNotHere, "ip address"),
+        (socket.EAI_AGAIN, AddressNotHere, "resolved"),
+        (errno.EACCES, AddressForbidden, "CAP_NET_BIND_SERVICE"),
+        (errno.EPERM, AddressForbidden, "CAP_NET_BIND_SERVICE"),
+        (errno.EAFNOSUPPORT, ConfigError, "this machine"),
+        (None, AddressNotFree, "gateway doctor"),
+    ],
+)
+def test_each_reason_has_its_error_and_its_remedy(number: int | None, kind: type[ConfigError], fix: str) -> None:
+    error = OSError("no port for gRPC") if number is None else OSError(number, os.strerror(abs(number)))
+    found = cannot_bind(error, "server.otlp_grpc", "192.0.2.1:4317")
+    assert type(found) is kind
+    for part in ("192.0.2.1:4317", "server.otlp_grpc", fix):
+        assert part in str(found)
+
+
+def test_a_plain_socket_tells_why_an_address_cannot_be_bound() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        in_use = bind_failure("127.0.0.1", taken.getsockname()[1])
+    assert in_use is not None
+    assert in_use.errno == errno.EADDRINUSE
+    elsewhere = bind_failure(ELSEWHERE, 0)
+    assert elsewhere is not None
+    assert elsewhere.errno == errno.EADDRNOTAVAIL
+    nameless = bind_failure("name.invalid", 0)
+    assert isinstance(nameless, socket.gaierror)
+    assert bind_failure("127.0.0.1", 0) is None
