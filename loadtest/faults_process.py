@@ -27,6 +27,8 @@ _LOADING_SECONDS: Final = 5.0
 _TOLD_SECONDS: Final = 2.0
 _REFUSED_SECONDS: Final = 2.0
 """That a rolling restart may refuse somebody for."""
+_TOLD_TO_WAIT: Final = 6.0
+"""Seconds: what a full log asks senders to wait, and a little."""
 
 
 def _log_full(scene: Scene) -> None:
@@ -36,6 +38,7 @@ def _log_full(scene: Scene) -> None:
     scene.store.start()
     scene.recover_accepting()
     scene.recover_forwarding()
+    time.sleep(_TOLD_TO_WAIT)  # senders that were refused come back by then; ended before, they would give up
 
 
 def _ready(scene: Scene) -> bool:
