@@ -158,9 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return restart.restart(directory, _work(options), options.runs)
         if options.command == "peers":
             return peers.peers(directory, options.only, options.runs, options.scale)
-        load = (
-            QUICK if options.quick else Load(rate=options.rate, seconds=options.seconds, rounds=max(1, options.rounds))
-        )
+        load = QUICK if options.quick else Load(rate=options.rate, seconds=options.seconds)
+        load = replace(load, rounds=max(1, options.rounds))
         return faults.faults(directory, options.only, load, quick=options.quick, document=options.document)
     except (LoadTestError, ValueError, RuntimeError, TimeoutError, OSError) as error:
         say(f"could not be done: {error}")

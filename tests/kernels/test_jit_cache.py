@@ -9,7 +9,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import llvmlite.binding
 import pytest
+
+from kernels.cached_code import exported_names
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALLEE = "from kernels.jit import step\n\n@step\ndef triple(x):\n    return x * {factor}\n"
@@ -78,6 +81,20 @@ def test_a_step_that_returns_an_array_is_refused(tmp_path: Path, returned: str) 
     with pytest.raises(subprocess.CalledProcessError) as failed:
         _run(tmp_path, "import kernels.caller")
     assert "lend" in failed.value.stderr
+
+
+def test_of_an_object_file_the_names_it_defines_for_others_are_known() -> None:
+    program = (
+        "declare void @elsewhere()\n"
+        "define internal void @own() noinline { call void @elsewhere() ret void }\n"
+        "define void @first() { call void @own() ret void }\n"
+        "define linkonce_odr void @second() { call void @own() ret void }\n"
+        "@table = global i32 3\n"
+    )
+    target = llvmlite.binding.Target.from_default_triple().create_target_machine(reloc="pic", codemodel="small")
+    code = target.emit_object(llvmlite.binding.parse_assembly(program))
+    assert b"own" in code
+    assert exported_names(code) == {"first", "second", "table"}
 
 
 def test_kernels_run_when_what_the_compiler_kept_of_them_is_forgotten() -> None:
