@@ -27,10 +27,11 @@ from gateway.forward.dead_letter import DeadLetterFile
 from gateway.forward.forward_stats import ForwardStats
 from gateway.forward.preparation import Preparation, SeriesArrays, oldest_taken_ms
 from gateway.forward.progress import Progress, ProgressFiles, Record, SafePoint, Step
+from gateway.forward.progress_keeper import ProgressKeeper
 from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, PackedRows, RemoteWriteEncoder
 from gateway.forward.retry import Backoff
-from gateway.forward.running_totals import RunningTotals, TotalsCheckpoint
-from gateway.forward.score_queue import ScoreQueue
+from gateway.forward.running_totals import RunningTotals
+from gateway.forward.score_sender import ScoreSender
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.forward.step_size import StepSize
 from gateway.forward.victoria_metrics import Answer, Outcome, Silence, TargetIdentity, VictoriaMetrics
@@ -47,16 +48,10 @@ T = TypeVar("T")
 ANSWERS = counter("forward_answers", "Answers of the target to blocks, by outcome.", ["outcome"])
 REPLAYS = counter("forward_replays", "Times the position went back because the target lost its memory.")
 
-_COMMIT_ROWS: Final = 5_000
-_COMMIT_LOOK: Final = 0.1
-"""Seconds between looks whether so many rows were acked since the progress was written."""
 _ROW_BYTES: Final = 20
 """About what a row takes in a frame."""
 _START_SECOND: Final = 1.05
 """Longer than the unit in which a target tells its start."""
-_CHECKPOINT_SECONDS: Final = 1.0
-_CHECKPOINT_BYTES_PER_SECOND: Final = 1_000_000
-"""Checkpoints of very many totals are taken less often, so that copying and writing them stays in the background."""
 _WORDS_SHOWN: Final = 300
 
 
@@ -87,18 +82,16 @@ class Forwarder:
         self._settings, self._feed, self._series = settings, feed, series
         self._clock, self._random, self._sleep = clock, random, sleep
         self._client = VictoriaMetrics(settings)
-        self._files = ProgressFiles(state_dir, edge)
         self._dead_letters = DeadLetterFile(state_dir, edge, settings.dead_letter_bytes, settings.dead_letter_files)
         self._work = ThreadPoolExecutor(1, thread_name_prefix="forward-work")
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="forward-disk")
         encoder = RemoteWriteEncoder(settings.block_rows, settings.block_bytes, settings.zstd_level)
         self._preparation = Preparation(RunningTotals(), encoder)
-        empty = SafePoint(Record(), TotalsCheckpoint.empty())
-        self._progress = Progress(Record(), empty, settings.replay_seconds)
+        files = ProgressFiles(state_dir, edge)
+        self._kept = ProgressKeeper(files, settings, clock, in_disk=self._in_disk, safe_written=feed.committed)
         self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(settings.blocks_in_flight)
         self._step_size = StepSize(settings.block_rows, settings.backlog_rows)
 
-        self._target_start: float | None = None
         self._memory_lost = False
         self._retention: float | None = settings.retention or None
         self._encoding: Encoding = "snappy"
@@ -109,26 +102,15 @@ class Forwarder:
         self._next_row = 0
         self._folded_to: Place = Record().position
         """End of the last frame whose deltas are in the running totals."""
-        self._last_checkpoint = float("-inf")
-
-        self._written_acked: tuple[Record, float | None] | None = None
-        self._written_safe = empty
-        self._safe_written_at = float("-inf")
 
         self._draining = False
         self._reading = False
         self._settled = asyncio.Event()
-        self._scores = ScoreQueue(settings.score_queue_rows)
-        self._scores_added = asyncio.Event()
-        self._score_block: EncodedBlock | None = None
-        self._score_sent = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._scores = ScoreSender(settings, sleep)
 
         self._lag = LagWindow()
         self._lag_rows = 0
         self._lag_high = 0
-        self._scores_forwarded = 0
-        self._scores_refused = 0
         self._dead_letter_blocks = 0
         self._replays = 0
         self._last_error = ""
@@ -137,16 +119,11 @@ class Forwarder:
 
     async def load(self) -> None:
         """Read the kept progress, so that `stats` is right before the first answer. `run` does it otherwise."""
-        if self._written_acked is None:
-            acked, safe, self._target_start = await self._in_disk(self._files.read)
-            self._progress = Progress(acked, safe, self._settings.replay_seconds)
-            self._written_acked = (acked.copy(), self._target_start)
-            self._written_safe = safe
-            self._lag_high = acked.rows
+        await self._kept.load()
+        self._lag_high = max(self._lag_high, self._progress.acked.rows)
 
     async def run(self) -> None:
         """Forward until cancelled; the progress is on disk when this returns."""
-        self._loop = asyncio.get_running_loop()
         await self.load()
         backoff = self._backoff()
         try:
@@ -182,10 +159,7 @@ class Forwarder:
 
     def add_score_rows(self, blobs: Sequence[bytes], times_ms: Sequence[int], values: Sequence[float]) -> int:
         """Write samples back beside the log; from any thread. Returns how many were taken, the rest is dropped."""
-        taken = self._scores.add(blobs, times_ms, values)
-        if taken and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._scores_added.set)
-        return taken
+        return self._scores.add(blobs, times_ms, values)
 
     def stats(self) -> ForwardStats:
         """The present state."""
@@ -198,9 +172,9 @@ class Forwarder:
             dropped=dict(acked.dropped),
             target_info_forwarded=acked.target_info_forwarded,
             target_info_dropped=acked.target_info_dropped,
-            scores_forwarded=self._scores_forwarded,
-            scores_dropped=self._scores.dropped + self._scores_refused,
-            scores_waiting=len(self._scores),
+            scores_forwarded=self._scores.forwarded,
+            scores_dropped=self._scores.dropped,
+            scores_waiting=self._scores.waiting,
             lag_p50=self._lag.percentile(now, 0.5),
             lag_p99=self._lag.percentile(now, 0.99),
             connected=self._confirmed.is_set(),
@@ -241,7 +215,7 @@ class Forwarder:
                 log.warning("the target cannot be reached; data waits in the log", reason=words)
             self._last_error = words
             await self._sleep(backoff.delay())
-        same = identity.start_time is not None and identity.start_time == self._target_start
+        same = identity.start_time is not None and identity.start_time == self._kept.target_start
         if self._memory_lost or not same:
             if self._progress.acked.position != self._progress.safe.record.position:
                 self._replays += 1
@@ -314,10 +288,9 @@ class Forwarder:
             self._settled.set()
 
     async def _take_step(self, frames: list[ResolvedFrame], arrays: SeriesArrays) -> int:
-        now = self._clock.monotonic()
         forget_before = None
-        if now - self._last_checkpoint >= self._checkpoint_spacing():
-            self._last_checkpoint = now
+        if self._kept.checkpoint_is_due():
+            self._kept.note_checkpoint()
             forget_before = int(frames[-1].frame.received_ns / 1e6 - self._settings.forget_totals_after * 1000)
         next_row, oldest = self._next_row, oldest_taken_ms(self._clock.time_ns(), self._retention)
         step, packed = await self._in_work(
@@ -335,11 +308,6 @@ class Forwarder:
             await self._queue.put(_Outgoing(block, step))
         self._close_block(step)
         return step.rows
-
-    def _checkpoint_spacing(self) -> float:
-        size = 32 * self._progress.newest_checkpoint_series
-        least = min(_CHECKPOINT_SECONDS, self._settings.checkpoint_interval)
-        return max(least, size / _CHECKPOINT_BYTES_PER_SECOND)
 
     # ---- sending ----------------------------------------------------------------------------------------------------
 
@@ -359,7 +327,10 @@ class Forwarder:
             answer = await self._client.write(block.body, block.encoding)
             ANSWERS.labels(answer.outcome.value).inc()
             if answer.outcome is Outcome.DONE:
-                self._finish(outgoing)
+                if outgoing.step is None:
+                    self._scores.finished(block, taken=True)
+                else:
+                    self._close_block(outgoing.step)
                 return
             self._last_error = f"{answer.status} {answer.words}"[:_WORDS_SHOWN].strip()
             if answer.outcome is Outcome.REJECTED:
@@ -398,19 +369,10 @@ class Forwarder:
             rows=rows, status=answer.status, words=answer.words[:_WORDS_SHOWN],
         )  # fmt: skip
         if outgoing.step is None:
-            self._scores_refused += block.rows
-            self._scores_forwarded -= block.rows
+            self._scores.finished(block, taken=False)
         else:
             outgoing.step.reject("rejected_by_target", block.rows, block.apart_rows)
-        self._finish(outgoing)
-
-    def _finish(self, outgoing: _Outgoing) -> None:
-        if outgoing.step is None:
-            self._scores_forwarded += outgoing.block.rows
-            self._score_block = None
-            self._score_sent.set()
-            return
-        self._close_block(outgoing.step)
+            self._close_block(outgoing.step)
 
     def _close_block(self, step: Step) -> None:
         step.open_blocks -= 1
@@ -428,26 +390,11 @@ class Forwarder:
         self._settled.set()
 
     async def _send_scores(self) -> None:
-        while True:
-            if self._score_block is None:
-                self._scores_added.clear()
-                packed = self._scores.take(self._settings.block_rows)
-                if packed is None:
-                    await self._scores_added.wait()
-                    await self._sleep(self._settings.flush_interval)
-                    continue
-                encoding = self._encoding
-                blocks = await self._in_work(partial(self._encoded, packed, encoding))
-            else:
-                blocks = [self._score_block]
-            for block in blocks:
-                self._score_block = block
-                self._score_sent.clear()
-                await self._queue.put(_Outgoing(block, None))
-                await self._score_sent.wait()
+        async def encode(packed: PackedRows) -> list[EncodedBlock]:
+            encoding = self._encoding
+            return await self._in_work(lambda: list(self._preparation.encoder.encode(packed, encoding)))
 
-    def _encoded(self, packed: PackedRows, encoding: Encoding) -> list[EncodedBlock]:
-        return list(self._preparation.encoder.encode(packed, encoding))
+        await self._scores.run(encode, lambda block: self._queue.put(_Outgoing(block, None)))
 
     # ---- the target's life ------------------------------------------------------------------------------------------
 
@@ -481,7 +428,7 @@ class Forwarder:
                 await self._sleep(backoff.delay())
                 continue
             unknown = identity.start_time is None and suspected
-            if self._memory_lost or unknown or identity.start_time != self._target_start:
+            if self._memory_lost or unknown or identity.start_time != self._kept.target_start:
                 self._memory_lost = True
                 return
             if suspected:
@@ -497,25 +444,16 @@ class Forwarder:
             self._progress.confirm(asked_at)
 
     def _learn(self, identity: TargetIdentity) -> None:
-        self._target_start = identity.start_time
+        self._kept.target_start = identity.start_time
         self._retention = self._settings.retention or identity.retention
 
     # ---- what is kept -----------------------------------------------------------------------------------------------
 
     async def _keep_committing(self) -> None:
         while True:
-            await self._until_commit_is_due()
+            await self._kept.until_commit_is_due(self._sleep)
             await self._checkpoint_when_idle()
             await self._commit()
-
-    async def _until_commit_is_due(self) -> None:
-        """After the interval, or earlier when much was acked: a backlog goes out so fast that a second of it is most
-        of what a process that is killed again soon will have sent, and would send again."""
-        left, written = float(self._settings.commit_interval), self._written_acked
-        rows = written[0].rows if written is not None else 0
-        while left > 0.0 and self._progress.acked.rows - rows < _COMMIT_ROWS:
-            await self._sleep(min(_COMMIT_LOOK, left))
-            left -= _COMMIT_LOOK
 
     async def _checkpoint_when_idle(self) -> None:
         """Let safe come up to acked when nothing arrives that would carry a checkpoint.
@@ -526,34 +464,19 @@ class Forwarder:
         acked = self._progress.acked
         now = self._clock.monotonic()
         idle = not self._reading and self._progress.steps_open == 0 and self._folded_to == acked.position
-        due = now - self._last_checkpoint >= self._checkpoint_spacing()
-        if idle and due and acked.position != self._progress.newest_checkpoint:
-            self._last_checkpoint = now
+        if idle and self._kept.checkpoint_is_due() and acked.position != self._progress.newest_checkpoint:
+            self._kept.note_checkpoint()
             record = acked.copy()
             forget_before = int(self._clock.time_ns() / 1e6 - self._settings.forget_totals_after * 1000)
             totals = await self._in_work(partial(self._preparation.totals.checkpoint, forget_before))
             self._progress.offer(now, SafePoint(record, totals))
 
     async def _commit(self, last: bool = False) -> None:
-        """Write what has changed: safe first, then acked. A failed write is told and tried again."""
-        now = self._clock.monotonic()
-        try:
-            safe = self._progress.safe
-            spacing = max(self._settings.checkpoint_interval, self._checkpoint_spacing())
-            if safe is not self._written_safe and (last or now - self._safe_written_at >= spacing):
-                self._safe_written_at = now
-                await self._in_disk(lambda: self._files.write_safe(safe))
-                self._written_safe = safe
-                self._feed.committed(safe.record.position)
-            current = (self._progress.acked.copy(), self._target_start)
-            if current != self._written_acked:
-                at = self._written_safe.record
-                await self._in_disk(lambda: self._files.write_progress(current[0], at, current[1]))
-                self._written_acked = current
-        except OSError as error:
-            TASK_FAILURES.labels("forward_commit").inc()
-            self._last_error = f"progress cannot be written: {error}"
-            log.error("the forwarder's progress cannot be written; a restart would send more again", error=str(error))
+        self._last_error = await self._kept.commit(last) or self._last_error
+
+    @property
+    def _progress(self) -> Progress:
+        return self._kept.progress
 
     # ---- threads ----------------------------------------------------------------------------------------------------
 
