@@ -17,7 +17,8 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     """How long data that every reader has committed is kept, by the time its segment was closed."""
     max_bytes: ByteSize = ByteSize(10 * 2**30)
     """Size of all segments together. Delivered segments are removed early to stay under it; when nothing delivered is
-    left, new data is refused and nothing is dropped."""
+    left, new data is refused and nothing is dropped. What arrives in victoriametrics.replay_seconds, and some seconds
+    more, does not count as delivered: a log too small for it refuses again and again."""
     segment_bytes: ByteSize = ByteSize(256 * 2**20)
     """A segment is closed when it reaches this size, or ten times what the definitions of its series take if that is
     more (each segment defines its series anew), but at the latest at a quarter of max_bytes."""
