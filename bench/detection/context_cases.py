@@ -14,7 +14,8 @@ import numpy as np
 
 from bench.detection.datasets import Recording
 from bench.detection.detectors import Gateway
-from bench.detection.injections import HOUR_S, usual_spread
+from bench.detection.injections import HOUR_S
+from bench.detection.spread import usual_spread
 from gateway.alerting.context import MUTED_UNTIL, AnomalyContext
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.inbound import Marker

@@ -15,10 +15,11 @@ from bench.detection.detectors import Detector, Scored
 from bench.detection.fusion import fuse
 from bench.detection.incident_groups import Sent, sent_of
 from bench.detection.incidents import incident
-from bench.detection.injections import Fault, Slice, inject, robust_sigma
+from bench.detection.injections import Fault, Slice, inject
 from bench.detection.nab_score import FileScores, window_rows
 from bench.detection.protocol import judge_recording, of_members, run, score_by_row
 from bench.detection.silent import CASES, CONTEXT, try_case
+from bench.detection.spread import robust_sigma
 from bench.detection.vus_pr import period_of, vus_pr
 from gateway.baseline.scorecard import Event, Judged, Opening, Scorecard, merge, openings_of
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from bench.detection.datasets import DATA_SETS, Recording
+from bench.detection.spread import filled, running_median, seasonality, usual_spread
 from gateway.baseline.scorecard import DAY_S, Event, Opening
 
 Floats = NDArray[np.float64]
@@ -130,39 +130,6 @@ def background(root: Path, piece: Slice, seed: int) -> Recording | None:
     )  # fmt: skip
 
 
-def running_median(x: Floats, width: int = 31) -> Floats:
-    """Centred running median, edges repeated, NaN left out."""
-    half = width // 2
-    filled = _filled(x)
-    return np.median(sliding_window_view(np.pad(filled, half, mode="edge"), width), axis=1)
-
-
-def _filled(x: Floats) -> Floats:
-    finite = np.isfinite(x)
-    if finite.all() or not finite.any():
-        return x
-    return np.interp(np.arange(len(x)), np.flatnonzero(finite), x[finite])
-
-
-def robust_sigma(x: Floats) -> float:
-    """Local noise of a stretch: 1.4826 · median |x − running median|; the mean where more than half of it is zero."""
-    x = x[np.isfinite(x)]
-    if len(x) < 8:
-        return math.nan
-    residual = np.abs(x - running_median(x))
-    sigma = 1.4826 * float(np.median(residual))
-    if sigma <= 0:
-        sigma = 1.25 * float(residual.mean())
-    return max(sigma, 1e-3 * abs(float(np.median(x))), 1e-9)
-
-
-def usual_spread(x: Floats) -> float:
-    """Robust σ of the values of a stretch, 1.4826 · median |x − median|, and at least that of its local noise."""
-    finite = x[np.isfinite(x)]
-    spread = 1.4826 * float(np.median(np.abs(finite - np.median(finite)))) if len(finite) else math.nan
-    return max(robust_sigma(x), spread)
-
-
 @dataclass(slots=True)
 class Place:
     """Where a fault goes: rows first … first + count − 1 of the recording, and what is usual there."""
@@ -187,19 +154,6 @@ def _amplitude(rng: np.random.Generator, place: Place, non_negative: bool) -> tu
 
 def _critical(sigmas: float, relative: float, duration_s: float) -> bool:
     return duration_s >= 300.0 and (sigmas >= 6.0 or (relative >= 0.5 and sigmas >= 4.0))
-
-
-def seasonality(recording: Recording) -> float:
-    """Share of the running median's variance that its mean over the time of day explains; 0 for less than 7 days."""
-    per_day = round(DAY_S / recording.interval_s)
-    if per_day < 12 or len(recording.values) < 7 * per_day:
-        return 0.0
-    smooth = running_median(recording.values)
-    of_day = (np.round(recording.times_s / recording.interval_s).astype(np.int64)) % per_day
-    sums = np.bincount(of_day, smooth, per_day)
-    counts = np.maximum(np.bincount(of_day, minlength=per_day), 1)
-    total = float(np.var(smooth))
-    return 1.0 - float(np.var(smooth - (sums / counts)[of_day])) / total if total > 0 else 0.0
 
 
 class Injector:
@@ -288,7 +242,7 @@ class Injector:
     def _reaches(self, place: Place, sigmas: float, width: int) -> tuple[float, int]:
         """When the change, smoothed over `width` samples, first reaches so many σ, and for how many samples it does."""
         rows = slice(place.first, place.first + place.count)
-        deviation = _filled(self.values[rows]) - _filled(self.twin.values[rows])
+        deviation = filled(self.values[rows]) - filled(self.twin.values[rows])
         smooth = np.abs(np.convolve(deviation, np.ones(width) / width, mode="same"))
         beyond = np.flatnonzero(smooth >= sigmas * place.sigma)
         return (float(self.times[place.first + beyond[0]]) if len(beyond) else math.nan), len(beyond)
@@ -388,7 +342,7 @@ class Injector:
         place = self._place(self._lasting(HOUR_S, 6 * HOUR_S, 24))
         if place is None:
             return None
-        previous = _filled(self.values)[place.first - 1]
+        previous = filled(self.values)[place.first - 1]
         self.values[place.first : place.first + place.count] = previous
         fault = self._fault("flat", place, 0.0, 0.0, True)
         return replace(fault, clock=min(fault.start + 1800.0, fault.end))

@@ -29,18 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.detection.datasets import Recording, data_root
-from bench.detection.injections import (
-    HOUR_S,
-    Fault,
-    Floats,
-    Injector,
-    Place,
-    Slice,
-    background,
-    seed_of,
-    usual_spread,
-)
+from bench.detection.injections import HOUR_S, Fault, Floats, Injector, Place, Slice, background, seed_of
 from bench.detection.silent import silent_plan
+from bench.detection.spread import usual_spread
 from gateway.baseline.offline import run_series
 from gateway.baseline.scorecard import DAY_S, Event
 from gateway.baseline.settings import DetectionSettings

@@ -12,17 +12,9 @@ import pytest
 from bench.detection import context_cases, injections, silent
 from bench.detection.datasets import Recording, data_root
 from bench.detection.detectors import Gateway
-from bench.detection.injections import (
-    FAULTS,
-    Floats,
-    Injector,
-    Slice,
-    robust_sigma,
-    running_median,
-    seed_of,
-    usual_spread,
-)
+from bench.detection.injections import FAULTS, Floats, Injector, Slice, seed_of
 from bench.detection.peers_sketch import Sketch
+from bench.detection.spread import robust_sigma, running_median, usual_spread
 from gateway.alerting.context import AnomalyContext
 from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.journal import Journal
