@@ -23,9 +23,10 @@ import numpy as np
 import uvloop
 from aiohttp import web
 
+from gateway.access.tokens import Identity
 from gateway.clock import SystemClock
 from gateway.ingest.admission import Admission
-from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.decoders import Body, Counted, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.settings import IngestSettings
 from gateway.telemetry.columns import Definitions, JoinedColumns, PointColumns, Receipt
@@ -55,8 +56,8 @@ def _decode_joined(bodies: Sequence[Sequence[Body]], now_ms: int) -> JoinedColum
     return JoinedColumns(_COLUMNS, ends, np.ones(len(bodies), np.int64))
 
 
-def _count(body: Body, is_json: bool) -> dict[str, int]:
-    return {}
+def _count(body: Body, is_json: bool, sender: Identity) -> Counted:
+    return Counted({})
 
 
 class _Sink:

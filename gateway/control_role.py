@@ -21,6 +21,7 @@ from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.addresses import cannot_bind, parse_address
 from gateway.alerting.learning_pauses import PausePublisher
+from gateway.alerting.maintenance_events import MaintenanceEvents
 from gateway.alerting.markers import marker_of_change
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
@@ -33,6 +34,7 @@ from gateway.probes.prober import Prober
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.change import Change
 from gateway.telemetry.learning_pauses import FILE_NAME
+from gateway.telemetry.maintenance_event import MaintenanceEvent
 from gateway.web import (
     alert_groups_api,
     alerting_api,
@@ -111,6 +113,7 @@ class ControlRole:
         )
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
+        self._maintenance_events = MaintenanceEvents(self._router.maintenance, config.victoriametrics.naming)
         pauses = PausePublisher(lambda: self._router.maintenance, state_dir / FILE_NAME, self._clock)
         self._stack.push_async_callback(pauses.stop)
         self._router.maintenance.on_change = pauses.changed
@@ -255,8 +258,12 @@ class ControlRole:
             "feedback": feedback_api.shown(given) if given is not None else None,
         }
 
-    async def _take_change(self, change: Change) -> None:
-        """A deploy that an OTLP event told of. Raises DiskFailed, ShuttingDown."""
+    async def _take_change(self, change: Change | MaintenanceEvent) -> None:
+        """A deploy or a maintenance window that an OTLP event told of. Raises DiskFailed, ShuttingDown."""
+        if isinstance(change, MaintenanceEvent):
+            self._maintenance_events.take(change, self._clock.time_ns())
+            await self._router.settled()
+            return
         try:
             await self._router.mark(marker_of_change(change))
         except RequestError as error:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from gateway.access.renewal import CertificateRenewal
+from gateway.access.tokens import Identity
 from gateway.addresses import ADDRESS_TAKEN_SECONDS, cannot_bind, parse_address
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, socket_path
-from gateway.decode.otlp_changes import changes_of
+from gateway.decode.otlp_events import LogEvents, events_of
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.otlp_signals import count_by_service, count_by_service_json
 from gateway.decode.remote_write_settings import RemoteWriteSettings
@@ -24,10 +25,11 @@ from gateway.errors import AddressNotFree, ConfigError
 from gateway.heartbeat import listener_of_parent
 from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
-from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.decoders import Body, Counted, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
 from gateway.ingest.tenants import Tenants
+from gateway.pipeline.change_log import MAINTENANCE_REFUSED
 from gateway.pipeline.data_plane import DataPlane
 from gateway.pipeline.free_memory import keep_free_memory
 from gateway.pipeline.hash_key import load_or_make_hash_key
@@ -203,23 +205,33 @@ class DataRole:
             otlp_metrics_joined=otlp.decode_joined,
         )
 
-    def _take_traces(self, body: Body, is_json: bool) -> dict[str, int]:
+    def _take_traces(self, body: Body, is_json: bool, _sender: Identity) -> Counted:
         """Count spans; who calls whom among them is kept. Raises DecodeError."""
         counts = _count_records(body, is_json)
         if counts and self._plane is not None:
             self._plane.call_edges.take(bytes(body), is_json)
-        return counts
+        return Counted(counts)
 
-    def _take_logs(self, body: Body, is_json: bool) -> dict[str, int]:
-        """Count log records; deploys among them are kept. Raises DecodeError, DiskFailed, LogFull."""
+    def _take_logs(self, body: Body, is_json: bool, sender: Identity) -> Counted:
+        """Count log records; deploys and maintenance among them are kept. Raises DecodeError, DiskFailed, LogFull."""
         counts = _count_records(body, is_json)
-        changes = changes_of(bytes(body), is_json, self._clock.time_ns())
-        if changes and self._plane is not None:
-            self._plane.changes.take(changes)
-            for change in changes:  # the others are what is received and not stored
-                if counts.get(change.service, 0) > 0:
-                    counts[change.service] -= 1
-        return counts
+        if self._plane is None:
+            return Counted(counts)
+        events = events_of(bytes(body), is_json, self._clock.time_ns(), sender)
+        self._plane.changes.take([*events.changes, *events.maintenance])
+        for service, kept in events.kept.items():  # the others are what is received and not stored
+            if service in counts:
+                counts[service] = max(counts[service] - kept, 0)
+        return Counted(counts, _refusal(events, sender))
+
+
+def _refusal(events: LogEvents, sender: Identity) -> str:
+    """What the sender is told of maintenance events that are refused, which are counted."""
+    for reason, count in events.refused.items():
+        MAINTENANCE_REFUSED.labels(sender.name, reason).inc(count)
+    if not events.refused:
+        return ""
+    return f"maintenance events refused: {events.refused.total()}, the first because {events.problem}"
 
 
 def _count_records(body: bytes | bytearray | memoryview, is_json: bool) -> dict[str, int]:

@@ -50,6 +50,16 @@ ANONYMOUS: Final = Identity("anonymous", ROLES, "anonymous")
 """Everyone, where no authentication is configured."""
 
 
+def confined(identity: Identity) -> Identity:
+    """The same sender with no right but to send, whatever its credentials allow."""
+    return Identity(identity.name, identity.roles & {"ingest"}, identity.tenant)
+
+
+def anonymous_at(host: str) -> Identity:
+    """Who sends to a listener that asks nobody who they are: from other machines, one that may only send."""
+    return ANONYMOUS if is_loopback(host) else confined(ANONYMOUS)
+
+
 def _roles(given: tuple[str, ...], key: str) -> frozenset[str]:
     unknown = set(given) - ROLES
     if unknown:

@@ -31,6 +31,19 @@ RETENTION: Final = 120 * 3600 * SECOND
 _MINUTE: Final = 60 * SECOND
 
 
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a window that an event declared (maintenance_events)."""
+
+    sender: str
+    """Name of the credentials it came with."""
+    id: str
+    """The sender's own id; "" for one without."""
+    time: int
+    """Of the last word on the window, which is the last event's or a person's; earlier events no longer count."""
+    ended: bool = False
+    """Whether that was its end."""
+
+
 class Window(msgspec.Struct, frozen=True, kw_only=True):
     """One maintenance window. Moments in nanoseconds; `ends` is NEVER for one without an end."""
 
@@ -43,6 +56,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str = ""
     comment: str = ""
     updated: int = 0
+    declared: Declared | None = None
+    """Of one that an event declared."""
 
     def holds(self, now: int) -> bool:
         """Whether it mutes at a moment."""
@@ -55,6 +70,13 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         if now >= self.ends:
             return "expired"
         return "active" if self.holds(now) else "idle"
+
+
+def _spoken(window: Window, now: int, *, ended: bool) -> Declared | None:
+    """A person has the last word."""
+    if window.declared is None:
+        return None
+    return msgspec.structs.replace(window.declared, time=max(now, window.declared.time), ended=ended)
 
 
 class Maintenance:
@@ -89,8 +111,14 @@ class Maintenance:
 
     def put(self, wanted: Window, now: int) -> str:
         """Creates (empty id) or replaces a window; gives its id. Raises NotFound, RequestError."""
-        if wanted.id:
-            self.get(wanted.id)
+        before = self.get(wanted.id) if wanted.id else None
+        return self._put(wanted, now, _spoken(before, now, ended=False) if before is not None else None)
+
+    def declare(self, wanted: Window, now: int) -> None:
+        """Creates or replaces a window as an event says, which gives its id and `declared`. Raises RequestError."""
+        self._put(wanted, now, wanted.declared)
+
+    def _put(self, wanted: Window, now: int, declared: Declared | None) -> str:
         if not wanted.name.strip():
             raise RequestError("a maintenance window needs a name")
         if not wanted.matchers or all(matcher.matches({}) for matcher in wanted.matchers):
@@ -101,19 +129,32 @@ class Maintenance:
             raise RequestError("a window that does not recur needs an end")
         if wanted.ends <= max(wanted.starts, now):
             raise RequestError("the end must be after the start and in the future")
-        window = msgspec.structs.replace(wanted, id=wanted.id or self._new_id(), updated=now)
+        window = msgspec.structs.replace(wanted, id=wanted.id or self._new_id(), updated=now, declared=declared)
         self._store(window)
         self._event(now, "maintenance set", window)
         self.tick(now)
         return window.id
 
-    def expire(self, window_id: str, now: int) -> None:
-        """Ends it now; idempotent. Raises NotFound."""
+    def expire(self, window_id: str, now: int, declared: Declared | None = None) -> None:
+        """Ends it now; idempotent. declared: where an event does. Raises NotFound."""
         window = self.get(window_id)
+        declared = declared or _spoken(window, now, ended=True)
+        window = msgspec.structs.replace(window, declared=declared)
         if now < window.ends:
             self._store(msgspec.structs.replace(window, starts=min(window.starts, now), ends=now, updated=now))
             self._event(now, "maintenance expired", window)
             self.tick(now)
+        elif declared is not None:
+            self._store(window)
+
+    def forget(self, window_id: str) -> None:
+        """One that is over, before RETENTION is. Raises NotFound."""
+        self._drop(self.get(window_id))
+
+    def _drop(self, window: Window) -> None:
+        del self._all[window.id]
+        self._engine.journal.drop(MAINTENANCE, window.id)
+        self.on_change()
 
     def _store(self, window: Window) -> None:
         self._all[window.id] = window
@@ -122,7 +163,10 @@ class Maintenance:
 
     def _event(self, now: int, kind: str, window: Window) -> None:
         matchers = [str(matcher) for matcher in window.matchers]
-        self._engine.journal.event(now, kind, id=window.id, name=window.name, by=window.created_by, matchers=matchers)
+        said = {"sender": window.declared.sender, "event": window.declared.id} if window.declared is not None else {}
+        self._engine.journal.event(
+            now, kind, id=window.id, name=window.name, by=window.created_by, matchers=matchers, **said
+        )
 
     def active(self, now: int) -> list[Window]:
         """Those that hold now."""
@@ -147,9 +191,7 @@ class Maintenance:
     def tick(self, now: int) -> None:
         """Windows begin and end; asked again at the next moment at which one may."""
         for window in [w for w in self._all.values() if w.ends + RETENTION < now]:
-            del self._all[window.id]
-            self._engine.journal.drop(MAINTENANCE, window.id)
-            self.on_change()
+            self._drop(window)
         holding = {window.id: window for window in self.active(now)}
         for window_id, window in holding.items():
             if window_id not in self._holding:

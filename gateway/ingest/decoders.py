@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from gateway.access.tokens import Identity
 from gateway.telemetry.columns import JoinedColumns, PointColumns
 
 Body: TypeAlias = bytes | bytearray | memoryview
@@ -18,8 +19,16 @@ JoinedDecoder: TypeAlias = Callable[[Sequence[Sequence[Body]], int], JoinedColum
 """(requests, each of one or more pieces; now in Unix milliseconds) → all of them as one, or None where they have to be
 decoded one by one. Raises nothing; releases the GIL where it computes."""
 
-RecordCounter: TypeAlias = Callable[[Body, bool], dict[str, int]]
-"""(body, whether it is JSON) → spans or log records by service name; raises DecodeError."""
+
+class Counted(NamedTuple):
+    """Spans or log records that are not stored, by service name, and what else their sender is to be told."""
+
+    by_service: dict[str, int]
+    problem: str = ""
+
+
+RecordCounter: TypeAlias = Callable[[Body, bool, Identity], Counted]
+"""(body, whether it is JSON, who sends it) → what was counted; raises DecodeError, DiskFailed, LogFull."""
 
 
 def one_by_one(bodies: Sequence[Sequence[Body]], now_ms: int) -> JoinedColumns | None:

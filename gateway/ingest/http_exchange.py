@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from aiohttp import web
 
-from gateway.access.tokens import ANONYMOUS
+from gateway.access.tokens import ANONYMOUS, Identity
 from gateway.clock import Clock
 from gateway.errors import BodyTooLarge, RequestError, UnsupportedMediaType
 from gateway.ingest.admission import Admission, Ticket
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 Decompressor = Callable[[Body, int, Take], Body]
 
-TENANT: Final = web.RequestKey("tenant", str)
-"""Where a request keeps its tenant's name."""
+SENDER: Final = web.RequestKey("sender", Identity)
+"""Where a request keeps who it was authenticated as."""
 RESERVE: Final = 1 << 20
 """Bytes reserved ahead of reading; a declared length above this is reserved while it arrives."""
 _INLINE_BODY: Final = 192 * 1024
@@ -55,16 +55,18 @@ class Exchange:
         pool: ThreadPoolExecutor,
         clock: Clock,
         clients: ClientTable | None = None,
+        anonymous: Identity = ANONYMOUS,
     ) -> None:
+        """anonymous: who sends what nobody authenticated."""
         self.settings, self.admission, self.pool, self.clock = settings, admission, pool, clock
-        self.clients = clients
+        self.clients, self.anonymous = clients, anonymous
         self._loop = asyncio.get_running_loop()
         self._limit = int(settings.max_request_bytes)
         self.waiting_room = WaitingRoom(admission)
 
     def ticket(self, request: web.BaseRequest) -> Ticket:
         """For what the request will hold, on the account of the tenant it was authenticated as."""
-        return self.admission.ticket(request.get(TENANT, ANONYMOUS.tenant))
+        return self.admission.ticket(request.get(SENDER, self.anonymous).tenant)
 
     async def read(self, request: web.BaseRequest, ticket: Ticket) -> Body:
         """The body as sent. Raises BodyTooLarge, Overloaded, RequestError (too slow, or cut off)."""

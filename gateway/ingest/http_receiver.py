@@ -22,14 +22,14 @@ from aiohttp.web_protocol import RequestHandler
 from gateway import selfmetrics
 from gateway.access.settings import AccessSettings
 from gateway.access.tls import Certificates, common_name
-from gateway.access.tokens import Authenticator, require_safe_address
+from gateway.access.tokens import Authenticator, anonymous_at, require_safe_address
 from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import otlp_http, remote_write
 from gateway.ingest.admission import Admission
 from gateway.ingest.clients import ClientTable
 from gateway.ingest.decoders import Decoders
-from gateway.ingest.http_exchange import TENANT, Exchange
+from gateway.ingest.http_exchange import SENDER, Exchange
 from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.plain_connection import PlainConnection
 from gateway.ingest.receiver_metrics import ReceiverMetrics
@@ -133,7 +133,9 @@ class HttpReceiver:
     async def start(self) -> None:
         """Bind and serve. Raises OSError if the address is taken."""
         self._pool = ThreadPoolExecutor(self._settings.decode_threads, thread_name_prefix="http-decode")
-        exchange = Exchange(self._settings, self._admission, self._pool, self._clock, self._clients)
+        exchange = Exchange(
+            self._settings, self._admission, self._pool, self._clock, self._clients, anonymous_at(self._host)
+        )
         otlp = otlp_http.OtlpHttp(exchange, self._decoders, self._sink)
         self._remote_write = remote_write.RemoteWrite(exchange, self._decoders, self._sink)
         self._posts = {
@@ -217,7 +219,7 @@ class HttpReceiver:
                 loop = asyncio.get_running_loop()
                 identity = await loop.run_in_executor(self._pool, self._authenticator.identify, authorization, name)
             identity.require("ingest")
-            request[TENANT] = identity.tenant
+            request[SENDER] = identity
         except GatewayError as error:
             return self._refuse(error, request, path)
         return None

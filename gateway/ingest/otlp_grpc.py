@@ -35,15 +35,15 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from gateway import selfmetrics
 from gateway.access.settings import AccessSettings
 from gateway.access.tls import Certificates
-from gateway.access.tokens import ANONYMOUS, Authenticator, Identity, require_safe_address
+from gateway.access.tokens import Authenticator, Identity, anonymous_at, require_safe_address
 from gateway.addresses import bind_failure
 from gateway.clock import Clock, SystemClock
 from gateway.errors import GatewayError, Unavailable
 from gateway.ingest import status_details
 from gateway.ingest.admission import Admission, Ticket
 from gateway.ingest.clients import ClientTable, address_of_peer
-from gateway.ingest.decoders import Body, Decoders
-from gateway.ingest.otlp_http import LOGS, METRICS, NOT_STORED, TRACES, Signal
+from gateway.ingest.decoders import Decoders, RecordCounter
+from gateway.ingest.otlp_http import LOGS, METRICS, TRACES, Signal, unstored_message
 from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
 from gateway.ingest.settings import IngestSettings
 from gateway.telemetry.columns import BlockingSink
@@ -134,6 +134,7 @@ class GrpcReceiver:
         access = access or AccessSettings()
         require_safe_address(host, access, key="server.otlp_grpc")
         self._authenticator = Authenticator(access)
+        self._anonymous = anonymous_at(host)
         self._certificates = Certificates(access)
         self._served_stamp = self._certificates.stamp()
         self._metrics = {s: ReceiverMetrics("otlp_grpc", s.name) for s in _SERVICES}
@@ -246,7 +247,7 @@ class GrpcReceiver:
     def _authenticate(self, context: grpc.ServicerContext) -> Identity:
         """Raises Unauthenticated or PermissionDenied."""
         if not self._authenticator.required:
-            return ANONYMOUS
+            return self._anonymous
         authorization = None
         for key, value in context.invocation_metadata() or ():
             if key == "authorization":
@@ -271,7 +272,7 @@ class GrpcReceiver:
         )
 
     def _export_metrics(self, request: bytes, context: grpc.ServicerContext) -> bytes:
-        def handle(received_ns: int, ticket: Ticket) -> bytes:
+        def handle(received_ns: int, ticket: Ticket, _sender: Identity) -> bytes:
             columns = self._decoders.otlp_metrics_protobuf(request, received_ns // 1_000_000)
             columns = ticket.hold(columns)
             receipt = None
@@ -296,17 +297,21 @@ class GrpcReceiver:
         signal: Signal,
         request: bytes,
         context: grpc.ServicerContext,
-        counter: Callable[[Body, bool], dict[str, int]],
+        counter: RecordCounter,
     ) -> bytes:
-        def handle(received_ns: int, ticket: Ticket) -> bytes:
-            del received_ns, ticket
-            total = count_unstored(signal.name, counter(request, False))
-            return status_details.export_response(total, NOT_STORED.format(signal.records) if total else "")
+        def handle(_received_ns: int, _ticket: Ticket, sender: Identity) -> bytes:
+            counted = counter(request, False, sender)
+            total = count_unstored(signal.name, counted.by_service)
+            return status_details.export_response(total, unstored_message(signal, total, counted))
 
         return self._call(signal, request, context, handle)
 
     def _call(
-        self, signal: Signal, request: bytes, context: grpc.ServicerContext, handle: Callable[[int, Ticket], bytes]
+        self,
+        signal: Signal,
+        request: bytes,
+        context: grpc.ServicerContext,
+        handle: Callable[[int, Ticket, Identity], bytes],
     ) -> bytes:
         """What all calls share; runs in a thread of gRPC's."""
         if self._threads is not None:
@@ -315,10 +320,11 @@ class GrpcReceiver:
         metrics = self._metrics[signal]
         ticket: Ticket | None = None
         try:
-            ticket = self._admission.ticket(self._authenticate(context).tenant)
+            sender = self._authenticate(context)
+            ticket = self._admission.ticket(sender.tenant)
             self._admission.wait_for_room(len(request), _WAIT)
             ticket.take(len(request))
-            answer = handle(received_ns, ticket)
+            answer = handle(received_ns, ticket, sender)
         except GatewayError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  # a call's outermost edge: UNAVAILABLE keeps the sender's data

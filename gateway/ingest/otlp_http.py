@@ -14,16 +14,16 @@ Source: OTLP specification 1.x, "OTLP/HTTP".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from aiohttp import web
 
+from gateway.access.tokens import confined
 from gateway.errors import GatewayError, UnsupportedMediaType
 from gateway.ingest import status_details
 from gateway.ingest.content_encoding import DECOMPRESSORS
-from gateway.ingest.decoders import Body, Decoders
-from gateway.ingest.http_exchange import Exchange, FixedReply, choose_decompressor, send_fixed
+from gateway.ingest.decoders import Body, Counted, Decoders, RecordCounter
+from gateway.ingest.http_exchange import SENDER, Exchange, FixedReply, choose_decompressor, send_fixed
 from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
 from gateway.ingest.small_requests import Route
 from gateway.telemetry.columns import PointColumns, Sink
@@ -128,10 +128,11 @@ class OtlpHttp:
         """POST /v1/logs."""
         return await self._count(request, LOGS, self._decoders.count_logs)
 
-    async def _count(
-        self, request: web.BaseRequest, signal: Signal, counter: Callable[[Body, bool], dict[str, int]]
-    ) -> web.StreamResponse:
+    async def _count(self, request: web.BaseRequest, signal: Signal, counter: RecordCounter) -> web.StreamResponse:
         exchange, metrics = self._exchange, self.metrics[signal]
+        sender = request.get(SENDER, exchange.anonymous)
+        if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
+            sender = confined(sender)  # a page in somebody's browser may send telemetry, and nothing in their name
         ticket = exchange.ticket(request)
         form, size = JSON, 0
         try:
@@ -139,14 +140,23 @@ class OtlpHttp:
             decompressor = choose_decompressor(request.headers.get("Content-Encoding"), DECOMPRESSORS)
             body = await exchange.read(request, ticket)
             size = len(body)
-            counts = await exchange.decode(body, decompressor, ticket, lambda plain: counter(plain, form is JSON))
-            total = count_unstored(signal.name, counts)
+
+            def count(plain: Body) -> Counted:
+                return counter(plain, form is JSON, sender)
+
+            counted = await exchange.decode(body, decompressor, ticket, count)
+            total = count_unstored(signal.name, counted.by_service)
             metrics.answered("200", size)
-            return success(form, signal, total, NOT_STORED.format(signal.records) if total else "")
+            return success(form, signal, total, unstored_message(signal, total, counted))
         except GatewayError as error:
             return refuse(error, form, metrics, size)
         finally:
             ticket.close()
+
+
+def unstored_message(signal: Signal, total: int, counted: Counted) -> str:
+    """What the sender of spans or log records is told of `total` of them that are not stored."""
+    return "; ".join(part for part in (NOT_STORED.format(signal.records) if total else "", counted.problem) if part)
 
 
 def success(form: str, signal: Signal, rejected: int, message: str) -> web.Response:

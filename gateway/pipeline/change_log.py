@@ -1,4 +1,5 @@
-"""Deploys that arrive at the data plane, kept in a small log of their own until the control plane has read them."""
+"""Deploys and maintenance events that arrive at the data plane, kept in a small log of their own until the control
+plane has read them."""
 
 from __future__ import annotations
 
@@ -14,8 +15,13 @@ from gateway.log.event_writer import EventWriter
 from gateway.log.settings import LogSettings
 from gateway.selfmetrics import counter
 from gateway.telemetry.change import Change
+from gateway.telemetry.maintenance_event import MaintenanceEvent
 
 RECEIVED = counter("changes_received", "Deploys that OTLP log records told of.")
+MAINTENANCE_RECEIVED = counter("maintenance_events_received", "Maintenance events in OTLP log records that were kept.")
+MAINTENANCE_REFUSED = counter(
+    "maintenance_events_refused", "Maintenance events in OTLP log records that were not kept.", ["sender", "reason"]
+)
 
 DIRECTORY: Final = "changes"
 """Below the data directory; one log an edge."""
@@ -30,15 +36,17 @@ class ChangeLog:
         self._clock = clock
         self._lock = threading.Lock()
 
-    def take(self, changes: Sequence[Change]) -> None:
-        """Keep changes. Raises DiskFailed, LogFull; their sender is to send them again then."""
+    def take(self, changes: Sequence[Change | MaintenanceEvent]) -> None:
+        """Keep them. Raises DiskFailed, LogFull; their sender is to send them again then."""
         if not changes:
             return
         with self._lock:
             for change in changes:
                 self._writer.append(msgspec.msgpack.encode(change), received_ns=self._clock.time_ns())
             self._writer.sync()
-        RECEIVED.inc(len(changes))
+        deploys = sum(isinstance(change, Change) for change in changes)
+        RECEIVED.inc(deploys)
+        MAINTENANCE_RECEIVED.inc(len(changes) - deploys)
 
     def close(self) -> None:
         """Nothing may be taken after it."""

@@ -1,4 +1,4 @@
-"""Reads the deploys that the data plane keeps (`<data_dir>/changes`) and hands each on.
+"""Reads the deploys and maintenance events that the data plane keeps (`<data_dir>/changes`) and hands each on.
 
 The position is committed after the listener has made a change durable, so one may be handed on twice after a crash:
 the listener knows it by its id.
@@ -21,6 +21,7 @@ from gateway.log.reader import EventReader
 from gateway.selfmetrics import TASK_FAILURES
 from gateway.telemetry.change import Change
 from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.maintenance_event import MaintenanceEvent, decode_told
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +34,15 @@ class ChangeFeed:
     """Tails one edge's log; start, then stop (idempotent)."""
 
     def __init__(
-        self, directory: Path, offsets: Path, on_change: Callable[[Change], Awaitable[None]], edge: int = 0
+        self,
+        directory: Path,
+        offsets: Path,
+        on_change: Callable[[Change | MaintenanceEvent], Awaitable[None]],
+        edge: int = 0,
     ) -> None:
         self._directory, self._edge = directory, edge
         self._offset = OffsetFile(offsets)
         self._on_change = on_change
-        self._decoder = msgspec.msgpack.Decoder(Change)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -58,10 +62,10 @@ class ChangeFeed:
             try:
                 await self._follow()
             except GatewayError as error:
-                log.error("deploys of the data plane cannot be read or kept, trying again", error=str(error))
-            except Exception:  # the task's outermost edge: later deploys must be read after any surprise
+                log.error("changes of the data plane cannot be read or kept, trying again", error=str(error))
+            except Exception:  # the task's outermost edge: later ones must be read after any surprise
                 TASK_FAILURES.labels("change-feed").inc()
-                log.exception("the feed of deploys failed, starting it again")
+                log.exception("the feed of changes failed, starting it again")
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _follow(self) -> None:
@@ -78,9 +82,9 @@ class ChangeFeed:
                     if end <= position:
                         continue
                     try:
-                        await self._on_change(self._decoder.decode(payload))
+                        await self._on_change(decode_told(payload))
                     except msgspec.DecodeError as error:
-                        log.error("a deploy of the data plane cannot be decoded", error=str(error))
+                        log.error("a record of the data plane's changes cannot be decoded", error=str(error))
                     await asyncio.to_thread(self._offset.commit, Offset(end, 0))
                     position = end
         finally:

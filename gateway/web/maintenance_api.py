@@ -154,5 +154,6 @@ def _shown(window: Window, now: int) -> dict[str, Any]:
         "recurring": [shown_part(part) for part in window.recurring],
         "by": window.created_by,
         "comment": window.comment,
+        "declared": None if window.declared is None else {"sender": window.declared.sender, "id": window.declared.id},
         "updatedAt": format_moment(window.updated),
     }

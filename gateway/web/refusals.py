@@ -1,9 +1,10 @@
 """GET /api/v1/refusals: what was refused since the data plane started, by reason; the other side of its limits.
 
-    [{"what": "points" | "requests" | "tenant", "by", "reason", "count"}]
+    [{"what": "points" | "requests" | "tenant" | "events", "by", "reason", "count"}]
 
 `points` are those of requests that were taken otherwise, `requests` were refused whole, both by protocol; `tenant` are
-requests told to come again, by the tenant's name. They are the data plane's own counters, read when asked for.
+requests told to come again, by the tenant's name; `events` are maintenance events of log records, by their sender's
+name. They are the data plane's own counters, read when asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _COUNTERS: Final = {
     "gateway_ingest_rejected_points": ("points", "protocol"),
     "gateway_ingest_errors": ("requests", "protocol"),
     "gateway_tenant_refusals": ("tenant", "tenant"),
+    "gateway_maintenance_events_refused": ("events", "sender"),
 }
 
 

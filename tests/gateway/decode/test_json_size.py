@@ -7,8 +7,9 @@ import tracemalloc
 
 import pytest
 
+from gateway.access.tokens import ANONYMOUS
 from gateway.decode import json_size
-from gateway.decode.otlp_changes import changes_of
+from gateway.decode.otlp_events import events_of
 from gateway.decode.otlp_json import request_from_json
 from gateway.decode.otlp_signals import count_by_service_json
 from gateway.decode.otlp_spans import call_spans_json
@@ -28,7 +29,7 @@ BOMBS = {
     "lists nobody knows": (request_from_json, '{"x":[%s]}', "[]"),
     "spans to be counted": (count_by_service_json, '{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}', "{}"),
     "spans to be read": (lambda b: list(call_spans_json(b)), '{"resourceSpans":[%s]}', "{}"),
-    "deployments": (lambda b: changes_of(b, True, 0), '{"deployment":1,"resourceLogs":[%s]}', "{}"),
+    "deployments": (lambda b: events_of(b, True, 0, ANONYMOUS), '{"deployment":1,"resourceLogs":[%s]}', "{}"),
 }
 
 
@@ -66,6 +67,6 @@ def test_a_time_of_a_deployment_is_a_number_and_gives_way_to_that_of_arrival() -
     body = b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"eventName":"deployment","timeUnixNano":%b}]}]}]}'
     for time in (b"1e400", b'"x"'):
         with pytest.raises(DecodeError, match="OTLP/JSON"):
-            changes_of(body % time, True, 7)
+            events_of(body % time, True, 7, ANONYMOUS)
     for time, taken in ((b"1e308", 7), (b"-1", 7), (b"12", 12)):
-        assert [change.time for change in changes_of(body % time, True, 7)] == [taken]
+        assert [change.time for change in events_of(body % time, True, 7, ANONYMOUS).changes] == [taken]

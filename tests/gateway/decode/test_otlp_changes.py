@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
-from gateway.decode.otlp_changes import MOST, changes_of
+from gateway.access.tokens import ANONYMOUS
+from gateway.decode.otlp_events import MOST, events_of
 from gateway.errors import DecodeError
+from gateway.telemetry.change import Change
 
 NOW = 1_700_000_000_000_000_000
+
+
+def changes_of(body: bytes, is_json: bool, now_ns: int) -> list[Change]:
+    return events_of(body, is_json, now_ns, ANONYMOUS).changes
 
 
 def request_of(record: LogRecord, **resource: str) -> ExportLogsServiceRequest:

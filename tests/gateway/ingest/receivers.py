@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from gateway.access.settings import AccessSettings
+from gateway.access.tokens import Identity
 from gateway.clock import SystemClock
 from gateway.errors import DecodeError, GatewayError
 from gateway.ingest.admission import Admission
-from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.decoders import Body, Counted, Decoders
 from gateway.ingest.http_receiver import HttpReceiver
 from gateway.ingest.otlp_grpc import GrpcReceiver
 from gateway.ingest.settings import IngestSettings
@@ -61,10 +62,10 @@ def toy_points(body: Body, now_ms: int) -> PointColumns:
     return columns_of(int(fields.get("points", 0)), {"too_old": rejected} if rejected else {}, message)
 
 
-def toy_records(body: Body, json: bool) -> dict[str, int]:
+def toy_records(body: Body, json: bool, sender: Identity) -> Counted:
     """The toy format again: N records of the service "shop"."""
     columns = toy_points(body, 0)
-    return {"shop": len(columns)} if len(columns) else {}
+    return Counted({"shop": len(columns)} if len(columns) else {})
 
 
 TOY_DECODERS = Decoders(toy_points, toy_points, toy_points, toy_points, toy_records, toy_records)

@@ -24,8 +24,9 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from gateway.access.tokens import Identity
 from gateway.errors import DecodeError
-from gateway.ingest.decoders import Body, Decoders
+from gateway.ingest.decoders import Body, Counted, Decoders
 from gateway.telemetry.columns import PointColumns
 from tests.gateway.ingest.receivers import columns_of, running, toy_points
 
@@ -43,13 +44,13 @@ def _count_points(body: Body, now_ms: int) -> PointColumns:
     return columns_of(points)
 
 
-def _count_spans(body: Body, json: bool) -> dict[str, int]:
+def _count_spans(body: Body, json: bool, sender: Identity) -> Counted:
     request = ExportTraceServiceRequest.FromString(bytes(body))
     counts: dict[str, int] = {}
     for resource in request.resource_spans:
         name = next(a.value.string_value for a in resource.resource.attributes if a.key == "service.name")
         counts[name] = counts.get(name, 0) + sum(len(scope.spans) for scope in resource.scope_spans)
-    return counts
+    return Counted(counts)
 
 
 def _series_of(body: Body, now_ms: int) -> PointColumns:

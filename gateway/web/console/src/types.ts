@@ -314,7 +314,7 @@ export interface SendersShown {
   }[];
 }
 export interface Refusal {
-  what: "points" | "requests" | "tenant";
+  what: "points" | "requests" | "tenant" | "events";
   by: string;
   reason: string;
   count: number;

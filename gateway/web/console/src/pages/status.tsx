@@ -27,7 +27,12 @@ const LIMITS: [string, string, (s: Status) => number | null][] = [
   ["ingest.max_age", "Age of a point", () => null],
   ["ingest.max_future", "Time ahead of a point", () => null],
 ];
-const WHAT = { points: "points refused", requests: "requests refused", tenant: "told to come again, tenant" };
+const WHAT = {
+  points: "points refused",
+  requests: "requests refused",
+  tenant: "told to come again, tenant",
+  events: "maintenance events refused, sender",
+};
 
 /** "64MiB" and "10m" of the configuration as everything else on the page: with a space, and minutes apart from metres. */
 const withUnit = (text: string): string =>
