@@ -12,6 +12,7 @@ would else keep everybody out for as long as a body may take.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Final
 
 from gateway import selfmetrics
@@ -31,6 +32,15 @@ COLUMN_BYTES: Final = 45
 """A decoded row: two hash halves, time, value, start, point number, kind."""
 
 
+class _WaitingThread:
+    """A thread that waits for room for `amount` bytes. promised: what is kept for it once it is woken."""
+
+    __slots__ = ("amount", "promised", "woken")
+
+    def __init__(self, amount: int) -> None:
+        self.amount, self.promised, self.woken = amount, 0, threading.Event()
+
+
 class Admission:
     """One account of bytes, shared by all receivers of a process and by their threads."""
 
@@ -45,8 +55,9 @@ class Admission:
         self._tenants = tenants
         self.retry_after = retry_after
         self._lock = threading.Lock()
-        self._freed = threading.Condition(self._lock)
-        self._threads_waiting = 0
+        self._waiting: deque[_WaitingThread] = deque()
+        self._promised = 0
+        """Bytes for threads that were woken and have not taken them yet."""
         _IN_FLIGHT.set_function(lambda: self.in_flight)
         _LIMIT.set(max_bytes)
 
@@ -87,15 +98,32 @@ class Admission:
         return growth
 
     def wait_for_room(self, amount: int, seconds: float) -> None:
-        """For a thread that holds a request of so many bytes already: return once it fits, or after so long."""
-        if self.fits(amount):
-            return
+        """For a thread that holds a request of so many bytes already: return once it fits, or after so long. Threads
+        are let in as they came, and only who fits is woken: to wake all of them costs more than the request that left.
+        """
         with self._lock:
-            self._threads_waiting += 1
-            try:
-                self._freed.wait_for(lambda: self.fits(amount), seconds)
-            finally:
-                self._threads_waiting -= 1
+            if not self._waiting and self._fits_beside(self._promised, amount):
+                return
+            thread = _WaitingThread(amount)
+            self._waiting.append(thread)
+        thread.woken.wait(seconds)
+        with self._lock:
+            if thread.woken.is_set():
+                self._promised -= thread.promised
+            else:
+                self._waiting.remove(thread)
+
+    def _fits_beside(self, promised: int, amount: int) -> bool:
+        taken = self.in_flight + promised
+        return taken + amount + int(amount * self.expansion) <= self.max_bytes or not taken
+
+    def _wake(self) -> None:
+        """Those that fit now; with the lock."""
+        while self._waiting and self._fits_beside(self._promised, self._waiting[0].amount):
+            thread = self._waiting.popleft()
+            thread.promised = thread.amount + int(thread.amount * self.expansion)
+            self._promised += thread.promised
+            thread.woken.set()
 
     def learn_expansion(self, received: int, decoded: int) -> None:
         """How many bytes of rows a request of so many bytes became."""
@@ -115,8 +143,7 @@ class Admission:
             self.in_flight -= amount
             if tenant is not None:
                 tenant.in_flight -= amount
-            if self._threads_waiting:
-                self._freed.notify_all()
+            self._wake()
 
     def overloaded(self) -> Overloaded:
         """To be raised."""

@@ -143,7 +143,7 @@ async def test_a_call_without_room_waits_for_it_and_is_then_told_to_come_again(m
         monkeypatch.setattr(otlp_grpc, "_WAIT", 60.0)
         waiting = asyncio.create_task(_call(r.target, METRICS, b"points=1"))
         async with asyncio.timeout(30):
-            while not r.admission._threads_waiting:
+            while not r.admission._waiting:
                 await asyncio.sleep(0.01)
             assert not waiting.done()
             other.close()

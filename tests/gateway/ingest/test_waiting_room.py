@@ -4,6 +4,7 @@ the wait it was told; those that do take notice go first."""
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
@@ -146,3 +147,37 @@ def test_what_requests_become_as_rows_counts_before_they_are_decoded() -> None:
     alone.take(40_000)
     alone.close()
     assert admission.in_flight == 0
+
+
+def test_threads_are_let_in_as_they_came_and_only_who_fits() -> None:
+    admission = Admission(100)
+    holder = Ticket(admission)
+    holder.take(60)
+    holder.take(40)
+    let_in: list[str] = []
+
+    def wait(name: str, amount: int) -> None:
+        admission.wait_for_room(amount, 30.0)
+        let_in.append(name)
+
+    threads = []
+    for number, (name, amount) in enumerate((("first", 50), ("second", 60), ("third", 0))):
+        threads.append(threading.Thread(target=wait, args=(name, amount)))
+        threads[-1].start()
+        while len(admission._waiting) <= number:
+            pass
+    admission.give_back(40)
+    assert not let_in, "who came first does not fit yet, and the third does not overtake"
+    admission.give_back(20)
+    threads[0].join()
+    assert let_in == ["first"]
+    admission.in_flight += 50  # taken, as whoever returns does
+    admission.give_back(50)
+    admission.give_back(30)
+    for thread in threads:
+        thread.join()
+    assert sorted(let_in[1:]) == ["second", "third"]
+    admission.wait_for_room(60, 30.0)
+    admission.add(90)
+    admission.wait_for_room(20, 0.0)
+    assert not admission._waiting, "who waited in vain is forgotten"
