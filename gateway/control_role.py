@@ -20,7 +20,8 @@ from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
 from gateway.addresses import cannot_bind, parse_address
-from gateway.alerting.learning_pauses import PausePublisher
+from gateway.alerting.freeze_publisher import FreezePublisher, past_of
+from gateway.alerting.maintenance import RETENTION
 from gateway.alerting.maintenance_events import MaintenanceEvents
 from gateway.alerting.markers import marker_of_change
 from gateway.alerting.router import AlertRouter
@@ -53,6 +54,7 @@ from gateway.web.access_guard import access_guard
 from gateway.web.anomaly_feed import AnomalyFeed
 from gateway.web.anomaly_list import AnomalyList
 from gateway.web.change_feed import ChangeFeed
+from gateway.web.complete_status import CompleteStatus
 from gateway.web.configuration_api import ConfigurationApi
 from gateway.web.connection_guard import guard_connections, read_bodies
 from gateway.web.data_plane_client import DataPlaneClient
@@ -109,17 +111,28 @@ class ControlRole:
         certificates = Certificates(config.access)
         external_url = server.external_url or f"{'https' if certificates.enabled else 'http'}://{server.http}"
         self._router = AlertRouter(
-            config.alerting, state_dir, self._clock, external_url=external_url, context=config.context
+            config.alerting,
+            state_dir,
+            self._clock,
+            external_url=external_url,
+            context=config.context,
+            maintenance_retention=max(RETENTION, past_of(config.ingest.max_age)),
         )
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
         self._maintenance_events = MaintenanceEvents(self._router.maintenance, config.victoriametrics.naming)
-        pauses = PausePublisher(lambda: self._router.maintenance, state_dir / FILE_NAME, self._clock)
-        self._stack.push_async_callback(pauses.stop)
-        self._router.maintenance.on_change = pauses.changed
-        pauses.start()
+        freezes = FreezePublisher(
+            lambda: self._router.maintenance,
+            state_dir / FILE_NAME,
+            self._clock,
+            max_age_seconds=config.ingest.max_age,
+        )
+        self._stack.push_async_callback(freezes.stop)
+        self._router.maintenance.change_watchers.append(freezes.changed)
+        freezes.start()
         data_plane = DataPlaneClient(*(socket_path(config, worker) for worker in range(server.workers)))
         self._stack.push_async_callback(data_plane.close)
+        complete_status = CompleteStatus(data_plane, freezes)
         feed = AnomalyFeed(
             data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly, server.workers
         )
@@ -147,6 +160,7 @@ class ControlRole:
             data_plane,
             feed,
             history,
+            status=complete_status,
             version=VERSION,
             surroundings=self._surroundings,
         )
@@ -159,7 +173,7 @@ class ControlRole:
         application.add_routes(configuration.routes())
         application.add_routes(Senders(data_plane).routes())
         application.add_routes(Refusals(data_plane).routes())
-        events = Events(data_plane, feed, self._alert_counts, self._clock, version=VERSION)
+        events = Events(complete_status, feed, self._alert_counts, self._clock, version=VERSION)
         application.add_routes(events.routes())
         searched, catalog = SeriesCatalog(data_plane), LabelCatalog(data_plane)
         self._stack.push_async_callback(searched.stop)

@@ -5,9 +5,10 @@ Rules of the subject:
     interval in alertmanager.yml, it holds within that span whenever the wall clock of the part's place is inside of a
     part; its end may then be left open.
   * It mutes notifications: alerts are taken, shown and recorded as ever, with the window beside them. Beside that it
-    freezes the learning of what it covers (learning_pauses).
+    freezes the learning of what it covers (freeze_publisher).
   * It is asked when a notification is due. When it ends, what it muted and still fires is told.
-  * Ending a window early, by a person, sets its end to now; windows that are over are kept for RETENTION.
+  * Ending a window early, by a person, sets its end to now; windows that are over are kept for RETENTION, or as
+    long as rows of their time may still come (ingest.max_age).
 """
 
 from __future__ import annotations
@@ -82,12 +83,15 @@ def _spoken(window: Window, now: int, *, ended: bool) -> Declared | None:
 class Maintenance:
     """All windows, wired into an engine."""
 
-    def __init__(self, engine: Engine, new_id: Callable[[], str] = lambda: str(uuid.uuid4())) -> None:
-        self._engine, self._new_id = engine, new_id
+    def __init__(
+        self, engine: Engine, new_id: Callable[[], str] = lambda: str(uuid.uuid4()), *, retention: int = RETENTION
+    ) -> None:
+        """retention: nanoseconds for which windows that are over are kept."""
+        self._engine, self._new_id, self._retention = engine, new_id, retention
         self._all: dict[str, Window] = {}
         self._holding: dict[str, Window] = {}
         self._next_look: int = NEVER
-        self.on_change: Callable[[], None] = lambda: None
+        self.change_watchers: list[Callable[[], None]] = []
         """Told of every window that is made, changed, ended early or forgotten."""
         engine.hooks.stages.append(self.stage)
         engine.hooks.timers.append(self)
@@ -148,18 +152,22 @@ class Maintenance:
             self._store(window)
 
     def forget(self, window_id: str) -> None:
-        """One that is over, before RETENTION is. Raises NotFound."""
+        """One that is over, before it is time. Raises NotFound."""
         self._drop(self.get(window_id))
 
     def _drop(self, window: Window) -> None:
         del self._all[window.id]
         self._engine.journal.drop(MAINTENANCE, window.id)
-        self.on_change()
+        self._changed()
 
     def _store(self, window: Window) -> None:
         self._all[window.id] = window
         self._engine.journal.put(MAINTENANCE, window.id, window)
-        self.on_change()
+        self._changed()
+
+    def _changed(self) -> None:
+        for watcher in self.change_watchers:
+            watcher()
 
     def _event(self, now: int, kind: str, window: Window) -> None:
         matchers = [str(matcher) for matcher in window.matchers]
@@ -190,7 +198,7 @@ class Maintenance:
 
     def tick(self, now: int) -> None:
         """Windows begin and end; asked again at the next moment at which one may."""
-        for window in [w for w in self._all.values() if w.ends + RETENTION < now]:
+        for window in [w for w in self._all.values() if w.ends + self._retention < now]:
             self._drop(window)
         holding = {window.id: window for window in self.active(now)}
         for window_id, window in holding.items():
@@ -224,7 +232,7 @@ class Maintenance:
         if now < window.starts:
             return window.starts
         if now >= window.ends:
-            return NEVER if window.ends == NEVER else window.ends + RETENTION + 1
+            return NEVER if window.ends == NEVER else window.ends + self._retention + 1
         if window.recurring:
             return min(window.ends, (now // _MINUTE + 1) * _MINUTE)
         return window.ends

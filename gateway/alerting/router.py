@@ -36,7 +36,7 @@ from gateway.alerting.http_delivery import HttpDelivery
 from gateway.alerting.inbound import Marker
 from gateway.alerting.incidents import Incidents
 from gateway.alerting.listing import Listing
-from gateway.alerting.maintenance import Maintenance, Window
+from gateway.alerting.maintenance import RETENTION, Maintenance, Window
 from gateway.alerting.markers import Markers
 from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import Channel
@@ -96,15 +96,16 @@ class AlertRouter:
         context: ContextSettings | None = None,
         store: Store | None = None,
         channels: ChannelFactory | None = None,
+        maintenance_retention: int = RETENTION,
     ) -> None:
-        """Raises ConfigError if the configuration cannot be used."""
+        """maintenance_retention: nanoseconds for which maintenance windows that are over are kept. Raises ConfigError if the configuration cannot be used."""
         self.settings, self.clock, self.external_url = settings, clock, external_url
         self._guard = AddressGuard(settings.internal_receivers)
         self.configuration = self._load_configuration()
         self.engine = Engine(self.configuration, external_url=external_url, max_silences=settings.max_silences)
         self.people = People(self.engine)
         self.escalations = Escalations(self.engine, self.people, self._load_oncall(self.configuration))
-        self.maintenance = Maintenance(self.engine)
+        self.maintenance = Maintenance(self.engine, retention=maintenance_retention)
         self.heartbeats = Heartbeats(self.engine)
         self.listing = Listing(self.engine, self.maintenance)
         self.engine.hooks.suppression_watchers.append(lambda kind: _SUPPRESSED.labels(kind).inc())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import structlog
@@ -21,6 +21,7 @@ from gateway.pipeline.paused_series import PausedSeries
 from gateway.selfmetrics import counter, gauge
 from gateway.series.index import SeriesIndex
 from gateway.telemetry.frame import Frame
+from gateway.telemetry.freeze_status import FreezeStatus
 from gateway.telemetry.learning_pauses import read_pauses
 
 log = structlog.get_logger(__name__)
@@ -178,17 +179,17 @@ class LearningFreeze:
             bounds_by_sid=bounds,
         )
 
-    def status(self) -> dict[str, Any]:
-        """For the status: windows that hold by the newest points' time, series, memory, what is wrong."""
+    def status(self) -> FreezeStatus:
+        """For the status."""
         frozen = self._baseline.frozen
-        return {
-            "windows": self._paused.holding(self._baseline.watermark_ms),
-            "series": frozen.count,
-            "new_series": frozen.new,
-            "refused_series": frozen.refused,
-            "bytes": frozen.nbytes,
-            "problem": self.problem,
-        }
+        return FreezeStatus(
+            windows=self._paused.holding(self._baseline.watermark_ms),
+            series=frozen.count,
+            new_series=frozen.new,
+            refused_series=frozen.refused,
+            bytes=frozen.nbytes,
+            problem=self.problem,
+        )
 
 
 def _joined(n: int, parts: list[tuple[NDArray[np.int64], Observation]]) -> Observation:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from gateway.forward.forwarder import Forwarder
 from gateway.pipeline.data_quality import DataQuality
 from gateway.pipeline.scorer import Scorer
@@ -82,7 +84,7 @@ def plane_status(
         "data_quality": [
             {"sender": p.sender, "check": p.check, "value": p.value, "since": p.since} for p in scorer.quality.problems
         ],
-        "frozen_learning": scorer.freeze.status(),
+        "frozen_learning": msgspec.to_builtins(scorer.freeze.status()),
         "problem": problem,
         **status,
     }

@@ -21,6 +21,8 @@ VERSION: Final = 1
 MOST_PAUSES: Final = 256
 """Pauses in one file; each is asked of every series once."""
 MOST_BYTES: Final = 4 * 2**20
+_LONGEST_PREFIX: Final = 8
+"""Bytes by which the length of a list may grow."""
 _MAGIC: Final = b"GWPAUSES"
 
 
@@ -45,6 +47,19 @@ class LearningPause(msgspec.Struct, frozen=True):
 
 class _Content(msgspec.Struct):
     pauses: list[LearningPause]
+
+
+def encode_fitting(pauses: Sequence[LearningPause]) -> tuple[bytes, int]:
+    """(a payload that `write_pauses` takes and readers take whole; how many pauses it has no room for). Those that come
+    first have the room first; one that is too large leaves it to those behind it."""
+    fitting: list[LearningPause] = []
+    room = MOST_BYTES - len(encode_pauses([])) - _LONGEST_PREFIX
+    for pause in pauses:
+        size = len(msgspec.msgpack.encode(pause))
+        if size <= room and len(fitting) < MOST_PAUSES:
+            fitting.append(pause)
+            room -= size
+    return encode_pauses(fitting), len(pauses) - len(fitting)
 
 
 def encode_pauses(pauses: Sequence[LearningPause]) -> bytes:

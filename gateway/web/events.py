@@ -26,6 +26,7 @@ from gateway.clock import Clock
 from gateway.errors import GatewayError
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.telemetry.anomaly import Anomaly
+from gateway.web.complete_status import StatusSource
 from gateway.web.query_parameters import parse_time
 from gateway.web.status_record import StatusRecord, StatusSample
 
@@ -49,14 +50,6 @@ _NEWEST: Final = 20
 _KEEP_ALIVE_SECONDS: Final = 15.0
 
 Counts = dict[str, int]
-
-
-class StatusSource(Protocol):
-    """The data plane, asked from the control plane."""
-
-    async def status(self) -> dict[str, Any]:
-        """Fresh status; raises Unavailable."""
-        ...
 
 
 class AnomalySource(Protocol):

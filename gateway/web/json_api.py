@@ -13,6 +13,7 @@ from gateway.errors import GatewayError, NotFound, RequestError, Unavailable
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.selector import parse_selector
 from gateway.web.anomaly_feed import AnomalyFeed
+from gateway.web.complete_status import StatusSource
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.exposition import merge_expositions
 from gateway.web.history import MAX_SERIES, Bands, HistorySource
@@ -51,13 +52,15 @@ class JsonApi:
         anomalies: AnomalyFeed,
         history: HistorySource,
         *,
+        status: StatusSource,
         version: str,
         surroundings: Callable[[Anomaly], dict[str, Any]] = lambda _: {},
     ) -> None:
-        """surroundings: what else there is to show of an anomaly (its context, people's verdicts)."""
+        """status: of the whole program; surroundings: what else there is to show of an anomaly (its context, people's verdicts)."""
         self._data_plane = data_plane
         self._anomalies = anomalies
         self._history = history
+        self._status = status
         self._version = version
         self._surroundings = surroundings
 
@@ -99,8 +102,8 @@ class JsonApi:
         )
 
     async def status(self, _: web.Request) -> web.Response:
-        """The data plane's counts, asked for now."""
-        status = await self._data_plane.status()
+        """Counts, asked for now."""
+        status = await self._status.status()
         status["version"] = self._version
         status["open_anomalies"] = self._anomalies.open_count
         return json_response(status)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from gateway.telemetry.call_edge import CallEdge
+from gateway.telemetry.freeze_status import FreezeStatus, merged_freeze_status
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.lag import percentile_of
 from gateway.web.exposition import with_label
@@ -49,12 +51,8 @@ def merged_status(statuses: Sequence[Row], accepted: Sequence[int]) -> Row:
         for word, share in (("p50", 0.5), ("p99", 0.99))
     }
     merged["data_quality"] = [problem for status in statuses for problem in status["data_quality"]]
-    frozen = [status["frozen_learning"] for status in statuses]
-    merged["frozen_learning"] = {
-        "windows": max(part["windows"] for part in frozen),
-        **{name: sum(part[name] for part in frozen) for name in ("series", "new_series", "refused_series", "bytes")},
-        "problem": next((part["problem"] for part in frozen if part["problem"]), ""),
-    }
+    frozen = [msgspec.convert(status["frozen_learning"], FreezeStatus) for status in statuses]
+    merged["frozen_learning"] = msgspec.to_builtins(merged_freeze_status(frozen))
     merged["problem"] = next(
         (f"worker {i}: {status['problem']}" for i, status in enumerate(statuses) if status["problem"]), ""
     )

@@ -24,6 +24,7 @@ from gateway.series.index import SeriesIndex
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.freeze_status import FreezeStatus
 from gateway.telemetry.labels import encode_label_blob
 from gateway.telemetry.learning_pauses import (
     FILE_NAME,
@@ -166,16 +167,14 @@ def test_a_window_that_is_deleted_or_changed_lets_go_of_what_it_does_not_cover(t
     shard.feed(*rows(0, 100, rng))
     shard.tell(pause(100, 10_000))
     shard.feed(*rows(100, 101, rng))
-    assert shard.freeze.status()["series"] == 3
+    assert shard.freeze.status().series == 3
     shard.tell(pause(100, 10_000, "b"))  # another job
     shard.feed(*rows(101, 102, rng))
     assert shard.baseline.frozen.holds(shard.sids).tolist() == [False, True] * 3
     shard.path.unlink()
     shard.freeze.advance()
     status = shard.freeze.status()
-    assert {name: status[name] for name in ("windows", "series", "new_series", "refused_series", "problem")} == {
-        "windows": 0, "series": 0, "new_series": 0, "refused_series": 0, "problem": "",
-    }  # fmt: skip
+    assert status == FreezeStatus(windows=0, series=0, new_series=0, refused_series=0, bytes=status.bytes, problem="")
     assert shard.baseline.frozen.idle
 
 
@@ -188,7 +187,7 @@ def test_new_series_of_a_window_begin_anew_and_too_many_go_on_learning(tmp_path:
     shard.tell(pause(100, 200))
     shard.feed(*rows(100, 101, rng))
     status = shard.freeze.status()
-    assert (status["series"], status["new_series"], status["refused_series"]) == (1, 1, 1)
+    assert (status.series, status.new_series, status.refused_series) == (1, 1, 1)
     shard.feed(*rows(101, 200, rng))
     shard.feed(*rows(215, 216, rng))
     assert shard.baseline.frozen.idle
@@ -230,11 +229,11 @@ def test_a_file_that_cannot_be_used_is_declared_and_what_was_known_holds_on(tmp_
     shard.freeze.advance()
     shard.freeze.advance()
     assert PROBLEMS._value.get() == counted + 1, "once, not every second"
-    assert str(shard.path) in shard.freeze.status()["problem"]
+    assert str(shard.path) in shard.freeze.status().problem
     shard.feed(*rows(100, 101, rng))
     assert shard.baseline.frozen.count == 3
     shard.tell(pause(100, 200))
-    assert shard.freeze.status()["problem"] == ""
+    assert shard.freeze.status().problem == ""
 
 
 def test_more_than_fits_is_not_written(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gateway.alerting.anomaly_alert import labels_of
-from gateway.alerting.learning_pauses import conditions_of
+from gateway.alerting.freeze_publisher import conditions_of
 from gateway.alerting.matcher import Matcher, all_match
 from gateway.pipeline import paused_series
 from gateway.pipeline.paused_series import PausedSeries

@@ -66,7 +66,7 @@ def test_counts_add_up_whatever_was_settled_between_the_questions() -> None:
         "connected": False, "replays": 2, "encoding": "zstd", "last_error": "scoring stands still",
     }  # fmt: skip
     assert merged["frozen_learning"] == {
-        "windows": 1, "series": 4, "new_series": 0, "refused_series": 6, "bytes": 2000,
+        "windows": 1, "windows_left_out": 0, "series": 4, "new_series": 0, "refused_series": 6, "bytes": 2000,
         "problem": "scoring stands still",
     }  # fmt: skip
     assert merged["log"] == {"bytes": 20, "limit_bytes": 40, "lost_rows": {}}
