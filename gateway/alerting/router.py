@@ -98,7 +98,8 @@ class AlertRouter:
         channels: ChannelFactory | None = None,
         maintenance_retention: int = RETENTION,
     ) -> None:
-        """maintenance_retention: nanoseconds for which maintenance windows that are over are kept. Raises ConfigError if the configuration cannot be used."""
+        """maintenance_retention: nanoseconds for which maintenance windows that are over are kept.
+        Raises ConfigError if the configuration cannot be used."""
         self.settings, self.clock, self.external_url = settings, clock, external_url
         self._guard = AddressGuard(settings.internal_receivers)
         self.configuration = self._load_configuration()

@@ -56,7 +56,8 @@ class JsonApi:
         version: str,
         surroundings: Callable[[Anomaly], dict[str, Any]] = lambda _: {},
     ) -> None:
-        """status: of the whole program; surroundings: what else there is to show of an anomaly (its context, people's verdicts)."""
+        """status: of the whole program; surroundings: what else there is to show of an anomaly (its context, people's
+        verdicts)."""
         self._data_plane = data_plane
         self._anomalies = anomalies
         self._history = history
