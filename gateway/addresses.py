@@ -8,26 +8,27 @@ import os
 import socket
 from typing import Final
 
-from gateway.errors import AddressForbidden, AddressNotFree, AddressNotHere, AddressTaken, ConfigError
+from gateway.errors import AddressNotFree, AddressTaken, ConfigError
 
-ADDRESS_TAKEN_SECONDS: Final = 3.0
-"""For which an address that is taken is waited for at a start: what is left of a gateway that was killed holds it until
-it has ended, and its memory is given back before its sockets are."""
+ADDRESS_WAIT_SECONDS: Final = 3.0
+"""For which a start waits for an address that cannot be had now: what is left of a gateway that was killed holds it
+until it has ended, and its memory is given back before its sockets are."""
 
+_NEEDS_A_RIGHT: Final = (
+    ConfigError,
+    "a port from 1024 on, or the right to bind lower ones (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+)
 _REFUSALS: Final[dict[int | None, tuple[type[ConfigError], str]]] = {
     errno.EADDRINUSE: (AddressTaken, "a free address; `gateway doctor` says what uses it"),
     errno.EADDRNOTAVAIL: (
-        AddressNotHere,
+        AddressNotFree,
         "an address of this machine (`ip address` lists them), or 0.0.0.0 for all of them",
     ),
-    socket.EAI_AGAIN: (AddressNotHere, "a name that can be resolved when the gateway starts, or an IP address"),
-    errno.EACCES: (
-        AddressForbidden,
-        "a port from 1024 on, or the right to bind lower ones (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)",
-    ),
+    socket.EAI_AGAIN: (AddressNotFree, "a name that can be resolved when the gateway starts, or an IP address"),
+    errno.EACCES: _NEEDS_A_RIGHT,
+    errno.EPERM: _NEEDS_A_RIGHT,
     None: (AddressNotFree, "an address that can be bound; `gateway doctor` says what is in the way"),
 }
-_REFUSALS[errno.EPERM] = _REFUSALS[errno.EACCES]
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -37,6 +38,11 @@ def parse_address(text: str) -> tuple[str, int]:
     if not separator or not port.isdigit() or int(port) > 65535 or not host:
         raise ValueError(f'"{text}" is not an address')
     return host, int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """The reverse of `parse_address`: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def is_loopback(host: str) -> bool:
@@ -51,7 +57,7 @@ def is_loopback(host: str) -> bool:
 
 def cannot_bind(error: OSError, key: str, address: str) -> ConfigError:
     """What to say when an address cannot be bound: AddressNotFree where that may pass, and where nobody says why;
-    AddressForbidden, or another ConfigError, where it does not."""
+    another ConfigError where it does not."""
     kind, expected = _REFUSALS.get(error.errno, (ConfigError, "host:port of this machine"))
     # The event loop puts a sentence of its own in the place of the system's word.
     number = error.errno or 0
@@ -61,7 +67,7 @@ def cannot_bind(error: OSError, key: str, address: str) -> ConfigError:
 
 def bind_failure(host: str, port: int) -> OSError | None:
     """Why a listener on an address cannot be bound, found out with a plain socket for a library that does not say it;
-    None where it can be bound after all."""
+    None where it can be bound after all. Blocks while a name is resolved."""
     try:
         for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             with socket.socket(family, kind, protocol) as probe:

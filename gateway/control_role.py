@@ -19,7 +19,7 @@ from gateway import config_check
 from gateway.access.renewal import CertificateRenewal
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, require_safe_address
-from gateway.addresses import cannot_bind, parse_address
+from gateway.addresses import cannot_bind, join_address, parse_address
 from gateway.alerting.freeze_publisher import FreezePublisher, past_of
 from gateway.alerting.maintenance import RETENTION
 from gateway.alerting.maintenance_events import MaintenanceEvents
@@ -241,7 +241,6 @@ class ControlRole:
         host, port = parse_address(config.server.otlp_http)
         # Its own address from inside: a listener on every address answers on the loopback.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-        place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         tls: ssl.SSLContext | bool = True
         if certificates.enabled:
             # The certificate names other hosts than a loopback address: it is known by itself instead.
@@ -251,7 +250,7 @@ class ControlRole:
         return Prober(
             config.probes,
             self._clock,
-            endpoint=f"{'https' if certificates.enabled else 'http'}://{place}/v1/metrics",
+            endpoint=f"{'https' if certificates.enabled else 'http'}://{join_address(host, port)}/v1/metrics",
             instance=socket.gethostname(),
             on_failing=ProbeAlerts(self._router.post_alerts, self._clock),
             tls=tls,

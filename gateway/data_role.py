@@ -11,7 +11,7 @@ from typing import Final
 
 from gateway.access.renewal import CertificateRenewal
 from gateway.access.tokens import Identity
-from gateway.addresses import ADDRESS_TAKEN_SECONDS, cannot_bind, parse_address
+from gateway.addresses import ADDRESS_WAIT_SECONDS, cannot_bind, parse_address
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, socket_path
 from gateway.decode.otlp_events import LogEvents, events_of
@@ -44,9 +44,9 @@ _BIND_AGAIN_SECONDS: Final = 0.1
 
 
 async def start_when_free(start: Callable[[], Awaitable[None]], key: str, address: str, clock: Clock) -> None:
-    """Call `start`, which binds `address`, until it can. Raises AddressNotFree after ADDRESS_TAKEN_SECONDS, and another
+    """Call `start`, which binds `address`, until it can. Raises AddressNotFree after ADDRESS_WAIT_SECONDS, and another
     ConfigError at once for what does not pass; `key`: the setting to name then."""
-    until = clock.monotonic() + ADDRESS_TAKEN_SECONDS
+    until = clock.monotonic() + ADDRESS_WAIT_SECONDS
     while True:
         try:
             return await start()

@@ -55,19 +55,12 @@ class ConfigError(GatewayError):
 
 
 class AddressNotFree(ConfigError):
-    """A listener's address cannot be had now, and may be another time."""
+    """A listener's address cannot be had now, and may be another time: it is taken, no interface has it yet, or its
+    name cannot be resolved."""
 
 
 class AddressTaken(AddressNotFree):
     """Another program listens there."""
-
-
-class AddressNotHere(AddressNotFree):
-    """No interface of this machine has the address, yet; or its name cannot be resolved now."""
-
-
-class AddressForbidden(ConfigError):
-    """The program may not bind the address, whenever it is started: a port below 1024 needs a right."""
 
 
 class RequestError(GatewayError):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gateway.access.settings import AccessSettings
 from gateway.access.tokens import require_safe_address
-from gateway.addresses import ADDRESS_TAKEN_SECONDS, parse_address
+from gateway.addresses import ADDRESS_WAIT_SECONDS, parse_address
 from gateway.config import LoadedConfig, load_config
 from gateway.errors import ConfigError
 from gateway.fork_server import SERVER_NAME, ForkServer
@@ -89,7 +89,7 @@ def roles_of(loaded: LoadedConfig) -> list[Role]:
         }
     ).encode()
     server, access = loaded.config.server, loaded.config.access
-    until = time.monotonic() + ADDRESS_TAKEN_SECONDS
+    until = time.monotonic() + ADDRESS_WAIT_SECONDS
     names = [data_role_name(worker) for worker in range(server.workers)]
     # Of several workers the others take the connections of one that is away; on a socket of its own they would wait.
     listener = listener_on(server.otlp_http, access, until) if server.workers == 1 else None

@@ -36,9 +36,9 @@ from gateway import selfmetrics
 from gateway.access.settings import AccessSettings
 from gateway.access.tls import Certificates
 from gateway.access.tokens import Authenticator, Identity, anonymous_at, require_safe_address
-from gateway.addresses import bind_failure
+from gateway.addresses import bind_failure, join_address
 from gateway.clock import Clock, SystemClock
-from gateway.errors import GatewayError, Unavailable
+from gateway.errors import ConfigError, GatewayError, Unavailable
 from gateway.ingest import status_details
 from gateway.ingest.admission import Admission, Ticket
 from gateway.ingest.clients import ClientTable, address_of_peer
@@ -63,6 +63,8 @@ _PATIENCE: Final = 1.0
 _WAIT: Final = 1.0
 """Seconds that a call may wait for room. Its thread waits with it, so that further calls stay with their senders, whom
 HTTP/2 holds back, instead of being received and refused."""
+_TRIES: Final = 2
+"""How often gRPC must refuse an address that a plain socket gets: whoever held it may have let go of it in between."""
 
 _SILENT: Final = selfmetrics.counter("ingest_grpc_silent_calls", "Calls cancelled because no message came.")
 
@@ -107,6 +109,12 @@ class _CallThreads(futures.ThreadPoolExecutor):
                 call.cancel()
 
 
+def _discard(server: grpc.Server) -> None:
+    """End a server that never started: gRPC frees only what had begun to serve."""
+    server.start()
+    server.stop(None).wait()
+
+
 class GrpcReceiver:
     """Serves `host:port` from `start` to `stop`. The sink is called from gRPC's threads."""
 
@@ -146,13 +154,27 @@ class GrpcReceiver:
         """The bound port, once started."""
 
     async def start(self) -> None:
-        """Bind and serve. Raises OSError if the address is taken."""
+        """Bind and serve. Raises OSError with what the system says against the address, and ConfigError where it says
+        nothing and gRPC refuses all the same. Nothing is left of a start that failed."""
+        threads = _CallThreads(self._settings.grpc_threads)
+        server = self._server_on(threads)
+        try:
+            self.port = await self._bind(server)
+        except BaseException:
+            await asyncio.to_thread(_discard, server)
+            threads.shutdown(wait=False)
+            raise
+        self._server, self._threads = server, threads
+        self._refresh_health()
+        server.start()
+        self._sweeper = asyncio.create_task(self._sweep(), name="grpc-sweep")
+
+    def _server_on(self, threads: _CallThreads) -> grpc.Server:
         settings = self._settings
-        self._threads = _CallThreads(settings.grpc_threads)
         # Windows and frame sizes stay at gRPC's own: larger frames cost more CPU on 1.4 MB messages, and a larger
         # window is memory that every open stream may fill before a thread looks at it.
         server = grpc.server(
-            self._threads,
+            threads,
             options=[
                 ("grpc.max_receive_message_length", min(settings.max_request_bytes, settings.grpc_max_message_bytes)),
                 ("grpc.max_concurrent_streams", settings.grpc_max_concurrent_streams),
@@ -171,16 +193,26 @@ class GrpcReceiver:
             method = grpc.unary_unary_rpc_method_handler(handlers[signal])
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
+
+    async def _bind(self, server: grpc.Server) -> int:
+        """The bound port. In threads, as names are resolved."""
         host = self._host or "0.0.0.0"
-        try:
-            self.port = self._listen(server, f"{host}:{self._given_port}")
-        except OSError as error:
-            # The library does not say why.
-            raise bind_failure(host, self._given_port) or error from error
-        self._server = server
-        self._refresh_health()
-        server.start()
-        self._sweeper = asyncio.create_task(self._sweep(), name="grpc-sweep")
+        address = join_address(host, self._given_port)
+        for _ in range(_TRIES):
+            try:
+                return await asyncio.to_thread(self._listen, server, address)
+            except OSError as error:
+                # The library does not say why.
+                reason = await asyncio.to_thread(bind_failure, host, self._given_port)
+                if reason is not None:
+                    raise reason from error
+        raise ConfigError(
+            f"gRPC cannot listen on {address}, although the system lets others",
+            source="start",
+            key="server.otlp_grpc",
+            expected="an address of another form; GRPC_VERBOSITY=ERROR in the environment shows what gRPC says of it",
+        )
 
     def _listen(self, server: grpc.Server, address: str) -> int:
         try:

@@ -34,12 +34,13 @@ class Gateway:
         *assignments: str,
         command: str = "serve",
         options: Sequence[str] = (),
+        host: str = "127.0.0.1",
         environment: dict[str, str] | None = None,
     ) -> None:
         self._command = [command, *options]
         self.directory = directory
         self.environment = environment or {}
-        self.otlp_grpc, self.otlp_http, self.http = (f"127.0.0.1:{free_port()}" for _ in range(3))
+        self.otlp_grpc, self.otlp_http, self.http = (f"{host}:{free_port()}" for _ in range(3))
         self.assignments = [
             f"server.data_dir={directory / 'data'}",
             f"server.otlp_grpc={self.otlp_grpc}",

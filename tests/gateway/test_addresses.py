@@ -8,8 +8,8 @@ import socket
 
 import pytest
 
-from gateway.addresses import bind_failure, cannot_bind, is_loopback, parse_address
-from gateway.errors import AddressForbidden, AddressNotFree, AddressNotHere, AddressTaken, ConfigError
+from gateway.addresses import bind_failure, cannot_bind, is_loopback, join_address, parse_address
+from gateway.errors import AddressNotFree, AddressTaken, ConfigError
 
 ELSEWHERE = "192.0.2.1"
 """Of no machine: kept for documentation (RFC 5737)."""
@@ -18,6 +18,8 @@ ELSEWHERE = "192.0.2.1"
 def test_addresses() -> None:
     assert parse_address("[::1]:4317") == ("::1", 4317)
     assert parse_address("0.0.0.0:1") == ("0.0.0.0", 1)
+    for written in ("[::1]:4317", "127.0.0.1:0", "localhost:65535"):
+        assert join_address(*parse_address(written)) == written
     for wrong in ("x", ":1", "h:", "h:-1", "h:70000"):
         with pytest.raises(ValueError, match="is not an address"):
             parse_address(wrong)
@@ -34,10 +36,10 @@ def test_loopback_addresses() -> None:
     ("number", "kind", "fix"),
     [
         (errno.EADDRINUSE, AddressTaken, "gateway doctor"),
-        (errno.EADDRNOTAVAIL, AddressNotHere, "ip address"),
-        (socket.EAI_AGAIN, AddressNotHere, "resolved"),
-        (errno.EACCES, AddressForbidden, "CAP_NET_BIND_SERVICE"),
-        (errno.EPERM, AddressForbidden, "CAP_NET_BIND_SERVICE"),
+        (errno.EADDRNOTAVAIL, AddressNotFree, "ip address"),
+        (socket.EAI_AGAIN, AddressNotFree, "resolved"),
+        (errno.EACCES, ConfigError, "CAP_NET_BIND_SERVICE"),
+        (errno.EPERM, ConfigError, "CAP_NET_BIND_SERVICE"),
         (errno.EAFNOSUPPORT, ConfigError, "this machine"),
         (None, AddressNotFree, "gateway doctor"),
     ],

@@ -15,6 +15,7 @@ import numpy as np
 
 from gateway.access.settings import AccessSettings
 from gateway.access.tokens import Identity
+from gateway.addresses import join_address
 from gateway.clock import SystemClock
 from gateway.errors import DecodeError, GatewayError
 from gateway.ingest.admission import Admission
@@ -110,15 +111,16 @@ class Receivers:
     grpc: GrpcReceiver
     sink: MemorySink
     admission: Admission
+    host: str = "127.0.0.1"
     problem: str = ""
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.http.port}"
+        return f"http://{join_address(self.host, self.http.port)}"
 
     @property
     def target(self) -> str:
-        return f"127.0.0.1:{self.grpc.port}"
+        return join_address(self.host, self.grpc.port)
 
 
 @asynccontextmanager
@@ -126,6 +128,7 @@ async def running(
     settings: IngestSettings | None = None,
     decoders: Decoders = TOY_DECODERS,
     access: AccessSettings | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[Receivers]:
     """Start on free ports, stop at the end."""
     settings = settings or IngestSettings()
@@ -137,10 +140,10 @@ async def running(
     def ready() -> str:
         return holder[0].problem if holder else ""
 
-    common = {"host": "127.0.0.1", "port": 0, "ready": ready, "admission": admission, "access": access}
+    common = {"host": host, "port": 0, "ready": ready, "admission": admission, "access": access}
     http = HttpReceiver(settings, decoders, sink, **common)
     grpc_receiver = GrpcReceiver(settings, decoders, sink, **common)
-    both = Receivers(http, grpc_receiver, sink, admission)
+    both = Receivers(http, grpc_receiver, sink, admission, host)
     holder.append(both)
     await http.start()
     await grpc_receiver.start()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
+from concurrent import futures
 
+import aiohttp
 import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
@@ -12,12 +15,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from gateway import addresses
 from gateway.access.settings import AccessSettings
-from gateway.errors import LogFull
+from gateway.errors import AddressNotFree, ConfigError, LogFull
 from gateway.ingest import otlp_grpc
+from gateway.ingest.otlp_grpc import GrpcReceiver
 from gateway.ingest.settings import IngestSettings
 from gateway.settings_types import ByteSize, Duration
-from tests.gateway.ingest.receivers import running
+from tests.gateway.ingest.receivers import Receivers, running
 
 EXPORT = "/opentelemetry.proto.collector.{}.v1.{}Service/Export"
 METRICS, TRACES, LOGS = (EXPORT.format(*n) for n in (("metrics", "Metrics"), ("trace", "Trace"), ("logs", "Logs")))
@@ -151,37 +156,93 @@ async def test_a_call_without_room_waits_for_it_and_is_then_told_to_come_again(m
         assert r.admission.in_flight == 0
 
 
+def _second(r: Receivers, host: str = "127.0.0.1", port: int = 0) -> GrpcReceiver:
+    """A receiver beside the one that runs, not started."""
+    access = AccessSettings(allow_unauthenticated=True)
+    return GrpcReceiver(
+        IngestSettings(), r.grpc._decoders, r.sink, host=host, port=port, ready=str, admission=r.admission,
+        access=access,
+    )  # fmt: skip
+
+
 async def test_a_taken_port_is_said():
     async with running() as r:
-        other = type(r.grpc)(
-            IngestSettings(),
-            r.grpc._decoders,
-            r.sink,
-            host="127.0.0.1",
-            port=r.grpc.port,
-            ready=str,
-            admission=r.admission,
-        )
         with pytest.raises(OSError, match="Address already in use"):
-            await other.start()
-        await other.stop()
+            await _second(r, port=r.grpc.port).start()
 
 
 async def test_an_address_of_no_interface_is_said():
     async with running() as r:
-        other = type(r.grpc)(
-            IngestSettings(),
-            r.grpc._decoders,
-            r.sink,
-            host="192.0.2.1",
-            port=0,
-            ready=str,
-            admission=r.admission,
-            access=AccessSettings(allow_unauthenticated=True),
-        )
         with pytest.raises(OSError, match="Cannot assign requested address"):
+            await _second(r, host="192.0.2.1").start()
+
+
+async def test_both_receivers_listen_on_ipv6():
+    async with running(host="::1") as r, aiohttp.ClientSession() as session:
+        assert await _call(r.target, METRICS, b"points=3") == b""
+        async with session.post(
+            f"{r.url}/v1/metrics", data=b"points=4", headers={"Content-Type": "application/x-protobuf"}
+        ) as answer:
+            assert answer.status == 200
+        assert r.sink.points == 7
+
+
+def _refuse(receiver: GrpcReceiver, times: int) -> None:
+    """gRPC refuses the address so many times, whatever the system says of it."""
+    listen, left = receiver._listen, iter(range(times))
+
+    def refusing(server: grpc.Server, address: str) -> int:
+        if next(left, None) is not None:
+            raise OSError(f"cannot listen on {address}")
+        return listen(server, address)
+
+    receiver._listen = refusing
+
+
+async def test_what_grpc_alone_refuses_is_final():
+    async with running() as r:
+        other = _second(r)
+        _refuse(other, 1_000)
+        with pytest.raises(ConfigError, match=r"server\.otlp_grpc.*GRPC_VERBOSITY") as told:
             await other.start()
+    assert not isinstance(told.value, AddressNotFree), "to wait for it would be in vain"
+
+
+async def test_an_address_that_becomes_free_before_it_is_looked_at_is_taken():
+    async with running() as r:
+        other = _second(r)
+        _refuse(other, 1)
+        await other.start()
+        assert await _call(f"127.0.0.1:{other.port}", METRICS, b"points=2") == b""
         await other.stop()
+
+
+async def test_a_start_that_fails_leaves_the_loop_alone_and_nothing_behind(monkeypatch):
+    resolved_in, ended, pools = [], [], []
+    resolve, make = socket.getaddrinfo, grpc.server
+
+    def resolving(*args: object, **kwargs: object) -> object:
+        resolved_in.append(threading.current_thread())
+        return resolve(*args, **kwargs)
+
+    def server(pool: futures.ThreadPoolExecutor, **kwargs: object) -> grpc.Server:
+        made = make(pool, **kwargs)
+        pools.append(pool)
+        begin, end = made.start, made.stop
+        monkeypatch.setattr(made, "start", lambda: (ended.append("started"), begin())[1])
+        monkeypatch.setattr(made, "stop", lambda grace: (ended.append("stopped"), end(grace))[1])
+        return made
+
+    async with running() as r:
+        monkeypatch.setattr(addresses.socket, "getaddrinfo", resolving)
+        monkeypatch.setattr(otlp_grpc.grpc, "server", server)
+        with pytest.raises(OSError, match="Address already in use"):
+            await _second(r, port=r.grpc.port).start()
+    assert resolved_in
+    assert threading.main_thread() not in resolved_in, "a slow answer must not keep the event loop"
+    assert ended == ["started", "stopped"], "one that never began cannot be stopped, and its memory stays"
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pools[0].submit(print)
 
 
 async def test_stop_lets_calls_in_progress_finish():
