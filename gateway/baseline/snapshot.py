@@ -1,11 +1,12 @@
 """Baselines on disk: one file, replaced as a whole, read back whole.
 
 Layout, little endian: 8 bytes magic, uint32 format version, uint32 record size, uint64 record count, uint64 watermark
-(Unix ms), uint32 CRC32C of everything after the header, uint32 count of frozen series (zero before version 7); then
-count series keys (16 bytes each: the caller's 128-bit digest of a label blob), count deadlines (uint32), and count
-records. Of the series whose learning is frozen there follow the numbers of their records (uint32) and what is kept of
-them (gateway.baseline.frozen.KEPT). Series are found again by key, never by id: ids are handed out anew by each
-process.
+(Unix ms), uint32 CRC32C of everything after the header, uint32 count of frozen series (zero before version 7), and
+since version 8 uint32 size of what is kept of a frozen series and uint32 digest of both layouts (`layout_digest`): a
+file whose fields stand otherwise is refused even where sizes agree. Then count series keys (16 bytes each: the caller's
+128-bit digest of a label blob), count deadlines (uint32), and count records. Of the series whose learning is frozen
+there follow the numbers of their records (uint32) and what is kept of them (gateway.baseline.frozen.KEPT). Series are
+found again by key, never by id: ids are handed out anew by each process.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from gateway.telemetry.state_file import put_in_place
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
-VERSION: Final = 7
+VERSION: Final = 8
 _ORDER_3: Final = """
     last_ms raw_ms raw previous first_ms interval silence_steps count generation levels slope reference candidate
     fallback slow slow_before slow_before_s fallback_s losses short_dev long_dev candidate_dev stride step onset
@@ -41,8 +42,8 @@ _ORDER_3: Final = """
     error_sum origin pending today yesterday week recent_score known_days learned_s gaps gap_excess season_gain
     loss_with loss_without unit cell_sum cell_now cell_count log_hours day_hours seen cells
 """
-"""Fields of version 3 in their order; version 4 has the same ones in another, versions 5 and 6 one more each, and 7 the
-same."""
+"""Fields of version 3 in their order; version 4 has the same ones in another, versions 5 and 6 one more each, and
+those since the same."""
 _SINCE_5: Final = ("busy",)
 _SINCE_4: Final = ("novel", *_SINCE_5)
 """They stand where version 4 had nothing."""
@@ -50,6 +51,7 @@ _SINCE_3: Final = ("usual_dev", "recent_dev", "recent_score")
 _ONLY_2: Final = {"longest_hole": "alerts", "run_sum": "day_usual"}
 """Fields of version 2 that are no more, by the field they stood before: one was never read, one is worked out."""
 _FORMER: Final[dict[int, np.dtype[Any]]] = {
+    7: STATE,
     6: STATE,
     5: np.dtype([(name, STATE[name]) for name in STATE.names or () if name not in _SINCE_5], align=True),
     4: np.dtype([(name, STATE[name]) for name in STATE.names or () if name not in _SINCE_4], align=True),
@@ -66,6 +68,17 @@ _FORMER: Final[dict[int, np.dtype[Any]]] = {
 }
 """Records of former versions."""
 _HEADER: Final = struct.Struct("<8sIIQQII")
+_LAYOUTS: Final = struct.Struct("<II")
+"""Behind the header, since version 8."""
+
+
+def layout_digest(*layouts: np.dtype[Any]) -> int:
+    """32 bits of the names, types and places of all fields."""
+    digest: int = crc32c.crc32c(repr([layout.descr for layout in layouts]).encode())
+    return digest
+
+
+_DIGEST: Final = layout_digest(STATE, KEPT)
 
 
 @dataclass(slots=True)
@@ -145,7 +158,7 @@ def write_unsynced(
     """
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb", buffering=0) as file:
-        file.write(b"\0" * _HEADER.size)
+        file.write(b"\0" * (_HEADER.size + _LAYOUTS.size))
         crc = count = 0
         parts: Iterator[NDArray[Any]] = chain(keys, (deadlines,), records, (frozen.astype(np.uint32),), kept)
         for part in parts:
@@ -155,6 +168,7 @@ def write_unsynced(
             count += len(part) if part.dtype == STATE else 0
         file.seek(0)
         file.write(_HEADER.pack(MAGIC, VERSION, STATE.itemsize, count, watermark_ms, crc, len(frozen)))
+        file.write(_LAYOUTS.pack(KEPT.itemsize, _DIGEST))
     return temporary
 
 
@@ -183,6 +197,15 @@ def read(path: Path) -> BaselineSnapshot:
     if layout is None or size != layout.itemsize:
         raise StateError(f"{path} has layout {version} with records of {size} bytes; this program reads {VERSION}")
     at = _HEADER.size
+    if version == VERSION:
+        if len(data) < at + _LAYOUTS.size:
+            raise StateError(f"{path} is shorter than its header")
+        if _LAYOUTS.unpack_from(data, at) != (KEPT.itemsize, _DIGEST):
+            raise StateError(f"{path} has fields of layout {version} in other places than this program")
+        at += _LAYOUTS.size
+    elif frozen_count:
+        # Only programs that were never released wrote such files, and how each laid out what it kept is not known.
+        raise StateError(f"{path} has frozen series of layout {version}, which this program cannot read")
     frozen_at = at + count * (16 + 4 + size)
     if len(data) != frozen_at + frozen_count * (4 + KEPT.itemsize):
         raise StateError(f"{path} is cut short")

@@ -258,15 +258,59 @@ def test_knowledge_kept_is_written_and_read_with_its_record(tmp_path: Path) -> N
     np.testing.assert_array_equal(other.records(moved)[0], baseline.records(ONE)[0])
 
 
-def test_a_snapshot_of_version_6_is_read_and_freezes_nothing(tmp_path: Path) -> None:
+PINNED = (8, 696, 536, 1578202697, 2167119437)
+"""Version; sizes and digests of a record and of what is kept of one."""
+LAYOUTS_FROM, LAYOUTS_END = 40, 48
+"""Bytes of the header that versions 6 and 7 do not have."""
+
+
+def written_as(path: Path, baseline: Baseline, version: int) -> None:
+    """As a former version did, which had the same records."""
+    snapshot.write(path, snapshot.take(baseline, ONE, np.zeros((1, 16), np.uint8)))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<I", content, 8, version)
+    del content[LAYOUTS_FROM:LAYOUTS_END]
+    path.write_bytes(content)
+
+
+def test_another_layout_of_records_needs_another_version() -> None:
+    digests = snapshot.layout_digest(STATE), snapshot.layout_digest(KEPT)
+    assert (snapshot.VERSION, STATE.itemsize, KEPT.itemsize, *digests) == PINNED, "count VERSION up, and pin this anew"
+
+
+def test_a_snapshot_of_version_7_with_frozen_series_is_refused_for_its_unknown_layout(tmp_path: Path) -> None:
+    baseline = Baseline(DetectionSettings())
+    fed(baseline, *daily(0.1, 60.0, np.random.default_rng(1)))
+    baseline.freeze(ONE)
+    assert baseline.frozen.count == 1
+    written_as(tmp_path / "baselines", baseline, 7)
+    with pytest.raises(StateError, match="frozen series of layout 7"):
+        snapshot.read(tmp_path / "baselines")
+
+
+def test_fields_of_equal_size_that_changed_places_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    baseline = Baseline(DetectionSettings())
+    fed(baseline, *daily(0.1, 60.0, np.random.default_rng(1)))
+    baseline.freeze(ONE)
+    path = tmp_path / "baselines"
+    snapshot.write(path, snapshot.take(baseline, ONE, np.zeros((1, 16), np.uint8)))
+    swapped = {"short_dev": "long_dev", "long_dev": "short_dev"}
+    names = [swapped.get(name, name) for name in KEPT.names or ()]
+    other = np.dtype([(name, KEPT[name]) for name in names], align=True)
+    assert other.itemsize == KEPT.itemsize
+    monkeypatch.setattr(snapshot, "KEPT", other)
+    monkeypatch.setattr(snapshot, "_DIGEST", snapshot.layout_digest(STATE, other))
+    with pytest.raises(StateError, match="other places"):
+        snapshot.read(path)
+
+
+@pytest.mark.parametrize("version", [6, 7])
+def test_a_snapshot_of_a_version_without_layouts_is_read_and_freezes_nothing(tmp_path: Path, version: int) -> None:
     baseline = Baseline(DetectionSettings())
     times, values = daily(0.1, 60.0, np.random.default_rng(1))
     fed(baseline, times, values)
     path = tmp_path / "baselines"
-    snapshot.write(path, snapshot.take(baseline, ONE, np.zeros((1, 16), np.uint8)))
-    content = bytearray(path.read_bytes())
-    struct.pack_into("<I", content, 8, 6)
-    path.write_bytes(content)
+    written_as(path, baseline, version)
     read = snapshot.read(path)
     np.testing.assert_array_equal(read.records, baseline.records(ONE)[0])
     assert len(read.frozen) == len(read.kept) == 0
