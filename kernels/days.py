@@ -22,6 +22,9 @@ DAY_S: Final = 86400
 USUAL: Final = 1.5
 """Times what is usual, from which days and variation are away."""
 
+LEAST_USUAL: Final = 0.3
+"""Scales that a smoothed distance from days is usually away, at least."""
+
 
 class Days(NamedTuple):
     """Distance from season and level of days, in the unit of the value."""
@@ -59,7 +62,7 @@ def follow_days(s: Any, now: Moment, d: Deviation) -> Days:
     # An alert that is open lets go faster than it came.
     back = 4.0 if s.open == SEASON and abs(apart) < 0.5 * abs(s.q) else 1.0
     q = s.q + share(back * now.w, max(8.0 * now.tau, 300.0)) * (apart - s.q)
-    return Days(apart, q, max(s.q_dev, d.scale * 0.3))
+    return Days(apart, q, max(s.q_dev, d.scale * LEAST_USUAL))
 
 
 @hot_step

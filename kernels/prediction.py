@@ -7,7 +7,7 @@ alert lasts, the prediction is the reference that was frozen when it began.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from kernels.habits import DENSE_S
 from kernels.jit import hot_step
@@ -15,6 +15,9 @@ from kernels.moment import Moment
 from kernels.seasonal import season_of
 from kernels.series_state import LEVELS, P_CHOICE, P_SEASON, SPIKE, SUSTAINED, TRENDED, ZERO
 from kernels.sparse import SPARSE
+
+SCALE_DEVIATIONS: Final = 1.25
+"""Mean absolute errors in a scale: of a normal distribution that is its standard deviation."""
 
 
 class Deviation(NamedTuple):
@@ -79,7 +82,7 @@ def scale_of(s: Any, x: float) -> float:
     if s.stride <= 0.0 and x != s.previous:
         # The first movement of a value that has stood still is all there is to measure it by.
         s.stride = 0.25 * abs(x - s.previous)
-    scale: float = 1.25 * max(s.short_dev, s.long_dev)
+    scale: float = SCALE_DEVIATIONS * max(s.short_dev, s.long_dev)
     scale = max(scale, 1e-6 * abs(s.slow), 0.5 * s.stride, 1e-300)
     if s.zero_share > SPARSE:
         # A sparse count: what it is when it is not zero says how far it usually goes.

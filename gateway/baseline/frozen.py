@@ -8,14 +8,15 @@ record learns slowly is a copy's worth of planned chaos, though: at the end the 
     fallback            the level of before: the way back to it is one that was to be expected
     q                   a distance from the level of days, which is another one again
     muted               on days, where that distance is more than usual: that the work has left another level is known,
-                        and is the level of days after a day (kernels.observe), or it goes back and all is as before
+                        and is the level of days after a day (kernels.days), or it goes back and all is as before
     log_short           smoothed variation: what it gathered is no evidence against what is put back, so it begins from
                         the usual; under an alert on it, open or muted, from where it is
     busy                its longest stretch is slow, the one that is going on is not
 
 A step that is by half another one at the end than before is another step: how far samples are apart, and with it how
-long a silence is usual, is then left as it is. A series of which little was known (fewer than YOUNG samples), or that
-first appears while it is frozen, has nothing worth putting back: nothing is kept of it, and at the end it begins anew.
+long a silence is usual, is then left as it is. A series of which little was known (MATURE_SAMPLES or fewer: nothing of
+it is judged by its past), or that first appears while it is frozen, has nothing worth putting back: nothing is kept of
+it, and at the end it begins anew.
 
 A series stays frozen a little beyond the window (`grace_s`): while its levels follow the way back to what is usual, the
 small scales of before would call that a jump.
@@ -32,6 +33,9 @@ from numpy.typing import NDArray
 from gateway.baseline.record_copies import common_ranges, copy_ranges, put, taken
 from gateway.selfmetrics import counter, gauge
 from gateway.telemetry.mapped_zeros import grown_size, mapped_zeros
+from kernels.days import LEAST_USUAL, USUAL
+from kernels.moment import MATURE_SAMPLES
+from kernels.prediction import SCALE_DEVIATIONS
 from kernels.series_state import CALMER, HOURS, NOISIER, SEASON, SLOW_FIELDS, STATE, STEP_FIELDS
 
 FROZEN_SERIES: Final = gauge(
@@ -48,8 +52,6 @@ CHANGES: Final = counter("frozen_changes", "Series frozen, put back to what they
 for _change in ("frozen", "put_back", "begun_anew"):
     CHANGES.labels(_change)  # nothing yet is 0, not unknown
 
-YOUNG: Final = 48
-"""Samples under which a series begins anew: with fewer nothing of it is judged by its past (kernels.observe)."""
 OTHER_STEP: Final = 1.5
 GRACE_S: Final = 900.0
 GRACE_STEPS: Final = 12.0
@@ -104,8 +106,9 @@ def put_back(records: NDArray[Any], kept: NDArray[Any]) -> None:
     records["fallback"] = kept["levels"][:, USUAL_LEVEL]
     records["fallback_s"] = live["last_ms"] // 1000
     records["q"] += live["slow"] - kept["slow"]
-    usual = np.maximum(records["q_dev"], 0.375 * np.maximum(records["short_dev"], records["long_dev"]))
-    other_level = (np.abs(records["q"]) > 1.5 * usual) & (live["muted"] == 0) & (live["open"] != SEASON)
+    other_level = (
+        (np.abs(records["q"]) > USUAL * usual_of_days(records)) & (live["muted"] == 0) & (live["open"] != SEASON)
+    )
     records["muted"][other_level] = SEASON
     records["muted_s"][other_level] = (live["last_ms"][other_level] // 1000).astype(np.uint32)
     of_variation = np.isin(live["open"], (NOISIER, CALMER)) | (live["muted"] == NOISIER) | (kept["log_known"] == 0)
@@ -113,6 +116,14 @@ def put_back(records: NDArray[Any], kept: NDArray[Any]) -> None:
     of_hour = kept["log_long"] + kept["log_hours"][np.arange(len(kept)), hour] / _SIXTEENTHS
     records["log_short"] = np.where(of_variation, live["log_short"], of_hour)
     records["busy"] = (kept["busy"] & 0xF0) | (live["busy"] & 0x0F)
+
+
+def usual_of_days(records: NDArray[Any]) -> NDArray[np.float32]:
+    """float32[n]: how far STATE[n] usually are from their levels of days, as kernels.days.follow_days has it. Floors of
+    the scale are left out: where they hold, what is muted for less is unmuted at the next sample."""
+    errors = np.maximum(records["short_dev"], records["long_dev"])
+    usual: NDArray[np.float32] = np.maximum(records["q_dev"], np.float32(LEAST_USUAL * SCALE_DEVIATIONS) * errors)
+    return usual
 
 
 def begin_anew(records: NDArray[Any]) -> None:
@@ -191,8 +202,8 @@ class FrozenLearning:
         kept_of_rows: Callable[[NDArray[np.int64]], NDArray[Any]],
         limit: int,
     ) -> None:
-        known = np.flatnonzero(counts >= YOUNG)
-        self._slots[sids[counts < YOUNG]] = _ANEW
+        known = np.flatnonzero(counts > MATURE_SAMPLES)
+        self._slots[sids[counts <= MATURE_SAMPLES]] = _ANEW
         self.new += len(sids) - len(known)
         room = max(limit - self.count, 0)
         self._slots[sids[known[room:]]] = _REFUSED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,19 @@ from numpy.typing import NDArray
 
 from gateway.baseline import snapshot
 from gateway.baseline.detector import Baseline
-from gateway.baseline.frozen import GRACE_S, KEPT, YOUNG, FrozenLearning, begin_anew, grace_s, kept_of, put_back
+from gateway.baseline.frozen import GRACE_S, KEPT, FrozenLearning, begin_anew, grace_s, kept_of, put_back, usual_of_days
 from gateway.baseline.offline import OfflineResult, run_series
+from gateway.baseline.parameters import parameters
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import StateError
 from gateway.telemetry import kind
+from kernels.days import USUAL, Variation, follow_days, settle_muted
+from kernels.moment import MATURE_SAMPLES, Moment, arrive
+from kernels.prediction import Deviation, scale_of
 from kernels.series_state import (
     FAST_FIELDS,
     OPENED,
+    SEASON,
     SHIFTED_FIELDS,
     SLOW_FIELDS,
     STATE,
@@ -63,7 +69,7 @@ def test_slow_fields_are_those_of_before_and_fast_ones_those_of_the_live_run(
 ) -> None:
     rng = np.random.default_rng(seed)
     times, values = daily(1.5 if step_s < 100 else 20.0, step_s, rng)
-    at = len(values) - lasting if len(values) > lasting + YOUNG else YOUNG + 1
+    at = len(values) - lasting if len(values) > lasting + MATURE_SAMPLES + 1 else MATURE_SAMPLES + 2
     piece = values[at:]
     if chaos == "shift":
         piece += rng.uniform(-500, 500)
@@ -117,13 +123,51 @@ def test_a_series_that_is_new_begins_anew_and_keeps_its_counter() -> None:
     assert (baseline.frozen.count, baseline.frozen.new) == (0, 1)
     times, values = daily(0.2, 60.0, np.random.default_rng(1))
     fed(baseline, times, values)
-    assert baseline.states["count"][0] > YOUNG
+    assert baseline.states["count"][0] > MATURE_SAMPLES
     assert baseline.frozen_rows(ONE).tolist() == [0], "a snapshot has to tell of it"
     baseline.thaw(ONE)
     (record,) = baseline.records(ONE)[0]
     assert (record["count"], record["raw"], record["raw_ms"]) == (0, values[-1], int(times[-1]) * 1000)
     fed(baseline, times[-1:] + 60.0, values[:1])
     assert baseline.states["first_ms"][0] == int(times[-1] + 60.0) * 1000
+
+
+def arriving(record: Any, at_ms: int) -> Moment:
+    return arrive(record, at_ms, parameters(DetectionSettings()))
+
+
+@pytest.mark.parametrize("samples", [MATURE_SAMPLES, MATURE_SAMPLES + 1])
+def test_a_series_begins_anew_if_nothing_of_it_was_judged_by_its_past(samples: int) -> None:
+    records = np.zeros(1, STATE)
+    records["count"], records["interval"], records["last_ms"] = samples - 1, 3600.0, 200 * 3_600_000
+    mature = arriving(records[0], 201 * 3_600_000).mature
+    assert records["count"][0] == samples
+    frozen = FrozenLearning(10)
+    frozen.freeze(ONE, records)
+    assert (frozen.count, frozen.new) == ((1, 0) if mature else (0, 1))
+
+
+deviations = st.floats(0.0, 1e6, width=32)
+
+
+@settings(max_examples=200, deadline=None)
+@given(q_dev=deviations, short=deviations, long=deviations.filter(lambda x: x > 1e-6))
+def test_what_is_usual_of_days_is_as_the_kernels_have_it(q_dev: float, short: float, long: float) -> None:
+    records = np.zeros(1, STATE)
+    records["q_dev"], records["short_dev"], records["long_dev"] = q_dev, short, long
+    (usual,) = usual_of_days(records)
+    record = records[0]
+    now = Moment(0, 0, 60.0, 60.0, True, True, False)
+    scale = scale_of(record, 0.0)
+    days = follow_days(record, now, Deviation(0.0, 0.0, 0.0, 0.0, 0.0, scale, 0.0, 0.0, 1.0))
+    assert usual == pytest.approx(days.usual, rel=1e-6)
+    for q, muted in ((1.01 * USUAL * usual, SEASON), (0.99 * USUAL * usual, 0)):
+        records["q"], records["muted"], records["last_ms"] = q, 0, 86_400_000 * 20
+        put_back(records, kept_of(records))
+        assert records["muted"][0] == muted
+        records["muted"] = SEASON
+        settle_muted(record, now, days._replace(q=q), Variation(0.0, 0.0, 1.0))
+        assert records["muted"][0] == muted
 
 
 def test_an_alert_of_a_series_that_begins_anew_goes_on_and_ends() -> None:
@@ -199,7 +243,7 @@ def test_what_is_kept_is_of_the_series_it_was_taken_from(seed: int, limit: int) 
             records["day_s"] = stamps = rng.integers(0, 2**31, len(sids))
             frozen.freeze(sids, records)
             for sid, count, stamp in zip(sids.tolist(), records["count"].tolist(), stamps.tolist(), strict=True):
-                if count < YOUNG:
+                if count <= MATURE_SAMPLES:
                     model.new.add(sid)
                 elif len(model.kept) < limit:
                     model.kept[sid] = stamp
