@@ -15,7 +15,7 @@ from gateway.forward.dead_letter import read_letters
 from gateway.forward.forwarder import Forwarder
 from gateway.forward.progress import ProgressFiles
 from gateway.forward.settings import VictoriaMetricsSettings
-from gateway.settings_types import Duration, Secret
+from gateway.settings_types import ByteSize, Duration, Secret
 from gateway.telemetry import kind
 from gateway.telemetry.labels import decode_label_blob
 from tests.gateway.forward.feeds import FeedInMemory, SeriesInMemory
@@ -314,6 +314,30 @@ async def test_scores_are_written_beside_and_dropped_when_the_queue_is_full(targ
         await until(lambda: forwarder.stats().scores_forwarded == 28)
         stats = forwarder.stats()
     assert (stats.scores_dropped, stats.forwarded, stats.acked_rows) == (5, 0, 0)
+
+
+async def test_scores_that_are_under_way_when_the_target_restarts_are_sent_to_the_next_one(target, series, tmp_path):
+    feed = FeedInMemory(series)
+    forwarder = Forwarder(
+        settings_for(target, block_rows=100, block_bytes=ByteSize(1024)), feed, series, tmp_path, clock=CLOCK
+    )
+    now = CLOCK.time_ns() // 1_000_000
+
+    def counted() -> int:
+        stats = forwarder.stats()
+        return stats.scores_forwarded + stats.scores_dropped + stats.scores_waiting
+
+    target.script = lambda number: None if number == 0 else web.Response(status=503)
+    assert forwarder.add_score_rows([series.blob(0)] * 250, list(range(now, now + 250)), [0.5] * 250) == 250
+    async with running(forwarder):
+        await until(lambda: target.writes > 2)
+        assert counted() == 250
+        assert 0 < forwarder.stats().scores_forwarded < 100, "the second block of several is under way"
+        await target.restart_empty()
+        target.script = lambda number: None
+        await until(lambda: forwarder.stats().scores_waiting == 0)
+        stats = forwarder.stats()
+    assert (stats.scores_forwarded, stats.scores_dropped) == (250, 0)
 
 
 async def test_drain_waits_for_the_window_and_takes_no_more(target, series, tmp_path):
