@@ -15,15 +15,18 @@ Senders that keep to the waits they are told thus go before those that do not.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from typing import Final, NamedTuple
+from collections import OrderedDict
+from typing import Final, NamedTuple, TypeAlias
 
+import structlog
 from aiohttp import web
 
 from gateway import selfmetrics
-from gateway.errors import Overloaded
+from gateway.errors import Overloaded, RetryLater, Unavailable
 from gateway.ingest.admission import Admission, Ticket
 from gateway.ingest.large_body import LARGE_BODY, LargeBodyHandler
+
+_log = structlog.get_logger(__name__)
 
 SHORT: Final = 0.1
 LONG: Final = 5.0
@@ -45,14 +48,19 @@ class _Waiter(NamedTuple):
     let_in: asyncio.Future[None]
 
 
+_Waiters: TypeAlias = OrderedDict[asyncio.Future[None], _Waiter]
+"""In the order in which they came. Whoever is let in, is refused or goes away is removed at once, wherever it stands:
+connections that come and go would fill it otherwise."""
+
+
 class WaitingRoom:
     """One for an event loop. It lets requests in as soon as `admission` has room for them."""
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._loop = asyncio.get_running_loop()
-        self._patient: deque[_Waiter] = deque()
-        self._early: deque[_Waiter] = deque()
+        self._patient: _Waiters = OrderedDict()
+        self._early: _Waiters = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         _WAITING.set_function(lambda: len(self._patient) + len(self._early))
 
@@ -61,7 +69,7 @@ class WaitingRoom:
         return self._admission.fits(declared, here=here) and (not self._patient or declared < LARGE_BODY)
 
     async def enter(self, request: web.BaseRequest, declared: int, amount: int, ticket: Ticket) -> None:
-        """Take `amount` bytes for a request of `declared`, once there is room. Raises Overloaded."""
+        """Take `amount` bytes for a request of `declared`, once there is room. Raises RetryLater."""
         admission, handler = self._admission, request.protocol
         if self.admits(declared):
             ticket.take(amount)
@@ -77,46 +85,69 @@ class WaitingRoom:
 
     def wait(self, handler: LargeBodyHandler, declared: int, amount: int, ticket: Ticket) -> asyncio.Future[None]:
         """Done once `amount` bytes are taken for the request of `declared` bytes that `handler` has; fails with
-        Overloaded. To be cancelled when its client goes away. `handler` is not to read meanwhile."""
+        Overloaded, and with Unavailable after an error. To be cancelled when its client goes away. `handler` is not to
+        read meanwhile."""
         now = self._loop.time()
         early = now < handler.told_to_wait_until
         let_in: asyncio.Future[None] = self._loop.create_future()
         deadline = now + (LONG if early else SHORT)
         waiters = self._early if early else self._patient
-        waiters.append(_Waiter(handler, early, declared, amount, ticket, deadline, let_in))
+        waiters[let_in] = _Waiter(handler, early, declared, amount, ticket, deadline, let_in)
+        let_in.add_done_callback(lambda done: waiters.pop(done, None))
         if self._timer is None:
             self._timer = self._loop.call_later(_LOOK, self._look)
         return let_in
 
     def _look(self) -> None:
-        now = self._loop.time()
+        try:
+            self._go_through(self._loop.time())
+        except Exception as error:  # noqa: BLE001  # who waits would wait for ever if this were the last look
+            selfmetrics.TASK_FAILURES.labels("waiting_room").inc()
+            _log.exception("a look for room failed", error=str(error))
+        finally:
+            waits = bool(self._patient or self._early)
+            self._timer = self._loop.call_later(_LOOK, self._look) if waits else None
+
+    def _go_through(self, now: float) -> None:
         room = True
         for waiters in self._patient, self._early:
-            while waiters and room:
-                if not waiters[0].let_in.done():  # its client may have gone
-                    room = self._admission.fits(waiters[0].declared)
-                    if not room:
-                        break
-                    self._let_in(waiters[0], now)
-                waiters.popleft()
-            while waiters and (waiters[0].let_in.done() or waiters[0].deadline <= now):
-                waiter = waiters.popleft()
-                if not waiter.let_in.done():
-                    _refuse(waiter, self._admission.overloaded(), now)
-        waits = bool(self._patient or self._early)
-        self._timer = self._loop.call_later(_LOOK, self._look) if waits else None
+            while room and (waiter := _first(waiters)) is not None:
+                room = self._let_in(waiter, now)
+                if room:
+                    del waiters[waiter.let_in]
+            while (waiter := _first(waiters)) is not None and waiter.deadline <= now:
+                del waiters[waiter.let_in]
+                _refuse(waiter, self._admission.overloaded(), now)
 
-    def _let_in(self, waiter: _Waiter, now: float) -> None:
+    def _let_in(self, waiter: _Waiter, now: float) -> bool:
+        """Whether whoever waits behind may be looked at: it was let in or refused."""
         try:
+            if not self._admission.fits(waiter.declared):
+                return False
             waiter.ticket.take(waiter.amount)
         except Overloaded as error:  # for the tenant's own limits
             _refuse(waiter, error, now)
-            return
-        if waiter.early:
-            waiter.handler.told_to_wait_until = now + self._admission.retry_after
-        waiter.let_in.set_result(None)
+        except Exception as error:  # noqa: BLE001  # nobody else would look after those behind it
+            selfmetrics.TASK_FAILURES.labels("waiting_room").inc()
+            _log.exception("a request that waited could not be let in", error=str(error))
+            _refuse(waiter, Unavailable("the request could not be handled; send it again"), now)
+        else:
+            if waiter.early:
+                waiter.handler.told_to_wait_until = now + self._admission.retry_after
+            waiter.let_in.set_result(None)
+        return True
 
 
-def _refuse(waiter: _Waiter, error: Overloaded, now: float) -> None:
-    waiter.handler.told_to_wait_until = now + (error.retry_after or 0.0)
+def _first(waiters: _Waiters) -> _Waiter | None:
+    """Who has waited longest; those whose clients have gone just now are removed."""
+    while waiters:
+        let_in = next(iter(waiters))
+        if not let_in.done():
+            return waiters[let_in]
+        del waiters[let_in]
+    return None
+
+
+def _refuse(waiter: _Waiter, error: RetryLater, now: float) -> None:
+    waiter.handler.told_to_wait_until = now + error.retry_after
     waiter.let_in.set_exception(error)

@@ -4,16 +4,21 @@ the wait it was told; those that do take notice go first."""
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from gateway import selfmetrics
-from gateway.errors import Overloaded
+from gateway.errors import Overloaded, Unavailable
 from gateway.ingest.admission import COLUMN_BYTES, Admission, Ticket
+from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.settings import IngestSettings
+from gateway.ingest.waiting_room import WaitingRoom
 from gateway.settings_types import ByteSize
 from tests.gateway.ingest.receivers import Receivers, running
 from tests.gateway.ingest.test_large_body import Client, post
@@ -125,6 +130,92 @@ async def test_what_comes_behind_a_request_that_waits_is_answered_after_it(recei
     assert receivers.sink.points == 14
     assert receivers.admission.in_flight == 0
     client.close()
+
+
+class Room:
+    """A waiting room without connections. Everything is taken until `free`."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(100)
+        self.admission.add(100)
+        self.room = WaitingRoom(self.admission)
+
+    def wait(self, ticket: Ticket | None = None, *, early: bool = True) -> asyncio.Future[None]:
+        handler = cast(LargeBodyHandler, SimpleNamespace(told_to_wait_until=math.inf if early else 0.0))
+        return self.room.wait(handler, 10, 10, ticket or Ticket(self.admission))
+
+    def free(self) -> None:
+        self.admission.give_back(100)
+
+
+@pytest.fixture
+async def room() -> Room:
+    return Room()
+
+
+class Broken(Ticket):
+    """Which cannot take anything."""
+
+    def take(self, amount: int) -> None:
+        raise ZeroDivisionError(f"planted for {amount}")
+
+
+def failures() -> float:
+    found = selfmetrics.TASK_FAILURES.labels("waiting_room")._value.get()
+    assert isinstance(found, float)
+    return found
+
+
+async def test_who_goes_away_behind_another_one_is_forgotten_at_once(room: Room) -> None:
+    first = room.wait()
+    for _ in range(1_000):
+        for early in (False, True):
+            room.wait(early=early).cancel()
+    await asyncio.sleep(0)
+    text = selfmetrics.exposition().decode()
+    assert "gateway_ingest_waiting_requests 1.0" in text.splitlines()
+    assert not first.done()
+    room.free()
+    async with asyncio.timeout(10):
+        await first
+
+
+async def test_who_goes_away_just_before_its_turn_is_passed_over(room: Room) -> None:
+    first, second = room.wait(), room.wait()
+    room.free()
+    first.cancel()
+    room.room._look()
+    assert second.done()
+    assert room.admission.in_flight == 10
+
+
+async def test_an_unexpected_error_refuses_one_request_and_the_others_are_let_in(room: Room) -> None:
+    before = failures()
+    broken, sound = room.wait(Broken(room.admission)), room.wait()
+    room.free()
+    async with asyncio.timeout(10):
+        with pytest.raises(Unavailable, match="send it again"):
+            await broken
+        await sound
+        later = room.wait()
+        await later
+    assert failures() - before == 1
+
+
+async def test_the_room_goes_on_looking_whatever_happens_to_one_look(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(now: float) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError(f"planted at {now}")
+
+    before = failures()
+    monkeypatch.setattr(room.room, "_go_through", fails)
+    waiting = room.wait()
+    room.free()
+    async with asyncio.timeout(10):
+        await waiting
+    assert failures() - before == 1
 
 
 def test_what_requests_become_as_rows_counts_before_they_are_decoded() -> None:
