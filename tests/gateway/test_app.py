@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+WARMUP_SECONDS = 900.0
+"""Some ten times what compiling everything takes on a machine at rest."""
 ROOT = Path(__file__).resolve().parents[2]
 SHOW = (
     "import re; from gateway import app, selfmetrics; {load}; app.load_role({role!r}); "
@@ -17,8 +19,9 @@ SHOW = (
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_kernels() -> None:
-    """Compiling takes minutes, which is not the time that a role may take to load; done at once where they are."""
-    subprocess.run([sys.executable, "-m", "kernels.warmup"], cwd=ROOT, capture_output=True, check=True)
+    """Compiling takes minutes, which is not the time that a role may take to load; done at once where they are. What it
+    says is pytest's to show when it fails."""
+    subprocess.run([sys.executable, "-m", "kernels.warmup"], cwd=ROOT, timeout=WARMUP_SECONDS, check=True)
 
 
 def _exposed(load: str, role: str) -> list[str]:
