@@ -23,8 +23,8 @@ from gateway.series.index import SeriesIndex
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.frame import Frame, LogPosition
+from gateway.telemetry.freeze_window import FILE_NAME, FreezeWindow, LabelCondition, encode_windows, write_windows
 from gateway.telemetry.labels import encode_label_blob
-from gateway.telemetry.learning_pauses import FILE_NAME, LabelCondition, LearningPause, encode_pauses, write_pauses
 
 ROWS = 8_000
 START_MS = 1_700_006_400_000
@@ -68,12 +68,12 @@ class Shard:
             spent += time.perf_counter() - began
         return spent / self.series * 1e6
 
-    def tell(self, expression: str, last_step: int) -> None:
+    def publish(self, expression: str, last_step: int) -> None:
         """A window from now to a step, for the services that an expression matches."""
         spans = ((START_MS + (self.step + 1) * STEP_MS, START_MS + last_step * STEP_MS),)
-        pause = LearningPause("1", (LabelCondition("service", "=~", expression),), spans)
-        write_pauses(self.path, encode_pauses([pause]))
-        self.freeze.look()
+        window = FreezeWindow("1", (LabelCondition("service", "=~", expression),), spans)
+        write_windows(self.path, encode_windows([window]))
+        self.freeze.reload()
 
 
 def main() -> None:
@@ -92,16 +92,16 @@ def main() -> None:
             print(json.dumps(told | {"frozen": frozen.count, "held_bytes": frozen.nbytes}), flush=True)
 
         line("no window", min(shard.round() for _ in range(5)))
-        shard.tell("nobody", shard.step + 1000)
+        shard.publish("nobody", shard.step + 1000)
         line("a window over none, first", shard.round())
         line("a window over none", min(shard.round() for _ in range(5)))
-        shard.tell("service-[01].", shard.step + 20)
+        shard.publish("service-[01].", shard.step + 20)
         line("a window over a fifth, first", shard.round())
         line("a window over a fifth", min(shard.round() for _ in range(5)))
         while shard.step < 1000 and not shard.baseline.frozen.idle:
             last = shard.round()
         line("put back", last)
-        shard.tell(".*", shard.step + 20)
+        shard.publish(".*", shard.step + 20)
         line("a window over all, first", shard.round())
         line("a window over all", min(shard.round() for _ in range(5)))
         while shard.step < 1000 and not shard.baseline.frozen.idle:

@@ -25,7 +25,7 @@ from gateway.role_names import CONTROL, DATA, worker_of
 
 log = structlog.get_logger(__name__)
 
-_OF_BOTH_PLANES: Final = ("gateway.heartbeat", "gateway.log.reader", "gateway.baseline.frozen")
+_OF_BOTH_PLANES: Final = ("gateway.heartbeat", "gateway.log.reader", "gateway.baseline.freeze")
 """Modules that declare metrics and belong to both planes."""
 
 _STOP_SECONDS: Final = 9.0

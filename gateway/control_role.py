@@ -34,7 +34,7 @@ from gateway.log.segment import edges_of
 from gateway.probes.prober import Prober
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.change import Change
-from gateway.telemetry.learning_pauses import FILE_NAME
+from gateway.telemetry.freeze_window import FILE_NAME
 from gateway.telemetry.maintenance_event import MaintenanceEvent
 from gateway.web import (
     alert_groups_api,

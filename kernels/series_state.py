@@ -138,7 +138,7 @@ CELLS_AT: Final = int(_OFFSETS["cells"][1])
 STATES: Final = types.Array(from_dtype(STATE), 1, "C")
 
 # What a record knows, by how fast it changes. While learning is frozen the slow fields are those that are put back
-# (gateway.baseline.frozen). Fields of one group belong together: a sum and the clock that says when it is folded.
+# (gateway.baseline.freeze). Fields of one group belong together: a sum and the clock that says when it is folded.
 STEP_FIELDS: Final = ("interval", "silence_steps")
 """How far samples are apart, and so how long silence is usual."""
 GAP_FIELDS: Final = ("longest_hole", "known_days", "gaps", "gap_excess", "learned_s")

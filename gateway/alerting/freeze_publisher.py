@@ -1,4 +1,4 @@
-"""Maintenance windows that freeze learning, published to the data plane (telemetry.learning_pauses).
+"""Maintenance windows that freeze learning, published to the data plane (telemetry.freeze_window).
 
 Rules of the subject:
   * A window freezes the learning of every series whose own anomaly it would cover: its matchers are tried on the labels
@@ -27,11 +27,11 @@ from gateway.alerting.mute_interval import IntervalPart, any_holds
 from gateway.clock import Clock
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import SEVERITIES
-from gateway.telemetry.learning_pauses import (
+from gateway.telemetry.freeze_window import (
+    FreezeWindow,
     LabelCondition,
-    LearningPause,
     encode_fitting,
-    write_pauses,
+    write_windows,
 )
 
 MARGIN_SECONDS: Final = 86400.0
@@ -48,12 +48,14 @@ _QUARTER: Final = 15
 _MS: Final = 10**6
 
 _log = structlog.get_logger(__name__)
-LEFT_OUT: Final = gauge(
-    "maintenance_windows_left_out",
-    "Maintenance windows that freeze no learning, because there are too many or too large ones.",
+WINDOWS: Final = gauge(
+    "maintenance_freeze_windows",
+    "Maintenance windows that freeze learning now, or some days ago or ahead: published to the data plane, or left_out"
+    " because there are too many or too large ones.",
+    ["state"],
 )
 FAILURES: Final = counter(
-    "maintenance_windows_publish_failures",
+    "maintenance_freeze_publish_failures",
     "Attempts to publish the maintenance windows to the data plane that failed.",
     ["reason"],
 )
@@ -112,7 +114,7 @@ def _changes(parts: Sequence[IntervalPart], first: int, last: int) -> Iterable[i
             yield minute * _MINUTE
 
 
-def pauses_of(windows: Iterable[Window], now: int, past: int) -> list[LearningPause]:
+def freeze_windows_of(windows: Iterable[Window], now: int, past: int) -> list[FreezeWindow]:
     """What windows freeze from `past` nanoseconds ago on; the more urgent ones first."""
     found = []
     for window in windows:
@@ -120,10 +122,10 @@ def pauses_of(windows: Iterable[Window], now: int, past: int) -> list[LearningPa
         spans = spans_of(window, now - past, now + AHEAD) if conditions is not None else []
         if conditions is not None and spans:
             in_ms = tuple((start // _MS, -(-end // _MS)) for start, end in spans)
-            found.append(LearningPause(window.id, conditions, in_ms))
+            found.append(FreezeWindow(window.id, conditions, in_ms))
     # What is going on or comes is more than what is over.
     now_ms = now // _MS
-    return sorted(found, key=lambda pause: (pause.spans[-1][1] <= now_ms, pause.spans[0][0], pause.id))
+    return sorted(found, key=lambda one: (one.spans[-1][1] <= now_ms, one.spans[0][0], one.id))
 
 
 class FreezePublisher:
@@ -193,7 +195,7 @@ class FreezePublisher:
         """Write the windows as they are now; False where that failed, which is logged, counted and in `problem`."""
         try:
             windows, now = list(self._windows()), self._clock.time_ns()
-            left_out = await asyncio.to_thread(self._write, windows, now)
+            published, left_out = await asyncio.to_thread(self._write, windows, now)
         except OSError as error:
             FAILURES.labels("disk").inc()
             self._fail(f"maintenance windows do not reach the data plane: {error}", unexpected=False)
@@ -206,7 +208,8 @@ class FreezePublisher:
         if self._failure:
             _log.info("maintenance windows reach the data plane again")
         self._failure = ""
-        LEFT_OUT.set(left_out)
+        WINDOWS.labels("published").set(published)
+        WINDOWS.labels("left_out").set(left_out)
         if left_out != self.left_out:
             _log.warning("maintenance windows that freeze no learning, because there are too many", left_out=left_out)
         self.left_out = left_out
@@ -217,10 +220,11 @@ class FreezePublisher:
             _log.error(problem, exc_info=unexpected)
         self._failure = problem
 
-    def _write(self, windows: Sequence[Window], now: int) -> int:
-        """Gives how many are left out."""
-        payload, left_out = encode_fitting(pauses_of(windows, now, self._past))
+    def _write(self, windows: Sequence[Window], now: int) -> tuple[int, int]:
+        """Gives how many are published, and how many left out."""
+        freezing = freeze_windows_of(windows, now, self._past)
+        payload, left_out = encode_fitting(freezing)
         if payload != self._written:
-            write_pauses(self._path, payload)
+            write_windows(self._path, payload)
             self._written = payload
-        return left_out
+        return len(freezing) - left_out, left_out

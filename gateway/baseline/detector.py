@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline import reasons
-from gateway.baseline.frozen import FrozenLearning, grace_s
+from gateway.baseline.freeze import FreezeStore, grace_s
 from gateway.baseline.parameters import parameters
 from gateway.baseline.record_copies import put, taken
 from gateway.baseline.settings import DetectionSettings
@@ -70,8 +70,8 @@ class Baseline:
         self._watermark_ms = 0
         self._lag_ms = 0.0
         self._live = False
-        self.frozen = FrozenLearning(settings.max_frozen_series)
-        """What series knew that do not learn now; `freeze`, `thaw` and `forget` change it."""
+        self.frozen = FreezeStore(settings.max_frozen_series)
+        """What series knew that do not learn now; `freeze`, `restore` and `forget` change it."""
 
     @property
     def capacity(self) -> int:
@@ -205,16 +205,16 @@ class Baseline:
         return (1000.0 * grace_s(self._states["interval"][sids])).astype(np.int64)
 
     def freeze(self, sids: NDArray[np.uint32]) -> None:
-        """From here on what these series, each once, learn slowly does not count (gateway.baseline.frozen)."""
+        """From here on what these series, each once, learn slowly does not count (gateway.baseline.freeze)."""
         if len(fresh := sids[~self.frozen.holds(sids)]):
             self._reserve(int(fresh.max()) + 1)
             self.frozen.freeze(fresh, taken(self._states, fresh))
 
-    def thaw(self, sids: NDArray[np.uint32]) -> None:
+    def restore(self, sids: NDArray[np.uint32]) -> None:
         """Give these series, each once, back what they knew when they were frozen."""
         if len(held := sids[self.frozen.holds(sids)]):
             records = taken(self._states, held)
-            self.frozen.thaw(held, records)
+            self.frozen.restore(held, records)
             put(self._states, held, records)
 
     def frozen_rows(self, sids: NDArray[np.uint32]) -> NDArray[np.int64]:

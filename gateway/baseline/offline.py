@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.baseline.frozen import FrozenLearning, grace_s
+from gateway.baseline.freeze import FreezeStore, grace_s
 from gateway.baseline.parameters import parameters
 from gateway.baseline.settings import DetectionSettings
 from kernels.score import LATE, REPEATED, score_series
@@ -74,13 +74,13 @@ def run_series(
     score, expected, lower, upper, chance = (np.empty(n) for _ in range(5))
     fate = np.empty(n, np.int64)
     transitions = np.zeros(2 * n + 2, TRANSITION)
-    kept = FrozenLearning(1)
+    kept = FreezeStore(1)
     found = 0
     for first, behind, is_frozen in _stretches(times_ms, frozen):
         if is_frozen:
             kept.freeze(_ONE, states)
         elif kept.holds(_ONE)[0]:
-            kept.thaw(_ONE, states)
+            kept.restore(_ONE, states)
         rows = slice(first, behind)
         changed = transitions[found : found + 2 * (behind - first)]
         new = score_series(

@@ -5,7 +5,7 @@ Layout, little endian: 8 bytes magic, uint32 format version, uint32 record size,
 since version 8 uint32 size of what is kept of a frozen series and uint32 digest of both layouts (`layout_digest`): a
 file whose fields stand otherwise is refused even where sizes agree. Then count series keys (16 bytes each: the caller's
 128-bit digest of a label blob), count deadlines (uint32), and count records. Of the series whose learning is frozen
-there follow the numbers of their records (uint32) and what is kept of them (gateway.baseline.frozen.KEPT). Series are
+there follow the numbers of their records (uint32) and what is kept of them (gateway.baseline.freeze.KEPT). Series are
 found again by key, never by id: ids are handed out anew by each process.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline
-from gateway.baseline.frozen import KEPT
+from gateway.baseline.freeze import KEPT
 from gateway.baseline.record_copies import taken
 from gateway.errors import StateError, UnknownVersion
 from gateway.telemetry.readable import map_readable
@@ -249,4 +249,4 @@ def restore(
     owners = sids[snapshot.frozen]
     frozen = owners[owners >= 0].astype(np.uint32)
     baseline.frozen.forget(frozen)
-    baseline.frozen.adopt(frozen, snapshot.kept[owners >= 0])
+    baseline.frozen.load(frozen, snapshot.kept[owners >= 0])

@@ -55,9 +55,9 @@ from gateway.series.local_ids import LocalIds
 from gateway.series.settings import SeriesSettings
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.frame import Frame, edge_positions
+from gateway.telemetry.freeze_window import FILE_NAME
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.label_groups import LabelGroups
-from gateway.telemetry.learning_pauses import FILE_NAME
 from gateway.telemetry.selector import LabelMatcher
 
 log = structlog.get_logger(__name__)

@@ -13,7 +13,7 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Observation
-from gateway.baseline.frozen import FrozenLearning
+from gateway.baseline.freeze import FreezeStore
 from gateway.baseline.group_detector import GroupChange, GroupDetector
 from gateway.clock import Clock
 from gateway.errors import StateError, UnknownVersion
@@ -51,7 +51,7 @@ class GroupWatch:
         blob_of: Callable[[int], bytes],
         path: Path,
         clock: Clock,
-        frozen: FrozenLearning | None = None,
+        frozen: FreezeStore | None = None,
     ) -> None:
         """Raises UnknownVersion."""
         self._frozen, self._has_frozen = frozen, False

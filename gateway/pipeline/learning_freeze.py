@@ -1,8 +1,8 @@
-"""Freezes learning in maintenance windows: looks at what the control plane tells of them, and scores rows accordingly.
+"""Freezes learning in maintenance windows: reads those that the control plane publishes, and scores rows accordingly.
 
-By the points' own time: a series is frozen before its first row within a window and put back before its first one
+By the points' own time: a series is frozen before its first row within a window and restored before its first one
 after it, so that rows that are read late, or again after a crash, are taken as they were meant. What falls silent is
-put back when the newest points of all are past the window's end.
+restored when the newest points of all are past the window's end.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline, Observation
 from gateway.errors import StateError
-from gateway.pipeline.paused_series import PausedSeries
+from gateway.pipeline.freeze_matcher import FreezeMatcher
 from gateway.selfmetrics import counter, gauge
 from gateway.series.index import SeriesIndex
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.freeze_status import FreezeStatus
-from gateway.telemetry.learning_pauses import read_pauses
+from gateway.telemetry.freeze_window import read_windows
 
 log = structlog.get_logger(__name__)
 
-KNOWN: Final = gauge("maintenance_windows", "Maintenance windows that freeze learning now, or did or will within days.")
+KNOWN: Final = gauge(
+    "baseline_freeze_windows",
+    "Maintenance windows that this worker knows to freeze learning now, or some days ago or ahead; all workers know the"
+    " same.",
+)
 PROBLEMS: Final = counter(
-    "maintenance_file_problems", "Looks at the file of maintenance windows that found it damaged or of another version."
+    "baseline_freeze_file_problems", "Times that this worker found the file of maintenance windows not to be usable."
 )
 _APART_MS: Final = 10_000
 _AT_ONCE: Final = 50_000
-"""Frozen series looked through a second; those with rows are put back with these."""
+"""Frozen series looked through a second; those with rows are restored with these."""
 
 
 class LearningFreeze:
@@ -40,7 +44,7 @@ class LearningFreeze:
 
     def __init__(self, path: Path, index: SeriesIndex, baseline: Baseline) -> None:
         self._path, self._index, self._baseline = path, index, baseline
-        self._paused = PausedSeries(index)
+        self._matcher = FreezeMatcher(index)
         self._seen: tuple[int, int, int] | None = None
         self._next_ms = 0
         """At which time of points frozen series are looked through again."""
@@ -49,8 +53,8 @@ class LearningFreeze:
         self.problem = ""
         """What is wrong with the file, or with windows in it."""
 
-    def look(self) -> None:
-        """Take the file up if it is another one; one that cannot be used is told of, and what was known holds on."""
+    def reload(self) -> None:
+        """Read the file if it is another one. If it cannot be used, that is the problem, and what was known holds."""
         if not self._baseline.enabled:
             return
         try:
@@ -59,36 +63,36 @@ class LearningFreeze:
         except FileNotFoundError:
             seen = (0, 0, 0)
         except OSError as error:
-            self._tell(f"{self._path} cannot be looked at: {error.strerror}")
+            self._report(f"{self._path} cannot be looked at: {error.strerror}")
             return
         if seen == self._seen:
             return
         self._seen = seen
         try:
-            pauses = read_pauses(self._path)
+            windows = read_windows(self._path)
         except (StateError, OSError) as error:
-            self._tell(str(error))
+            self._report(str(error))
             return
-        problems = self._paused.take(pauses)
+        problems = self._matcher.reload(windows)
         self.problem = ""
         if problems:
-            self._tell("; ".join(problems))
-        KNOWN.set(len(self._paused))
+            self._report("; ".join(problems))
+        KNOWN.set(len(self._matcher))
         self._left = self._baseline.frozen.sids()
 
-    def _tell(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         if problem != self.problem:
             log.error("maintenance windows do not freeze learning as they should", problem=problem)
             PROBLEMS.inc()
         self.problem = problem
 
-    def learn(self, sids: NDArray[np.uint32]) -> None:
+    def forget(self, sids: NDArray[np.uint32]) -> None:
         """Series met for the first time, or again under a reused id."""
-        self._paused.forget(sids)
+        self._matcher.forget(sids)
 
     def advance(self) -> None:
-        """Every second: look at the file. Every ten: put back frozen series that no window covers any more."""
-        self.look()
+        """Every second: reload the file. Every ten: restore frozen series that no window covers any more."""
+        self.reload()
         baseline = self._baseline
         if baseline.frozen.idle:
             self._left = np.empty(0, np.uint32)
@@ -100,7 +104,7 @@ class LearningFreeze:
         sids, self._left = self._left[:_AT_ONCE], self._left[_AT_ONCE:]
         sids = sids[baseline.frozen.holds(sids)]
         now = np.maximum(baseline.last_times_ms(sids), baseline.watermark_ms)
-        baseline.thaw(sids[~self._paused.covered(sids, now, baseline.grace_ms(sids))])
+        baseline.restore(sids[~self._matcher.match(sids, now, baseline.grace_ms(sids))])
 
     def observe(self, sids: NDArray[np.uint32], frame: Frame, bounds: NDArray[np.float64]) -> Observation:
         """Score a frame, sids: uint32[n], as `Baseline.observe` does; bounds: bounds_by_sid."""
@@ -111,11 +115,11 @@ class LearningFreeze:
         times = np.maximum(times, self._baseline.last_times_ms(sids))
         held = frozen.holds(sids)
         grace = np.where(held, self._baseline.grace_ms(sids), 0)
-        if np.array_equal(self._paused.covered(sids, times, grace), held):
+        if np.array_equal(self._matcher.match(sids, times, grace), held):
             return self._score(sids, frame, bounds, None)
         parts = []
-        for rows, to_freeze, to_thaw in self._steps(sids, times):
-            self._baseline.thaw(to_thaw)
+        for rows, to_freeze, to_restore in self._steps(sids, times):
+            self._baseline.restore(to_restore)
             self._baseline.freeze(to_freeze)
             if len(rows) == len(sids):
                 return self._score(sids, frame, bounds, None)
@@ -123,12 +127,12 @@ class LearningFreeze:
         return _joined(len(sids), parts)
 
     def _touches(self, times_ms: NDArray[np.int64]) -> bool:
-        return len(self._paused) > 0 and self._paused.any_between(int(times_ms.min()), int(times_ms.max()))
+        return len(self._matcher) > 0 and self._matcher.any_between(int(times_ms.min()), int(times_ms.max()))
 
     def _steps(
         self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint32], NDArray[np.uint32]]]:
-        """(rows to be scored together, ascending; series to be frozen before; series to be put back before), in order.
+        """(rows to be scored together, ascending; series to be frozen before; series to be restored before), in order.
 
         Each series' rows come in theirs. Nearly always it is one step: before its first row of the frame a series may
         be changed without a step of its own.
@@ -144,10 +148,10 @@ class LearningFreeze:
         reached = np.maximum.accumulate(times_ms[order] - since + own * height) - own * height + since
         # The grace is for what is frozen already, or is by an earlier row.
         held = self._baseline.frozen.holds(series)
-        inside = self._paused.covered(series, reached)
+        inside = self._matcher.match(series, reached)
         so_far = np.cumsum(inside)
         frozen = held | (so_far - (so_far - inside)[begins][own] > 0)
-        wanted = inside | (frozen & self._paused.covered(series, reached, self._baseline.grace_ms(series)))
+        wanted = inside | (frozen & self._matcher.match(series, reached, self._baseline.grace_ms(series)))
         before = np.empty_like(wanted)
         before[1:] = wanted[:-1]
         before[begins] = held[begins]
@@ -183,7 +187,7 @@ class LearningFreeze:
         """For the status."""
         frozen = self._baseline.frozen
         return FreezeStatus(
-            windows=self._paused.holding(self._baseline.watermark_ms),
+            windows=self._matcher.holding(self._baseline.watermark_ms),
             series=frozen.count,
             new_series=frozen.new,
             refused_series=frozen.refused,

@@ -130,7 +130,7 @@ class Scorer:
         """Load state, go to its position, begin."""
         position, self.counts = self._store.load()
         self._position = position
-        self.freeze.look()  # before the first row: what comes may lie in a window
+        self.freeze.reload()  # before the first row: what comes may lie in a window
         self._durable_feed.seek(position, self.counts.next_row if position is not None else None)
         if position is not None:
             self._durable_feed.committed(position)
@@ -274,7 +274,7 @@ class Scorer:
         if count:
             self._bounds.learn(fresh)
             self.quality.learn(fresh)
-            self.freeze.learn(fresh)
+            self.freeze.forget(fresh)
             RESTORED.inc(self._store.restore(self._baseline, fresh, self._index))
             self._replacements.learn(self._baseline.without_record(fresh), int(times_ms.max()))
         return fresh

@@ -56,16 +56,20 @@ def written(moment_s: float) -> str:
     return datetime.fromtimestamp(moment_s, UTC).isoformat().replace("+00:00", "Z")
 
 
-def metric(gateway: Gateway, name: str) -> float:
+def metric(gateway: Gateway, name: str, **labels: str) -> float:
     """Of all workers together."""
-    values = re.findall(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", gateway.get("/metrics").decode(), re.MULTILINE)
+    samples = re.findall(rf"^{name}(?:\{{([^}}]*)\}})? (\S+)$", gateway.get("/metrics").decode(), re.MULTILINE)
+    values = [
+        float(value)
+        for found, value in samples
+        if all(f'{label}="{wanted}"' in found for label, wanted in labels.items())
+    ]
     assert values, name
-    return sum(map(float, values))
+    return sum(values)
 
 
-def changes(gateway: Gateway, change: str) -> float:
-    pattern = rf'^gateway_frozen_changes_total\{{[^}}]*change="{change}"[^}}]*\}} (\S+)$'
-    return sum(map(float, re.findall(pattern, gateway.get("/metrics").decode(), re.MULTILINE)))
+def transitions(gateway: Gateway, kind: str) -> float:
+    return metric(gateway, "gateway_baseline_freeze_transitions_total", kind=kind)
 
 
 def test_a_window_freezes_learning_until_it_is_deleted_also_over_kills_and_restarts(tmp_path: Path) -> None:
@@ -78,13 +82,14 @@ def test_a_window_freezes_learning_until_it_is_deleted_also_over_kills_and_resta
             {"name": "move", "by": "ana", "matchers": ['service="payment"'], "start": written(now - 3600),
              "end": written(now + 7200)},
         )  # fmt: skip
-        gateway.until(lambda: traffic.frozen()["windows"] == 0 and metric(gateway, "gateway_maintenance_windows") == 1)
+        gateway.until(lambda: metric(gateway, "gateway_baseline_freeze_windows") == 1)
+        assert traffic.frozen()["windows"] == 0
         traffic.send(now - 3600, now - 1800, factor=9.0)
         gateway.until(lambda: traffic.frozen()["series"] == SERIES)
         assert traffic.frozen()["windows"] == 1
         assert traffic.frozen()["problem"] == ""
-        assert metric(gateway, "gateway_frozen_series") == SERIES
-        assert metric(gateway, "gateway_frozen_bytes") > SERIES * 500
+        assert metric(gateway, "gateway_baseline_frozen_series", state="kept") == SERIES
+        assert metric(gateway, "gateway_baseline_freeze_bytes") > SERIES * 500
 
         gateway.kill_role("data")  # nothing is on disk yet but the log: it is frozen at the same rows again
         gateway.until(gateway.is_ready)
@@ -107,7 +112,7 @@ def test_a_window_freezes_learning_until_it_is_deleted_also_over_kills_and_resta
         assert traffic.frozen()["series"] == SERIES, "the way back is not over"
         traffic.send(over + 960, over + 990)
         gateway.until(lambda: traffic.frozen()["series"] == 0)
-        assert changes(gateway, "put_back") == SERIES
+        assert transitions(gateway, "restored") == SERIES
     (path,) = (tmp_path / "data" / "state").glob("baseline-0-*.snapshot")
     read = snapshot.read(path)
     assert len(read.frozen) == 0
@@ -131,12 +136,12 @@ def test_a_window_that_ended_while_the_gateway_was_away_is_over_for_all_workers(
             {"name": "move", "by": "ana", "matchers": ['service="payment"'], "start": written(now - 3600),
              "end": written(end)},
         )  # fmt: skip
-        gateway.until(lambda: metric(gateway, "gateway_maintenance_windows") == 2)
+        gateway.until(lambda: metric(gateway, "gateway_baseline_freeze_windows") == 2)
         traffic.send(now - 3600, now, factor=9.0)
         gateway.until(lambda: traffic.frozen()["series"] == SERIES)
         gateway.stop()
         gateway.until(lambda: time.time() > end)
         gateway.start()
         traffic.send(end + 960, end + 990)
-        gateway.until(lambda: changes(gateway, "put_back") == SERIES)
+        gateway.until(lambda: transitions(gateway, "restored") == SERIES)
         assert traffic.frozen()["series"] == 0

@@ -19,7 +19,7 @@ from opentelemetry.sdk.resources import Resource
 
 from tests.e2e.program import REQUEST_SECONDS, Gateway
 from tests.e2e.test_main_path import PROTOBUF, SECOND, WebhookReceiver
-from tests.e2e.test_maintenance import SERIES, Traffic, changes, metric
+from tests.e2e.test_maintenance import SERIES, Traffic, metric, transitions
 from tests.gateway.decode.test_otlp_maintenance import record_of, request_of
 
 pytestmark = pytest.mark.real
@@ -92,7 +92,7 @@ def test_a_window_of_an_event_silences_freezes_and_ends_like_any_other(tmp_path:
         assert window["declared"] == {"sender": "anonymous", "id": "run-77"}
         assert gateway.json(f"/api/v1/maintenance/{window['id']}") == window
 
-        gateway.until(lambda: metric(gateway, "gateway_maintenance_windows") == 2)
+        gateway.until(lambda: metric(gateway, "gateway_baseline_freeze_windows") == 2)
         traffic.send(now - 3600, now - 1800, factor=9.0)
         gateway.until(lambda: traffic.frozen()["series"] == SERIES)
         fire(gateway, "payment", "till")
@@ -119,7 +119,7 @@ def test_a_window_of_an_event_silences_freezes_and_ends_like_any_other(tmp_path:
         assert gateway.json("/api/v1/maintenance")[0]["state"] == "expired"
         ended = time.time()
         traffic.send(ended + 960, ended + 990)
-        gateway.until(lambda: traffic.frozen()["series"] == 0 and changes(gateway, "put_back") == SERIES)
+        gateway.until(lambda: traffic.frozen()["series"] == 0 and transitions(gateway, "restored") == SERIES)
         over_http.close()
         over_grpc.close()
     hook.close()

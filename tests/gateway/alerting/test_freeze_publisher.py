@@ -19,8 +19,8 @@ from gateway.alerting.freeze_publisher import (
     RETRY_SECONDS,
     FreezePublisher,
     conditions_of,
+    freeze_windows_of,
     past_of,
-    pauses_of,
     spans_of,
 )
 from gateway.alerting.maintenance import Maintenance, Window
@@ -29,14 +29,14 @@ from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.mute_interval import IntervalPart
 from gateway.clock import ManualClock
 from gateway.selfmetrics import REGISTRY
-from gateway.telemetry.learning_pauses import (
+from gateway.telemetry.freeze_window import (
     FILE_NAME,
     MOST_BYTES,
-    MOST_PAUSES,
+    MOST_WINDOWS,
     LabelCondition,
     encode_fitting,
-    read_pauses,
-    write_pauses,
+    read_windows,
+    write_windows,
 )
 from tests.gateway.alerting.test_properties import ONE
 from tests.gateway.alerting.virtual import EPOCH, World
@@ -120,14 +120,14 @@ def test_only_windows_that_cover_the_alert_of_a_series_own_anomaly_freeze_it(
 def test_too_many_windows_leave_out_what_is_over_and_what_begins_last(tmp_path: Path) -> None:
     now = 100 * DAY
     over = [window(now - DAY, now - MINUTE, id=f"over {n}") for n in range(3)]
-    active = [window(now - n * MINUTE, now + DAY, id=f"active {n}") for n in range(MOST_PAUSES - 1)]
+    active = [window(now - n * MINUTE, now + DAY, id=f"active {n}") for n in range(MOST_WINDOWS - 1)]
     coming = [window(now + n * MINUTE, now + DAY, id=f"coming {n}") for n in (2, 1)]
-    payload, left_out = encode_fitting(pauses_of([*over, *coming, *active], now, DAY))
+    payload, left_out = encode_fitting(freeze_windows_of([*over, *coming, *active], now, DAY))
     assert left_out == 4
-    write_pauses(tmp_path / FILE_NAME, payload)
-    pauses = read_pauses(tmp_path / FILE_NAME)
-    assert len(pauses) == MOST_PAUSES
-    assert pauses[-1].id == "coming 1"
+    write_windows(tmp_path / FILE_NAME, payload)
+    published = read_windows(tmp_path / FILE_NAME)
+    assert len(published) == MOST_WINDOWS
+    assert published[-1].id == "coming 1"
 
 
 def test_windows_too_large_for_the_file_are_left_out_and_the_others_are_written(tmp_path: Path) -> None:
@@ -135,10 +135,10 @@ def test_windows_too_large_for_the_file_are_left_out_and_the_others_are_written(
     third = "x" * (MOST_BYTES // 3)
     large = [window(now - (9 - n) * MINUTE, now + DAY, f'{{service="{third}"}}', id=f"large {n}") for n in range(4)]
     small = window(now + MINUTE, now + DAY, id="small")
-    payload, left_out = encode_fitting(pauses_of([*large, small], now, DAY))
+    payload, left_out = encode_fitting(freeze_windows_of([*large, small], now, DAY))
     assert left_out == 2
-    write_pauses(tmp_path / FILE_NAME, payload)
-    assert [pause.id for pause in read_pauses(tmp_path / FILE_NAME)] == ["large 0", "large 1", "small"]
+    write_windows(tmp_path / FILE_NAME, payload)
+    assert [one.id for one in read_windows(tmp_path / FILE_NAME)] == ["large 0", "large 1", "small"]
 
 
 def test_windows_are_published_as_far_back_as_rows_may_be_old() -> None:
@@ -148,9 +148,9 @@ def test_windows_are_published_as_far_back_as_rows_may_be_old() -> None:
     for max_age_days in (2, 40):
         past = past_of(max_age_days * 86_400.0)
         assert past > max_age_days * DAY
-        (pause,) = pauses_of([nightly], now, past)
-        assert pause.spans[0][0] * 10**6 < now - max_age_days * DAY
-        assert len(pauses_of([ended], now, past)) == (max_age_days == 40)
+        (published,) = freeze_windows_of([nightly], now, past)
+        assert published.spans[0][0] * 10**6 < now - max_age_days * DAY
+        assert len(freeze_windows_of([ended], now, past)) == (max_age_days == 40)
 
 
 class Written:
@@ -161,13 +161,13 @@ class Written:
         self._loop, self._refused = asyncio.get_running_loop(), refused
         self._queue: asyncio.Queue[bytes] = asyncio.Queue()
         self.attempts = 0
-        monkeypatch.setattr(freeze_publisher, "write_pauses", self._write)
+        monkeypatch.setattr(freeze_publisher, "write_windows", self._write)
 
     def _write(self, path: Path, payload: bytes) -> None:
         self.attempts += 1
         if self.attempts <= self._refused:
             raise RuntimeError("nobody foresaw it")
-        write_pauses(path, payload)
+        write_windows(path, payload)
         self._loop.call_soon_threadsafe(self._queue.put_nowait, payload)
 
     async def next(self) -> bytes:
@@ -189,9 +189,13 @@ class Sleeps:
 
 
 def failures(reason: str) -> float:
-    found = REGISTRY.get_sample_value("gateway_maintenance_windows_publish_failures_total", {"reason": reason})
+    found = REGISTRY.get_sample_value("gateway_maintenance_freeze_publish_failures_total", {"reason": reason})
     assert found is not None
     return found
+
+
+def known(state: str) -> float | None:
+    return REGISTRY.get_sample_value("gateway_maintenance_freeze_windows", {"state": state})
 
 
 async def test_the_file_follows_the_windows_and_is_written_anew_at_a_start(
@@ -206,18 +210,18 @@ async def test_the_file_follows_the_windows_and_is_written_anew_at_a_start(
     maintenance.change_watchers.append(publisher.changed)
     publisher.start()
     await written.next()
-    assert read_pauses(path) == []
+    assert read_windows(path) == []
     made = maintenance.put(window(world.now - MINUTE, world.now + DAY, id=""), world.now)
     await written.next()
-    (pause,) = read_pauses(path)
-    assert pause.id == made
-    assert pause.spans == (((world.now - MINUTE) // 10**6, (world.now + DAY) // 10**6),)
-    assert pause.conditions == (LabelCondition("service", "=", "db"),)
+    (published,) = read_windows(path)
+    assert published.id == made
+    assert published.spans == (((world.now - MINUTE) // 10**6, (world.now + DAY) // 10**6),)
+    assert published.conditions == (LabelCondition("service", "=", "db"),)
     world.now += MINUTE
     maintenance.expire(made, world.now)
     await written.next()
-    (pause,) = read_pauses(path)
-    assert pause.spans[0][1] == world.now // 10**6, "what is over is published for a while: rows may be read late"
+    (published,) = read_windows(path)
+    assert published.spans[0][1] == world.now // 10**6, "what is over is published for a while: rows may be read late"
     await publisher.stop()
     await publisher.stop()
 
@@ -225,7 +229,7 @@ async def test_the_file_follows_the_windows_and_is_written_anew_at_a_start(
     again = FreezePublisher(lambda: maintenance, path, clock, max_age_seconds=172_800.0)
     again.start()
     await written.next()
-    assert [pause.id for pause in read_pauses(path)] == [made]
+    assert [one.id for one in read_windows(path)] == [made]
     await again.stop()
 
 
@@ -248,7 +252,7 @@ async def test_a_disk_that_refuses_is_tried_again_ever_less_often_counted_and_sh
         publisher.start()
         await written.next()
         await publisher.stop()
-    assert [pause.id for pause in read_pauses(path)] == ["1"]
+    assert [one.id for one in read_windows(path)] == ["1"]
     assert sleeps.seconds == [min(RETRY_SECONDS * 2**n, MOST_RETRY_SECONDS) for n in range(12)]
     assert failures("disk") == before + 12
     assert all(str(path.parent) in problem for problem in problems)
@@ -265,14 +269,14 @@ async def test_what_nobody_foresaw_is_tried_again_too(tmp_path: Path, monkeypatc
     publisher.start()
     await written.next()
     await publisher.stop()
-    assert [pause.id for pause in read_pauses(path)] == ["1"]
+    assert [one.id for one in read_windows(path)] == ["1"]
     assert sleeps.seconds == [RETRY_SECONDS, 2 * RETRY_SECONDS]
     assert failures("unexpected") == before + 2
 
 
 async def test_windows_that_have_no_room_are_a_problem_until_they_have(tmp_path: Path) -> None:
     now = 100 * DAY
-    windows = [window(now, now + DAY, id=str(n)) for n in range(MOST_PAUSES + 1)]
+    windows = [window(now, now + DAY, id=str(n)) for n in range(MOST_WINDOWS + 1)]
     publisher = FreezePublisher(
         lambda: windows, tmp_path / FILE_NAME, ManualClock(start_ns=now), max_age_seconds=172_800.0
     )
@@ -281,9 +285,10 @@ async def test_windows_that_have_no_room_are_a_problem_until_they_have(tmp_path:
         assert await publisher.publish()
     assert publisher.left_out == 1
     assert publisher.problem.startswith("1 maintenance windows do not freeze learning")
-    assert REGISTRY.get_sample_value("gateway_maintenance_windows_left_out") == 1
+    assert known("left_out") == 1
+    assert known("published") == MOST_WINDOWS
     assert len(logged) == 1
     windows.pop()
     assert await publisher.publish()
     assert (publisher.left_out, publisher.problem) == (0, "")
-    assert REGISTRY.get_sample_value("gateway_maintenance_windows_left_out") == 0
+    assert known("left_out") == 0

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.alerting.freeze_publisher import pauses_of
+from gateway.alerting.freeze_publisher import freeze_windows_of
 from gateway.alerting.maintenance import Maintenance, Window
 from gateway.alerting.maintenance_events import MOST, MaintenanceEvents
 from gateway.alerting.matcher import all_match, parse_matchers
@@ -60,8 +60,8 @@ def test_a_window_of_an_event_mutes_until_its_end_and_freezes_learning() -> None
     other = desk.world.fire(alertname="x", service="cart")
     desk.world.advance(500)
     assert [told.firing for told in desk.world.told] == [{other}]
-    (pause,) = pauses_of(desk.maintenance, desk.world.now, 0)
-    assert (pause.id, pause.spans) == ("k", ((at(0) // 10**6, at(600) // 10**6),))
+    (frozen,) = freeze_windows_of(desk.maintenance, desk.world.now, 0)
+    assert (frozen.id, frozen.spans) == ("k", ((at(0) // 10**6, at(600) // 10**6),))
     desk.world.advance(200)
     assert [told.at >= 600 for told in desk.world.told if one in told.firing] == [True]
     window = desk.maintenance.get("k")

@@ -25,15 +25,15 @@ from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.frame import Frame, LogPosition
 from gateway.telemetry.freeze_status import FreezeStatus
-from gateway.telemetry.labels import encode_label_blob
-from gateway.telemetry.learning_pauses import (
+from gateway.telemetry.freeze_window import (
     FILE_NAME,
     MOST_BYTES,
+    FreezeWindow,
     LabelCondition,
-    LearningPause,
-    encode_pauses,
-    write_pauses,
+    encode_windows,
+    write_windows,
 )
+from gateway.telemetry.labels import encode_label_blob
 from kernels.series_state import SLOW_FIELDS
 
 START_MS = 1_700_006_400_000
@@ -62,9 +62,9 @@ class Shard:
         self.path = directory / FILE_NAME
         self.freeze = LearningFreeze(self.path, self.index, self.baseline)
 
-    def tell(self, *pauses: LearningPause) -> None:
-        write_pauses(self.path, encode_pauses(pauses))
-        self.freeze.look()
+    def publish(self, *windows: FreezeWindow) -> None:
+        write_windows(self.path, encode_windows(windows))
+        self.freeze.reload()
 
     def feed(self, sids: Any, times_ms: Any, values: Any) -> Observation:
         sids, times_ms = np.asarray(sids, np.uint32), np.asarray(times_ms, np.int64)
@@ -77,10 +77,10 @@ class Shard:
         return [b"".join(states[name][sid].tobytes() for name in SLOW_FIELDS) for sid in self.sids.tolist()]
 
 
-def pause(start: int, end: int, job: str = "a", number: str = "1") -> LearningPause:
+def window(start: int, end: int, job: str = "a", number: str = "1") -> FreezeWindow:
     """Of one job, in steps since the start."""
     condition = LabelCondition("service", "=", job)
-    return LearningPause(number, (condition,), ((START_MS + start * STEP_MS, START_MS + end * STEP_MS),))
+    return FreezeWindow(number, (condition,), ((START_MS + start * STEP_MS, START_MS + end * STEP_MS),))
 
 
 def rows(first: int, behind: int, rng: np.random.Generator, series: int = SERIES) -> tuple[Any, Any, Any]:
@@ -97,7 +97,8 @@ def test_frames_over_borders_are_scored_as_each_series_alone(tmp_path: Path, see
     rng = np.random.default_rng(seed)
     shard = Shard(tmp_path)
     borders = [(100, 160), (170, 171), (230, 300)]
-    shard.tell(*(pause(start, end, "a", str(start)) for start, end in borders[:2]), pause(*borders[2], "b", "other"))
+    of_a = [window(start, end, "a", str(start)) for start, end in borders[:2]]
+    shard.publish(*of_a, window(*borders[2], "b", "other"))
     sids, times, values = rows(0, 360, rng)
     values[(times >= START_MS + 110 * STEP_MS) & (times < START_MS + 290 * STEP_MS)] *= rng.uniform(0.5, 2.0)
     order = np.arange(len(sids))
@@ -124,11 +125,11 @@ def test_frames_over_borders_are_scored_as_each_series_alone(tmp_path: Path, see
         np.testing.assert_allclose(observed[sid], alone.score[~alone.extra], atol=1e-6)
 
 
-def test_late_rows_neither_freeze_nor_thaw(tmp_path: Path) -> None:
+def test_late_rows_neither_freeze_nor_restore(tmp_path: Path) -> None:
     shard = Shard(tmp_path)
     rng = np.random.default_rng(1)
     shard.feed(*rows(0, 100, rng))
-    shard.tell(pause(100, 130))
+    shard.publish(window(100, 130))
     shard.feed(*rows(100, 101, rng))
     assert shard.baseline.frozen.count == 3
     shard.feed([0, 0], [START_MS + 50 * STEP_MS, START_MS + 101 * STEP_MS], [1.0, 100.0])
@@ -139,13 +140,13 @@ def test_late_rows_neither_freeze_nor_thaw(tmp_path: Path) -> None:
     assert shard.baseline.frozen.count == 0
 
 
-def test_what_falls_silent_in_a_window_is_put_back_when_it_is_over(tmp_path: Path) -> None:
+def test_what_falls_silent_in_a_window_is_restored_when_it_is_over(tmp_path: Path) -> None:
     shard = Shard(tmp_path)
     rng = np.random.default_rng(1)
     sids, times, values = rows(0, 100, rng)
     shard.feed(sids, times, values)
     known = shard.slow_fields()
-    shard.tell(pause(100, 130))
+    shard.publish(window(100, 130))
     sids, times, values = rows(100, 110, rng)
     shard.feed(sids, times, values * 3)
     only = sids % 2 == 1
@@ -165,10 +166,10 @@ def test_a_window_that_is_deleted_or_changed_lets_go_of_what_it_does_not_cover(t
     shard = Shard(tmp_path)
     rng = np.random.default_rng(1)
     shard.feed(*rows(0, 100, rng))
-    shard.tell(pause(100, 10_000))
+    shard.publish(window(100, 10_000))
     shard.feed(*rows(100, 101, rng))
     assert shard.freeze.status().series == 3
-    shard.tell(pause(100, 10_000, "b"))  # another job
+    shard.publish(window(100, 10_000, "b"))  # another job
     shard.feed(*rows(101, 102, rng))
     assert shard.baseline.frozen.holds(shard.sids).tolist() == [False, True] * 3
     shard.path.unlink()
@@ -184,7 +185,7 @@ def test_new_series_of_a_window_begin_anew_and_too_many_go_on_learning(tmp_path:
     sids, times, values = rows(0, 100, rng)
     known = sids != 4
     shard.feed(sids[known], times[known], values[known])
-    shard.tell(pause(100, 200))
+    shard.publish(window(100, 200))
     shard.feed(*rows(100, 101, rng))
     status = shard.freeze.status()
     assert (status.series, status.new_series, status.refused_series) == (1, 1, 1)
@@ -198,11 +199,11 @@ def test_an_expired_series_takes_what_is_kept_of_it_along(tmp_path: Path) -> Non
     shard = Shard(tmp_path)
     rng = np.random.default_rng(1)
     shard.feed(*rows(0, 100, rng))
-    shard.tell(pause(100, 200))
+    shard.publish(window(100, 200))
     shard.feed(*rows(100, 101, rng))
     shard.baseline.forget(shard.sids[:1])
     assert shard.baseline.frozen.count == 2
-    shard.freeze.learn(shard.sids[:1])
+    shard.freeze.forget(shard.sids[:1])
     shard.feed(*rows(101, 102, rng))
     assert (shard.baseline.frozen.count, shard.baseline.frozen.new) == (2, 1), "it is another series now"
 
@@ -212,7 +213,7 @@ def test_a_file_that_cannot_be_used_is_declared_and_what_was_known_holds_on(tmp_
     shard = Shard(tmp_path)
     rng = np.random.default_rng(1)
     shard.feed(*rows(0, 100, rng))
-    shard.tell(pause(100, 200))
+    shard.publish(window(100, 200))
     content = bytearray(shard.path.read_bytes())
     if damage == "flip":
         content[-1] ^= 1
@@ -232,13 +233,13 @@ def test_a_file_that_cannot_be_used_is_declared_and_what_was_known_holds_on(tmp_
     assert str(shard.path) in shard.freeze.status().problem
     shard.feed(*rows(100, 101, rng))
     assert shard.baseline.frozen.count == 3
-    shard.tell(pause(100, 200))
+    shard.publish(window(100, 200))
     assert shard.freeze.status().problem == ""
 
 
 def test_more_than_fits_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="limit"):
-        write_pauses(tmp_path / FILE_NAME, bytes(MOST_BYTES + 1))
+        write_windows(tmp_path / FILE_NAME, bytes(MOST_BYTES + 1))
     assert not (tmp_path / FILE_NAME).exists()
 
 
@@ -252,7 +253,7 @@ def test_a_window_outlives_restarts_also_of_series_that_are_not_met_again(tmp_pa
     first = Shard(tmp_path)
     first.feed(*rows(0, 100, rng))
     known = first.slow_fields()
-    first.tell(pause(100, 150))
+    first.publish(window(100, 150))
     sids, times, values = rows(100, 110, rng)
     first.feed(sids, times, values * 5)
     saved(tmp_path, first)
@@ -265,7 +266,7 @@ def test_a_window_outlives_restarts_also_of_series_that_are_not_met_again(tmp_pa
     store.finish(store.begin(second.baseline, second.sids[:2], second.index, 0), LogPosition(1, 80), ScorerCounts())
 
     third = Shard(tmp_path)  # the window is over before it starts
-    third.tell(pause(100, 150))
+    third.publish(window(100, 150))
     store = BaselineStore(tmp_path, 0, (1, 2))
     store.load()
     assert store.restore(third.baseline, third.sids, third.index) == SERIES
@@ -282,7 +283,7 @@ def test_another_number_of_workers_takes_what_is_kept_along(tmp_path: Path) -> N
     for worker in range(2):
         shard = Shard(tmp_path)
         shard.feed(*rows(0, 100, rng))
-        shard.tell(pause(100, 150))
+        shard.publish(window(100, 150))
         shard.feed(*rows(100, 110 + worker, rng))
         keys = np.zeros((SERIES, 16), np.uint8)
         keys[:, 0] = np.arange(SERIES) + 3 * worker  # three series are in both files, and the second saw more of them
@@ -300,6 +301,6 @@ def test_nothing_is_frozen_where_nothing_is_detected(tmp_path: Path) -> None:
     shard = Shard(tmp_path)
     shard.baseline = Baseline(DetectionSettings(enabled=False))
     shard.freeze = LearningFreeze(shard.path, shard.index, shard.baseline)
-    shard.tell(pause(0, 200))
+    shard.publish(window(0, 200))
     assert shard.feed(*rows(100, 101, np.random.default_rng(1))).skipped == SERIES
     assert shard.baseline.frozen.idle

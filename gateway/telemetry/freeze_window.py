@@ -1,4 +1,4 @@
-"""When which series are not to be learned from: what the control plane tells the data plane of maintenance windows.
+"""Maintenance windows as the control plane publishes them to the data plane: when which series are not learned from.
 
 The control plane replaces the file, whole, whenever windows change; the data plane looks at it. It holds no rules of
 recurrence but the spans that follow from them, a few days back (rows may be read late) and ahead (the control plane may
@@ -16,18 +16,18 @@ import msgspec
 from gateway.errors import StateError
 from gateway.telemetry.state_file import read_checked, write_checked
 
-FILE_NAME: Final = "learning-pauses.state"
+FILE_NAME: Final = "freeze-windows.state"
 VERSION: Final = 1
-MOST_PAUSES: Final = 256
-"""Pauses in one file; each is asked of every series once."""
+MOST_WINDOWS: Final = 256
+"""In one file; each is matched with every series once."""
 MOST_BYTES: Final = 4 * 2**20
 _LONGEST_PREFIX: Final = 8
 """Bytes by which the length of a list may grow."""
-_MAGIC: Final = b"GWPAUSES"
+_MAGIC: Final = b"GWFREEZE"
 
 
 class LabelCondition(msgspec.Struct, frozen=True, array_like=True):
-    """One condition on one label as alerts have it (see gateway.pipeline.paused_series); absent labels are "".
+    """One condition on one label as alerts have it (see gateway.pipeline.freeze_matcher); absent labels are "".
 
     operator: one of = != =~ !~; expressions are Alertmanager's, matched whole.
     """
@@ -37,7 +37,7 @@ class LabelCondition(msgspec.Struct, frozen=True, array_like=True):
     value: str
 
 
-class LearningPause(msgspec.Struct, frozen=True):
+class FreezeWindow(msgspec.Struct, frozen=True):
     """Series that meet all conditions are not learned from within the spans: [start, end) in Unix milliseconds."""
 
     id: str
@@ -46,36 +46,36 @@ class LearningPause(msgspec.Struct, frozen=True):
 
 
 class _Content(msgspec.Struct):
-    pauses: list[LearningPause]
+    windows: list[FreezeWindow]
 
 
-def encode_fitting(pauses: Sequence[LearningPause]) -> tuple[bytes, int]:
-    """(a payload that `write_pauses` takes and readers take whole; how many pauses it has no room for). Those that come
-    first have the room first; one that is too large leaves it to those behind it."""
-    fitting: list[LearningPause] = []
-    room = MOST_BYTES - len(encode_pauses([])) - _LONGEST_PREFIX
-    for pause in pauses:
-        size = len(msgspec.msgpack.encode(pause))
-        if size <= room and len(fitting) < MOST_PAUSES:
-            fitting.append(pause)
+def encode_fitting(windows: Sequence[FreezeWindow]) -> tuple[bytes, int]:
+    """(a payload that `write_windows` takes and readers take whole; how many windows it has no room for). Those that
+    come first have the room first; one that is too large leaves it to those behind it."""
+    fitting: list[FreezeWindow] = []
+    room = MOST_BYTES - len(encode_windows([])) - _LONGEST_PREFIX
+    for window in windows:
+        size = len(msgspec.msgpack.encode(window))
+        if size <= room and len(fitting) < MOST_WINDOWS:
+            fitting.append(window)
             room -= size
-    return encode_pauses(fitting), len(pauses) - len(fitting)
+    return encode_windows(fitting), len(windows) - len(fitting)
 
 
-def encode_pauses(pauses: Sequence[LearningPause]) -> bytes:
+def encode_windows(windows: Sequence[FreezeWindow]) -> bytes:
     """The payload of a file."""
-    return msgspec.msgpack.encode(_Content(list(pauses)))
+    return msgspec.msgpack.encode(_Content(list(windows)))
 
 
-def write_pauses(path: Path, payload: bytes) -> None:
-    """Replace the file by what `encode_pauses` gave. Raises OSError; StateError for more than MOST_BYTES."""
+def write_windows(path: Path, payload: bytes) -> None:
+    """Replace the file by what `encode_windows` gave. Raises OSError; StateError for more than MOST_BYTES."""
     if len(payload) > MOST_BYTES:
         raise StateError(f"{path}: maintenance windows of {len(payload)} bytes; {MOST_BYTES} is the limit")
     write_checked(path, _MAGIC, VERSION, [payload])
 
 
-def read_pauses(path: Path) -> list[LearningPause]:
-    """The pauses; none where there is no file. Raises StateError (UnknownVersion), OSError."""
+def read_windows(path: Path) -> list[FreezeWindow]:
+    """The windows; none where there is no file. Raises StateError (UnknownVersion), OSError."""
     try:
         if path.stat().st_size > 2 * MOST_BYTES:
             raise StateError(f"{path}: larger than any that is written")
@@ -85,6 +85,6 @@ def read_pauses(path: Path) -> list[LearningPause]:
     if found is None:
         return []
     try:
-        return msgspec.msgpack.decode(found[1], type=_Content).pauses[:MOST_PAUSES]
+        return msgspec.msgpack.decode(found[1], type=_Content).windows[:MOST_WINDOWS]
     except msgspec.MsgspecError as error:
         raise StateError(f"{path}: {error}") from error

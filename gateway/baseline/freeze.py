@@ -38,19 +38,18 @@ from kernels.moment import MATURE_SAMPLES
 from kernels.prediction import SCALE_DEVIATIONS
 from kernels.series_state import CALMER, HOURS, NOISIER, SEASON, SLOW_FIELDS, STATE, STEP_FIELDS
 
-FROZEN_SERIES: Final = gauge(
-    "frozen_series", "Series that do not learn, because a maintenance window covers them; without new ones."
+SERIES: Final = gauge(
+    "baseline_frozen_series",
+    "Series that a maintenance window covers: kept (what they knew is restored at its end), new (they begin anew),"
+    " refused (too many: they go on learning).",
+    ["state"],
 )
-FROZEN_BYTES: Final = gauge("frozen_bytes", "Memory of what frozen series knew before.")
-REFUSED_SERIES: Final = gauge(
-    "frozen_refused_series", "Series that a maintenance window covers and that go on learning: there are too many."
+BYTES: Final = gauge("baseline_freeze_bytes", "Memory of what frozen series knew before.")
+TRANSITIONS: Final = counter(
+    "baseline_freeze_transitions", "Series frozen, restored to what they knew, or begun anew.", ["kind"]
 )
-NEW_SERIES: Final = gauge(
-    "frozen_new_series", "Series that a maintenance window covers and that begin anew when it ends: they are new."
-)
-CHANGES: Final = counter("frozen_changes", "Series frozen, put back to what they knew, or begun anew.", ["change"])
-for _change in ("frozen", "put_back", "begun_anew"):
-    CHANGES.labels(_change)  # nothing yet is 0, not unknown
+for _kind in ("frozen", "restored", "begun_anew"):
+    TRANSITIONS.labels(_kind)  # nothing yet is 0, not unknown
 
 OTHER_STEP: Final = 1.5
 GRACE_S: Final = 900.0
@@ -66,7 +65,7 @@ KEPT: Final[np.dtype[Any]] = np.dtype(
 )
 """What is kept of one series."""
 _TO_KEEP: Final = common_ranges(KEPT.names or (), STATE, KEPT)
-_TO_PUT_BACK: Final = common_ranges(SLOW_FIELDS, KEPT, STATE)
+_TO_RESTORE: Final = common_ranges(SLOW_FIELDS, KEPT, STATE)
 _BEFORE: Final = ("last_ms", "busy", "log_short", "open", "muted", "slow", *STEP_FIELDS)
 """What is looked at as it was before anything is put back."""
 _GOES_ON: Final = (
@@ -94,10 +93,10 @@ def kept_of(records: NDArray[Any]) -> NDArray[Any]:
     return kept
 
 
-def put_back(records: NDArray[Any], kept: NDArray[Any]) -> None:
+def restore_records(records: NDArray[Any], kept: NDArray[Any]) -> None:
     """Give STATE[n] the slow knowledge of KEPT[n], in place."""
     live = {name: records[name].copy() for name in _BEFORE}
-    copy_ranges(kept, records, _TO_PUT_BACK)
+    copy_ranges(kept, records, _TO_RESTORE)
     ratio = live["interval"] / np.maximum(kept["interval"], np.float32(1e-9))
     other = (ratio > OTHER_STEP) | (ratio < 1.0 / OTHER_STEP)
     for name in STEP_FIELDS:
@@ -134,7 +133,7 @@ def begin_anew(records: NDArray[Any]) -> None:
     records[:] = anew
 
 
-class FrozenLearning:
+class FreezeStore:
     """Copies of frozen series by series id, at most `limit`; the owner of the records calls it on one thread.
 
     Series are given as uint32[n], each once, unless it says otherwise.
@@ -187,9 +186,9 @@ class FrozenLearning:
             return
         self._reserve(int(sids.max()) + 1)
         self._take(sids, records["count"], lambda rows: kept_of(taken(records, rows)), self._limit)
-        CHANGES.labels("frozen").inc(len(sids))
+        TRANSITIONS.labels("frozen").inc(len(sids))
 
-    def adopt(self, sids: NDArray[np.uint32], kept: NDArray[Any]) -> None:
+    def load(self, sids: NDArray[np.uint32], kept: NDArray[Any]) -> None:
         """Take up what `records` gave, for series that are not frozen; also beyond the limit."""
         if len(sids):
             self._reserve(int(sids.max()) + 1)
@@ -230,19 +229,19 @@ class FrozenLearning:
         owners[: self.count] = self._owners[: self.count]
         self._kept, self._owners = kept, owners
 
-    def thaw(self, sids: NDArray[np.uint32], records: NDArray[Any]) -> None:
+    def restore(self, sids: NDArray[np.uint32], records: NDArray[Any]) -> None:
         """Put back what frozen series knew; those that were refused are left as they are. records: STATE[n], theirs,
         changed in place."""
         slots = self._slots_of(sids)
         rows, new = np.flatnonzero(slots > 0), np.flatnonzero(slots == _ANEW)
         part = taken(records, rows)
-        put_back(part, taken(self._kept, slots[rows] - 1))
+        restore_records(part, taken(self._kept, slots[rows] - 1))
         put(records, rows, part)
         part = taken(records, new)
         begin_anew(part)
         put(records, new, part)
-        CHANGES.labels("put_back").inc(len(rows))
-        CHANGES.labels("begun_anew").inc(len(new))
+        TRANSITIONS.labels("restored").inc(len(rows))
+        TRANSITIONS.labels("begun_anew").inc(len(new))
         self.forget(sids)
 
     def forget(self, sids: NDArray[np.uint32]) -> None:
@@ -285,7 +284,6 @@ class FrozenLearning:
         return kept
 
     def _show(self) -> None:
-        FROZEN_SERIES.set(self.count)
-        FROZEN_BYTES.set(self.nbytes)
-        REFUSED_SERIES.set(self.refused)
-        NEW_SERIES.set(self.new)
+        BYTES.set(self.nbytes)
+        for state, series in (("kept", self.count), ("new", self.new), ("refused", self.refused)):
+            SERIES.labels(state).set(series)

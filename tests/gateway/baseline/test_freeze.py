@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from gateway.baseline import snapshot
 from gateway.baseline.detector import Baseline
-from gateway.baseline.frozen import GRACE_S, KEPT, FrozenLearning, begin_anew, grace_s, kept_of, put_back, usual_of_days
+from gateway.baseline.freeze import (
+    GRACE_S,
+    KEPT,
+    FreezeStore,
+    begin_anew,
+    grace_s,
+    kept_of,
+    restore_records,
+    usual_of_days,
+)
 from gateway.baseline.offline import OfflineResult, run_series
 from gateway.baseline.parameters import parameters
 from gateway.baseline.settings import DetectionSettings
@@ -86,7 +95,7 @@ def test_slow_fields_are_those_of_before_and_fast_ones_those_of_the_live_run(
     held.freeze(ONE)
     assert held.frozen.count == 1
     np.testing.assert_array_equal(fed(live, times[at:], piece), fed(held, times[at:], piece))
-    held.thaw(ONE)
+    held.restore(ONE)
     assert held.frozen.idle
     after, other = held.records(ONE)[0][0], live.records(ONE)[0][0]
     for name in SLOW_FIELDS:
@@ -111,7 +120,7 @@ def test_another_step_is_left_as_it_is() -> None:
     baseline.freeze(ONE)
     later = times[-1] + 60.0 * np.arange(1, 200)
     fed(baseline, later, 100 + rng.normal(0, 2, len(later)))
-    baseline.thaw(ONE)
+    baseline.restore(ONE)
     after = baseline.records(ONE)[0][0]
     assert before == pytest.approx(15.0, rel=0.01)
     assert after["interval"] == pytest.approx(60.0, rel=0.1)
@@ -125,7 +134,7 @@ def test_a_series_that_is_new_begins_anew_and_keeps_its_counter() -> None:
     fed(baseline, times, values)
     assert baseline.states["count"][0] > MATURE_SAMPLES
     assert baseline.frozen_rows(ONE).tolist() == [0], "a snapshot has to tell of it"
-    baseline.thaw(ONE)
+    baseline.restore(ONE)
     (record,) = baseline.records(ONE)[0]
     assert (record["count"], record["raw"], record["raw_ms"]) == (0, values[-1], int(times[-1]) * 1000)
     fed(baseline, times[-1:] + 60.0, values[:1])
@@ -142,7 +151,7 @@ def test_a_series_begins_anew_if_nothing_of_it_was_judged_by_its_past(samples: i
     records["count"], records["interval"], records["last_ms"] = samples - 1, 3600.0, 200 * 3_600_000
     mature = arriving(records[0], 201 * 3_600_000).mature
     assert records["count"][0] == samples
-    frozen = FrozenLearning(10)
+    frozen = FreezeStore(10)
     frozen.freeze(ONE, records)
     assert (frozen.count, frozen.new) == ((1, 0) if mature else (0, 1))
 
@@ -163,7 +172,7 @@ def test_what_is_usual_of_days_is_as_the_kernels_have_it(q_dev: float, short: fl
     assert usual == pytest.approx(days.usual, rel=1e-6)
     for q, muted in ((1.01 * USUAL * usual, SEASON), (0.99 * USUAL * usual, 0)):
         records["q"], records["muted"], records["last_ms"] = q, 0, 86_400_000 * 20
-        put_back(records, kept_of(records))
+        restore_records(records, kept_of(records))
         assert records["muted"][0] == muted
         records["muted"] = SEASON
         settle_muted(record, now, days._replace(q=q), Variation(0.0, 0.0, 1.0))
@@ -233,7 +242,7 @@ class Model:
 @given(seed=st.integers(0, 10**6), limit=st.integers(0, 400))
 def test_what_is_kept_is_of_the_series_it_was_taken_from(seed: int, limit: int) -> None:
     rng = np.random.default_rng(seed)
-    frozen, model = FrozenLearning(limit), Model()
+    frozen, model = FreezeStore(limit), Model()
     for _ in range(30):
         sids = rng.choice(3000, int(rng.integers(1, 500)), replace=False).astype(np.uint32)
         if rng.random() < 0.5:
@@ -259,7 +268,7 @@ def test_what_is_kept_is_of_the_series_it_was_taken_from(seed: int, limit: int) 
             sids = sids[frozen.holds(sids)]
             records = np.zeros(len(sids), STATE)
             records["raw"], records["day_s"] = sids, 5
-            frozen.thaw(sids, records)
+            frozen.restore(sids, records)
             for sid, raw, stamp in zip(sids.tolist(), records["raw"], records["day_s"].tolist(), strict=True):
                 assert raw == sid
                 expected = 0 if sid in model.new else 5 if sid in model.refused else model.kept[sid]
@@ -297,8 +306,8 @@ def test_knowledge_kept_is_written_and_read_with_its_record(tmp_path: Path) -> N
     moved = np.array([5], np.uint32)
     assert other.frozen.count == 1
     np.testing.assert_array_equal(other.frozen.records(moved), before)
-    other.thaw(moved)
-    baseline.thaw(ONE)
+    other.restore(moved)
+    baseline.restore(ONE)
     np.testing.assert_array_equal(other.records(moved)[0], baseline.records(ONE)[0])
 
 
@@ -383,4 +392,4 @@ def test_rows_of_a_snapshot_take_what_is_kept_with_them() -> None:
 
 
 def test_putting_back_nothing_is_fine() -> None:
-    put_back(np.zeros(0, STATE), np.zeros(0, KEPT))
+    restore_records(np.zeros(0, STATE), np.zeros(0, KEPT))

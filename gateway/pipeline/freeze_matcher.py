@@ -1,12 +1,12 @@
-"""Which series are covered by which pauses of learning, and when.
+"""Which series are covered by which maintenance windows that freeze learning, and when.
 
 Conditions are on labels as the alert of a series' anomaly has them (docs/alerting.md): `service` is the first of
 SERVICE_LABELS that the series has, `metric` its name, and labels of the series by one of the alert's own names are
 `exported_…`. The labels `alertname` and `severity` are no conditions here: the control plane has decided on them.
 
-A series is asked once, when a row of it comes at a time that any pause covers, so that a million series cost nothing
-while there is no maintenance, and are asked as their rows come when there is. Series that the same pauses cover have
-one number, and share the borders of these pauses' spans.
+A series is matched once, when a row of it comes at a time that any window covers, so that a million series cost nothing
+while there is no maintenance, and are matched as their rows come when there is. Series that the same windows cover have
+one number, and share the borders of these windows' spans.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from numpy.typing import NDArray
 from gateway.errors import RequestError
 from gateway.pipeline.watches import services_of
 from gateway.series.label_values import distinct_values
-from gateway.telemetry.learning_pauses import LabelCondition, LearningPause
+from gateway.telemetry.freeze_window import FreezeWindow, LabelCondition
 from gateway.telemetry.mapped_zeros import grown_size, mapped_zeros
 from gateway.telemetry.regular_expression import RegularExpression
 from gateway.telemetry.resolved import SeriesView
 
-_UNASKED: Final = 0
+_UNMATCHED: Final = 0
 _EXPORTED: Final = {f"exported_{name}": name for name in ("alertname", "metric", "severity")}
 _NO_BORDERS: Final = np.empty(0, np.int64)
 _PIECE: Final = 16_384
-"""Series asked at a time."""
+"""Series matched at a time."""
 
 Column = tuple[list[str], NDArray[np.int64]]
 """Values of a label, and which of them each series has."""
@@ -38,47 +38,47 @@ Test = Callable[[Mapping[str, int]], NDArray[np.bool_]]
 """Of distinct values, by their places."""
 
 
-class PausedSeries:
+class FreezeMatcher:
     """See the module's text; the scorer's thread owns it."""
 
     def __init__(self, series: SeriesView) -> None:
         self._series = series
         self._tests: list[list[tuple[str, Test]]] = []
-        self._pauses: list[LearningPause] = []
+        self._windows: list[FreezeWindow] = []
         self._groups = np.zeros(0, np.uint32)
-        """By series id: _UNASKED, else one more than the place in `_borders`."""
+        """By series id: _UNMATCHED, else one more than the place in `_borders`."""
         self._borders: list[NDArray[np.int64]] = []
         self._numbers: dict[bytes, int] = {}
         self._all = _NO_BORDERS
 
-    def take(self, pauses: Sequence[LearningPause]) -> list[str]:
-        """These are the pauses from now on; gives what is wrong with those that cannot be used and are left out."""
+    def reload(self, windows: Sequence[FreezeWindow]) -> list[str]:
+        """These are the windows from now on; gives what is wrong with those that cannot be used and are left out."""
         problems: list[str] = []
-        readable: list[LearningPause] = []
+        readable: list[FreezeWindow] = []
         self._tests = []
-        for pause in pauses:
+        for window in windows:
             try:
-                tests = [(condition.name, _test(condition)) for condition in pause.conditions]
+                tests = [(condition.name, _test(condition)) for condition in window.conditions]
             except (RequestError, ValueError) as error:
-                problems.append(f"maintenance window {pause.id}: {error}")
+                problems.append(f"maintenance window {window.id}: {error}")
                 continue
             self._tests.append(tests)
-            readable.append(pause)
-        self._pauses = readable
-        self._all = _borders([span for pause in self._pauses for span in pause.spans])
+            readable.append(window)
+        self._windows = readable
+        self._all = _borders([span for window in self._windows for span in window.spans])
         self._groups = np.zeros(0, np.uint32)
         self._borders, self._numbers = [], {}
         return problems
 
     def __len__(self) -> int:
-        return len(self._pauses)
+        return len(self._windows)
 
     def holding(self, now_ms: int) -> int:
-        """Pauses that cover a moment."""
-        return sum(any(start <= now_ms < end for start, end in pause.spans) for pause in self._pauses)
+        """Windows that cover a moment."""
+        return sum(any(start <= now_ms < end for start, end in window.spans) for window in self._windows)
 
     def any_between(self, first_ms: int, last_ms: int) -> bool:
-        """Whether any pause covers a moment from first to last."""
+        """Whether any window covers a moment from first to last."""
         if len(self._all) == 0:
             return False
         at = int(np.searchsorted(self._all, first_ms, "right"))
@@ -86,20 +86,20 @@ class PausedSeries:
 
     def forget(self, sids: NDArray[np.uint32]) -> None:
         """These ids, uint32[n], belong to others now, or to none."""
-        self._groups[sids[sids < len(self._groups)]] = _UNASKED
+        self._groups[sids[sids < len(self._groups)]] = _UNMATCHED
 
-    def covered(
+    def match(
         self, sids: NDArray[np.uint32], times_ms: NDArray[np.int64], grace_ms: NDArray[np.int64] | int = 0
     ) -> NDArray[np.bool_]:
-        """bool[n]: whether a pause of series sids, uint32[n], covers the time beside it, or one up to `grace_ms`
+        """bool[n]: whether a window of series sids, uint32[n], covers the time beside it, or one up to `grace_ms`
         before. The index knows them all."""
         inside = np.zeros(len(sids), np.bool_)
         if len(sids) == 0 or len(self._all) == 0:
             return inside
         self._reserve(int(sids.max()) + 1)
-        unasked = np.unique(sids[self._groups[sids] == _UNASKED])
-        for first in range(0, len(unasked), _PIECE):
-            self._ask(unasked[first : first + _PIECE])
+        unmatched = np.unique(sids[self._groups[sids] == _UNMATCHED])
+        for first in range(0, len(unmatched), _PIECE):
+            self._match(unmatched[first : first + _PIECE])
         groups = self._groups[sids] - 1
         since_ms = times_ms - grace_ms
         for number in np.unique(groups).tolist():
@@ -116,10 +116,10 @@ class PausedSeries:
             grown[: len(self._groups)] = self._groups
             self._groups = grown
 
-    def _ask(self, sids: NDArray[np.uint32]) -> None:
+    def _match(self, sids: NDArray[np.uint32]) -> None:
         """Find the number of each of sids, uint32[n], each once."""
         columns: dict[str, tuple[dict[str, int], NDArray[np.int64]]] = {}
-        meets = np.ones((len(sids), len(self._pauses)), np.bool_)
+        meets = np.ones((len(sids), len(self._windows)), np.bool_)
         for at, tests in enumerate(self._tests):
             for name, test in tests:
                 if name not in columns:
@@ -136,8 +136,8 @@ class PausedSeries:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._borders)
-            of_series = [self._pauses[at] for at in np.flatnonzero(meets).tolist()]
-            self._borders.append(_borders([span for pause in of_series for span in pause.spans]))
+            of_series = [self._windows[at] for at in np.flatnonzero(meets).tolist()]
+            self._borders.append(_borders([span for window in of_series for span in window.spans]))
         return number
 
     def _column(self, sids: NDArray[np.uint32], name: str) -> Column:

@@ -1,4 +1,4 @@
-"""Which series pauses of learning cover: the same as those whose alerts the windows mute."""
+"""Which series maintenance windows freeze: the same as those whose alerts the windows mute."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from gateway.alerting.anomaly_alert import labels_of
 from gateway.alerting.freeze_publisher import conditions_of
 from gateway.alerting.matcher import Matcher, all_match
-from gateway.pipeline import paused_series
-from gateway.pipeline.paused_series import PausedSeries
+from gateway.pipeline import freeze_matcher
+from gateway.pipeline.freeze_matcher import FreezeMatcher
 from gateway.series.index import SeriesIndex
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.telemetry.columns import Definitions
+from gateway.telemetry.freeze_window import FreezeWindow, LabelCondition
 from gateway.telemetry.labels import encode_label_blob
-from gateway.telemetry.learning_pauses import LabelCondition, LearningPause
 
 NAMES = (
     "__name__", "service", "service_name", "job", "instance", "metric", "exported_metric", "severity",
@@ -58,15 +58,15 @@ def test_a_series_is_covered_exactly_if_a_window_mutes_the_alert_of_its_anomaly(
     index, sids = index_of(series)
     windows = [matchers(draw) for _ in range(draw.randint(1, 4))]
     spans = [((n * 10, n * 10 + 15),) for n in range(len(windows))]
-    paused = PausedSeries(index)
-    pauses = [
-        LearningPause(str(n), conditions, span)
+    matcher = FreezeMatcher(index)
+    freezing = [
+        FreezeWindow(str(n), conditions, span)
         for n, (window, span) in enumerate(zip(windows, spans, strict=True))
         if (conditions := conditions_of(window)) is not None
     ]
-    assert paused.take(pauses) == []
+    assert matcher.reload(freezing) == []
     for at in range(0, 60, 5):
-        covered = paused.covered(sids, np.full(len(sids), at, np.int64))
+        covered = matcher.match(sids, np.full(len(sids), at, np.int64))
         for labels, found in zip(series, covered.tolist(), strict=True):
             alerts = [labels_of(dict(sorted(labels.items())), severity, "sustained") for severity in SEVERITIES[1:]]
             assert found == any(
@@ -75,62 +75,62 @@ def test_a_series_is_covered_exactly_if_a_window_mutes_the_alert_of_its_anomaly(
             )
 
 
-def everything(*spans: tuple[int, int], number: str = "1") -> LearningPause:
-    return LearningPause(number, (), spans)
+def everything(*spans: tuple[int, int], number: str = "1") -> FreezeWindow:
+    return FreezeWindow(number, (), spans)
 
 
 def test_spans_that_touch_are_one_and_the_grace_reaches_back() -> None:
     index, sids = index_of([{"__name__": "m"}])
-    paused = PausedSeries(index)
-    paused.take([everything((10, 20), (40, 50)), everything((20, 30), (60, 60), number="2")])
+    matcher = FreezeMatcher(index)
+    matcher.reload([everything((10, 20), (40, 50)), everything((20, 30), (60, 60), number="2")])
 
     def covered(at: int, grace: int = 0) -> bool:
-        return bool(paused.covered(sids, np.array([at]), np.array([grace]))[0])
+        return bool(matcher.match(sids, np.array([at]), np.array([grace]))[0])
 
     assert [at for at in range(0, 70, 5) if covered(at)] == [10, 15, 20, 25, 40, 45]
     assert not covered(33)
     assert covered(33, 4)
     assert covered(55, 40), "a whole span lies within the grace"
     assert not covered(9, 100)
-    assert paused.any_between(0, 10)
-    assert paused.any_between(5, 60)
-    assert paused.any_between(29, 29)
-    assert not paused.any_between(30, 39)
-    assert not paused.any_between(50, 90)
-    assert (paused.holding(25), paused.holding(35)) == (1, 0)
+    assert matcher.any_between(0, 10)
+    assert matcher.any_between(5, 60)
+    assert matcher.any_between(29, 29)
+    assert not matcher.any_between(30, 39)
+    assert not matcher.any_between(50, 90)
+    assert (matcher.holding(25), matcher.holding(35)) == (1, 0)
 
 
 def test_windows_that_cannot_be_read_are_left_out_and_named() -> None:
     index, sids = index_of([{"__name__": "m"}])
-    paused = PausedSeries(index)
-    problems = paused.take(
+    matcher = FreezeMatcher(index)
+    problems = matcher.reload(
         [
-            LearningPause("bad", (LabelCondition("job", "=~", "("),), ((0, 9),)),
-            LearningPause("odd", (LabelCondition("job", "~", "x"),), ((0, 9),)),
+            FreezeWindow("bad", (LabelCondition("job", "=~", "("),), ((0, 9),)),
+            FreezeWindow("odd", (LabelCondition("job", "~", "x"),), ((0, 9),)),
             everything((5, 9)),
         ]
     )
     assert [problem.split(":")[0] for problem in problems] == ["maintenance window bad", "maintenance window odd"]
-    assert (len(paused), paused.any_between(0, 4)) == (1, False)
-    assert paused.covered(sids, np.array([5]))[0]
+    assert (len(matcher), matcher.any_between(0, 4)) == (1, False)
+    assert matcher.match(sids, np.array([5]))[0]
 
 
 def test_series_are_asked_once_and_again_under_a_reused_id(monkeypatch: pytest.MonkeyPatch) -> None:
     index, sids = index_of([{"__name__": "m", "job": str(n % 2), "n": str(n)} for n in range(10)])
-    asked: list[int] = []
-    services = paused_series.services_of
+    matched: list[int] = []
+    services = freeze_matcher.services_of
 
     def counting(series: Any, some: NDArray[np.uint32]) -> Any:
-        asked.append(len(some))
+        matched.append(len(some))
         return services(series, some)
 
-    monkeypatch.setattr(paused_series, "services_of", counting)
-    paused = PausedSeries(index)
-    paused.take([LearningPause("1", (LabelCondition("service", "=", "1"),), ((0, 9),))])
+    monkeypatch.setattr(freeze_matcher, "services_of", counting)
+    matcher = FreezeMatcher(index)
+    matcher.reload([FreezeWindow("1", (LabelCondition("service", "=", "1"),), ((0, 9),))])
     times = np.full(len(sids), 5, np.int64)
-    assert paused.covered(sids, times).sum() == 5
-    assert paused.covered(np.concatenate([sids, sids]), np.concatenate([times, times])).sum() == 10
-    assert asked == [10]
-    paused.forget(sids[:3])
-    assert paused.covered(sids, times).sum() == 5
-    assert asked == [10, 3]
+    assert matcher.match(sids, times).sum() == 5
+    assert matcher.match(np.concatenate([sids, sids]), np.concatenate([times, times])).sum() == 10
+    assert matched == [10]
+    matcher.forget(sids[:3])
+    assert matcher.match(sids, times).sum() == 5
+    assert matched == [10, 3]
