@@ -156,11 +156,49 @@ def _critical(sigmas: float, relative: float, duration_s: float) -> bool:
     return duration_s >= 300.0 and (sigmas >= 6.0 or (relative >= 0.5 and sigmas >= 4.0))
 
 
+Placement = Callable[["Injector", float, float, bool], Place | None]
+"""Where an injector's next fault goes, if anywhere, of a duration (seconds), no earlier than so many seconds after the
+recording's begin, from the begin of a day or from any time."""
+
+
+def free_room(injector: Injector, duration_s: float, after_s: float, day: bool) -> Place | None:
+    """Free room of a duration: in scored time, off masked spans, well away from other faults. A Placement."""
+    count = max(round(duration_s / injector.step), 1)
+    span = float(injector.times[-1] - injector.times[0])
+    earliest = float(injector.times[0]) + max(min(DAY_S, 0.1 * span) + 30 * injector.step, after_s)
+    first_row = int(np.searchsorted(injector.times, earliest))
+    apart = min(max(6 * HOUR_S, 120 * injector.step), 0.1 * span)
+    if first_row + count + 30 >= len(injector.times):
+        return None
+    for _ in range(40):
+        first = int(injector.rng.integers(first_row, len(injector.times) - count - 20))
+        if day:
+            first -= round((injector.times[first] % DAY_S) / injector.step)
+            if first < first_row or first + count + 20 >= len(injector.times):
+                continue
+        start, end = float(injector.times[first]), float(injector.times[first + count - 1])
+        if end - start > 1.5 * count * injector.step + injector.step:
+            continue
+        if any(o.start - apart < end and start < o.end + apart for o in injector.taken):
+            continue
+        if any(o.start < end + HOUR_S and start - HOUR_S < o.end for o in injector.twin.neutral):
+            continue
+        reach = max(int(12 * HOUR_S / injector.step), 60)
+        local = injector.twin.values[max(first - reach, 0) : first + count + reach]
+        inside = injector.twin.values[first : first + count]
+        sigma = usual_spread(local)
+        if not math.isfinite(sigma) or not np.isfinite(inside).any() or np.isnan(inside).mean() > 0.2:
+            continue
+        injector.taken.append(Opening(start, end))
+        return Place(first, count, float(np.nanmedian(inside)), sigma, local)
+    return None
+
+
 class Injector:
     """Puts faults into one slice. Rows are only changed in value, except for stale, whose rows are taken out."""
 
-    def __init__(self, twin: Recording, rng: np.random.Generator) -> None:
-        self.twin, self.rng = twin, rng
+    def __init__(self, twin: Recording, rng: np.random.Generator, placement: Placement = free_room) -> None:
+        self.twin, self.rng, self._placement = twin, rng, placement
         self.times, self.values = twin.times_s, twin.values.copy()
         self.removed = np.zeros(len(self.values), np.bool_)
         self.step = twin.interval_s
@@ -197,36 +235,7 @@ class Injector:
         return make[kind]()
 
     def _place(self, duration_s: float, *, after_s: float = 0.0, day: bool = False) -> Place | None:
-        """Free room of a duration: in scored time, off masked spans, well away from other faults."""
-        count = max(round(duration_s / self.step), 1)
-        span = float(self.times[-1] - self.times[0])
-        earliest = float(self.times[0]) + max(min(DAY_S, 0.1 * span) + 30 * self.step, after_s)
-        first_row = int(np.searchsorted(self.times, earliest))
-        apart = min(max(6 * HOUR_S, 120 * self.step), 0.1 * span)
-        if first_row + count + 30 >= len(self.times):
-            return None
-        for _ in range(40):
-            first = int(self.rng.integers(first_row, len(self.times) - count - 20))
-            if day:
-                first -= round((self.times[first] % DAY_S) / self.step)
-                if first < first_row or first + count + 20 >= len(self.times):
-                    continue
-            start, end = float(self.times[first]), float(self.times[first + count - 1])
-            if end - start > 1.5 * count * self.step + self.step:
-                continue
-            if any(o.start - apart < end and start < o.end + apart for o in self.taken):
-                continue
-            if any(o.start < end + HOUR_S and start - HOUR_S < o.end for o in self.twin.neutral):
-                continue
-            reach = max(int(12 * HOUR_S / self.step), 60)
-            local = self.twin.values[max(first - reach, 0) : first + count + reach]
-            inside = self.twin.values[first : first + count]
-            sigma = usual_spread(local)
-            if not math.isfinite(sigma) or not np.isfinite(inside).any() or np.isnan(inside).mean() > 0.2:
-                continue
-            self.taken.append(Opening(start, end))
-            return Place(first, count, float(np.nanmedian(inside)), sigma, local)
-        return None
+        return self._placement(self, duration_s, after_s, day)
 
     def _fault(self, kind: str, place: Place, sigmas: float, relative: float, critical: bool) -> Fault:
         start = float(self.times[place.first])

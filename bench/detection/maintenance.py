@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.detection.datasets import Recording, data_root
-from bench.detection.injections import HOUR_S, Fault, Floats, Injector, Place, Slice, background, seed_of
+from bench.detection.injections import HOUR_S, Fault, Floats, Injector, Place, Placement, Slice, background, seed_of
 from bench.detection.silent import silent_plan
 from bench.detection.spread import usual_spread
 from gateway.baseline.offline import run_series
@@ -77,23 +77,21 @@ class Tally:
             self.found[place] += count
 
 
-class _Here(Injector):
-    """Puts a fault where it is told."""
+def at_row(first: int) -> Placement:
+    """Faults begin at this row, and last two hours at most."""
 
-    def __init__(self, twin: Recording, rng: np.random.Generator, first: int) -> None:
-        super().__init__(twin, rng)
-        self._first = first
-
-    def _place(self, duration_s: float, *, after_s: float = 0.0, day: bool = False) -> Place | None:
-        count = min(max(round(duration_s / self.step), 1), round(2 * HOUR_S / self.step))
-        first = self._first
-        reach = int(12 * HOUR_S / self.step)
-        inside = self.twin.values[first : first + count]
-        if first + count + 20 >= len(self.times) or not np.isfinite(inside).all():
+    def place(injector: Injector, duration_s: float, _after_s: float, _day: bool) -> Place | None:
+        step, values = injector.step, injector.twin.values
+        count = min(max(round(duration_s / step), 1), round(2 * HOUR_S / step))
+        reach = int(12 * HOUR_S / step)
+        inside = values[first : first + count]
+        if first + count + 20 >= len(values) or not np.isfinite(inside).all():
             return None
-        local = self.twin.values[max(first - reach, 0) : first + count + reach]
+        local = values[max(first - reach, 0) : first + count + reach]
         sigma = usual_spread(local)
         return Place(first, count, float(np.median(inside)), sigma, local) if math.isfinite(sigma) else None
+
+    return place
 
 
 def chaos(twin: Recording, rows: slice, rng: np.random.Generator) -> Floats:
@@ -211,7 +209,7 @@ def _fault(whole: Recording, moment: float, rng: np.random.Generator) -> tuple[F
     """A critical fault at a moment, with the rows it changes and their values."""
     first = int(np.searchsorted(whole.times_s, moment))
     for _ in range(_TRIES):
-        injector = _Here(whole, rng, first)
+        injector = Injector(whole, rng, at_row(first))
         kind = str(rng.choice([kind for kind in KINDS if kind in injector.applicable()]))
         fault = injector.inject(kind)
         if fault is not None and fault.critical:

@@ -51,7 +51,7 @@ class GroupWatch:
         blob_of: Callable[[int], bytes],
         path: Path,
         clock: Clock,
-        frozen: FreezeStore | None = None,
+        frozen: FreezeStore,
     ) -> None:
         """Raises UnknownVersion."""
         self._frozen, self._has_frozen = frozen, False
@@ -74,8 +74,8 @@ class GroupWatch:
 
     def advance(self, now_ms: int) -> list[Anomaly]:
         """See Watch."""
-        has_frozen = self._frozen is not None and not self._frozen.idle
-        if self._frozen is not None and (has_frozen or self._has_frozen):
+        has_frozen = not self._frozen.idle
+        if has_frozen or self._has_frozen:
             self._detector.freeze(self._frozen.sids())
         self._has_frozen = has_frozen
         ended, self._ended = self._ended, []

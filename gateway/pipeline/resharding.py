@@ -156,10 +156,10 @@ def _read_scorers(state: Path, count: int) -> _Scorers:
         parts.append(part)
         counts.append(payload.counts)
         places.append(payload.place or Frontier((offset.position,), (offset.next_row,), offset.next_row))
-    return _Scorers(places, counts, _joined_baselines(parts))
+    return _Scorers(places, counts, joined_baselines(parts))
 
 
-def _joined_baselines(parts: Sequence[snapshot.BaselineSnapshot]) -> snapshot.BaselineSnapshot:
+def joined_baselines(parts: Sequence[snapshot.BaselineSnapshot]) -> snapshot.BaselineSnapshot:
     """All records; where two files have one series (one of them waited for it in vain), the one that saw more."""
     if not parts:
         return snapshot.BaselineSnapshot.empty()

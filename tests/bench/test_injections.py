@@ -13,6 +13,7 @@ from bench.detection import context_cases, injections, silent
 from bench.detection.datasets import Recording, data_root
 from bench.detection.detectors import Gateway
 from bench.detection.injections import FAULTS, Floats, Injector, Slice, seed_of
+from bench.detection.maintenance import at_row
 from bench.detection.peers_sketch import Sketch
 from bench.detection.spread import robust_sigma, running_median, usual_spread
 from gateway.alerting.context import AnomalyContext
@@ -161,3 +162,13 @@ def test_a_real_slice_is_the_same_for_the_same_seed() -> None:
 
 def test_without_recordings_there_is_nothing_to_do(tmp_path: Path) -> None:
     assert injections.plan(tmp_path, quick=False) == []
+
+
+def test_a_fault_goes_where_the_placement_says() -> None:
+    twin = _background()
+    for kind in ("shift", "spike", "zero", "variance_up"):
+        fault = Injector(twin, np.random.default_rng(3), at_row(12_345)).inject(kind)
+        assert fault is not None
+        assert fault.start == twin.times_s[12_345]
+        assert fault.end - fault.start <= 7200.0
+    assert Injector(twin, np.random.default_rng(3), at_row(len(twin.times_s) - 5)).inject("shift") is None

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Observation
+from gateway.baseline.freeze import FreezeStore
 from gateway.baseline.group_detector import GroupDetector
 from gateway.clock import ManualClock
 from gateway.pipeline.group_watch import GroupWatch
@@ -50,7 +51,7 @@ def observation(scores: dict[int, float]) -> Observation:
 
 
 def watch(path: Path) -> GroupWatch:
-    made = GroupWatch(GroupDetector(), INDEX, INDEX.blob, path, ManualClock())
+    made = GroupWatch(GroupDetector(), INDEX, INDEX.blob, path, ManualClock(), FreezeStore(0))
     made.learn(SIDS, frame_at(0))
     return made
 

@@ -18,8 +18,9 @@ from gateway.baseline.offline import run_series
 from gateway.baseline.settings import DetectionSettings
 from gateway.errors import StateError
 from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts
-from gateway.pipeline.learning_freeze import PROBLEMS, LearningFreeze
-from gateway.pipeline.resharding import _joined_baselines
+from gateway.pipeline.learning_freeze import LearningFreeze
+from gateway.pipeline.resharding import joined_baselines
+from gateway.selfmetrics import REGISTRY
 from gateway.series.index import SeriesIndex
 from gateway.telemetry import kind
 from gateway.telemetry.columns import Definitions
@@ -208,6 +209,12 @@ def test_an_expired_series_takes_what_is_kept_of_it_along(tmp_path: Path) -> Non
     assert (shard.baseline.frozen.count, shard.baseline.frozen.new) == (2, 1), "it is another series now"
 
 
+def file_problems() -> float:
+    found = REGISTRY.get_sample_value("gateway_baseline_freeze_file_problems_total")
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "newer", "large", "empty"])
 def test_a_file_that_cannot_be_used_is_declared_and_what_was_known_holds_on(tmp_path: Path, damage: str) -> None:
     shard = Shard(tmp_path)
@@ -226,10 +233,10 @@ def test_a_file_that_cannot_be_used_is_declared_and_what_was_known_holds_on(tmp_
     else:
         content.clear()
     shard.path.write_bytes(content)
-    counted = PROBLEMS._value.get()
+    counted = file_problems()
     shard.freeze.advance()
     shard.freeze.advance()
-    assert PROBLEMS._value.get() == counted + 1, "once, not every second"
+    assert file_problems() == counted + 1, "once, not every second"
     assert str(shard.path) in shard.freeze.status().problem
     shard.feed(*rows(100, 101, rng))
     assert shard.baseline.frozen.count == 3
@@ -288,7 +295,7 @@ def test_another_number_of_workers_takes_what_is_kept_along(tmp_path: Path) -> N
         keys = np.zeros((SERIES, 16), np.uint8)
         keys[:, 0] = np.arange(SERIES) + 3 * worker  # three series are in both files, and the second saw more of them
         parts.append(snapshot.take(shard.baseline, shard.sids, keys))
-    joined = _joined_baselines(parts)
+    joined = joined_baselines(parts)
     assert joined.keys[:, 0].tolist() == list(range(9))
     assert joined.records["count"].tolist() == [110] * 3 + [111] * 6
     # Frozen are series 0, 2, 4 of the first, of which the last is the other's series 1, and 0, 2, 4 of the second.

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from gateway.baseline.freeze import FreezeStore
 from gateway.baseline.group_detector import GroupDetector
 from gateway.baseline.limit_settings import LimitSettings
 from gateway.clock import ManualClock
@@ -40,7 +41,7 @@ def write(state: Path, kind: str, worker: int, names: list[str]) -> None:
 def watch(state: Path, kind: str) -> Watch:
     index, path = SeriesIndex(), state / f"{kind}-0.state"
     if kind == "groups":
-        return GroupWatch(GroupDetector(), index, index.blob, path, ManualClock())
+        return GroupWatch(GroupDetector(), index, index.blob, path, ManualClock(), FreezeStore(0))
     return LimitWatch(LimitSettings(), index, path, ManualClock())
 
 
