@@ -28,13 +28,14 @@ from gateway.forward.forward_stats import ForwardStats
 from gateway.forward.preparation import Preparation, SeriesArrays, oldest_taken_ms
 from gateway.forward.progress import Progress, ProgressFiles, Record, SafePoint, Step
 from gateway.forward.progress_keeper import ProgressKeeper
-from gateway.forward.remote_write_encoder import EncodedBlock, Encoding, PackedRows, RemoteWriteEncoder
+from gateway.forward.remote_write_encoder import EncodedBlock, PackedRows, RemoteWriteEncoder
 from gateway.forward.retry import Backoff
 from gateway.forward.running_totals import RunningTotals
 from gateway.forward.score_sender import ScoreSender
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.forward.step_size import StepSize
-from gateway.forward.victoria_metrics import Answer, Outcome, Silence, TargetIdentity, VictoriaMetrics
+from gateway.forward.target_watch import TargetWatch
+from gateway.forward.victoria_metrics import Answer, Outcome, VictoriaMetrics
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.feed import FrameFeed
 from gateway.telemetry.frame import Place, not_beyond
@@ -46,12 +47,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 ANSWERS = counter("forward_answers", "Answers of the target to blocks, by outcome.", ["outcome"])
-REPLAYS = counter("forward_replays", "Times the position went back because the target lost its memory.")
 
 _ROW_BYTES: Final = 20
 """About what a row takes in a frame."""
-_START_SECOND: Final = 1.05
-"""Longer than the unit in which a target tells its start."""
 _WORDS_SHOWN: Final = 300
 
 
@@ -92,12 +90,9 @@ class Forwarder:
         self._queue: asyncio.Queue[_Outgoing] = asyncio.Queue(settings.blocks_in_flight)
         self._step_size = StepSize(settings.block_rows, settings.backlog_rows)
 
-        self._memory_lost = False
-        self._retention: float | None = settings.retention or None
-        self._encoding: Encoding = "snappy"
-        self._confirmed = asyncio.Event()
-        """Set while nothing speaks against the target being the process it was."""
-        self._probe_now = asyncio.Event()
+        self._target = TargetWatch(
+            settings, self._client, self._kept, clock, backoff=self._backoff, sleep=sleep, complain=self._note
+        )
         self._send_from: Place = Record().position
         self._next_row = 0
         self._folded_to: Place = Record().position
@@ -112,13 +107,14 @@ class Forwarder:
         self._lag_rows = 0
         self._lag_high = 0
         self._dead_letter_blocks = 0
-        self._replays = 0
         self._last_error = ""
 
     # ---- what others call -------------------------------------------------------------------------------------------
 
     async def load(self) -> None:
-        """Read the kept progress, so that `stats` is right before the first answer. `run` does it otherwise."""
+        """Read the kept progress, so that `stats` is right before the first answer. `run` does it otherwise.
+
+        Raises UnknownVersion, and OSError."""
         await self._kept.load()
         self._lag_high = max(self._lag_high, self._progress.acked.rows)
 
@@ -130,7 +126,7 @@ class Forwarder:
             async with self._client:
                 while True:
                     try:
-                        await self._meet_target()
+                        await self._target.meet()
                         await self._rewind()
                         await self._flow()
                         backoff.reset()
@@ -140,7 +136,7 @@ class Forwarder:
                         log.exception("forwarding failed and starts again from its last position")
                         await self._sleep(backoff.delay())
         finally:
-            self._confirmed.clear()
+            self._target.confirmed.clear()
             await self._commit(last=True)
             self._work.shutdown(wait=False, cancel_futures=True)
             self._disk.shutdown(wait=False)
@@ -177,11 +173,11 @@ class Forwarder:
             scores_waiting=self._scores.waiting,
             lag_p50=self._lag.percentile(now, 0.5),
             lag_p99=self._lag.percentile(now, 0.99),
-            connected=self._confirmed.is_set(),
-            encoding=self._encoding,
+            connected=self._target.confirmed.is_set(),
+            encoding=self._target.encoding,
             steps_open=self._progress.steps_open,
             dead_letter_blocks=self._dead_letter_blocks,
-            replays=self._replays,
+            replays=self._target.replays,
             last_error=self._last_error,
         )
 
@@ -191,44 +187,6 @@ class Forwarder:
         return counts
 
     # ---- one flow ---------------------------------------------------------------------------------------------------
-
-    async def _meet_target(self) -> None:
-        """Wait for the target; go back to safe unless it is the process that acked what we hold as acked."""
-        backoff = self._backoff()
-        seen: float | None = None
-        while True:
-            identity = await self._client.identity()
-            encoding = await self._client.encoding() if isinstance(identity, TargetIdentity) else None
-            if isinstance(identity, TargetIdentity) and encoding is not None:
-                if identity.distinct or (identity.told_at is None and identity.start_time == seen):
-                    break
-                # Nothing is sent in the second in which it started: killed and started again within it, it would
-                # tell the same start time and nobody would know that what it had taken is gone.
-                seen = identity.start_time
-                await self._sleep(_START_SECOND)
-                continue
-            words = "it does not answer on its write address"
-            if isinstance(identity, Silence):
-                words = identity.words
-                self._memory_lost = self._memory_lost or identity.refused
-            if backoff.failures == 0:
-                log.warning("the target cannot be reached; data waits in the log", reason=words)
-            self._last_error = words
-            await self._sleep(backoff.delay())
-        same = identity.start_time is not None and identity.start_time == self._kept.target_start
-        if self._memory_lost or not same:
-            if self._progress.acked.position != self._progress.safe.record.position:
-                self._replays += 1
-                REPLAYS.inc()
-                log.warning(
-                    "the target restarted and may have lost its newest samples; they are sent again",
-                    rows=self._progress.acked.rows - self._progress.safe.record.rows,
-                )
-            self._progress.go_back()
-        self._memory_lost = False
-        self._learn(identity)
-        self._encoding = encoding
-        log.info("forwarding", encoding=encoding, rows_acked=self._progress.acked.rows)
 
     async def _rewind(self) -> None:
         """Begin reading at the safe position with its totals; what lies before acked is folded and not sent."""
@@ -243,18 +201,17 @@ class Forwarder:
         self._queue = asyncio.Queue(self._settings.blocks_in_flight)
         self._step_size.reset()
         self._reading = False
-        self._probe_now.clear()
-        self._confirmed.set()
+        self._target.begin()
 
     async def _flow(self) -> None:
         """Run until the target turns out to be another process. Raises what a task raised."""
-        jobs = [self._read(), self._watch(), self._keep_committing(), self._send_scores()]
+        jobs = [self._read(), self._target.watch(), self._keep_committing(), self._send_scores()]
         jobs += [self._send() for _ in range(self._settings.blocks_in_flight)]
         tasks = [asyncio.create_task(job) for job in jobs]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._confirmed.clear()
+            self._target.confirmed.clear()
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -292,7 +249,7 @@ class Forwarder:
         if self._kept.checkpoint_is_due():
             self._kept.note_checkpoint()
             forget_before = int(frames[-1].frame.received_ns / 1e6 - self._settings.forget_totals_after * 1000)
-        next_row, oldest = self._next_row, oldest_taken_ms(self._clock.time_ns(), self._retention)
+        next_row, oldest = self._next_row, oldest_taken_ms(self._clock.time_ns(), self._target.retention)
         step, packed = await self._in_work(
             lambda: self._preparation.prepare(
                 frames, arrays, next_row=next_row, oldest_ms=oldest, checkpoint_forgetting_before_ms=forget_before
@@ -302,7 +259,7 @@ class Forwarder:
         self._folded_to = step.end
         step.open_blocks = 1  # until all are made
         self._progress.begin(step)
-        blocks = self._preparation.encoder.encode(packed, self._encoding)
+        blocks = self._preparation.encoder.encode(packed, self._target.encoding)
         while (block := await self._in_work(partial(next, blocks, None))) is not None:
             step.open_blocks += 1
             await self._queue.put(_Outgoing(block, step))
@@ -321,9 +278,9 @@ class Forwarder:
         backoff = self._backoff()
         asked_again = False
         while True:
-            await self._confirmed.wait()
-            if block.encoding != self._encoding:
-                await self._in_work(partial(self._preparation.encoder.recode, block, self._encoding))
+            await self._target.confirmed.wait()
+            if block.encoding != self._target.encoding:
+                await self._in_work(partial(self._preparation.encoder.recode, block, self._target.encoding))
             answer = await self._client.write(block.body, block.encoding)
             ANSWERS.labels(answer.outcome.value).inc()
             if answer.outcome is Outcome.DONE:
@@ -339,11 +296,11 @@ class Forwarder:
                     await self._bury(outgoing, answer)
                     return
                 if encoding_now is not None:
-                    self._encoding = encoding_now
+                    self._target.encoding = encoding_now
                     asked_again = True
                     continue
             elif answer.outcome is Outcome.UNREACHABLE:
-                self._suspect(answer.words, answer.refused)
+                self._target.suspect(answer.words, answer.refused)
             elif answer.outcome is Outcome.MISCONFIGURED:
                 log.error(
                     "the target refuses us: check address and credentials; data waits in the log",
@@ -391,61 +348,10 @@ class Forwarder:
 
     async def _send_scores(self) -> None:
         async def encode(packed: PackedRows) -> list[EncodedBlock]:
-            encoding = self._encoding
+            encoding = self._target.encoding
             return await self._in_work(lambda: list(self._preparation.encoder.encode(packed, encoding)))
 
         await self._scores.run(encode, lambda block: self._queue.put(_Outgoing(block, None)))
-
-    # ---- the target's life ------------------------------------------------------------------------------------------
-
-    def _suspect(self, words: str, refused: bool) -> None:
-        """A connection broke: nobody sends until the watch knows whether the target is still the same process.
-
-        Where nobody listened it is not, whatever start time it tells.
-        """
-        self._memory_lost = self._memory_lost or refused
-        if self._confirmed.is_set():
-            log.warning("the connection to the target broke", reason=words)
-        self._confirmed.clear()
-        self._probe_now.set()
-
-    async def _watch(self) -> None:
-        """Ask for the target's start time; returns when it is another process."""
-        backoff = self._backoff()
-        while True:
-            try:
-                async with asyncio.timeout(self._settings.poll_interval):
-                    await self._probe_now.wait()
-            except TimeoutError:
-                pass
-            self._probe_now.clear()
-            suspected = not self._confirmed.is_set()
-            asked_at = self._clock.monotonic()
-            identity = await self._client.identity()
-            if isinstance(identity, Silence):
-                self._last_error = identity.words
-                self._suspect(identity.words, identity.refused)
-                await self._sleep(backoff.delay())
-                continue
-            unknown = identity.start_time is None and suspected
-            if self._memory_lost or unknown or identity.start_time != self._kept.target_start:
-                self._memory_lost = True
-                return
-            if suspected:
-                encoding = await self._client.encoding()
-                if encoding is None:
-                    self._probe_now.set()
-                    await self._sleep(backoff.delay())
-                    continue
-                self._encoding = encoding
-                self._confirmed.set()
-            backoff.reset()
-            self._learn(identity)
-            self._progress.confirm(asked_at)
-
-    def _learn(self, identity: TargetIdentity) -> None:
-        self._kept.target_start = identity.start_time
-        self._retention = self._settings.retention or identity.retention
 
     # ---- what is kept -----------------------------------------------------------------------------------------------
 
@@ -472,7 +378,12 @@ class Forwarder:
             self._progress.offer(now, SafePoint(record, totals))
 
     async def _commit(self, last: bool = False) -> None:
-        self._last_error = await self._kept.commit(last) or self._last_error
+        error = await self._kept.commit(last)
+        if error is not None:
+            self._note(f"progress cannot be written: {error}")
+
+    def _note(self, words: str) -> None:
+        self._last_error = words
 
     @property
     def _progress(self) -> Progress:

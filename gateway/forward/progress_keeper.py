@@ -8,7 +8,7 @@ many totals are taken less often, so that copying and writing them stays in the 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final, Protocol, TypeVar
 
 import structlog
 
@@ -21,11 +21,20 @@ from gateway.telemetry.frame import Place
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 _COMMIT_ROWS: Final = 5_000
 _COMMIT_LOOK: Final = 0.1
 """Seconds between looks whether so many rows were acked since the progress was written."""
 _CHECKPOINT_SECONDS: Final = 1.0
 _CHECKPOINT_BYTES_PER_SECOND: Final = 1_000_000
+
+
+class InDisk(Protocol):
+    """Runs a call in the thread that writes."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]:
+        """Its result; raises what it raises."""
 
 
 class ProgressKeeper:
@@ -37,10 +46,10 @@ class ProgressKeeper:
         settings: VictoriaMetricsSettings,
         clock: Clock,
         *,
-        in_disk: Callable[[Callable[[], Any]], Awaitable[Any]],
+        in_disk: InDisk,
         safe_written: Callable[[Place], object],
     ) -> None:
-        """in_disk: runs a call in the thread that writes. safe_written: called with a safe position that is on disk."""
+        """safe_written: called with a safe position that is on disk."""
         self._files, self._settings, self._clock = files, settings, clock
         self._in_disk, self._safe_written = in_disk, safe_written
         empty = SafePoint(Record(), TotalsCheckpoint.empty())
@@ -53,7 +62,8 @@ class ProgressKeeper:
         self._last_checkpoint = float("-inf")
 
     async def load(self) -> None:
-        """Read what was kept, once."""
+        """Read what was kept, once. Raises UnknownVersion, and OSError for a file that cannot be read, or set
+        aside if it is damaged."""
         if self._written_acked is None:
             acked, safe, self.target_start = await self._in_disk(self._files.read)
             self.progress = Progress(acked, safe, self._settings.replay_seconds)
@@ -81,9 +91,9 @@ class ProgressKeeper:
             await sleep(min(_COMMIT_LOOK, left))
             left -= _COMMIT_LOOK
 
-    async def commit(self, last: bool = False) -> str:
-        """Write what has changed: safe first, then acked. A failed write is told, returned in words, and tried again
-        with the next one."""
+    async def commit(self, last: bool = False) -> OSError | None:
+        """Write what has changed: safe first where that is due or this is the `last` time, then acked. A write that
+        fails is told and returned, and tried again when it is due again."""
         now = self._clock.monotonic()
         try:
             safe = self.progress.safe
@@ -101,5 +111,5 @@ class ProgressKeeper:
         except OSError as error:
             TASK_FAILURES.labels("forward_commit").inc()
             log.error("the forwarder's progress cannot be written; a restart would send more again", error=str(error))
-            return f"progress cannot be written: {error}"
-        return ""
+            return error
+        return None
