@@ -20,9 +20,47 @@ def test_addresses() -> None:
     assert parse_address("0.0.0.0:1") == ("0.0.0.0", 1)
     for written in ("[::1]:4317", "127.0.0.1:0", "localhost:65535"):
         assert join_address(*parse_address(written)) == written
-    for wrong in ("x", ":1", "h:", "h:-1", "h:70000"):
-        with pytest.raises(ValueError, match="is not an address"):
-            parse_address(wrong)
+    for written in ("[fe80::1%eth0]:4317", "nosuch.invalid:4317", "host_1.example.:4317", "bücher.example:4317"):
+        assert join_address(*parse_address(written)) == written
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("x", "no port follows"),
+        ("127.0.0.1", "no port follows"),
+        (":1", "no host precedes the port"),
+        ("[]:1", "IPv6"),
+        ("h:", "port"),
+        ("h:-1", "port"),
+        ("h:70000", "port"),
+        ("h:" + "9" * 5000, "port"),
+        ("127.0.0.1:²", "port"),
+        ("127.0.0.1:١", "port"),
+        ("::1", "in brackets"),
+        ("::1:24363", "in brackets"),
+        ("[::1:5", "IPv6"),
+        ("[[::1]]:5", "IPv6"),
+        ("::1]:5", "in brackets"),
+        ("[::1]", "no port follows"),
+        ("[::1]4317", "in brackets"),
+        ("[localhost]:4317", "IPv6"),
+        ("[127.0.0.1]:4317", "IPv6"),
+        ("[fe80::1%a..b]:4317", "IPv6"),
+        ("a..b:24361", "host name"),
+        (".:24361", "host name"),
+        ("a" * 64 + ":1", "host name"),
+        ("a." * 140 + "b:1", "host name"),
+        ("http://localhost:4317", "host name"),
+        ("*:4317", "0.0.0.0"),
+        ("a b:1", "host name"),
+        ("a\0b:1", "host name"),
+    ],
+)
+def test_what_is_no_address_is_refused_with_what_is_wrong_with_it(wrong: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"is not an address: .*{why}") as refused:
+        parse_address(wrong)
+    assert type(refused.value) is ValueError, "UnicodeError says nothing to people"
 
 
 def test_loopback_addresses() -> None:
@@ -38,6 +76,7 @@ def test_loopback_addresses() -> None:
         (errno.EADDRINUSE, AddressTaken, "gateway doctor"),
         (errno.EADDRNOTAVAIL, AddressNotFree, "ip address"),
         (socket.EAI_AGAIN, AddressNotFree, "resolved"),
+        (socket.EAI_NONAME, ConfigError, "a name that the system can resolve"),
         (errno.EACCES, ConfigError, "CAP_NET_BIND_SERVICE"),
         (errno.EPERM, ConfigError, "CAP_NET_BIND_SERVICE"),
         (errno.EAFNOSUPPORT, ConfigError, "this machine"),
