@@ -44,6 +44,8 @@ SERIES: Final = gauge(
     " refused (too many: they go on learning).",
     ["state"],
 )
+for _state in ("kept", "new", "refused"):
+    SERIES.labels(_state)  # none yet is 0, not unknown
 BYTES: Final = gauge("baseline_freeze_bytes", "Memory of what frozen series knew before.")
 TRANSITIONS: Final = counter(
     "baseline_freeze_transitions", "Series frozen, restored to what they knew, or begun anew.", ["kind"]

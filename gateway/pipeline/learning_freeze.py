@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from gateway.baseline.detector import Baseline, Observation
 from gateway.errors import StateError
 from gateway.pipeline.freeze_matcher import FreezeMatcher
-from gateway.selfmetrics import counter, gauge
+from gateway.selfmetrics import gauge
 from gateway.series.index import SeriesIndex
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.freeze_status import FreezeStatus
@@ -31,8 +31,9 @@ KNOWN: Final = gauge(
     "Maintenance windows that this worker knows to freeze learning now, or some days ago or ahead; all workers know the"
     " same.",
 )
-PROBLEMS: Final = counter(
-    "baseline_freeze_file_problems", "Times that this worker found the file of maintenance windows not to be usable."
+PROBLEM: Final = gauge(
+    "baseline_freeze_problem",
+    "1 while a worker cannot use the file of maintenance windows, or a window in it.",
 )
 _APART_MS: Final = 10_000
 _AT_ONCE: Final = 50_000
@@ -63,28 +64,29 @@ class LearningFreeze:
         except FileNotFoundError:
             seen = (0, 0, 0)
         except OSError as error:
+            self._seen = None
             self._report(f"{self._path} cannot be looked at: {error.strerror}")
             return
         if seen == self._seen:
             return
-        self._seen = seen
         try:
             windows = read_windows(self._path)
         except (StateError, OSError) as error:
+            # A disk may answer at the next try, a damaged file is the same then.
+            self._seen = seen if isinstance(error, StateError) else None
             self._report(str(error))
             return
+        self._seen = seen
         problems = self._matcher.reload(windows)
-        self.problem = ""
-        if problems:
-            self._report("; ".join(problems))
+        self._report("; ".join(problems))
         KNOWN.set(len(self._matcher))
         self._left = self._baseline.frozen.sids()
 
     def _report(self, problem: str) -> None:
-        if problem != self.problem:
+        if problem and problem != self.problem:
             log.error("maintenance windows do not freeze learning as they should", problem=problem)
-            PROBLEMS.inc()
         self.problem = problem
+        PROBLEM.set(bool(problem))
 
     def forget(self, sids: NDArray[np.uint32]) -> None:
         """Series met for the first time, or again under a reused id."""

@@ -9,6 +9,7 @@ import importlib.util
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -296,6 +297,27 @@ def test_a_maintenance_window_is_made_and_ended(visitor: Visitor, gateway: Gatew
     gateway.until(
         lambda: any(w["name"] == "disk swap" and w["state"] == "expired" for w in gateway.json("/api/v1/maintenance"))
     )
+
+
+def test_the_status_page_shows_what_maintenance_freezes(visitor: Visitor, gateway: Gateway) -> None:
+    made = gateway.send(
+        "POST", "/api/v1/maintenance",
+        {"name": "move", "by": "Ada", "matchers": ['service="cart"'],
+         "end": (datetime.now(UTC) + timedelta(hours=1)).isoformat()},
+    )  # fmt: skip
+
+    def frozen() -> int:
+        known = gateway.json("/api/v1/status")["frozen_learning"]
+        return int(known["series"] + known["new_series"])
+
+    gateway.until(lambda: frozen() > 0)
+    card = visitor.go("#/status").get_by_role("region", name="Learning in maintenance")
+    expect(card.locator("div").filter(has_text=re.compile("^Windows that hold")).last).to_have_text(
+        re.compile("[1-9]$")
+    )
+    expect(card.get_by_text("Series that go on learning, too many")).to_be_visible()
+    expect(card.get_by_role("alert")).to_have_count(0)
+    gateway.send("DELETE", f"/api/v1/maintenance/{made['id']}")
 
 
 def test_the_keyboard_reaches_pages_ranges_and_plots(visitor: Visitor) -> None:

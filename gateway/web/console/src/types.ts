@@ -24,6 +24,15 @@ export interface Status {
     replays: number;
     last_error: string;
   };
+  frozen_learning?: {
+    windows: number;
+    windows_left_out: number;
+    series: number;
+    new_series: number;
+    refused_series: number;
+    bytes: number;
+    problem: string;
+  };
   problem: string;
   version: string;
   open_anomalies: number;

@@ -156,6 +156,35 @@ function Stage({
   );
 }
 
+/** Learning that maintenance windows freeze. */
+function Frozen({ of }: { of: NonNullable<Status["frozen_learning"]> }) {
+  const facts: [string, string][] = [
+    ["Windows that hold", of.windows.toLocaleString()],
+    ["Series frozen", of.series.toLocaleString()],
+    ["New series, begin anew", of.new_series.toLocaleString()],
+    ["Memory", bytes(of.bytes)],
+    ["Windows left out, too many", of.windows_left_out.toLocaleString()],
+    ["Series that go on learning, too many", of.refused_series.toLocaleString()],
+  ];
+  return (
+    <Card title="Learning in maintenance">
+      {of.problem && (
+        <p class="verdict bad" role="alert">
+          {of.problem}
+        </p>
+      )}
+      <dl class="facts">
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </Card>
+  );
+}
+
 export function StatusPage() {
   const live = useLive();
   const { status, rates } = live;
@@ -304,6 +333,7 @@ export function StatusPage() {
           )}
         </Card>
       )}
+      {status?.frozen_learning && <Frozen of={status.frozen_learning} />}
       {status && <Limits status={status} />}
     </>
   );
