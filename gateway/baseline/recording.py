@@ -19,13 +19,13 @@ import pyarrow.parquet as pa_parquet
 from numpy.typing import NDArray
 
 from gateway.baseline.offline import OfflineResult
+from gateway.baseline.written_time import END_S, EXPECTED, outside, parse_seconds
 from gateway.errors import ConfigError
 from gateway.telemetry.anomaly import SEVERITIES
 
 COLUMNS = ("timestamp", "value", "expected", "lower", "upper", "score", "severity", "alert")
 """Columns of a scored recording."""
 _TICKS = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_END_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 
 
 @dataclass(slots=True)
@@ -43,18 +43,6 @@ def recording_name(path: Path) -> str:
     return Path(path.stem).stem if path.suffix == ".gz" else path.stem
 
 
-def _seconds(text: str) -> float:
-    """One timestamp as Unix seconds; ValueError."""
-    try:
-        number = float(text)
-    except ValueError:
-        moment = datetime.fromisoformat(text.strip())
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number
-
-
 def _times(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.float64], bool]:
     kind = column.type
     if pa.types.is_timestamp(kind):
@@ -67,33 +55,28 @@ def _times(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.float64], b
     if pa.types.is_dictionary(kind):
         return _times(column.cast(kind.value_type), source)
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)):
-        expected = "Unix seconds or ISO 8601"
-        raise ConfigError(f"timestamps of type {kind}", source=source, expected=expected)
+        raise ConfigError(f"timestamps of type {kind}", source=source, expected=EXPECTED)
     texts = column.to_pylist()
     times = np.empty(len(texts))
     iso = False
     for row, text in enumerate(texts):
         try:
-            times[row] = _seconds(text or "")
+            times[row] = parse_seconds(text or "")
         except ValueError:
             problem = f'row {row + 1}: "{text}" is not a time'
-            raise ConfigError(problem, source=source, expected="Unix seconds or ISO 8601") from None
+            raise ConfigError(problem, source=source, expected=EXPECTED) from None
         iso = iso or not (text or "").strip().replace(".", "", 1).lstrip("-").isdigit()
     return times, iso
 
 
 def _check_times(times_s: NDArray[np.float64], source: str) -> None:
     """Raises ConfigError for the first row without a time from 1970 up to 2200."""
-    wrong = np.flatnonzero(~((times_s >= 0.0) & (times_s < _END_S)))
+    wrong = np.flatnonzero(~((times_s >= 0.0) & (times_s < END_S)))
     if not len(wrong):
         return
     row, time_s = int(wrong[0]), float(times_s[wrong[0]])
-    problem = f"row {row + 1}: the timestamp {time_s:.17g} lies outside 1970 … 2200"
-    if math.isnan(time_s):
-        problem = f"row {row + 1}: the timestamp is missing"
-    elif _END_S <= time_s < _END_S * 1000.0:
-        problem += "; is it in milliseconds?"
-    raise ConfigError(problem, source=source, expected="Unix seconds or ISO 8601")
+    problem = "the timestamp is missing" if math.isnan(time_s) else f"the timestamp {outside(time_s)}"
+    raise ConfigError(f"row {row + 1}: {problem}", source=source, expected=EXPECTED)
 
 
 def _values(column: pa.ChunkedArray, source: str) -> NDArray[np.float64]:

@@ -21,19 +21,14 @@ Labels are never input of a detector; only this module reads them.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import fmean, median
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from gateway.errors import ConfigError
 
 DAY_S: Final = 86400.0
 
@@ -343,43 +338,3 @@ def scored_span(first_s: float, last_s: float, warm_up_s: float | None = None) -
     if warm_up_s is None:
         warm_up_s = min(DAY_S, 0.1 * (last_s - first_s))
     return first_s + warm_up_s, last_s
-
-
-def _parse_time(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def read_labels(path: Path) -> dict[str, list[Event]]:
-    """Labels of recordings from a CSV file with the columns `start,end` and, if there is more than one, `recording`.
-
-    Times are Unix seconds or ISO 8601 (UTC unless they say otherwise); `end` is the last abnormal sample and may be
-    empty for a single one. `recording` is the stem of the recording's file; empty or absent means every recording
-    (key "").
-    Raises ConfigError with the line for anything else.
-    """
-    labels: dict[str, list[Event]] = {}
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            if not {"start", "end"} <= set(rows.fieldnames or ()):
-                raise ConfigError("the first line does not name them", source=str(path), expected="columns start,end")
-            for row in rows:
-                try:
-                    start = _parse_time(row["start"].strip())
-                    end = _parse_time(row["end"].strip()) if (row["end"] or "").strip() else start
-                except (ValueError, AttributeError) as error:
-                    raise ConfigError(
-                        f"line {rows.line_num} has no times that can be read",
-                        source=str(path),
-                        expected="Unix seconds or ISO 8601",
-                    ) from error
-                if end < start:
-                    raise ConfigError(f"line {rows.line_num} ends before it starts", source=str(path))
-                labels.setdefault((row.get("recording") or "").strip(), []).append(Event(start, end))
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", source=str(path)) from error
-    return labels

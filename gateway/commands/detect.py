@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
 from gateway.baseline.offline import run_series
 from gateway.baseline.recording import read_recording, recording_name, write_scores
-from gateway.baseline.scorecard import Event, read_labels
 from gateway.baseline.settings import DetectionSettings, Sensitivity
+from gateway.baseline.span_file import Window, read_windows
 from gateway.errors import ConfigError, GatewayError
 from gateway.settings_types import Duration
 from kernels.series_state import OPENED
@@ -34,6 +35,8 @@ class Detected:
     alerts: int
     late: int
     repeated: int
+    windows: frozenset[Window]
+    """Maintenance windows that hold a sample of it."""
 
 
 def _output(source: Path, output_dir: Path) -> Path:
@@ -46,11 +49,11 @@ def detect_file(
     interval: float | None,
     kind: Literal["gauge", "counter"],
     settings: DetectionSettings,
-    maintenance: Mapping[str, Sequence[Event]],
+    maintenance: Sequence[Window],
 ) -> Detected:
-    """Score one recording and write it. maintenance: windows by recording, "" for all. Raises ConfigError."""
+    """Score one recording and write it. maintenance: windows of this and other recordings. Raises ConfigError."""
     recording = read_recording(source)
-    windows = [*maintenance.get("", ()), *maintenance.get(recording.name, ())]
+    windows = [window for window in maintenance if window.recording in ("", recording.name)]
     result = run_series(
         recording.times_s,
         recording.values,
@@ -66,7 +69,32 @@ def detect_file(
         raise ConfigError(f"cannot be written: {error.strerror}", source=str(output)) from error
     alerts = int((result.transitions["kind"] == OPENED).sum())
     extra = int(result.extra.sum())
-    return Detected(recording.name, output, len(recording.values), extra, alerts, result.late, result.repeated)
+    reached = np.maximum.accumulate(recording.times_s)
+    met = frozenset(w for w in windows if np.searchsorted(reached, w.start) < np.searchsorted(reached, w.end))
+    return Detected(recording.name, output, len(recording.values), extra, alerts, result.late, result.repeated, met)
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"warning: {text}\n")
+
+
+def _strangers(windows: Sequence[Window], inputs: Sequence[Path], source: Path) -> Iterator[str]:
+    """What to say before the work of a file of windows that are of no input."""
+    if not windows:
+        yield f"{source}: names no window"
+    names = {"", *(recording_name(path) for path in inputs)}
+    for name in dict.fromkeys(window.recording for window in windows if window.recording not in names):
+        line = next(window.line for window in windows if window.recording == name)
+        yield f'{source}: line {line}: no input is named "{name}" (the file\'s name without its ending is)'
+
+
+def _unmet(windows: Sequence[Window], done: Sequence[Detected], source: Path) -> Iterator[str]:
+    """What to say after the work of windows that hold no sample of the recordings they are for."""
+    met = frozenset[Window]().union(*(one.windows for one in done))
+    names = {"", *(one.name for one in done)}
+    for window in windows:
+        if window.recording in names and window not in met:
+            yield f"{source}: line {window.line}: no sample lies in this window"
 
 
 def detect(
@@ -77,9 +105,10 @@ def detect(
     jobs: int = 1,
     sensitivity: Sensitivity = "balanced",
     maintenance: Path | None = None,
+    warn: Callable[[str], None] = _warn,
 ) -> list[Detected]:
     """Score every recording; results in the order of `inputs`. interval: seconds, None = learned. maintenance: a file
-    as `read_labels` reads it, of windows in which learning is frozen.
+    as `read_windows` reads it, of windows in which learning is frozen; `warn` is called for those without effect.
 
     Raises ConfigError before anything is written for two inputs of the same name and for an output that would
     replace an input; for a recording that cannot be read or written, after all others.
@@ -98,7 +127,10 @@ def detect(
         problem = f"{output_dir} cannot be used: {error.strerror}"
         raise ConfigError(problem, key="--output-dir", expected="a directory to write to") from error
     settings = DetectionSettings(sensitivity=sensitivity)
-    windows = read_labels(maintenance) if maintenance is not None else {}
+    windows = read_windows(maintenance) if maintenance is not None else []
+    if maintenance is not None:
+        for text in _strangers(windows, inputs, maintenance):
+            warn(text)
     done: dict[Path, Detected] = {}
     failed: list[GatewayError] = []
     console = Console(stderr=True)
@@ -119,7 +151,11 @@ def detect(
             progress.advance(bar)
     if failed:
         raise failed[0]
-    return [done[path] for path in inputs]
+    results = [done[path] for path in inputs]
+    if maintenance is not None:
+        for text in _unmet(windows, results, maintenance):
+            warn(text)
+    return results
 
 
 def _command(

@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from gateway.baseline.recording import Recording, read_recording
-from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, read_labels, scored_span
+from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, scored_span
+from gateway.baseline.span_file import read_labels
 from gateway.errors import ConfigError, GatewayError, RequestError, Unavailable
 from gateway.telemetry.label_sets import placed
 from gateway.telemetry.labels import encode_label_blob

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +17,8 @@ from gateway.baseline.scorecard import (
     judge,
     merge,
     openings_of,
-    read_labels,
     scored_span,
 )
-from gateway.errors import ConfigError
 
 MIN = 60.0
 
@@ -169,19 +166,3 @@ def test_every_alert_is_counted_once_and_nothing_exceeds_its_whole(
     assert 0 <= card.normal_in_alert_s <= card.normal_s <= card.scored_s
     if not openings:
         assert card.found == 0
-
-
-def test_labels_are_read_with_their_recording(tmp_path: Path) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text("recording,start,end\ncpu,2026-01-01T00:00:00Z,2026-01-01T00:05:00Z\n,100,\n")
-    assert read_labels(path) == {"cpu": [Event(1767225600.0, 1767225900.0)], "": [Event(100.0, 100.0)]}
-
-
-@pytest.mark.parametrize("text", ["a,b\n1,2\n", "start,end\nsoon,later\n", "start,end\n20,10\n"])
-def test_labels_that_cannot_be_read_are_refused(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "labels.csv"
-    path.write_text(text)
-    with pytest.raises(ConfigError):
-        read_labels(path)
-    with pytest.raises(ConfigError):
-        read_labels(tmp_path / "absent.csv")

@@ -41,3 +41,25 @@ def test_learning_is_frozen_in_the_windows_of_a_file(tmp_path: Path) -> None:
     assert not fault_found(f"start,end,recording\n{rows},other\n")
     with pytest.raises(ConfigError, match="columns start,end"):
         fault_found("from,to\n")
+
+
+def test_windows_without_effect_are_told_of(tmp_path: Path) -> None:
+    recording = tmp_path / "db.csv"
+    recording.write_text("timestamp,value\n" + "".join(f"{60 * row},1\n" for row in range(10)))
+    windows = tmp_path / "windows.csv"
+
+    def said(rows: str) -> list[str]:
+        windows.write_text(f"start,end,recording\n{rows}")
+        warnings: list[str] = []
+        detect([recording], tmp_path / "scored", maintenance=windows, warn=warnings.append)
+        return warnings
+
+    assert said("60,120,db\n540,900,\n-0,1,db\n") == []
+    assert said("") == [f"{windows}: names no window"]
+    assert said("60,120,db.csv\n60,120,\n120,180,db.csv\n") == [
+        f'{windows}: line 2: no input is named "db.csv" (the file\'s name without its ending is)'
+    ]
+    assert said("61,120,db\n541,900,\n") == [
+        f"{windows}: line 2: no sample lies in this window",
+        f"{windows}: line 3: no sample lies in this window",
+    ]

@@ -1,0 +1,98 @@
+"""CSV files of spans of time: labels of recordings, and maintenance windows.
+
+The first line names the columns `start`, `end` and, if it matters which recording is meant, `recording`: the stem of
+the recording's file, where empty or absent means every recording. Times are Unix seconds or ISO 8601 (UTC unless they
+say otherwise). The text is UTF-8, with or without a byte order mark.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.baseline.scorecard import Event
+from gateway.baseline.written_time import EXPECTED, outside, parse_seconds
+from gateway.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One line of a file of maintenance windows: [start, end), Unix seconds. recording: "" for every one."""
+
+    line: int
+    start: float
+    end: float
+    recording: str
+
+
+def read_labels(path: Path) -> dict[str, list[Event]]:
+    """Labels by recording, those of every recording under "". `end` is the last abnormal sample; it may be empty for a
+    single one. Raises ConfigError with the line."""
+    labels: dict[str, list[Event]] = {}
+    for line, start, end, recording in _spans(path):
+        if end is not None and end < start:
+            raise ConfigError(f"line {line} ends before it starts", source=str(path))
+        labels.setdefault(recording, []).append(Event(start, start if end is None else end))
+    return labels
+
+
+def read_windows(path: Path) -> list[Window]:
+    """Maintenance windows in the order of the file. Raises ConfigError with the line, also for a window without an end
+    or without length."""
+    windows = []
+    for line, start, end, recording in _spans(path):
+        if end is None:
+            raise ConfigError(f"line {line} has no end", source=str(path), expected=EXPECTED)
+        if end <= start:
+            problem = "ends before it starts" if end < start else "ends when it starts"
+            raise ConfigError(f"line {line} {problem}", source=str(path), expected="an end behind the start")
+        windows.append(Window(line, start, end, recording))
+    return windows
+
+
+def _spans(path: Path) -> Iterator[tuple[int, float, float | None, str]]:
+    """(line, start, end or None where it is empty, recording) of each row. Raises ConfigError."""
+    rows = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        names = [name.strip().lower() for name in next(rows, [])]
+        if not {"start", "end"} <= set(names):
+            raise ConfigError("the first line does not name them", source=str(path), expected="columns start,end")
+        for row in rows:
+            if not any(field.strip() for field in row):
+                continue
+            line = rows.line_num
+            # Spreadsheets fill lines up with empty fields; anything else out of place would be taken for another column.
+            if len(row) < len(names) or any(field.strip() for field in row[len(names) :]):
+                problem = f"line {line} has {len(row)} of the first line's {len(names)} columns"
+                raise ConfigError(problem, source=str(path), expected=",".join(names))
+            fields = dict(zip(names, (field.strip() for field in row), strict=False))
+            start = _time(fields["start"], line, path)
+            end = _time(fields["end"], line, path) if fields["end"] else None
+            yield line, start, end, fields.get("recording", "")
+    except csv.Error as error:
+        raise ConfigError(f"line {rows.line_num} is not CSV: {error}", source=str(path)) from error
+
+
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"line {line} is not UTF-8", source=str(path), expected="a CSV file in UTF-8") from error
+
+
+def _time(text: str, line: int, path: Path) -> float:
+    try:
+        time_s = parse_seconds(text)
+    except ValueError:
+        raise ConfigError(f'line {line}: "{text:.100}" is not a time', source=str(path), expected=EXPECTED) from None
+    if problem := outside(time_s):
+        raise ConfigError(f"line {line}: {problem}", source=str(path), expected=EXPECTED)
+    return time_s
