@@ -2,8 +2,9 @@
 
 A shard of `--series` gauges in the order in which senders send, 8,000 rows a frame. Each line is µs a row of
 `LearningFreeze.observe`, scoring included: without windows; with one that covers nothing; the first rows of a window
-that covers a part of the series, in which all are asked whether it covers them and those are frozen; within it; and the
-first rows after it, in which they are put back. `held_bytes` is what frozen series take.
+that covers a part of the series, in which all are matched with it and those are frozen; within it; and the first rows
+after it, in which they are restored. `held_bytes` is what frozen series take. The last line has what follows from them
+(`derived`).
 """
 
 from __future__ import annotations
@@ -76,6 +77,18 @@ class Shard:
         self.freeze.reload()
 
 
+def derived(us: dict[str, float]) -> dict[str, float]:
+    """What the steps' µs a row come to: µs a row while a window lasts, and once for each series µs for matching it with
+    the windows, for freezing it and for restoring it. The last two are of the window over all."""
+    match = us["a window over none, first"] - us["a window over none"]
+    return {
+        "window_us_per_row": round(us["a window over all"] - us["no window"], 3),
+        "match_us_per_series": round(match, 3),
+        "freeze_us_per_series": round(us["a window over all, first"] - us["a window over all"] - match, 3),
+        "restore_us_per_series": round(us["all restored"] - us["no window"], 3),
+    }
+
+
 def main() -> None:
     """Print the lines."""
     parser = argparse.ArgumentParser(prog="bench.maintenance_freeze", description=__doc__)
@@ -86,7 +99,10 @@ def main() -> None:
         for _ in range(WARM):
             shard.round()
 
+        us: dict[str, float] = {}
+
         def line(step: str, us_per_row: float) -> None:
+            us[step] = us_per_row
             frozen = shard.baseline.frozen
             told = {"bench": "maintenance_freeze", "series": series, "step": step, "us_per_row": round(us_per_row, 3)}
             print(json.dumps(told | {"frozen": frozen.count, "held_bytes": frozen.nbytes}), flush=True)
@@ -100,13 +116,14 @@ def main() -> None:
         line("a window over a fifth", min(shard.round() for _ in range(5)))
         while shard.step < 1000 and not shard.baseline.frozen.idle:
             last = shard.round()
-        line("put back", last)
+        line("restored", last)
         shard.publish(".*", shard.step + 20)
         line("a window over all, first", shard.round())
         line("a window over all", min(shard.round() for _ in range(5)))
         while shard.step < 1000 and not shard.baseline.frozen.idle:
             last = shard.round()
-        line("all put back", last)
+        line("all restored", last)
+        print(json.dumps({"bench": "maintenance_freeze", "series": series} | derived(us)), flush=True)
 
 
 if __name__ == "__main__":

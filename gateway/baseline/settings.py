@@ -24,5 +24,5 @@ class DetectionSettings(Settings, frozen=True, kw_only=True):
     warm_up: Duration = Duration(600.0)
     """How long a series is only learned from after its first point; its score is 0 until then."""
     max_frozen_series: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] = 250_000
-    """Series, of one worker, whose learning maintenance windows freeze at a time, 540 bytes each; others go on
-    learning. 0: none is frozen."""
+    """Series, of one worker, whose learning maintenance windows freeze at a time, 540 to 1,100 bytes each;
+    others go on learning. 0: none is frozen."""

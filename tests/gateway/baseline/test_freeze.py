@@ -218,6 +218,25 @@ def test_a_fault_after_a_window_is_found_that_learning_would_have_hidden(hours: 
     assert not any(3600 <= moment <= 3600 + 1800 for moment in opened(learning, end))
 
 
+def test_the_example_of_the_documentation_holds() -> None:
+    """docs/context.md, "Maintenance"."""
+    rng = np.random.default_rng(1)
+    midnight = START_S + 3 * DAY_S
+    assert midnight % DAY_S == 0.0
+    times = np.arange(midnight - 3 * DAY_S, midnight + 7200.0, 15.0)
+    values = 100 + rng.normal(0, 2, len(times))
+    work = (times >= midnight - 6600.0) & (times < midnight - 120.0)
+    values[work] = np.repeat(rng.uniform(50, 400, len(times)), 20)[: work.sum()]
+    fault = (times >= midnight + 1200.0) & (times < midnight + 1800.0)
+    values[fault] += 30.0
+    frozen = run_series(times, values, frozen=[(midnight - 7200.0, midnight)])
+    learning = run_series(times, values)
+    assert opened(frozen, midnight - 7200.0)[0] == pytest.approx(600.0, abs=60.0), "the work"
+    (told,) = opened(frozen, midnight)
+    assert 1200.0 <= told < 1800.0
+    assert opened(learning, midnight) == []
+
+
 def test_scores_within_a_window_are_those_of_any_other_time() -> None:
     frozen, end = after_window(24, 0.0, frozen=True)
     learning, _ = after_window(24, 0.0, frozen=False)
