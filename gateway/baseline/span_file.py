@@ -64,7 +64,7 @@ def _spans(path: Path) -> Iterator[tuple[int, float, float | None, str]]:
             if not any(field.strip() for field in row):
                 continue
             line = rows.line_num
-            # Spreadsheets fill lines up with empty fields; anything else out of place would be taken for another column.
+            # Spreadsheets fill lines up with empty fields; anything else out of place would be read as another column.
             if len(row) < len(names) or any(field.strip() for field in row[len(names) :]):
                 problem = f"line {line} has {len(row)} of the first line's {len(names)} columns"
                 raise ConfigError(problem, source=str(path), expected=",".join(names))
