@@ -119,6 +119,7 @@ def check_config(raw: Mapping[str, Any], sources: Mapping[str, str]) -> LoadedCo
     config = _convert(raw, Config, (), sources)
     assert isinstance(config, Config)
     _check_addresses(config, sources)
+    _check_data_dir(config, sources)
     return LoadedConfig(config, dict(sources), raw)
 
 
@@ -144,13 +145,32 @@ def _check_addresses(config: Config, sources: Mapping[str, str]) -> None:
             ) from None
 
 
+def _check_data_dir(config: Config, sources: Mapping[str, str]) -> None:
+    """Empty, it would be the directory that the program happens to be started in."""
+    key, written = "server.data_dir", config.server.data_dir
+    if not written.strip() or "\0" in written:
+        problem = "holds a NUL character" if written.strip() else 'is empty; "." is the current directory'
+        raise ConfigError(problem, source=sources.get(key, "defaults"), key=key, expected="a directory")
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """A configuration file's tree. source: what to call the text. Raises ConfigError."""
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError("is not TOML that can be read: nested too deeply", source=source) from None
+    except ValueError as error:  # of numbers with too many digits it is not TOMLDecodeError
+        raise ConfigError(f"is not TOML: {error}", source=source) from error
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", source=str(file)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigError(f"is not TOML: {error}", source=str(file)) from error
+    return parse_toml(text, str(file))
 
 
 def _merge(raw: dict[str, Any], sources: dict[str, str], new: Mapping[str, Any], source: str, at: str = "") -> None:
@@ -174,7 +194,7 @@ def _assign(raw: dict[str, Any], sources: dict[str, str], path: list[str], text:
     if plain_type(kind) is not str:
         try:
             value = tomllib.loads(f"v = {text}")["v"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             value = text
     place = raw
     for step in path[:-1]:

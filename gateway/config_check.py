@@ -8,7 +8,6 @@ checked for their form alone, and an alerting file only if it is the one in use.
 
 from __future__ import annotations
 
-import tomllib
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from gateway.alerting.channels import with_extra_receivers
 from gateway.alerting.configuration import built_in_configuration, load_configuration
 from gateway.alerting.oncall import load_oncall
 from gateway.alerting.settings import AlertingSettings
-from gateway.config import Config, LoadedConfig, is_settings, load_config, plain_type, shown_value
+from gateway.config import Config, LoadedConfig, is_settings, load_config, parse_toml, plain_type, shown_value
 from gateway.errors import ConfigError
 from gateway.settings_types import Secret, Settings
 
@@ -57,10 +56,7 @@ def check_listeners(config: Config) -> None:
 def _load(running: LoadedConfig, text: str) -> LoadedConfig:
     if not text.strip():
         return load_config(running.file, assignments=running.assignments)
-    try:
-        given = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"is not TOML: {error}", source="the text") from error
+    given = parse_toml(text, "the text")
     return load_config(assignments=running.assignments, given=(_without_references(given), "the text"))
 
 

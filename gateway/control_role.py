@@ -27,7 +27,8 @@ from gateway.alerting.markers import marker_of_change
 from gateway.alerting.router import AlertRouter
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, shown, socket_path
-from gateway.errors import ConfigError, RequestError
+from gateway.data_directory import make_data_directory
+from gateway.errors import RequestError
 from gateway.forward.victoria_metrics import open_session, tls_context
 from gateway.heartbeat import listener_of_parent
 from gateway.log.segment import edges_of
@@ -96,16 +97,7 @@ class ControlRole:
         """Raises ConfigError, StateError, DiskFailed."""
         config = self._loaded.config
         server, data_dir = config.server, self._data_dir
-        state_dir = data_dir / "state"
-        try:
-            await asyncio.to_thread(state_dir.mkdir, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot be used: {error.strerror}",
-                source=str(data_dir),
-                key="server.data_dir",
-                expected="a directory that can be written",
-            ) from error
+        state_dir = await asyncio.to_thread(make_data_directory, server.data_dir)
         host, port = parse_address(server.http)
         require_safe_address(host, config.access, key="server.http")
         certificates = Certificates(config.access)

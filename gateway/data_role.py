@@ -14,6 +14,7 @@ from gateway.access.tokens import Identity
 from gateway.addresses import ADDRESS_WAIT_SECONDS, cannot_bind, parse_address
 from gateway.clock import Clock
 from gateway.config import Config, LoadedConfig, socket_path
+from gateway.data_directory import unusable
 from gateway.decode.otlp_events import LogEvents, events_of
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.otlp_signals import count_by_service, count_by_service_json
@@ -171,12 +172,7 @@ class DataRole:
             data_dir.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(lock_path(data_dir, self._worker), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
         except OSError as error:
-            raise ConfigError(
-                f"cannot be used: {error.strerror}",
-                source=str(data_dir),
-                key="server.data_dir",
-                expected="a directory that can be written",
-            ) from error
+            raise unusable(data_dir, error) from error
         self._stack.callback(os.close, descriptor)
         if not locked_within(descriptor, LOCK_SECONDS if self._worker else 0.0):
             raise ConfigError(

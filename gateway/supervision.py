@@ -21,6 +21,7 @@ from gateway.access.settings import AccessSettings
 from gateway.access.tokens import require_safe_address
 from gateway.addresses import ADDRESS_WAIT_SECONDS, parse_address
 from gateway.config import LoadedConfig, load_config
+from gateway.data_directory import make_data_directory
 from gateway.errors import ConfigError
 from gateway.fork_server import SERVER_NAME, ForkServer
 from gateway.logging_setup import configure_logging
@@ -132,6 +133,12 @@ async def supervise(
             on_ready()
 
     configure_logging("supervisor")
+    # Before the roles, each of which would say the same.
+    try:
+        make_data_directory(loaded.config.server.data_dir)
+    except ConfigError as error:
+        sys.stderr.write(f"configuration: {error}\n")
+        return EXIT_CONFIG
     forks = ForkServer(python_command("role", SERVER_NAME)) if loaded.config.server.fork_roles else None
     # An address may be waited for. A signal that came meanwhile is answered behind it, instead of killing the program.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ANSWERED)

@@ -44,6 +44,7 @@ PLANTED = {
     "gateway/errors.py": "from gateway import clock",
     "gateway/settings_types.py": "from gateway import addresses",
     "gateway/addresses.py": "from gateway import settings_types",
+    "gateway/data_directory.py": "from gateway import addresses",
     "gateway/selfmetrics.py": "from gateway.telemetry import kind",
     "gateway/clock.py": "from gateway.access import settings",
     "gateway/logging_setup.py": "from gateway import clock",

@@ -201,7 +201,16 @@ def test_what_cannot_be_used_is_refused_with_file_key_reason_and_expectation(
 
 @pytest.mark.parametrize(
     ("assignment", "reason"),
-    [("log.retain=1h", "no such key"), ("log=1", "not an assignment"), ("nonsense", "not an assignment")],
+    [
+        ("log.retain=1h", "no such key"),
+        ("log=1", "not an assignment"),
+        ("nonsense", "not an assignment"),
+        ("server.workers=" + "[" * 100_000, "expected a whole number"),
+        ("server.workers=" + "9" * 5000, "expected a whole number"),
+        ("server.data_dir=", "is empty"),
+        ("server.data_dir= ", "is empty"),
+        ("server.data_dir=a\0b", "NUL"),
+    ],
 )
 def test_assignments_are_checked(assignment: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as raised:
@@ -215,6 +224,13 @@ def test_a_file_that_is_absent_or_no_toml_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.toml").write_text("= nothing")
     with pytest.raises(ConfigError, match=r"bad\.toml: is not TOML"):
         load_config(tmp_path / "bad.toml", environment={})
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "{a=" * 100_000, "9" * 5000])
+def test_a_file_that_the_reader_of_toml_chokes_on_is_named(tmp_path: Path, value: str) -> None:
+    (tmp_path / "deep.toml").write_text(f"a={value}")
+    with pytest.raises(ConfigError, match=r"deep\.toml: is not TOML"):
+        load_config(tmp_path / "deep.toml", environment={})
 
 
 def test_secrets_come_from_files_and_environment_and_are_never_shown(

@@ -26,6 +26,7 @@ def test_what_is_wrong_is_named_with_its_place() -> None:
     found = check(running, "[log\n")
     assert not found["ok"]
     assert "TOML" in found["problem"]
+    assert "nested" in check(running, "a=" + "[" * 100_000)["problem"]
     assert check(running, "[nowhere]\nx = 1\n")["problem"] == "unknown key"
 
 
