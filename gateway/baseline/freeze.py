@@ -187,16 +187,16 @@ class FreezeStore:
         if len(sids) == 0:
             return
         self._reserve(int(sids.max()) + 1)
-        self._take(sids, records["count"], lambda rows: kept_of(taken(records, rows)), self._limit)
+        self._add(sids, records["count"], lambda rows: kept_of(taken(records, rows)), self._limit)
         TRANSITIONS.labels("frozen").inc(len(sids))
 
     def load(self, sids: NDArray[np.uint32], kept: NDArray[Any]) -> None:
         """Take up what `records` gave, for series that are not frozen; also beyond the limit."""
         if len(sids):
             self._reserve(int(sids.max()) + 1)
-            self._take(sids, kept["count"], lambda rows: taken(kept, rows), self.count + len(sids))
+            self._add(sids, kept["count"], lambda rows: taken(kept, rows), self.count + len(sids))
 
-    def _take(
+    def _add(
         self,
         sids: NDArray[np.uint32],
         counts: NDArray[np.uint32],
@@ -272,7 +272,7 @@ class FreezeStore:
         self._show()
 
     def rows(self, sids: NDArray[np.uint32], counts: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """int64[k]: which of the ids have to be told of by `records`: those something is kept of, and those that begin
+        """int64[k]: of which of the ids `records` has to be kept: those something is kept of, and those that begin
         anew although they have learned something by now (counts, uint32[n], of their records)."""
         slots = self._slots_of(sids)
         return np.flatnonzero((slots > 0) | ((slots == _ANEW) & (counts > 0)))

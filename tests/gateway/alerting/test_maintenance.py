@@ -116,6 +116,18 @@ def test_a_recurring_window_ends_by_itself_and_survives_a_crash() -> None:
     assert next(iter(maintenance)).state(world.now) == "active"
 
 
+def test_windows_that_are_over_are_kept_as_long_as_rows_of_their_time_may_come() -> None:
+    day = 86_400
+    for retention_days in (5, 40):
+        world = World(ONE)
+        maintenance = Maintenance(world.engine, retention=retention_days * day * SECOND)
+        maintenance.put(window(0, 600), world.now)
+        maintenance.tick(round((EPOCH + (retention_days - 1) * day) * SECOND))
+        assert len(list(maintenance)) == 1
+        maintenance.tick(round((EPOCH + (retention_days + 1) * day) * SECOND))
+        assert list(maintenance) == []
+
+
 @pytest.mark.parametrize(
     "wanted",
     [
