@@ -22,6 +22,7 @@ from gateway.ingest.admission import Admission, Ticket
 from gateway.ingest.clients import ClientTable
 from gateway.ingest.content_encoding import Take
 from gateway.ingest.decoders import Body
+from gateway.ingest.departures import has_left
 from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.settings import IngestSettings
 from gateway.ingest.waiting_room import WaitingRoom
@@ -74,9 +75,17 @@ class Exchange:
         if declared is not None:
             if declared > self._limit:
                 raise BodyTooLarge(f"the body is {declared} bytes and {self._limit} is the limit")
-            await self.waiting_room.enter(request, declared, min(declared, RESERVE), ticket)
+            if await self.waiting_room.enter(request, declared, min(declared, RESERVE), ticket):
+                body = await self._rest(request, declared, ticket)
+                if has_left(request.transport):
+                    raise RequestError("the client went away", reason="cut_off")
+                return body
         elif not request.body_exists:
             return b""
+        return await self._rest(request, declared, ticket)
+
+    async def _rest(self, request: web.BaseRequest, declared: int | None, ticket: Ticket) -> Body:
+        """See `read`, once there is room for the body."""
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0

@@ -47,6 +47,10 @@ _TURNED_AWAY = selfmetrics.counter("ingest_http_connections_closed", "Connection
 _TOO_MANY: Final = _TURNED_AWAY.labels("too_many")
 _SLOW_HEADERS: Final = _TURNED_AWAY.labels("slow_headers")
 
+_LINGER_AT_STOP: Final = 0.5
+"""Seconds for which what comes of a body is read when its request is answered while the receiver stops. aiohttp does
+not see the body's end then and would wait for all its time, and to close at once can cost the sender the answer."""
+
 
 class _Server(web.Server):
     """aiohttp's connection factory with a bound on connections and a limit for the first headers."""
@@ -160,10 +164,13 @@ class HttpReceiver:
         await site.start()
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Refuse new connections, let requests in progress finish for at most `grace` seconds, end. Idempotent."""
+        """Refuse new connections and those who wait for room, let requests in progress finish for at most `grace`
+        seconds, end. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner._shutdown_timeout = grace
+            if self._small is not None:
+                self._small.exchange.waiting_room.close()
             await runner.cleanup()
             if self._small is not None:
                 await self._small.stop()
@@ -187,7 +194,11 @@ class HttpReceiver:
                     refusal = await self._authenticate(request, path)
                     if refusal is not None:
                         return refusal
-                return await post(request)
+                response = await post(request)
+                if self._runner is None and isinstance(response, web.Response):
+                    response.force_close()
+                    request.protocol._lingering_time = _LINGER_AT_STOP
+                return response
             return await self._answer_other(request, path, known=post is not None)
         except Exception as error:  # noqa: BLE001  # a request's outermost edge: 503 keeps the sender's data, 500 would not
             selfmetrics.TASK_FAILURES.labels("http_request").inc()

@@ -74,6 +74,11 @@ class LargeBodyHandler(RequestHandler):
         """Whether the present request's body waits for `receive_body`."""
         return self._aside is not None
 
+    @property
+    def held(self) -> int:
+        """Bytes read of the body that waits for `receive_body`."""
+        return 0 if self._aside is None else len(self._aside)
+
     def data_received(self, data: bytes) -> None:
         """What the transport read: the head of a large request is told from its body, the rest is aiohttp's."""
         if self._aside is not None:

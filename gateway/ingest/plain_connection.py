@@ -7,6 +7,10 @@ bytes behind it wait, at most one reading of the transport of them.
 
     at rest  →  (waiting for room, without being read)  →  receiving  →  waiting for the group's answer  →  at rest
 
+While requests wait for room, so little is read of the next one that many can wait: no more than a small body with its
+head. Those whose clients have gone before their body was whole are dropped if they had waited: nobody hears the answer,
+and their senders send it again.
+
 The pieces of a small body are kept as they come; a large one is received straight into its memory, as in large_body.py.
 
 Limits are those of the usual way: bytes in flight (admission), time for the body, time without a request, shutdown
@@ -24,12 +28,12 @@ import numpy as np
 from aiohttp import web
 
 from gateway.errors import GatewayError
+from gateway.ingest.departures import has_left
 from gateway.ingest.http_exchange import RESERVE
 from gateway.ingest.large_body import LARGE_BODY, SCRAP, BodyReceiver, LargeBodyHandler, take_nothing
 from gateway.ingest.request_head import Heads
-from gateway.ingest.small_requests import Identify, SmallRequest, SmallRequests
+from gateway.ingest.small_requests import LONGEST_HEAD, Identify, SmallRequest, SmallRequests
 
-_LONGEST_HEAD: Final = 8 * 1024
 _IN_PIECES: Final = 512 * 1024
 """Bytes up to which a body is kept in the pieces in which it comes, two or three mostly. They are put together when a
 group is, so that to have the transport fill a body in would copy what came with the head once more."""
@@ -43,6 +47,7 @@ class PlainConnection(LargeBodyHandler):
     __slots__ = (
         "_behind",
         "_behind_at",
+        "_frugal",
         "_heads",
         "_held_up",
         "_identify",
@@ -70,12 +75,17 @@ class PlainConnection(LargeBodyHandler):
         """Whether the transport was told to stop reading, or the client does not read its answers."""
         self._usual = False
         """Whether aiohttp's parser has seen bytes and must see those that follow."""
+        self._frugal = False
+        """Whether the transport reads at most a small body with its head at a time."""
         self.address = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio."""
         super().connection_made(transport)
         self._usual = transport.get_extra_info("sslcontext") is not None
+        if self._small.exchange.waiting_room.crowded and not self._usual and self.transport is not None:
+            self._frugal = True
+            self.transport.set_protocol(FrugalReader(self, self._small.frugal_space))  # it does not read yet
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) and peer else ""
 
@@ -97,7 +107,7 @@ class PlainConnection(LargeBodyHandler):
                 self._wait_behind(data, left)
             if not request.left:
                 self._small.end(request)
-                self._small.add(request)
+                self._complete(request)
         else:
             self._wait_behind(data, 0)
 
@@ -106,12 +116,13 @@ class PlainConnection(LargeBodyHandler):
         if self._force_close or self._close or self._take(data, at):
             return
         self._usual = True
+        self._read_frugally(False)
         self._read_on()
         super().data_received(data[at:])
 
     def _take(self, data: bytes, at: int) -> bool:
         """Begin a request; whether it is one for this way."""
-        end = data.find(b"\r\n\r\n", at, at + _LONGEST_HEAD) + 4
+        end = data.find(b"\r\n\r\n", at, at + LONGEST_HEAD) + 4
         if end == 3:
             return False
         head = self._heads.read(data[at:end])
@@ -130,15 +141,20 @@ class PlainConnection(LargeBodyHandler):
         self._request_count += 1
         reserved = min(head.length, RESERVE)
         request.ticket.here = whole = head.length < LARGE_BODY and len(data) - end >= head.length
-        if exchange.waiting_room.admits(head.length, here=whole):
+        room = exchange.waiting_room
+        if room.admits(head.length, here=whole):
             try:
                 request.ticket.take(reserved)
             except GatewayError as error:
                 request.error = error  # said when the body is here, which is not kept
             self._receive(request, reserved, data, end)
+        elif (refusal := room.refusal(self, len(data))) is not None:
+            request.error = refusal
+            self._receive(request, reserved, data, end)
         else:
+            request.waited = True
             self._stop_reading()
-            self._let_in = exchange.waiting_room.wait(self, head.length, reserved, request.ticket)
+            self._let_in = room.wait(self, head.length, reserved, request.ticket, len(data))
             self._let_in.add_done_callback(partial(self._waited, request, reserved, data, end))
         return True
 
@@ -167,6 +183,7 @@ class PlainConnection(LargeBodyHandler):
             self._wait_behind(data, at + length)
             small.add(request)
         elif length > _IN_PIECES and self.transport is not None:
+            self._read_frugally(False)
             self._read_on()
             small.begin(request)
             if request.error is None:
@@ -178,6 +195,7 @@ class PlainConnection(LargeBodyHandler):
         else:
             if here:
                 request.take(memoryview(data)[at:])
+            self._read_frugally(False)
             self._read_on()
             small.begin(request)
 
@@ -192,11 +210,21 @@ class PlainConnection(LargeBodyHandler):
         if request.error is None:
             request.pieces.append(body)
         self._small.end(request)
+        self._complete(request)
+
+    def _complete(self, request: SmallRequest) -> None:
+        """The rest of its body has come in."""
+        transport = self.transport
+        if request.waited and transport is not None and has_left(transport):
+            self._quick = None
+            request.ticket.close()
+            transport.abort()
+            return
         self._small.add(request)
 
     def answer(self, data: bytes, *, close: bool = False) -> None:
         """See Connection."""
-        self._quick = None
+        request, self._quick = self._quick, None
         if self._quick_done is not None and not self._quick_done.done():
             self._quick_done.set_result(None)
         transport = self.transport
@@ -207,6 +235,7 @@ class PlainConnection(LargeBodyHandler):
             self.force_close()
             return
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._read_frugally(self._small.exchange.waiting_room.crowded or (request is not None and request.waited))
         if self._behind or self._held_up or self._paused:
             self._go_on()
 
@@ -230,6 +259,18 @@ class PlainConnection(LargeBodyHandler):
         behind, self._behind = self._behind, b""
         if self._behind_at < len(behind):
             self._begin(behind, self._behind_at)
+
+    def _read_frugally(self, frugal: bool) -> None:
+        transport = self.transport
+        if frugal is self._frugal or transport is None or transport.is_closing():
+            return
+        self._frugal = frugal
+        # The transport chooses how it reads when it starts to.
+        if not self._held_up:
+            transport.pause_reading()
+        transport.set_protocol(FrugalReader(self, self._small.frugal_space) if frugal else self)
+        if not self._held_up:
+            transport.resume_reading()
 
     def _stop_reading(self) -> None:
         if not self._held_up and self.transport is not None:
@@ -271,11 +312,46 @@ class PlainConnection(LargeBodyHandler):
         super()._process_keepalive()
 
     async def shutdown(self, timeout: float | None = 15.0) -> None:
-        """As aiohttp's: a request in progress may finish within `timeout` seconds."""
-        if self._quick is not None and not self._quick.left:
+        """As aiohttp's: a request in progress may finish within `timeout` seconds. One that waited for room is told
+        to come again, once what is on its way of its body was read."""
+        request = self._quick
+        if request is not None and (not request.left or request.waited):
             self._quick_done = self._loop.create_future()
             await asyncio.wait([self._quick_done], timeout=timeout)
         await super().shutdown(timeout)
+
+
+class FrugalReader(asyncio.BufferedProtocol):
+    """Reads for a connection, at most a small body with its head at a time; all else is told to it."""
+
+    __slots__ = ("_connection", "_space")
+
+    def __init__(self, connection: PlainConnection, space: memoryview) -> None:
+        self._connection, self._space = connection, space
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """The space, which all connections of the event loop share: what comes is copied out of it at once."""
+        return self._space
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` came."""
+        self._connection.data_received(bytes(self._space[:nbytes]))
+
+    def eof_received(self) -> None:
+        """See PlainConnection."""
+        self._connection.eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """See PlainConnection."""
+        self._connection.connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """See PlainConnection."""
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See PlainConnection."""
+        self._connection.resume_writing()
 
 
 class PlainReceiver(BodyReceiver):

@@ -33,7 +33,8 @@ class IngestSettings(Settings, frozen=True):
     """Bytes of one request after decompression; more is 413 / RESOURCE_EXHAUSTED."""
     max_in_flight_bytes: ByteSize = ByteSize(256 * 2**20)
     """Bytes of all requests that are read but not yet answered; more is 429 / RESOURCE_EXHAUSTED with a wait. Small
-    bodies that are here whole may use an eighth more.
+    bodies that are here whole may use an eighth more. As many bytes again may be held of HTTP requests that wait for
+    room; who does not fit into that is refused at once.
     At least twice max_request_bytes, so that the largest request can be held compressed and decompressed."""
     tenants: tuple[TenantLimits, ...] = ()
     """Limits of tenants, as [[ingest.tenants]]. Without any, tenants that compete still get equal shares. With several

@@ -23,11 +23,12 @@ import structlog
 from aiohttp import web
 
 from gateway import selfmetrics
-from gateway.errors import GatewayError, RequestError, Unavailable
+from gateway.errors import GatewayError, RequestError, ShuttingDown, Unavailable
 from gateway.ingest.admission import Ticket
 from gateway.ingest.content_encoding import Take
 from gateway.ingest.decoders import Body, JoinedDecoder, PointDecoder
 from gateway.ingest.http_exchange import Exchange, FixedReply, rendered
+from gateway.ingest.large_body import LARGE_BODY
 from gateway.ingest.receiver_metrics import ReceiverMetrics, rejected_message
 from gateway.ingest.request_head import Head
 from gateway.telemetry import kind
@@ -46,6 +47,8 @@ _SMALL_PIECE: Final = 4096
 """Bytes of a body's piece below which it is kept together with the next: a client that sends single bytes must not
 make as many objects."""
 _SWEEP_SECONDS: Final = 1.0
+LONGEST_HEAD: Final = 8 * 1024
+"""Bytes within which the end of a plain head is looked for."""
 
 
 class Connection(Protocol):
@@ -61,7 +64,7 @@ class Connection(Protocol):
 class SmallRequest:
     """One request: its head is read, its body comes in or is complete."""
 
-    __slots__ = ("connection", "error", "head", "left", "pieces", "received_ns", "tenant", "ticket")
+    __slots__ = ("connection", "error", "head", "left", "pieces", "received_ns", "tenant", "ticket", "waited")
 
     def __init__(self, connection: Connection, head: Head, received_ns: int, tenant: str, ticket: Ticket) -> None:
         self.connection, self.head, self.received_ns = connection, head, received_ns
@@ -71,6 +74,8 @@ class SmallRequest:
         """Bytes of the body that are still to come."""
         self.error: GatewayError | None = None
         """Why it is refused, once that is known; what still comes of the body is then not kept."""
+        self.waited = False
+        """Whether it waits, or has waited, for room."""
 
     def take(self, piece: Body) -> None:
         """The next part of the body, not more than is left."""
@@ -124,6 +129,8 @@ class SmallRequests:
     def __init__(self, exchange: Exchange, routes: Mapping[str, Route], sink: Sink) -> None:
         """routes: by Head.kind."""
         self.exchange = exchange
+        self.frugal_space = memoryview(bytearray(LONGEST_HEAD + LARGE_BODY))
+        """Where connections read while others wait for room: a small body with its head has a place in it."""
         self._routes, self._sink = routes, sink
         self._loop = asyncio.get_running_loop()
         self._waiting: list[SmallRequest] = []
@@ -167,7 +174,7 @@ class SmallRequests:
     def add(self, request: SmallRequest) -> None:
         """A request is complete."""
         if request.error is not None:
-            self._refuse(request, request.error)
+            self._refuse(request, request.error, close=isinstance(request.error, ShuttingDown))
             return
         self._waiting.append(request)
         if not self._scheduled:

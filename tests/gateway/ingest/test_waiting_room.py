@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import cast
@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from gateway import selfmetrics
-from gateway.errors import Overloaded, Unavailable
+from gateway.errors import Overloaded, ShuttingDown, Unavailable
 from gateway.ingest.admission import COLUMN_BYTES, Admission, Ticket
 from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.settings import IngestSettings
@@ -46,15 +46,22 @@ def full(admission: Admission) -> Iterator[None]:
     admission.give_back(amount)
 
 
+def number(name: str) -> int:
+    """A metric without labels."""
+    lines = selfmetrics.exposition().decode().splitlines()
+    return int(float(next(line for line in lines if line.startswith(f"gateway_{name} ")).split()[1]))
+
+
+async def until(holds: Callable[[], bool], seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
 async def waiting(receivers: Receivers) -> int:
     """Requests that wait, once there are any."""
-    async with asyncio.timeout(10):
-        while True:
-            text = selfmetrics.exposition().decode()
-            line = next(one for one in text.splitlines() if one.startswith("gateway_ingest_waiting_requests "))
-            if float(line.split()[1]):
-                return int(float(line.split()[1]))
-            await asyncio.sleep(0.005)
+    await until(lambda: number("ingest_waiting_requests") > 0)
+    return number("ingest_waiting_requests")
 
 
 @WAYS
@@ -117,6 +124,90 @@ async def test_a_client_that_goes_away_while_it_waits_takes_nothing_with_it(rece
     assert receivers.sink.points == 4
 
 
+async def refused_and_waiting(receivers: Receivers, count: int, size: int, way: str) -> list[Client]:
+    """Clients whose second requests wait, whole ones."""
+    clients = [await Client.to(receivers) for _ in range(count)]
+    for client in clients:
+        client.writer.write(post(1, size, extra=way))
+    for client in clients:
+        assert await client.answer() == 429
+        client.writer.write(post(1, size, extra=way))
+    await until(lambda: number("ingest_waiting_requests") == count)
+    return clients
+
+
+@WAYS
+@pytest.mark.parametrize("size", SIZES)
+async def test_clients_that_went_away_are_noticed_and_take_no_room(receivers: Receivers, size: int, way: str) -> None:
+    gone = number("ingest_waiting_gone_total")
+    with full(receivers.admission):
+        clients = await refused_and_waiting(receivers, 3, size, way)
+        answers = number_of_answers("429")
+        closing, resetting, half = clients[:1], clients[1:2], clients[2:]
+        for client in closing:
+            client.close()
+        for client in resetting:
+            client.writer.transport.abort()
+        for client in half:
+            client.writer.write_eof()
+        if size <= 100_000:  # of larger ones the end is behind what their sockets have no room for
+            await until(lambda: number("ingest_waiting_requests") == 0, 1.0)
+            assert number("ingest_waiting_gone_total") - gone == 3
+        assert number_of_answers("429") == answers
+    for client in half:
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await client.answer()
+    await until(lambda: number("ingest_http_connections") == 0)
+    assert receivers.sink.points == 0, "nobody heard of it, so it would be sent again"
+    assert receivers.admission.in_flight == 0
+    assert number("ingest_waiting_bytes") == 0
+
+
+@WAYS
+@pytest.mark.parametrize("size", SIZES)
+async def test_who_waits_when_the_receiver_stops_is_told_to_come_again(size: int, way: str) -> None:
+    async with running(SETTINGS) as r:
+        with full(r.admission):
+            clients = await refused_and_waiting(r, 3, size, way)
+            stopping = asyncio.create_task(r.http.stop(5.0))
+            for client in clients:
+                async with asyncio.timeout(4):
+                    head = await client.reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 503 ")
+                assert b"\r\nRetry-After: 1\r\n" in head
+                assert b"\r\nconnection: close\r\n" in head.lower()
+            async with asyncio.timeout(4):
+                await stopping
+        assert r.sink.points == 0
+        for client in clients:
+            client.close()
+
+
+@WAYS
+async def test_what_was_read_of_requests_that_wait_is_bounded(receivers: Receivers, way: str) -> None:
+    """Two mebibytes may be held: eight first readings of a quarter, or some thirty small ones."""
+    clients = [await Client.to(receivers) for _ in range(40)]
+    limit = receivers.admission.max_bytes
+    assert number("ingest_waiting_bytes") == 0
+    most = 0
+    with full(receivers.admission):
+        for turn in range(2):
+            for client in clients:
+                await client.send(post(1, 250_000, extra=way)[: 249_000 if turn else 260_000])
+            await waiting(receivers)
+            for _ in range(20):
+                most = max(most, number("ingest_waiting_bytes"))
+                await asyncio.sleep(0.002)
+            if not turn:
+                assert [await client.answer() for client in clients] == [429] * len(clients)
+        assert 0 < most <= limit
+        if not way:  # what takes aiohttp's way is read in larger pieces
+            assert number("ingest_waiting_requests") > limit // 100_000
+    for client in clients:
+        client.close()
+    await until(lambda: number("ingest_waiting_bytes") == 0 and receivers.admission.in_flight == 0)
+
+
 @WAYS
 async def test_what_comes_behind_a_request_that_waits_is_answered_after_it(receivers: Receivers, way: str) -> None:
     client = await Client.to(receivers)
@@ -132,6 +223,13 @@ async def test_what_comes_behind_a_request_that_waits_is_answered_after_it(recei
     client.close()
 
 
+def number_of_answers(code: str) -> float:
+    """Counted as given, over HTTP."""
+    lines = selfmetrics.exposition().decode().splitlines()
+    found = [line for line in lines if line.startswith("gateway_ingest_requests_total{") and f'"{code}"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
+
+
 class Room:
     """A waiting room without connections. Everything is taken until `free`."""
 
@@ -140,9 +238,10 @@ class Room:
         self.admission.add(100)
         self.room = WaitingRoom(self.admission)
 
-    def wait(self, ticket: Ticket | None = None, *, early: bool = True) -> asyncio.Future[None]:
-        handler = cast(LargeBodyHandler, SimpleNamespace(told_to_wait_until=math.inf if early else 0.0))
-        return self.room.wait(handler, 10, 10, ticket or Ticket(self.admission))
+    def wait(self, ticket: Ticket | None = None, *, early: bool = True, held: int = 0) -> asyncio.Future[None]:
+        until = math.inf if early else 0.0
+        handler = cast(LargeBodyHandler, SimpleNamespace(told_to_wait_until=until, transport=None))
+        return self.room.wait(handler, 10, 10, ticket or Ticket(self.admission), held)
 
     def free(self) -> None:
         self.admission.give_back(100)
@@ -178,6 +277,27 @@ async def test_who_goes_away_behind_another_one_is_forgotten_at_once(room: Room)
     room.free()
     async with asyncio.timeout(10):
         await first
+
+
+async def test_who_is_refused_at_once_for_what_it_holds_is_told_to_wait(room: Room) -> None:
+    handler = cast(LargeBodyHandler, SimpleNamespace(told_to_wait_until=0.0, transport=None))
+    first = room.wait(held=60)
+    assert room.room.refusal(handler, 40) is None
+    assert isinstance(room.room.refusal(handler, 41), Overloaded)
+    assert handler.told_to_wait_until > asyncio.get_running_loop().time()
+    first.cancel()
+    await asyncio.sleep(0)
+    assert room.room.refusal(handler, 100) is None
+
+
+async def test_whoever_comes_after_the_end_is_told_of_it(room: Room) -> None:
+    first, second = room.wait(), room.wait()
+    second.cancel()
+    room.room.close()
+    with pytest.raises(ShuttingDown):
+        await first
+    handler = cast(LargeBodyHandler, SimpleNamespace(told_to_wait_until=0.0, transport=None))
+    assert isinstance(room.room.refusal(handler, 0), ShuttingDown)
 
 
 async def test_who_goes_away_just_before_its_turn_is_passed_over(room: Room) -> None:
