@@ -23,6 +23,7 @@ from typing import Final, TypeVar
 import structlog
 
 from gateway.clock import Clock
+from gateway.errors import UnknownVersion
 from gateway.forward.dead_letter import DeadLetterFile
 from gateway.forward.forward_stats import ForwardStats
 from gateway.forward.preparation import Preparation, SeriesArrays, oldest_taken_ms
@@ -119,17 +120,19 @@ class Forwarder:
         self._lag_high = max(self._lag_high, self._progress.acked.rows)
 
     async def run(self) -> None:
-        """Forward until cancelled; the progress is on disk when this returns."""
-        await self.load()
+        """Forward until cancelled; the progress is on disk when this returns. Raises UnknownVersion."""
         backoff = self._backoff()
         try:
             async with self._client:
                 while True:
                     try:
+                        await self.load()
                         await self._target.meet()
                         await self._rewind()
                         await self._flow()
                         backoff.reset()
+                    except UnknownVersion:
+                        raise  # it would be found again
                     except Exception as error:
                         TASK_FAILURES.labels("forward").inc()
                         self._last_error = f"{type(error).__name__}: {error}"

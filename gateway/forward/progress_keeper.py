@@ -93,7 +93,10 @@ class ProgressKeeper:
 
     async def commit(self, last: bool = False) -> OSError | None:
         """Write what has changed: safe first where that is due or this is the `last` time, then acked. A write that
-        fails is told and returned, and tried again when it is due again."""
+        fails is told and returned, and tried again when it is due again. Nothing is written before `load`: the
+        beginning would take the place of what was kept."""
+        if self._written_acked is None:
+            return None
         now = self._clock.monotonic()
         try:
             safe = self.progress.safe

@@ -62,6 +62,7 @@ def plane_status(
             "target_info_dropped": stats.target_info_dropped,
             "scores_forwarded": stats.scores_forwarded,
             "scores_dropped": stats.scores_dropped,
+            "scores_waiting": stats.scores_waiting,
             "dead_letter_blocks": stats.dead_letter_blocks,
             "replays": stats.replays,
             "last_error": stats.last_error,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import math
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from gateway.forward.dead_letter import read_letters
 from gateway.forward.forwarder import Forwarder
 from gateway.forward.progress import ProgressFiles
 from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.selfmetrics import TASK_FAILURES
 from gateway.settings_types import ByteSize, Duration, Secret
 from gateway.telemetry import kind
 from gateway.telemetry.labels import decode_label_blob
@@ -280,6 +282,38 @@ async def test_a_damaged_progress_file_is_set_aside_and_everything_is_sent_again
         await until(lambda: accounted(forwarder, feed))
     assert sum(map(len, target.samples.values())) == 60
     assert (tmp_path / "forward-0.progress.damaged").exists()
+
+
+async def test_progress_that_cannot_be_read_is_tried_again_and_never_written_over(
+    target, series, tmp_path, monkeypatch
+):
+    feed = FeedInMemory(series)
+    fill(feed, 10)
+    settings = settings_for(target, replay_seconds=Duration(60.0))
+    async with running(Forwarder(settings, feed, series, tmp_path, clock=CLOCK)) as forwarder:
+        await until(lambda: accounted(forwarder, feed))
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    target.samples.clear()
+    failures = TASK_FAILURES.labels("forward")._value.get
+    before = failures()
+    read = ProgressFiles.read
+    fails = True
+
+    def reading(files: ProgressFiles) -> object:
+        if fails:
+            raise OSError(errno.EIO, "planted")
+        return read(files)
+
+    monkeypatch.setattr(ProgressFiles, "read", reading)
+    async with running(Forwarder(settings, feed, series, tmp_path, clock=CLOCK)) as forwarder:
+        await until(lambda: failures() >= before + 2)
+        assert "planted" in forwarder.stats().last_error
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    async with running(Forwarder(settings, feed, series, tmp_path, clock=CLOCK)) as forwarder:
+        await until(lambda: failures() >= before + 3)
+        fails = False
+        await until(lambda: accounted(forwarder, feed))
+    assert not target.samples, "it was all acknowledged"
 
 
 async def test_while_the_target_is_down_only_the_window_is_held(target, series, tmp_path):

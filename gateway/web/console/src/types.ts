@@ -20,6 +20,7 @@ export interface Status {
     encoding: string;
     scores_forwarded: number;
     scores_dropped: number;
+    scores_waiting: number;
     dead_letter_blocks: number;
     replays: number;
     last_error: string;
