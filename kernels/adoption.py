@@ -43,11 +43,11 @@ def settle_at(s: Any, level: float, season: float) -> None:
 
 
 @hot_step
-def adopts_alert(s: Any, tau: float, scale: float, p: Any) -> bool:
+def adopts_alert(s: Any, step_s: float, scale: float, p: Any) -> bool:
     """Whether the level of the open alert, which is on the level of just now, has lasted long enough."""
     if p[P_ADOPT] <= 0.0 or s.open == 0 or s.open == ZERO:
         return False
-    need = max(p[P_ADOPT], 240.0 / tau) if tau < 90.0 else min(max(ADOPT_S / tau, 3.0), p[P_ADOPT])
+    need = max(p[P_ADOPT], 240.0 / step_s) if step_s < 90.0 else min(max(ADOPT_S / step_s, 3.0), p[P_ADOPT])
     steady = s.candidate_dev < 3.0 * scale
     return bool(s.held >= LONGEST * need or (s.calm == 0 and steady and s.held >= need))
 
@@ -59,13 +59,13 @@ def adopts_silently(s: Any, now: Moment, scale: float, p: Any) -> bool:
         return False
     steady = s.candidate_dev < 3.0 * scale
     returned = now.t_s - s.fallback_s < RETURN_S and abs(s.candidate - s.fallback) < 3.0 * scale and s.run_count >= 2
-    return bool(s.run_count >= max(SILENT_ADOPT, 150.0 / now.tau) or (returned and steady))
+    return bool(s.run_count >= max(SILENT_ADOPT, 150.0 / now.step_s) or (returned and steady))
 
 
 @hot_step
 def adopt(s: Any, now: Moment, season: float, days: Days, alerted: bool) -> None:
     """Take the level of the run for that of the series. alerted: an alert has told of it."""
-    if alerted and s.muted == 0 and abs(days.q) > USUAL * days.usual:
+    if alerted and s.muted == 0 and abs(days.distance) > USUAL * days.usual:
         # The days will show the same change a little later: it was said.
         mute(s, SEASON, now.t_s)
     s.fallback = s.reference

@@ -32,9 +32,9 @@ SLOW_HELD: Final = 1500.0
 
 
 @hot_step
-def count_calm(s: Any, z: float) -> None:
+def count_calm(s: Any, deviation: float) -> None:
     """Count samples back at the reference; one that is not takes one off, or all but one of many."""
-    if abs(z) < ENTER:
+    if abs(deviation) < ENTER:
         if s.calm < 65535:
             s.calm += 1
     elif s.calm > 3:
@@ -51,7 +51,7 @@ def open_alert(s: Any, now: Moment, d: Deviation, run: Run, reason: int, strengt
     if not run.inside:
         s.began_ms = now.t
         s.reference = d.prediction
-        s.candidate = d.y
+        s.candidate = d.deseasonalised
         s.candidate_dev = d.scale
     s.score = strength.lasting
     s.severity = strength.severity
@@ -66,9 +66,9 @@ def is_of_days(reason: int) -> bool:
 
 
 @hot_step
-def is_said(s: Any, tau: float) -> bool:
+def is_said(s: Any, step_s: float) -> bool:
     """Whether an alert on days or variation has been open long enough."""
-    return bool(s.held * tau >= max(SLOW_HELD, 4.0 * tau))
+    return bool(s.held * step_s >= max(SLOW_HELD, 4.0 * step_s))
 
 
 @hot_step
@@ -80,16 +80,16 @@ def is_over(s: Any, now: Moment, run: Run, days: Days, variation: Variation) -> 
     elif s.open == FLAT:
         over = s.repeats == 0
     elif s.open == NOISIER or s.open == CALMER:
-        over = abs(variation.wave) < USUAL * variation.usual or is_said(s, now.tau)
+        over = abs(variation.wave) < USUAL * variation.usual or is_said(s, now.step_s)
     elif s.open == SEASON:
-        over = not now.mature or abs(days.q) < USUAL * days.usual or is_said(s, now.tau)
+        over = not now.mature or abs(days.distance) < USUAL * days.usual or is_said(s, now.step_s)
     return bool(over)
 
 
 @hot_step
-def stands_for_good(s: Any, tau: float) -> bool:
+def stands_for_good(s: Any, step_s: float) -> bool:
     """Whether a value that stands still, or zero, is what the series does now."""
-    stands = (s.open == ZERO or s.open == FLAT) and s.held * tau >= flat_held_s(tau)
+    stands = (s.open == ZERO or s.open == FLAT) and s.held * step_s >= flat_held_s(step_s)
     if stands and s.open == FLAT:
         s.longest_repeat = s.repeats
     return bool(stands)
@@ -98,7 +98,7 @@ def stands_for_good(s: Any, tau: float) -> bool:
 @hot_step
 def close_alert(s: Any, now: Moment, d: Deviation, adopted: bool, local: bool, out: Any) -> None:
     """The open alert ends."""
-    said = is_said(s, now.tau)
+    said = is_said(s, now.step_s)
     write_change(out, CLOSED, s.open, s.severity)
     out[O_CLOSING] = ADOPTED if adopted or (said and not local) else BACK
     if said and is_of_days(s.open):
@@ -106,7 +106,7 @@ def close_alert(s: Any, now: Moment, d: Deviation, adopted: bool, local: bool, o
         mute(s, SEASON if s.open == SEASON else NOISIER, now.t_s)
     if s.open == FLAT:
         # Where it moves again is where it is: the value it stood at says nothing of that.
-        settle_at(s, d.y, d.season)
+        settle_at(s, d.deseasonalised, d.season)
     s.open = 0
     s.score = 0.0
     s.severity = 0
@@ -123,7 +123,7 @@ def hold_alert(
     if s.held < 65535:
         s.held += 1
     over = is_over(s, now, run, days, variation)
-    adopted = stands_for_good(s, now.tau) or adopted
+    adopted = stands_for_good(s, now.step_s) or adopted
     if over or adopted:
         close_alert(s, now, d, adopted, run.local, out)
     elif strength.severity > s.severity:

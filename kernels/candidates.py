@@ -69,8 +69,10 @@ class Verdict(NamedTuple):
 @hot_step
 def look(s: Any, now: Moment, d: Deviation, run: Run, days: Days, variation: Variation, p: Any) -> Floors:
     """Compare a sample with the floors."""
-    local = p[P_LOCAL] > 0.0 and (abs(d.z) * d.dense > LOOK_SPIKE or s.run_sum > LOOK_RUN or run.third > LOOK_THIRD)
-    slow = p[P_SLOW] > 0.0 and now.mature and abs(days.q) > LOOK_SLOW * days.usual and s.muted != SEASON
+    local = p[P_LOCAL] > 0.0 and (
+        abs(d.deviation) * d.dense > LOOK_SPIKE or s.run_sum > LOOK_RUN or run.third > LOOK_THIRD
+    )
+    slow = p[P_SLOW] > 0.0 and now.mature and abs(days.distance) > LOOK_SLOW * days.usual and s.muted != SEASON
     wave = p[P_VARIANCE] > 0.0 and abs(variation.wave) > LOOK_WAVE * variation.usual and s.muted != NOISIER
     return Floors(local, slow, wave)
 
@@ -78,9 +80,8 @@ def look(s: Any, now: Moment, d: Deviation, run: Run, days: Days, variation: Var
 @hot_step
 def name_reason(s: Any, d: Deviation, run: Run, days: Days, variation: Variation, beyond: Floors) -> int:
     """The kind of evidence that is furthest beyond its floor gives the name."""
-    az = abs(d.z)
-    local_by = max(az * d.dense / 8.0, s.run_sum / 15.0, run.third / 6.0) if beyond.run else 0.0
-    slow_by = abs(days.q) / (5.0 * days.usual) if beyond.days else 0.0
+    local_by = max(abs(d.deviation) * d.dense / 8.0, s.run_sum / 15.0, run.third / 6.0) if beyond.run else 0.0
+    slow_by = abs(days.distance) / (5.0 * days.usual) if beyond.days else 0.0
     wave_by = abs(variation.wave) / (4.5 * variation.usual) if beyond.variation else 0.0
     if local_by >= slow_by and local_by >= wave_by:
         reason = SPIKE if s.run_count <= 1 else SUSTAINED
@@ -107,8 +108,9 @@ def ask_model(
     """Log odds of the pattern model; leaves the features in `out`."""
     out[O_CANDIDATE] = (1.0 if beyond.run else 0.0) + (2.0 if beyond.days else 0.0) + (4.0 if beyond.variation else 0.0)
     weigh_evidence(
-        s, now.t, d.x, d.y, d.e, d.z, run.third, d.scale, days.apart, days.q, wave, d.expected, d.dense, out, O_FEATURES
-    )
+        s, now.t, d.value, d.deseasonalised, d.error, d.deviation, run.third, d.scale, days.apart, days.distance, wave,
+        d.expected, d.dense, out, O_FEATURES,
+    )  # fmt: skip
     table = P_MODEL if beyond.run else second_table(p, P_MODEL)
     # Where samples are far apart also hopeless odds have their place in the score.
     odds = weigh(out, O_FEATURES, p, table, -math.inf if now.coarse else limit - HOPELESS)

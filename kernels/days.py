@@ -16,9 +16,8 @@ from kernels.exponential import natural_log
 from kernels.jit import hot_step
 from kernels.moment import Moment
 from kernels.prediction import Deviation
-from kernels.series_state import SEASON
+from kernels.series_state import DAY_S, SEASON
 
-DAY_S: Final = 86400
 USUAL: Final = 1.5
 """Times what is usual, from which days and variation are away."""
 
@@ -30,11 +29,11 @@ class Days(NamedTuple):
     """Distance from season and level of days, in the unit of the value."""
 
     apart: float
-    """Of this sample."""
-    q: float
-    """Smoothed."""
+    """Of this sample, as it is."""
+    distance: float
+    """The same, smoothed over eight samples or five minutes."""
     usual: float
-    """What the smoothed one usually is."""
+    """What the smoothed one usually is, without its sign; never zero."""
 
 
 class Variation(NamedTuple):
@@ -51,18 +50,18 @@ class Variation(NamedTuple):
 @hot_step
 def follow_days(s: Any, now: Moment, d: Deviation) -> Days:
     """Move the smoothed distance from season and level of days; the caller keeps it once all have seen the old one."""
-    apart = d.y - s.slow
+    apart = d.deseasonalised - s.slow
     back_soon = now.t_s - s.slow_before_s < DAY_S
-    if back_soon and abs(d.y - s.slow_before) < 0.25 * abs(apart) and abs(apart) > 2.0 * s.q_dev:
+    if back_soon and abs(d.deseasonalised - s.slow_before) < 0.25 * abs(apart) and abs(apart) > 2.0 * s.q_dev:
         # Back at the level of days that an adoption had left.
         s.slow = s.slow_before
         s.slow_before_s = 0
-        apart = d.y - s.slow
+        apart = d.deseasonalised - s.slow
         s.q = apart
     # An alert that is open lets go faster than it came.
     back = 4.0 if s.open == SEASON and abs(apart) < 0.5 * abs(s.q) else 1.0
-    q = s.q + share(back * now.w, max(8.0 * now.tau, 300.0)) * (apart - s.q)
-    return Days(apart, q, max(s.q_dev, d.scale * LEAST_USUAL))
+    distance = s.q + share(back * now.weight_s, max(8.0 * now.step_s, 300.0)) * (apart - s.q)
+    return Days(apart, distance, max(s.q_dev, d.scale * LEAST_USUAL))
 
 
 @hot_step
@@ -77,7 +76,7 @@ def follow_variation(s: Any, now: Moment, x: float) -> Variation:
         log_now = natural_log(min(min(abs(moved), 10.0 * typical) + 0.05 * typical + 1e-300, 1e308))
         if not s.log_known:
             short = log_now
-        short += share(now.w, max(25.0 * now.tau, 1200.0)) * (log_now - short)
+        short += share(now.weight_s, max(25.0 * now.step_s, 1200.0)) * (log_now - short)
     s.step = moved
     wave = short - s.log_long - s.log_usual if now.mature else 0.0
     return Variation(short, wave, max(s.log_dev, 0.05))
@@ -94,19 +93,22 @@ def mute(s: Any, reason: int, t_s: int) -> None:
 def settle_muted(s: Any, now: Moment, days: Days, variation: Variation) -> float:
     """Unmute what is back, and take for usual what has been away for a day; returns the smoothed distance from days."""
     if s.muted == 0:
-        return days.q
+        return days.distance
     of_days = s.muted == SEASON
-    away = now.mature and abs(days.q) > USUAL * days.usual if of_days else abs(variation.wave) > USUAL * variation.usual
+    if of_days:
+        away = now.mature and abs(days.distance) > USUAL * days.usual
+    else:
+        away = abs(variation.wave) > USUAL * variation.usual
     if not away:
         s.muted = 0
-        return days.q
+        return days.distance
     if now.t_s - s.muted_s <= DAY_S:
-        return days.q
+        return days.distance
     s.muted = 0
     if not of_days:
         s.log_long += variation.wave
-        return days.q
+        return days.distance
     s.slow_before = s.slow
     s.slow_before_s = np.uint32(now.t_s)
-    s.slow += days.q
+    s.slow += days.distance
     return 0.0

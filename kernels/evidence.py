@@ -11,7 +11,7 @@ from typing import Any, Final
 from kernels.exponential import natural_exp, natural_log
 from kernels.habits import DOWN, THIRD, UP, beyond_range, range_width
 from kernels.jit import step
-from kernels.series_state import EVIDENCE
+from kernels.series_state import DAY_MS, DAY_S, EVIDENCE
 
 FEATURE_NAMES: Final = (
     "deviation", "run_sum", "run_samples", "run_mean", "run_steady", "third", "day_error", "day_distance", "slow",
@@ -41,16 +41,17 @@ def signed_log(x: float) -> float:
 
 @step
 def weigh_evidence(
-    s: Any, t: int, x: float, y: float, e: float, z: float, third: float, scale: float, apart: float, q: float,
-    wave: float, expected: float, dense: float, out: Any, at: int,
+    s: Any, t: int, value: float, deseasonalised: float, error: float, deviation: float, third: float, scale: float,
+    apart: float, distance: float, wave: float, expected: float, dense: float, out: Any, at: int,
 ) -> None:  # fmt: skip
     """Fill out[at:at + FEATURES].
 
-    x: value; y: without its season; e: deviation; z: the same in scales; third: third of the recent deviations on its
-    side; apart: distance from the level of days, q: smoothed; wave: log of the variation less the usual.
+    value … deviation, scale, expected, dense: as in kernels.prediction.Deviation; third: third of the recent deviations
+    on its side, in scales; apart, distance: from the level of days, as in kernels.days.Days (unit of the value); wave:
+    log of the variation less the usual.
     """
-    az = abs(z) * dense
-    side = 1.0 if z >= 0.0 else -1.0
+    az = abs(deviation) * dense
+    side = 1.0 if deviation >= 0.0 else -1.0
     if s.run_side != 0.0:
         side = s.run_side
     day = max(s.q_dev, 0.3 * scale, 1e-300)
@@ -60,39 +61,39 @@ def weigh_evidence(
     k = UP if side > 0.0 else DOWN
     height = bounded_log(max(az, 1.0))
     high = bounded_log(max(third, 1.0))
-    pair = min(x, s.previous) if side > 0.0 else max(x, s.previous)
+    pair = min(value, s.previous) if side > 0.0 else max(value, s.previous)
     out[at] = height
     out[at + 1] = bounded_log(1.0 + s.run_sum)
     out[at + 2] = bounded_log(1.0 + s.run_count * dense) if s.run_side != 0.0 else 0.0
     out[at + 3] = signed_log(mean)
     out[at + 4] = bounded_log(s.candidate_dev / scale) if s.run_side != 0.0 else 0.0
     out[at + 5] = high
-    out[at + 6] = bounded_log(abs(e) / day)
+    out[at + 6] = bounded_log(abs(error) / day)
     out[at + 7] = signed_log(side * apart / day)
-    out[at + 8] = bounded_log(abs(q) / day)
-    out[at + 9] = signed_log(side * q / hour)
+    out[at + 8] = bounded_log(abs(distance) / day)
+    out[at + 9] = signed_log(side * distance / hour)
     out[at + 10] = min(max(wave / max(s.log_dev, 0.03), -30.0), 30.0)
     out[at + 11] = wave
-    out[at + 12] = signed_log(beyond_range(s, x, side, False) / scale)
-    out[at + 13] = signed_log(beyond_range(s, x, side, True) / scale)
+    out[at + 12] = signed_log(beyond_range(s, value, side, False) / scale)
+    out[at + 13] = signed_log(beyond_range(s, value, side, True) / scale)
     out[at + 14] = min(max(beyond_range(s, pair, side, True) / (range_width(s) + scale), -1.5), 20.0)
     out[at + 15] = height - s.peak_mean[k]
     out[at + 16] = height - s.peak_top[k]
     out[at + 17] = high - s.peak_mean[THIRD]
     out[at + 18] = high - s.peak_top[THIRD]
-    out[at + 19] = bounded_log(abs(e) / (abs(expected) + 1e-3 * scale))
+    out[at + 19] = bounded_log(abs(error) / (abs(expected) + 1e-3 * scale))
     out[at + 20] = bounded_log(s.short_dev / max(s.long_dev, 1e-300))
     out[at + 21] = s.season_gain
     out[at + 22] = min(float(s.repeats), 20.0)
-    out[at + 23] = min(bounded_log((t - s.first_ms) / 86400000.0), 1.6)
+    out[at + 23] = min(bounded_log((t - s.first_ms) / DAY_MS), 1.6)
     out[at + 24] = s.zero_share
     out[at + 25] = side
     out[at + 26] = bounded_log(s.run_count + 1.0) if s.run_side == 0.0 else 0.0
-    out[at + 27] = bounded_log(abs(e) / hour)
+    out[at + 27] = bounded_log(abs(error) / hour)
     out[at + 28] = s.log_usual
-    out[at + 29] = bounded_log(abs(e) / max(s.active, 1e-300))
-    back = (t // 1000 - s.fallback_s) < 86400
-    out[at + 30] = bounded_log(0.05 + abs(y - s.fallback) / scale) if back else 7.0
+    out[at + 29] = bounded_log(abs(error) / max(s.active, 1e-300))
+    back = (t // 1000 - s.fallback_s) < DAY_S
+    out[at + 30] = bounded_log(0.05 + abs(deseasonalised - s.fallback) / scale) if back else 7.0
     out[at + 31] = bounded_log(s.stride / scale)
     out[at + 32] = signed_log(beyond_range(s, pair, side, True) / day)
     out[at + 33] = s.peak_mean[k]
@@ -102,7 +103,7 @@ def weigh_evidence(
     usual_step = natural_exp(s.log_long + s.log_usual)
     run_mean = abs(s.candidate - s.reference) if s.run_side != 0.0 else 0.0
     onset = float(s.onset) if s.run_side != 0.0 else 0.0
-    out[at + 37] = bounded_log(abs(e) / usual_step)
+    out[at + 37] = bounded_log(abs(error) / usual_step)
     out[at + 38] = bounded_log(run_mean / usual_step)
     out[at + 39] = bounded_log(onset / usual_step)
     out[at + 40] = bounded_log(onset / max(run_mean, 1e-300))

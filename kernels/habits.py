@@ -13,11 +13,10 @@ from typing import Any, Final
 import numpy as np
 
 from kernels.jit import hot_step, step
-from kernels.series_state import HOURS, RECENT
+from kernels.series_state import DAY_S, HOURS, RECENT
 
 BLOCK_S: Final = 3600
 BLOCK_SAMPLES: Final = 12
-DAY_S: Final = 86400
 DENSE_S: Final = 15.0
 """Samples closer than this say the same thing several times over."""
 UP: Final = 0
@@ -28,9 +27,9 @@ HIGH: Final = 1
 
 
 @hot_step
-def note_recent(s: Any, z: float) -> None:
+def note_recent(s: Any, deviation: float) -> None:
     """Remember a deviation in place of the oldest; the sample is counted already."""
-    s.recent[s.count % RECENT] = np.int16(min(max(z * 16.0, -32000.0), 32000.0))
+    s.recent[s.count % RECENT] = np.int16(min(max(deviation * 16.0, -32000.0), 32000.0))
 
 
 @hot_step
@@ -52,12 +51,12 @@ def third_of_recent(s: Any, side: float) -> float:
 
 
 @hot_step
-def note_peaks(s: Any, z: float, third: float) -> None:
+def note_peaks(s: Any, deviation: float, third: float) -> None:
     """Deviations that may be the highest of the block."""
-    if z > s.peak[UP]:
-        s.peak[UP] = z
-    if -z > s.peak[DOWN]:
-        s.peak[DOWN] = -z
+    if deviation > s.peak[UP]:
+        s.peak[UP] = deviation
+    if -deviation > s.peak[DOWN]:
+        s.peak[DOWN] = -deviation
     if third > s.peak[THIRD]:
         s.peak[THIRD] = third
 
@@ -129,7 +128,7 @@ def range_width(s: Any) -> float:
 
 
 @step
-def fold_block(s: Any, t: int, tau: float) -> None:
+def fold_block(s: Any, t: int, step_s: float) -> None:
     """A block is over: its peaks join the usual ones, its variation that of the hour."""
     if s.hours < 65535:
         s.hours += 1
@@ -159,5 +158,5 @@ def fold_block(s: Any, t: int, tau: float) -> None:
     hour = (t // 3600000) % HOURS
     s.hour_now = hour
     s.log_usual = s.log_hours[hour] * 0.0625
-    block = max(BLOCK_S, int(BLOCK_SAMPLES * tau))
+    block = max(BLOCK_S, int(BLOCK_SAMPLES * step_s))
     s.block_s = np.uint32((t // 1000 // block + 1) * block)

@@ -224,6 +224,13 @@ def _borrowing(function: Callable[P, R], **options: Any) -> Callable[P, R]:
     return borrowing
 
 
+def maker(function: Callable[P, R]) -> Callable[P, R]:
+    """A building block that makes arrays and returns them, alone or in a tuple, to the kernel that calls it. It counts
+    references, so it is for what a kernel makes once a call, not once a row."""
+    making: Callable[P, R] = numba.njit(**_OPTIONS)(function)
+    return making
+
+
 def step(function: Callable[P, R]) -> Callable[P, R]:
     """A scalar building block, folded into the kernels that call it; never called from Python on the hot path. It
     borrows the arrays it is given and neither makes nor returns any."""

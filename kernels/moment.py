@@ -25,9 +25,9 @@ class Moment(NamedTuple):
     """Unix milliseconds."""
     t_s: int
     """Unix seconds."""
-    tau: float
+    step_s: float
     """Usual step of the series, seconds."""
-    w: float
+    weight_s: float
     """Seconds the value stands for: since the last one, three steps at most."""
     warm: bool
     """Enough is known for alerts."""
@@ -60,8 +60,8 @@ def arrive(s: Any, t: int, p: Any) -> Moment:
     """Count a value at time t (ms, later than the last), and fold in the block and the day that are over by then."""
     seconds = max((t - s.last_ms) * 0.001, 0.001)
     learn_interval(s, seconds, p)
-    tau = float(s.interval)
-    w = min(seconds, 3.0 * tau)
+    step_s = float(s.interval)
+    weight_s = min(seconds, 3.0 * step_s)
     s.last_ms = t
     if s.count < MOST_COUNTED:
         s.count += 1
@@ -70,7 +70,7 @@ def arrive(s: Any, t: int, p: Any) -> Moment:
     mature = age_s >= MATURE_S and s.count > MATURE_SAMPLES
     t_s = t // 1000
     if t_s >= s.block_s:
-        fold_block(s, t, tau)
+        fold_block(s, t, step_s)
     if t_s >= s.day_s:
         fold_day(s, t_s)
-    return Moment(t, t_s, tau, w, warm, mature, tau > COARSE_S)
+    return Moment(t, t_s, step_s, weight_s, warm, mature, step_s > COARSE_S)

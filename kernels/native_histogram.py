@@ -21,7 +21,6 @@ from kernels.native_histogram_wire import (
     B_SUM,
     B_THRESHOLD,
     B_ZERO,
-    BITS,
     H_BOUNDS,
     H_HINT,
     H_NEGATIVE_SPANS,
@@ -29,8 +28,7 @@ from kernels.native_histogram_wire import (
     H_SCHEMA,
     H_START,
     H_TIME,
-    HEAD,
-    Scratch,
+    new_scratch,
     parse_histogram,
 )
 from kernels.remote_write_wire import (
@@ -88,11 +86,7 @@ def count_histograms(
     newest ms, buckets a side, rows of all together). out: int64[2] of (rows so far, noted so far), both updated.
     """
     buf = pointer(body)
-    room = limits[2]
-    read = Scratch(
-        np.zeros(HEAD, np.int64), np.zeros(BITS, np.uint64), np.empty((room, 2), np.int64),
-        np.empty((room, 2), np.int64), np.empty(room), np.empty(room), np.empty(room),
-    )  # fmt: skip
+    read = new_scratch(limits[2])
     total, noted_count = out[0], out[1]
     for h in range(histograms.shape[0]):
         after = parse_histogram(buf, histograms[h, 1], histograms[h, 2], read)
@@ -217,11 +211,7 @@ def fill_histograms(
     """
     buf = pointer(body)
     k = pointer(secrets)
-    room = limits[2]
-    read = Scratch(
-        np.zeros(HEAD, np.int64), np.zeros(BITS, np.uint64), np.empty((room, 2), np.int64),
-        np.empty((room, 2), np.int64), np.empty(room), np.empty(room), np.empty(room),
-    )  # fmt: skip
+    read = new_scratch(limits[2])
     row, accepted = np.int64(0), np.int64(0)
     for h in range(histograms.shape[0]):
         if rows_of[h] == 0:

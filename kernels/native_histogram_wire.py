@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from kernels.jit import hot_step, step
+from kernels.jit import hot_step, maker, step
 from kernels.protobuf_fields import read_length, read_tag, skip_value
 from kernels.remote_write_wire import read_double
 from kernels.varint import read_varint, zigzag
@@ -80,6 +80,16 @@ class Scratch(NamedTuple):
     """float64[room]: the same of the negative side."""
     bounds: Any
     """float64[room]: of custom buckets."""
+
+
+@maker
+def new_scratch(room: Any) -> Any:
+    """A Scratch for `room` (int64) spans and buckets a side. Only the head and the bits are cleared: what is counted in
+    the head is written before it is read."""
+    return Scratch(
+        np.zeros(HEAD, np.int64), np.zeros(BITS, np.uint64), np.empty((room, 2), np.int64),
+        np.empty((room, 2), np.int64), np.empty(room), np.empty(room), np.empty(room),
+    )  # fmt: skip
 
 
 @step

@@ -35,14 +35,14 @@ MOST: Final = 1200.0
 
 
 @step
-def show_novelty(s: Any, z: float, odds: float, out: Any, at: int) -> None:
+def show_novelty(s: Any, deviation: float, odds: float, out: Any, at: int) -> None:
     """Put the score of a sample that no open alert has told of into out[at], unless an alert's is there.
 
-    z: its deviation in scales; odds: log odds of the pattern model, -30 if it was not asked.
+    deviation: of the sample, in scales; odds: log odds of the pattern model, -30 if it was not asked.
     """
     alerts = out[at] >= 0.5
     rare = EVEN + ODDS * odds
-    chance = chance_of(s, z)
+    chance = chance_of(s, deviation)
     if chance > 0.0:
         rare = max(rare, -100.0 * math.log10(max(chance, 1e-12)))
     rare = min(max(rare, EVEN if alerts else 0.0), MOST)

@@ -56,13 +56,13 @@ def observe_value(s: Any, t: int, x: float, p: Any, out: Any) -> None:
     verdict = judge_zero_and_flat(s, now, d, weigh_candidate(s, now, d, run, days, variation, p, out), p)
     previous = s.previous
     s.previous = x
-    q = alert(s, now, d, run, days, variation, verdict, p, out)
-    note_peaks(s, d.z * d.dense, run.third)
+    distance = alert(s, now, d, run, days, variation, verdict, p, out)
+    note_peaks(s, d.deviation * d.dense, run.third)
     note_range(s, x, previous, s.run_side != 0.0 or run.local)
     learn_value(s, now, d, p)
-    s.q = q
+    s.q = distance
     s.log_short = variation.short
-    if discount_tails(s, now.w):
+    if discount_tails(s, now.weight_s):
         learn_silence(s, p)
 
 
@@ -72,7 +72,7 @@ def write_band(d: Deviation, p: Any, out: Any) -> None:
     out[O_EXPECTED] = d.expected
     out[O_LOWER] = d.expected - p[P_BAND] * d.scale
     out[O_UPPER] = d.expected + p[P_BAND] * d.scale
-    out[O_DEVIATION] = d.z
+    out[O_DEVIATION] = d.deviation
 
 
 @hot_step
@@ -80,11 +80,11 @@ def alert(
     s: Any, now: Moment, d: Deviation, run: Run, days: Days, variation: Variation, verdict: Verdict, p: Any, out: Any
 ) -> float:
     """Score the sample and run the alert rule; returns the smoothed distance from days that is to be kept."""
-    strength = strength_of(s, now, d.z, verdict)
+    strength = strength_of(s, now, d.deviation, verdict)
     out[O_SCORE] = score_of(s, now, d, strength)
     was_open = s.open != 0
-    count_calm(s, d.z)
-    adopted = run.local and adopts_alert(s, now.tau, d.scale, p)
+    count_calm(s, d.deviation)
+    adopted = run.local and adopts_alert(s, now.step_s, d.scale, p)
     silently = not run.local and adopts_silently(s, now, d.scale, p)
     if was_open:
         adopted = hold_alert(s, now, d, run, days, variation, strength, adopted, out)

@@ -7,11 +7,11 @@ Source: opentelemetry/proto/metrics/v1/metrics.proto; tags in proto/otlp.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from kernels.jit import BYTES, F8, I8, RI8, RU4, RU8, U4, U8, kernel, step
+from kernels.jit import BYTES, F8, I8, RI8, RU4, RU8, U4, U8, hot_step, kernel, step
 from kernels.known_labels import TALLIES, memory_of
 from kernels.label_hash import hash_word, mix
 from kernels.otlp_attributes import STACK, STAMP_BITS
@@ -86,6 +86,138 @@ def has_name_character(buf: Any, at: Any, end: Any) -> Any:
     return False
 
 
+class Description(NamedTuple):
+    """What a Metric message says of its points."""
+
+    data: Any
+    """Tag of its points' message; 0 = it has none."""
+    data_begin: Any
+    """Offset at which the first such field begins."""
+    temporality: Any
+    monotonic: Any
+    name_high: Any
+    name_low: Any
+    name_reason: Any
+    unit_high: Any
+    unit_low: Any
+    unit_reason: Any
+
+
+class Judgement(NamedTuple):
+    """What becomes of the points of a metric."""
+
+    reason: Any
+    """Why they are refused, or ACCEPTED."""
+    flags: Any
+    """DELTA or 0: of histograms."""
+    kind: Any
+    """Of rows that are numbers."""
+
+
+@hot_step
+def read_data_fields(buf: Any, at: Any, end: Any, temporality: Any, monotonic: Any) -> Any:
+    """What a message of points says beside them, in place of what was read before; returns also `end` or a fault."""
+    while 0 <= at < end:
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            break
+        if tag == AGGREGATION_TEMPORALITY:
+            temporality, at = read_varint(buf, at, end)
+        elif tag == IS_MONOTONIC:
+            monotonic, at = read_varint(buf, at, end)
+        else:
+            at = skip_value(buf, at, end, tag)
+    return at, temporality, monotonic
+
+
+@hot_step
+def read_description(buf: Any, begin: Any, end: Any, k: Any, limits: Any) -> Any:
+    """Read all of one Metric but its points; returns `end` or a fault, and a Description."""
+    zero = np.uint64(0)
+    name_reason, unit_reason = np.int64(INVALID_NAME), np.int64(ACCEPTED)
+    name_high, name_low, unit_high, unit_low = zero, zero, zero, zero
+    data, data_begin = np.int64(0), begin
+    temporality, monotonic = zero, zero
+    at = begin
+    while 0 <= at < end:
+        field = at
+        tag, at = read_tag(buf, at, end)
+        if at < 0:
+            break
+        if tag == METRIC_NAME:
+            at, name_begin, name_high, name_low, name_reason = read_text(buf, at, end, D_NAME, k, limits[L_BYTES])
+            if at >= 0 and name_reason == ACCEPTED:
+                if at == name_begin or (limits[L_PROMETHEUS] != 0 and not has_name_character(buf, name_begin, at)):
+                    name_reason = np.int64(INVALID_NAME)
+        elif tag == METRIC_UNIT:
+            at, _, unit_high, unit_low, unit_reason = read_text(buf, at, end, D_UNIT, k, limits[L_BYTES])
+        elif is_metric_data(tag):
+            if tag != data:
+                # Another member of the oneof: what was read of the first is void.
+                data, data_begin = tag, field
+                temporality, monotonic = zero, zero
+            at, behind = read_length(buf, at, end)
+            if at >= 0:
+                at, temporality, monotonic = read_data_fields(buf, at, behind, temporality, monotonic)
+        else:
+            at = skip_value(buf, at, end, tag)
+    return at, Description(
+        data, data_begin, temporality, monotonic, name_high, name_low, name_reason, unit_high, unit_low, unit_reason
+    )
+
+
+@hot_step
+def judge_metric(about: Any, outer: Any) -> Any:
+    """A Judgement of the points of a metric. `outer`: why everything around it is refused, or 0."""
+    reason = outer
+    if reason == ACCEPTED:
+        reason = about.name_reason
+    if reason == ACCEPTED:
+        reason = about.unit_reason
+    data = about.data
+    flags = np.int64(0)
+    if data == METRIC_SUM or data == METRIC_HISTOGRAM or data == METRIC_EXPONENTIAL_HISTOGRAM:
+        if about.temporality == np.uint64(TEMPORALITY_DELTA):
+            flags = np.int64(DELTA)
+        elif about.temporality != np.uint64(TEMPORALITY_CUMULATIVE) and reason == ACCEPTED:
+            reason = np.int64(TEMPORALITY)
+    kind = np.int64(GAUGE)
+    if data == METRIC_SUM:
+        if about.monotonic != np.uint64(0):
+            kind = COUNTER | flags
+        elif flags != 0:
+            kind = np.int64(COUNTER | DELTA | NON_MONOTONIC)
+    return Judgement(reason, flags, kind)
+
+
+@hot_step
+def read_point(
+    buf: Any, at: Any, end: Any, k: Any, high: Any, low: Any, data: Any, judged: Any, metric: Any, point: Any,
+    limits: Any, stamps: Any, stack: Any, counts: Any, bounds: Any, rows: Any, exemplars: Any, memory: Any,
+    ranges: Any, state: Any, rejected: Any,
+) -> Any:  # fmt: skip
+    """Read one point, or count it as refused; returns `end` or a fault."""
+    if judged.reason != ACCEPTED:
+        rejected[judged.reason] += 1
+        return end
+    if data == METRIC_GAUGE or data == METRIC_SUM:
+        return number_point(
+            buf, at, end, k, high, low, judged.kind, metric, point, limits, stamps, stack, rows, exemplars, memory,
+            ranges, state, rejected,
+        )  # fmt: skip
+    if data == METRIC_HISTOGRAM:
+        return histogram_point(
+            buf, at, end, k, high, low, judged.flags, metric, point, limits, stamps, stack, counts, bounds, rows,
+            exemplars, state, rejected,
+        )  # fmt: skip
+    if data == METRIC_EXPONENTIAL_HISTOGRAM:
+        return exponential_point(
+            buf, at, end, k, high, low, judged.flags, metric, point, limits, stamps, stack, counts, rows, exemplars,
+            state, rejected,
+        )  # fmt: skip
+    return summary_point(buf, at, end, k, high, low, metric, point, limits, stamps, stack, rows, state, rejected)
+
+
 @step
 def read_metric(
     buf: Any, begin: Any, end: Any, k: Any, base_high: Any, base_low: Any, outer: Any, metric: Any, limits: Any,
@@ -93,73 +225,18 @@ def read_metric(
     state: Any, rejected: Any,
 ) -> Any:  # fmt: skip
     """Read the points of one Metric; returns `end` or a fault. `outer`: why everything around it is refused, or 0."""
-    zero = np.uint64(0)
-    reason, name_reason, unit_reason = outer, np.int64(INVALID_NAME), np.int64(ACCEPTED)
-    name_high, name_low, unit_high, unit_low = zero, zero, zero, zero
-    data, data_begin = np.int64(0), begin
-    temporality, monotonic = zero, zero
-    at = begin
-    while at < end:
-        field = at
-        tag, at = read_tag(buf, at, end)
-        if at < 0:
-            return at
-        if tag == METRIC_NAME:
-            at, name_begin, name_high, name_low, name_reason = read_text(buf, at, end, D_NAME, k, limits[L_BYTES])
-            if at < 0:
-                return at
-            if name_reason == ACCEPTED:
-                if at == name_begin or (limits[L_PROMETHEUS] != 0 and not has_name_character(buf, name_begin, at)):
-                    name_reason = np.int64(INVALID_NAME)
-        elif tag == METRIC_UNIT:
-            at, _, unit_high, unit_low, unit_reason = read_text(buf, at, end, D_UNIT, k, limits[L_BYTES])
-            if at < 0:
-                return at
-        elif is_metric_data(tag):
-            if tag != data:
-                # Another member of the oneof: what was read of the first is void.
-                data, data_begin = tag, field
-                temporality, monotonic = zero, zero
-            at, behind = read_length(buf, at, end)
-            if at < 0:
-                return at
-            while at < behind:
-                tag, at = read_tag(buf, at, behind)
-                if at < 0:
-                    return at
-                if tag == AGGREGATION_TEMPORALITY:
-                    temporality, at = read_varint(buf, at, behind)
-                elif tag == IS_MONOTONIC:
-                    monotonic, at = read_varint(buf, at, behind)
-                else:
-                    at = skip_value(buf, at, behind, tag)
-                if at < 0:
-                    return at
-        else:
-            at = skip_value(buf, at, end, tag)
-            if at < 0:
-                return at
+    at, about = read_description(buf, begin, end, k, limits)
+    if at < 0:
+        return at
+    data = about.data
     if data == 0:
         return end
-    if reason == ACCEPTED:
-        reason = name_reason
-    if reason == ACCEPTED:
-        reason = unit_reason
-    flags = np.int64(0)
-    if data == METRIC_SUM or data == METRIC_HISTOGRAM or data == METRIC_EXPONENTIAL_HISTOGRAM:
-        if temporality == np.uint64(TEMPORALITY_DELTA):
-            flags = np.int64(DELTA)
-        elif temporality != np.uint64(TEMPORALITY_CUMULATIVE) and reason == ACCEPTED:
-            reason = np.int64(TEMPORALITY)
-    kind = np.int64(GAUGE)
-    if data == METRIC_SUM:
-        if monotonic != zero:
-            kind = COUNTER | flags
-        elif flags != 0:
-            kind = np.int64(COUNTER | DELTA | NON_MONOTONIC)
-    h, g = hash_word(np.uint64(kind | flags | data << 8), np.uint64(D_METRIC), k)
-    high, low = mix(base_high + name_high + unit_high + h, base_low + name_low + unit_low + g, k)
-    at = data_begin
+    judged = judge_metric(about, outer)
+    h, g = hash_word(np.uint64(judged.kind | judged.flags | data << 8), np.uint64(D_METRIC), k)
+    high, low = mix(
+        base_high + about.name_high + about.unit_high + h, base_low + about.name_low + about.unit_low + g, k
+    )
+    at = about.data_begin
     while at < end:
         tag, at = read_tag(buf, at, end)
         if tag != data:
@@ -173,32 +250,10 @@ def read_metric(
                 continue
             point = at
             at, point_end = read_length(buf, at, behind)
-            if data == METRIC_GAUGE or data == METRIC_SUM:
-                if reason == ACCEPTED:
-                    at = number_point(
-                        buf, at, point_end, k, high, low, kind, metric, point, limits, stamps, stack, rows,
-                        exemplars, memory, ranges, state, rejected,
-                    )  # fmt: skip
-                else:
-                    rejected[reason] += 1
-                    at = point_end
-            elif reason != ACCEPTED:
-                rejected[reason] += 1
-                at = point_end
-            elif data == METRIC_HISTOGRAM:
-                at = histogram_point(
-                    buf, at, point_end, k, high, low, flags, metric, point, limits, stamps, stack, counts, bounds,
-                    rows, exemplars, state, rejected,
-                )  # fmt: skip
-            elif data == METRIC_EXPONENTIAL_HISTOGRAM:
-                at = exponential_point(
-                    buf, at, point_end, k, high, low, flags, metric, point, limits, stamps, stack, counts, rows,
-                    exemplars, state, rejected,
-                )  # fmt: skip
-            else:
-                at = summary_point(
-                    buf, at, point_end, k, high, low, metric, point, limits, stamps, stack, rows, state, rejected
-                )
+            at = read_point(
+                buf, at, point_end, k, high, low, data, judged, metric, point, limits, stamps, stack, counts, bounds,
+                rows, exemplars, memory, ranges, state, rejected,
+            )  # fmt: skip
             if at < 0:
                 return at
     return end

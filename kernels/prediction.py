@@ -21,24 +21,24 @@ SCALE_DEVIATIONS: Final = 1.25
 
 
 class Deviation(NamedTuple):
-    """A value beside its prediction. What is in the value's unit says so; z is in scales."""
+    """A value beside its prediction. What is in the value's unit says so."""
 
-    x: float
-    """The value."""
+    value: float
+    """As it came."""
     season: float
     """What the time of day adds to it (unit of the value)."""
-    y: float
-    """The value without its season."""
+    deseasonalised: float
+    """The value without its season (unit of the value)."""
     prediction: float
-    """The same as it was expected."""
+    """The same as it was expected (unit of the value)."""
     expected: float
-    """The value as it was expected."""
+    """The value as it was expected (unit of the value)."""
     scale: float
     """How far the series usually goes (unit of the value)."""
-    e: float
+    error: float
     """How far the value is from what was expected (unit of the value)."""
-    z: float
-    """The same in scales."""
+    deviation: float
+    """The same in scales of the series."""
     dense: float
     """Weight of a sample, 0 … 1: samples closer than fifteen seconds say the same thing several times over."""
 
@@ -70,7 +70,7 @@ def predict(s: Any, now: Moment, p: Any) -> float:
     s.chosen = chosen
     prediction: float = s.levels[chosen]
     if chosen == TRENDED:
-        prediction += s.slope * now.w
+        prediction += s.slope * now.weight_s
     if s.run_side != 0.0 or is_local(s):
         prediction = s.reference
     return prediction
@@ -94,14 +94,14 @@ def scale_of(s: Any, x: float) -> float:
 def deviation_of(s: Any, now: Moment, x: float, p: Any) -> Deviation:
     """Predict, and measure how far the value x is from that."""
     season = season_of(s, now.t) * s.season_gain if p[P_SEASON] > 0.0 else 0.0
-    y = x - season
+    deseasonalised = x - season
     prediction = predict(s, now, p)
     scale = scale_of(s, x)
     # What either "as just before" or "as just before, and on with the season" explains is no deviation.
-    e = y - prediction
+    error = deseasonalised - prediction
     plain = x - (prediction + s.season_then)
-    nearer = plain if abs(plain) < abs(e) else e
-    e = nearer if e * plain > 0.0 else 0.0
-    z = min(max(e / scale, -1e6), 1e6) if s.count > 4 else 0.0
-    dense = math.sqrt(now.tau / DENSE_S) if now.tau < DENSE_S else 1.0
-    return Deviation(x, season, y, prediction, prediction + season, scale, e, z, dense)
+    nearer = plain if abs(plain) < abs(error) else error
+    error = nearer if error * plain > 0.0 else 0.0
+    deviation = min(max(error / scale, -1e6), 1e6) if s.count > 4 else 0.0
+    dense = math.sqrt(now.step_s / DENSE_S) if now.step_s < DENSE_S else 1.0
+    return Deviation(x, season, deseasonalised, prediction, prediction + season, scale, error, deviation, dense)

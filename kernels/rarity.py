@@ -25,17 +25,19 @@ LEAST_SPREAD: Final = 0.27
 
 
 @step
-def chance_of(s: Any, z: float) -> float:
-    """Chance, 0 … 1, that a sample lies |z| scales or further from what was expected, either side; NaN if unknown."""
+def chance_of(s: Any, deviation: float) -> float:
+    """Chance, 0 … 1, that a sample is as far from what was expected, or further, on either side; NaN if unknown.
+
+    deviation: in scales."""
     if s.hours < KNOWN_HOURS:
         return math.nan
-    if z == 0.0:
+    if deviation == 0.0:
         return 1.0
-    k = UP if z > 0.0 else DOWN
-    tau = max(float(s.interval), 1e-3)
+    k = UP if deviation > 0.0 else DOWN
+    step_s = max(float(s.interval), 1e-3)
     # Peaks are noted as kernels.observe weighs samples that are close to each other.
-    height = abs(z) * (math.sqrt(tau / DENSE_S) if tau < DENSE_S else 1.0)
-    samples = max(max(float(BLOCK_S), BLOCK_SAMPLES * tau) / tau, 1.0)
+    height = abs(deviation) * (math.sqrt(step_s / DENSE_S) if step_s < DENSE_S else 1.0)
+    samples = max(max(float(BLOCK_S), BLOCK_SAMPLES * step_s) / step_s, 1.0)
     spread = max((s.peak_top[k] - s.peak_mean[k]) / HIGHEST, LEAST_SPREAD)
     reduced = (math.log(height) - s.peak_mean[k]) / spread + EULER
     # log of the chance that the highest of the block stays below, for one sample of it.

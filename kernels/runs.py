@@ -52,7 +52,7 @@ def begin_run(s: Any, now: Moment, d: Deviation, side: float, local: bool) -> No
     s.onset = 0.0
     if not local:
         s.reference = d.prediction
-        s.candidate = d.y
+        s.candidate = d.deseasonalised
         s.candidate_dev = d.scale
         if s.open == 0:
             s.began_ms = now.t
@@ -63,9 +63,9 @@ def continue_run(s: Any, d: Deviation) -> float:
     """Add a sample to the run, and end it if that was all; returns the third largest of the recent deviations."""
     s.run_count += 1
     if s.run_count <= 2:
-        s.onset = max(s.onset, abs(d.x - s.previous))
-    s.quiet = s.quiet + 1 if abs(d.z) < 1.0 else 0
-    s.run_sum = min(s.run_sum + d.dense * (min(s.run_side * d.z, CAP) - DRIFT_RUN), LARGEST_SUM)
+        s.onset = max(s.onset, abs(d.value - s.previous))
+    s.quiet = s.quiet + 1 if abs(d.deviation) < 1.0 else 0
+    s.run_sum = min(s.run_sum + d.dense * (min(s.run_side * d.deviation, CAP) - DRIFT_RUN), LARGEST_SUM)
     third = third_of_recent(s, s.run_side)
     if s.run_sum <= 0.0 or s.quiet >= QUIET:
         end_run(s)
@@ -75,21 +75,21 @@ def continue_run(s: Any, d: Deviation) -> float:
 @hot_step
 def follow_run(s: Any, now: Moment, d: Deviation) -> Run:
     """Begin, continue, turn or end a run by one sample."""
-    note_recent(s, d.z * d.dense)
+    note_recent(s, d.deviation * d.dense)
     local = is_local(s)
     inside = s.run_side != 0.0
-    side = 1.0 if d.z > 0.0 else -1.0
-    if inside and side != s.run_side and abs(d.z) > ENTER:
+    side = 1.0 if d.deviation > 0.0 else -1.0
+    if inside and side != s.run_side and abs(d.deviation) > ENTER:
         # Through the reference to the other side: a run of its own.
         s.run_side = side
         s.run_sum = 0.0
-    if not inside and abs(d.z) > ENTER:
+    if not inside and abs(d.deviation) > ENTER:
         begin_run(s, now, d, side, local)
         inside = True
     third = continue_run(s, d) if inside else 0.0
     if inside or local:
         a = 1.0 / min(s.run_count + 1.0, 6.0)
-        away = d.y - s.candidate
+        away = d.deseasonalised - s.candidate
         s.candidate += a * away
         s.candidate_dev += a * (abs(away) - s.candidate_dev)
     return Run(inside, local, third)

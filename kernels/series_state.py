@@ -19,6 +19,8 @@ CELLS: Final = 96
 RECENT: Final = 6
 """Deviations kept as they came."""
 HOURS: Final = 24
+DAY_S: Final = 86400
+DAY_MS: Final = 1000 * DAY_S
 
 LEVELS: Final = 4
 """Local predictors: half-lives of 1.5, 6 and 30 samples, and a level with a slope for smooth series."""

@@ -63,17 +63,17 @@ def strong(score: float) -> float:
 
 
 @hot_step
-def strength_of(s: Any, now: Moment, z: float, verdict: Verdict) -> Strength:
-    """Strength of a sample whose deviation is z scales."""
-    az = abs(z)
-    level = 0.25 * az / (az + 4.0) if now.warm else 0.0
+def strength_of(s: Any, now: Moment, deviation: float, verdict: Verdict) -> Strength:
+    """Strength of a sample whose deviation is so many scales."""
+    size = abs(deviation)
+    level = 0.25 * size / (size + 4.0) if now.warm else 0.0
     lasting = level
     if now.warm and verdict.reason != 0:
         beyond = verdict.odds - verdict.limit
         level = strong(0.5 + 0.2 * beyond) if beyond >= 0.0 else max(level, 0.4999 * natural_exp(0.12 * beyond))
         lasting = level
         if beyond >= 0.0 and s.open != 0:
-            held = min(s.held * now.tau / max(120.0, 8.0 * min(now.tau, 60.0)), 1.0)
+            held = min(s.held * now.step_s / max(120.0, 8.0 * min(now.step_s, 60.0)), 1.0)
             lasting = strong(0.5 + 0.2 * beyond + 0.25 * held)
     return Strength(level, lasting, severity_of(lasting))
 
@@ -98,7 +98,7 @@ def rank_ordinary(s: Any, score: float, distance: float) -> float:
 @hot_step
 def score_of(s: Any, now: Moment, d: Deviation, strength: Strength) -> float:
     """The score of a sample as far as the alert rule does not change it."""
-    ordinary = rank_ordinary(s, strength.lasting, abs(d.x - d.expected))
+    ordinary = rank_ordinary(s, strength.lasting, abs(d.value - d.expected))
     if not now.warm:
         return 0.0
     if now.coarse:
@@ -115,4 +115,4 @@ def show_coarse(s: Any, d: Deviation, verdict: Verdict, strength: Strength, was_
     if out[O_CHANGE] == OPENED or out[O_CHANGE] == CHANGED:
         out[O_SCORE] = strength.lasting
     if not was_open:
-        show_novelty(s, d.z, verdict.odds if out[O_CANDIDATE] > 0.0 else UNASKED, out, O_SCORE)
+        show_novelty(s, d.deviation, verdict.odds if out[O_CANDIDATE] > 0.0 else UNASKED, out, O_SCORE)

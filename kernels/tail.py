@@ -11,7 +11,7 @@ import math
 from typing import Any, Final
 
 from kernels.jit import hot_step, step
-from kernels.series_state import P_GAP_EXCESS, P_GAP_FLOOR, P_GAP_USUAL
+from kernels.series_state import DAY_S, P_GAP_EXCESS, P_GAP_FLOOR, P_GAP_USUAL
 
 PRIOR_GAPS: Final = 8.0
 """Gaps the prior mean excess weighs as much as."""
@@ -46,7 +46,7 @@ def discount_tails(s: Any, seconds: float) -> bool:
     s.learned_s += seconds
     if s.learned_s < 3600.0:
         return False
-    s.known_days = (s.known_days + s.learned_s / 86400.0) * DISCOUNT
+    s.known_days = (s.known_days + s.learned_s / DAY_S) * DISCOUNT
     s.learned_s = 0.0
     s.gap_excess *= DISCOUNT
     s.gaps *= DISCOUNT

@@ -10,7 +10,7 @@ from kernels.ewma import share
 from kernels.jit import hot_step
 from kernels.moment import MATURE_SAMPLES, MOST_COUNTED, Moment
 from kernels.prediction import Deviation
-from kernels.series_state import FLAT, P_FLAT, P_ZERO, SUSTAINED, ZERO
+from kernels.series_state import DAY_S, FLAT, P_FLAT, P_ZERO, SUSTAINED, ZERO
 from kernels.sparse import AWAKE, AWAKE_S, MOSTLY_ZERO, note_busy
 
 STILL: Final = 5.0
@@ -20,23 +20,23 @@ FLAT_HELD: Final = 28800.0
 
 
 @hot_step
-def flat_held_s(tau: float) -> float:
+def flat_held_s(step_s: float) -> float:
     """Seconds after which standing still at a value, or at zero, is taken for what the series does now."""
-    return max(FLAT_HELD, 24.0 * tau)
+    return max(FLAT_HELD, 24.0 * step_s)
 
 
 @hot_step
 def is_odd_zero(s: Any, now: Moment, d: Deviation, p: Any) -> bool:
     """Count a zero, or the end of zeros; True where the series is zero and hardly ever was."""
-    if d.x != 0.0:
+    if d.value != 0.0:
         s.zero_run = 0
         return False
     if s.zero_run < 65535:
         s.zero_run += 1
     # Of this run's own zeros the share knows already.
-    before = s.zero_share - (s.zero_run - 1.0) * share(now.w, 86400.0)
-    zero = p[P_ZERO] > 0.0 and now.warm and before < 0.002 and s.zero_run >= (2 if abs(d.z) > 2.0 else 3)
-    return bool(zero and s.zero_run * now.tau < flat_held_s(now.tau))
+    before = s.zero_share - (s.zero_run - 1.0) * share(now.weight_s, DAY_S)
+    zero = p[P_ZERO] > 0.0 and now.warm and before < 0.002 and s.zero_run >= (2 if abs(d.deviation) > 2.0 else 3)
+    return bool(zero and s.zero_run * now.step_s < flat_held_s(now.step_s))
 
 
 @hot_step
@@ -60,7 +60,7 @@ def is_stuck(s: Any, now: Moment, p: Any) -> bool:
     known = s.count - s.repeats
     flat = flat and (known > 200 or (now.mature and known > MATURE_SAMPLES and s.zero_share < 0.3))
     if flat:
-        flat = s.repeats >= max(8.0 + STILL * s.longest_repeat, 600.0 / now.tau)
+        flat = s.repeats >= max(8.0 + STILL * s.longest_repeat, 600.0 / now.step_s)
     return bool(flat)
 
 
@@ -71,11 +71,11 @@ def judge_zero_and_flat(s: Any, now: Moment, d: Deviation, verdict: Verdict, p: 
     if is_odd_zero(s, now, d, p):
         odds = max(odds, limit + (1.0 if s.zero_run < 3 else 4.0))
         reason = ZERO
-    awake = note_busy(s, d.x, max(AWAKE, int(AWAKE_S / now.tau + 0.5)))
+    awake = note_busy(s, d.value, max(AWAKE, int(AWAKE_S / now.step_s + 0.5)))
     if awake and now.mature and s.zero_share > MOSTLY_ZERO and odds < limit + 1.0:
         odds = limit + 1.0
         reason = SUSTAINED
-    note_repeat(s, d.x)
+    note_repeat(s, d.value)
     if is_stuck(s, now, p) and reason != ZERO and odds < limit + 3.0:
         odds = limit + 3.0
         reason = FLAT

@@ -175,7 +175,7 @@ def test_what_is_usual_of_days_is_as_the_kernels_have_it(q_dev: float, short: fl
         restore_records(records, kept_of(records))
         assert records["muted"][0] == muted
         records["muted"] = SEASON
-        settle_muted(record, now, days._replace(q=q), Variation(0.0, 0.0, 1.0))
+        settle_muted(record, now, days._replace(distance=q), Variation(0.0, 0.0, 1.0))
         assert records["muted"][0] == muted
 
 
