@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from gateway import selfmetrics
@@ -185,18 +186,23 @@ class Ticket:
         """Whether points of a request may be refused for its tenant's limit of series."""
         return self._tenant is not None and self._tenant.limits_series
 
-    def hold_columns(self, rows: int, *, joined: bool = False) -> None:
+    def hold_columns(self, rows: int, beside: Sequence[Ticket] = ()) -> None:
         """Account for decoded rows, which stay until they are durable. They cannot be refused any more: the work is
         done, and a lone request that expands far would otherwise be refused for ever.
 
-        joined: they are the rows of other requests as well.
+        beside: tickets of other requests of the tenant whose rows they are as well. What was kept free for the rows of
+        any of them is free again.
         """
         amount = rows * COLUMN_BYTES
-        growth, self._growth = self._growth, 0
+        received, growth = self._held, self._growth
+        self._growth = 0
+        for ticket in beside:
+            received += ticket._held
+            growth += ticket._growth
+            ticket._growth = 0
         self._admission.add(amount, self._tenant)
         self._admission.give_back(growth)
-        if not joined:
-            self._admission.learn_expansion(self._held, amount)
+        self._admission.learn_expansion(received, amount)
         self._held += amount
         if self._tenant is not None:
             self._tenant.spend_rows(rows)

@@ -251,7 +251,8 @@ class SmallRequests:
                 now_ms = max(request.received_ns for request in requests) // 1_000_000
                 joined = route.joined([request.pieces for request in requests], now_ms)
                 if joined is not None:
-                    requests[0].ticket.hold_columns(len(joined.columns), joined=True)
+                    first, *others = (request.ticket for request in requests)
+                    first.hold_columns(len(joined.columns), others)
                     parts.append(_Part(route, requests, joined.columns, joined))
                     continue
             for request in requests:

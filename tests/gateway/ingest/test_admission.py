@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from gateway.errors import Overloaded
-from gateway.ingest.admission import Admission, Ticket
+from gateway.ingest.admission import COLUMN_BYTES, Admission, Ticket
 from gateway.ingest.settings import IngestSettings
 from gateway.settings_types import ByteSize
 
@@ -64,3 +64,31 @@ def test_threads_keep_the_account():
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(churn, range(8)))
     assert admission.in_flight == 0
+
+
+def test_rows_of_a_group_are_counted_once():
+    admission = Admission(1_000_000)
+    teacher = Ticket(admission)
+    teacher.take(20_000)
+    teacher.hold_columns(10_000 // COLUMN_BYTES)
+    teacher.close()
+    group = [Ticket(admission) for _ in range(4)]
+    for ticket in group:
+        ticket.take(100_000)
+    kept = admission.in_flight - 400_000
+    assert 190_000 < kept <= 200_000, "half as much again is kept for the rows of each"
+    rows = kept // COLUMN_BYTES
+    group[0].hold_columns(rows, group[1:])
+    assert admission.in_flight == 400_000 + rows * COLUMN_BYTES
+    for ticket in group:
+        ticket.close()
+    assert admission.in_flight == 0
+
+
+def test_what_groups_become_is_learned():
+    admission = Admission(1_000_000)
+    group = [Ticket(admission) for _ in range(4)]
+    for ticket in group:
+        ticket.take(10_000)
+    group[0].hold_columns(20_000 // COLUMN_BYTES, group[1:])
+    assert admission.expansion == pytest.approx(0.5, abs=0.01)
