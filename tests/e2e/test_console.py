@@ -218,7 +218,15 @@ def test_from_a_service_to_its_neighbour(visitor: Visitor, gateway: Gateway) -> 
 
 
 def test_an_alert_is_acknowledged_and_remembers_by_whom(visitor: Visitor, gateway: Gateway) -> None:
-    fingerprint = gateway.json("/api/v2/alerts")[0]["fingerprint"]
+    # An alert of its own: one of the fleet's may be over before the click.
+    gateway.send("POST", "/api/v2/alerts", [{"labels": {"alertname": "QueueStuck", "service": "ledger"}}])
+
+    def raised() -> list[str]:
+        alerts = gateway.json("/api/v2/alerts")
+        return [a["fingerprint"] for a in alerts if a["labels"]["alertname"] == "QueueStuck"]
+
+    gateway.until(lambda: bool(raised()))
+    fingerprint = raised()[0]
     page = visitor.go(f"#/alerts/{fingerprint}")
     page.get_by_label("Your name").fill("Ada")
     page.get_by_label("Note").fill("looking into it")
