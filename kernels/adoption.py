@@ -47,7 +47,7 @@ def adopts_alert(s: Any, step_s: float, scale: float, p: Any) -> bool:
     """Whether the level of the open alert, which is on the level of just now, has lasted long enough."""
     if p[P_ADOPT] <= 0.0 or s.open == 0 or s.open == ZERO:
         return False
-    need = max(p[P_ADOPT], 240.0 / step_s) if step_s < 90.0 else min(max(ADOPT_S / step_s, 3.0), p[P_ADOPT])
+    need = max(p[P_ADOPT], 240.0 / step_s) if step_s < 90.0 else min(max(ADOPT_S / step_s, 2.0), p[P_ADOPT])
     steady = s.candidate_dev < 3.0 * scale
     return bool(s.held >= LONGEST * need or (s.calm == 0 and steady and s.held >= need))
 
