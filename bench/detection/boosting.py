@@ -7,6 +7,7 @@ which takes a quarter of the time; its leaves are those of all candidates.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numba
@@ -49,11 +50,11 @@ def _histograms(
     return sums, weights
 
 
-def _best_question(sums: Floats, weights: Floats) -> tuple[int, int, float]:
+def _best_question(sums: Floats, weights: Floats, ridge: float) -> tuple[int, int, float]:
     """(feature, last bin of the lower side, gain)."""
     g, h = np.cumsum(sums, axis=2), np.cumsum(weights, axis=2)
     total_g, total_h = g[:, :, -1:], h[:, :, -1:]
-    gain = g**2 / (h + RIDGE) + (total_g - g) ** 2 / (total_h - h + RIDGE) - total_g**2 / (total_h + RIDGE)
+    gain = g**2 / (h + ridge) + (total_g - g) ** 2 / (total_h - h + ridge) - total_g**2 / (total_h + ridge)
     by_bin = gain.sum(axis=1)[:, :-1]
     j, b = np.unravel_index(int(np.argmax(by_bin)), by_bin.shape)
     return int(j), int(b), float(by_bin[j, b])
@@ -73,9 +74,11 @@ def _leaf_of(features: NDArray[np.float32], questions: NDArray[np.int64], thresh
 def fit(
     features: NDArray[np.float32], fault: NDArray[np.int8], weight: Floats, *, trees: int,
     watch: tuple[NDArray[np.float32], NDArray[np.int8], Floats] | None = None, start: Floats | None = None,
+    ridge: float = RIDGE, unasked: Collection[int] = (),
 ) -> Boosting:  # fmt: skip
     """Fit so many trees. features: float32[n, k]; fault: 0 or 1; watch: candidates that say how many trees are best;
-    start: log odds that another model gives already (the bias is 0 then).
+    start: log odds that another model gives already (the bias is 0 then); ridge: what is added to a leaf's curvature;
+    unasked: columns of features that no question may be about.
     """
     y = fault.astype(np.float64)
     bias = 0.0
@@ -95,21 +98,23 @@ def fit(
     if watch:
         model.constant_loss = model.loss = _loss(watched, watch[1].astype(np.float64), watch[2])
     rng = np.random.default_rng(len(y))
+    askable = np.setdiff1d(np.arange(features.shape[1]), np.array(list(unasked), np.int64))
     for number in range(1, trees + 1):
         rows = np.flatnonzero(rng.random(len(y)) < 0.5)
-        asked = np.sort(rng.permutation(features.shape[1])[: -(-features.shape[1] // 2)])
+        asked = np.sort(rng.permutation(askable)[: -(-len(askable) // 2)])
         chance = 1.0 / (1.0 + np.exp(-odds))
         g, h = weight * (y - chance), weight * chance * (1 - chance)
         leaf = np.zeros(len(y), np.uint8)
         questions, thresholds = np.zeros(DEPTH, np.int64), np.zeros(DEPTH)
         for k in range(DEPTH):
-            q, b, gain = _best_question(*_histograms(binned, rows, asked, leaf, g, h, 1 << k))
+            sums, weights = _histograms(binned, rows, asked, leaf, g, h, 1 << k)
+            q, b, gain = _best_question(sums, weights, ridge)
             j = int(asked[q])
             b = min(b, len(edges[j]) - 1)
             questions[k], thresholds[k] = j, float(edges[j][b])
             model.gains[j] += gain
             leaf += ((binned[j] > b).astype(np.uint8)) << np.uint8(k)
-        leaves = RATE * np.bincount(leaf, g, LEAVES) / (np.bincount(leaf, h, LEAVES) + RIDGE)
+        leaves = RATE * np.bincount(leaf, g, LEAVES) / (np.bincount(leaf, h, LEAVES) + ridge)
         odds += leaves[leaf]
         model.features.append(questions)
         model.thresholds.append(thresholds)
