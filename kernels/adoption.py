@@ -19,7 +19,7 @@ from kernels.series_state import LEVELS, P_ADOPT, SEASON, ZERO
 LONGEST: Final = 1.5
 """Times the samples of an adoption after which also an unsteady level is adopted."""
 ADOPT_S: Final = 1200.0
-"""Seconds a level must last to be adopted where samples are far apart; three of them at least."""
+"""Seconds a level must last to be adopted where samples are far apart; two of them at least."""
 SILENT_ADOPT: Final = 10
 """Samples after which a run that brought no alert becomes the new level."""
 RETURN_S: Final = 43200

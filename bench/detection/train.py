@@ -6,7 +6,7 @@ series is scored several times, each time with other faults (injections.Injector
 kernels call a candidate is kept: its features, and whether a fault is there. A candidate's weight is such that an
 episode counts about once, however long it lasts. All that is repeated with the faults of several seeds, because one
 seed's table can be a lucky or an unlucky one. Gradient boosting (bench.detection.boosting) then fits one table for runs
-and one for all other candidates. MINUTES
+and one for all other candidates. Nine minutes on two busy cores.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _LIMITS: Final[dict[str, tuple[float, float]]] = {"quiet": (1.4, 4.0), "balanced
 
 
 SHIPPED: Final = Path(__file__).with_name("pattern.npz")
-"""As `python -m bench.detection.train` made it."""
+"""Made by an earlier form of `python -m bench.detection.train`: docs/detection.md, Training, says what that changes."""
 
 
 @cache
