@@ -19,6 +19,7 @@ import numpy as np
 
 from gateway.baseline.detector import Baseline
 from gateway.baseline.settings import DetectionSettings
+from gateway.clock import SystemClock
 from gateway.pipeline.learning_freeze import LearningFreeze
 from gateway.series.index import SeriesIndex
 from gateway.telemetry import kind
@@ -49,7 +50,7 @@ class Shard:
             self.index.define(Definitions.from_blobs(blobs, np.full(len(blobs), kind.GAUGE, np.uint8)))
         self.baseline = Baseline(DetectionSettings(max_frozen_series=series), capacity=series)
         self.path = directory / FILE_NAME
-        self.freeze = LearningFreeze(self.path, self.index, self.baseline)
+        self.freeze = LearningFreeze(self.path, self.index, self.baseline, SystemClock())
         self.step = 0
         self._values = np.random.default_rng(1).normal(100.0, 1.0, ROWS)
 

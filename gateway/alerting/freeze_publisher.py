@@ -28,6 +28,8 @@ from gateway.clock import Clock
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.telemetry.freeze_window import (
+    EARLIEST_MS,
+    LATEST_MS,
     FreezeWindow,
     LabelCondition,
     encode_fitting,
@@ -121,11 +123,16 @@ def freeze_windows_of(windows: Iterable[Window], now: int, past: int) -> list[Fr
         conditions = conditions_of(window.matchers)
         spans = spans_of(window, now - past, now + AHEAD) if conditions is not None else []
         if conditions is not None and spans:
-            in_ms = tuple((start // _MS, -(-end // _MS)) for start, end in spans)
+            in_ms = tuple((_bounded(start // _MS), _bounded(-(-end // _MS))) for start, end in spans)
             found.append(FreezeWindow(window.id, conditions, in_ms))
     # What is going on or comes is more than what is over.
     now_ms = now // _MS
     return sorted(found, key=lambda one: (one.spans[-1][1] <= now_ms, one.spans[0][0], one.id))
+
+
+def _bounded(time_ms: int) -> int:
+    """As readers take it."""
+    return min(max(time_ms, EARLIEST_MS), LATEST_MS)
 
 
 class FreezePublisher:

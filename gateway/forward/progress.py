@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 FORMAT_VERSION: Final = 1
 """Of both files."""
+_MOST_PROGRESS_BYTES: Final = 2**20
+"""A record is some hundred bytes."""
 _PROGRESS_MAGIC: Final = b"GWFWPROG"
 _TOTALS_MAGIC: Final = b"GWFWTOTL"
 
@@ -215,7 +217,7 @@ class ProgressFiles:
 
     def _read_progress(self) -> _ProgressFile | None:
         try:
-            found = read_checked(self._progress, _PROGRESS_MAGIC, FORMAT_VERSION)
+            found = read_checked(self._progress, _PROGRESS_MAGIC, FORMAT_VERSION, limit=_MOST_PROGRESS_BYTES)
             return None if found is None else msgspec.json.decode(found[1], type=_ProgressFile)
         except UnknownVersion:
             raise

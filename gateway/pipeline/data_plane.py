@@ -148,7 +148,7 @@ class DataPlane:
             on_scores=self._score_writer,
             expiry_seconds=float(self._series_settings.expiry),
             log_is_pressed=self._log_is_pressed,
-            freeze=LearningFreeze(self._state_dir / FILE_NAME, self._index, self.baseline),
+            freeze=LearningFreeze(self._state_dir / FILE_NAME, self._index, self.baseline, self._clock),
             watches=self._watches() if self._detection.enabled else (),
         )
         self._stack.push_async_callback(asyncio.to_thread, self._scorer.stop)

@@ -52,20 +52,22 @@ class FreezeMatcher:
         self._all = _NO_BORDERS
 
     def reload(self, windows: Sequence[FreezeWindow]) -> list[str]:
-        """These are the windows from now on; gives what is wrong with those that cannot be used and are left out."""
+        """These are the windows from now on; gives what is wrong with those that cannot be used and are left out. All
+        is as before where it raises."""
         problems: list[str] = []
         readable: list[FreezeWindow] = []
-        self._tests = []
+        of_windows: list[list[tuple[str, Test]]] = []
         for window in windows:
             try:
                 tests = [(condition.name, _test(condition)) for condition in window.conditions]
             except (RequestError, ValueError) as error:
                 problems.append(f"maintenance window {window.id}: {error}")
                 continue
-            self._tests.append(tests)
+            of_windows.append(tests)
             readable.append(window)
-        self._windows = readable
-        self._all = _borders([span for window in self._windows for span in window.spans])
+        borders = _borders([span for window in readable for span in window.spans])
+        # Only now: tests of some windows with borders of others would be worse than either.
+        self._tests, self._windows, self._all = of_windows, readable, borders
         self._groups = np.zeros(0, np.uint32)
         self._borders, self._numbers = [], {}
         return problems

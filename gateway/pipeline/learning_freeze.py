@@ -16,9 +16,10 @@ import structlog
 from numpy.typing import NDArray
 
 from gateway.baseline.detector import Baseline, Observation
+from gateway.clock import Clock
 from gateway.errors import StateError
 from gateway.pipeline.freeze_matcher import FreezeMatcher
-from gateway.selfmetrics import gauge
+from gateway.selfmetrics import counter, gauge
 from gateway.series.index import SeriesIndex
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.freeze_status import FreezeStatus
@@ -35,18 +36,29 @@ PROBLEM: Final = gauge(
     "baseline_freeze_problem",
     "1 while a worker cannot use the file of maintenance windows, or a window in it.",
 )
+FAILURES: Final = counter(
+    "baseline_freeze_file_failures",
+    "Times a worker could not use the file of maintenance windows: damaged (or no file at all, but something else),"
+    " removed, or not given by the disk.",
+    ["reason"],
+)
+for _reason in ("damaged", "removed", "disk"):
+    FAILURES.labels(_reason)  # nothing yet is 0, not unknown
 _APART_MS: Final = 10_000
 _AT_ONCE: Final = 50_000
 """Frozen series looked through a second; those with rows are restored with these."""
 
 
 class LearningFreeze:
-    """The scorer's thread owns it; `status` may be read by others. path: the control plane's file."""
+    """The scorer's thread owns it; `status` may be read by others. path: the control plane's file; clock: tells the
+    time for the status before the first point does."""
 
-    def __init__(self, path: Path, index: SeriesIndex, baseline: Baseline) -> None:
-        self._path, self._index, self._baseline = path, index, baseline
+    def __init__(self, path: Path, index: SeriesIndex, baseline: Baseline, clock: Clock) -> None:
+        self._path, self._index, self._baseline, self._clock = path, index, baseline, clock
         self._matcher = FreezeMatcher(index)
         self._seen: tuple[int, int, int] | None = None
+        self._published = False
+        """Whether there was a file since the start: then that there is none is a loss, and does not end windows."""
         self._next_ms = 0
         """At which time of points frozen series are looked through again."""
         self._left = np.empty(0, np.uint32)
@@ -55,7 +67,8 @@ class LearningFreeze:
         """What is wrong with the file, or with windows in it."""
 
     def reload(self) -> None:
-        """Read the file if it is another one. If it cannot be used, that is the problem, and what was known holds."""
+        """Read the file if it is another one. If it cannot be used, or is gone, that is the problem, and what was known
+        holds."""
         if not self._baseline.enabled:
             return
         try:
@@ -64,23 +77,36 @@ class LearningFreeze:
         except FileNotFoundError:
             seen = (0, 0, 0)
         except OSError as error:
-            self._seen = None
-            self._report(f"{self._path} cannot be looked at: {error.strerror}")
+            self._fail("disk", f"{self._path} cannot be looked at: {error.strerror}")
             return
         if seen == self._seen:
             return
         try:
             windows = read_windows(self._path)
-        except (StateError, OSError) as error:
-            # A disk may answer at the next try, a damaged file is the same then.
-            self._seen = seen if isinstance(error, StateError) else None
-            self._report(str(error))
+        except StateError as error:
+            self._published = True
+            self._fail("damaged", str(error), seen)  # and the same at the next try
             return
-        self._seen = seen
+        except OSError as error:
+            self._fail("disk", f"{self._path} cannot be read: {error.strerror}")
+            return
+        if windows is None and self._published:
+            self._fail("removed", f"{self._path} is gone; the windows that it held go on", seen)
+            return
+        if windows is None:
+            self._report("")  # nobody has published any yet
+            return
+        self._seen, self._published = seen, True
         problems = self._matcher.reload(windows)
         self._report("; ".join(problems))
         KNOWN.set(len(self._matcher))
         self._left = self._baseline.frozen.sids()
+
+    def _fail(self, reason: str, problem: str, seen: tuple[int, int, int] | None = None) -> None:
+        """seen: what is not looked at again while it is the same."""
+        self._seen = seen
+        FAILURES.labels(reason).inc()
+        self._report(problem)
 
     def _report(self, problem: str) -> None:
         if problem and problem != self.problem:
@@ -188,8 +214,9 @@ class LearningFreeze:
     def status(self) -> FreezeStatus:
         """For the status."""
         frozen = self._baseline.frozen
+        now_ms = self._baseline.watermark_ms or self._clock.time_ns() // 10**6
         return FreezeStatus(
-            windows=self._matcher.holding(self._baseline.watermark_ms),
+            windows=self._matcher.holding(now_ms),
             series=frozen.count,
             new_series=frozen.new,
             refused_series=frozen.refused,

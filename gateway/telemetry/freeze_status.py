@@ -11,7 +11,7 @@ class FreezeStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Of one worker, or of the whole program."""
 
     windows: int
-    """That cover the newest points' time."""
+    """That cover the newest points' time; the wall clock's where there are no points yet."""
     windows_left_out: int = 0
     """That freeze nothing, because there are too many or too large ones; the control plane knows."""
     series: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -21,9 +21,16 @@ VERSION: Final = 1
 MOST_WINDOWS: Final = 256
 """In one file; each is matched with every series once."""
 MOST_BYTES: Final = 4 * 2**20
+EARLIEST_MS: Final = 0
+LATEST_MS: Final = 253_402_300_800_000
+"""Between these, 1970 and the year 10000, spans lie: far from where arithmetic on 64 bits ends."""
 _LONGEST_PREFIX: Final = 8
 """Bytes by which the length of a list may grow."""
 _MAGIC: Final = b"GWFREEZE"
+
+
+Moment = Annotated[int, msgspec.Meta(ge=EARLIEST_MS, le=LATEST_MS)]
+"""Unix milliseconds."""
 
 
 class LabelCondition(msgspec.Struct, frozen=True, array_like=True):
@@ -38,15 +45,15 @@ class LabelCondition(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FreezeWindow(msgspec.Struct, frozen=True):
-    """Series that meet all conditions are not learned from within the spans: [start, end) in Unix milliseconds."""
+    """Series that meet all conditions are not learned from within the spans: [start, end)."""
 
     id: str
     conditions: tuple[LabelCondition, ...]
-    spans: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[Moment, Moment], ...]
 
 
 class _Content(msgspec.Struct):
-    windows: list[FreezeWindow]
+    windows: Annotated[list[FreezeWindow], msgspec.Meta(max_length=MOST_WINDOWS)]
 
 
 def encode_fitting(windows: Sequence[FreezeWindow]) -> tuple[bytes, int]:
@@ -74,17 +81,18 @@ def write_windows(path: Path, payload: bytes) -> None:
     write_checked(path, _MAGIC, VERSION, [payload])
 
 
-def read_windows(path: Path) -> list[FreezeWindow]:
-    """The windows; none where there is no file. Raises StateError (UnknownVersion), OSError."""
+def read_payload(path: Path) -> bytes | None:
+    """What `write_windows` wrote; None where there is no file. Raises StateError (UnknownVersion), OSError."""
+    found = read_checked(path, _MAGIC, VERSION, limit=MOST_BYTES)
+    return None if found is None else found[1]
+
+
+def read_windows(path: Path) -> list[FreezeWindow] | None:
+    """The windows; None where there is no file. Raises StateError (UnknownVersion), OSError."""
+    payload = read_payload(path)
+    if payload is None:
+        return None
     try:
-        if path.stat().st_size > 2 * MOST_BYTES:
-            raise StateError(f"{path}: larger than any that is written")
-    except FileNotFoundError:
-        return []
-    found = read_checked(path, _MAGIC, VERSION)
-    if found is None:
-        return []
-    try:
-        return msgspec.msgpack.decode(found[1], type=_Content).windows[:MOST_WINDOWS]
-    except msgspec.MsgspecError as error:
+        return msgspec.msgpack.decode(payload, type=_Content).windows
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise StateError(f"{path}: {error}") from error

@@ -2,12 +2,17 @@
 
 `write_checked` and `read_checked`: 8 bytes magic, uint32 format version, uint32 CRC32C of the payload, uint64 payload
 length, payload; little endian. A reader takes every version up to its own.
+
+Files are made with mode 0600: labels and what is known of series are not for other users of the machine. A reader takes
+nothing but regular files, of the length that their header says: a device has no end, and a fifo without a writer no
+beginning.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,10 +44,10 @@ def put_in_place(temporary: Path, path: Path) -> None:
 
 
 def replace_file(path: Path, parts: Sequence[bytes]) -> None:
-    """Replace `path` by the parts, one behind the other, whole or not at all. Raises OSError."""
+    """Replace `path` by the parts, one behind the other, whole or not at all; mode 0600. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(_made(temporary), "wb") as file:
             for part in parts:
                 file.write(part)
         put_in_place(temporary, path)
@@ -50,6 +55,16 @@ def replace_file(path: Path, parts: Sequence[bytes]) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def _made(path: Path) -> int:
+    """Descriptor of a file that is new: what lies there may have another mode, or be no file. Raises OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o600)
+    except FileExistsError:
+        path.unlink()
+        return os.open(path, flags, 0o600)
 
 
 def store_file(path: Path, content: bytes) -> None:
@@ -69,18 +84,39 @@ def write_checked(path: Path, magic: bytes, version: int, parts: Sequence[bytes]
     replace_file(path, [_HEADER.pack(magic, version, checksum, sum(map(len, parts))), *parts])
 
 
-def read_checked(path: Path, magic: bytes, newest_version: int) -> tuple[int, bytes] | None:
-    """(format version, payload), None if there is no such file. Raises StateError for a damaged or unknown one."""
+def read_checked(
+    path: Path, magic: bytes, newest_version: int, *, limit: int | None = None
+) -> tuple[int, bytes] | None:
+    """(format version, payload), None if there is no such file.
+
+    limit: bytes of the longest payload that is written. Raises StateError for a damaged or unknown file, and for what
+    is no regular file or has more bytes; nothing longer than the file's header says is read. OSError if the disk does
+    not give it.
+    """
     try:
-        content = path.read_bytes()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
-    if len(content) < _HEADER.size:
-        raise StateError(f"{path}: shorter than its header")
-    found, version, checksum, length = _HEADER.unpack_from(content)
-    payload = content[_HEADER.size :]
-    if found != magic:
-        raise StateError(f"{path}: not a file of this kind")
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StateError(f"{path}: not a regular file")
+        file = os.fdopen(descriptor, "rb", closefd=False)
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            raise StateError(f"{path}: shorter than its header")
+        found, version, checksum, length = _HEADER.unpack(header)
+        if found != magic:
+            raise StateError(f"{path}: not a file of this kind")
+        if limit is not None and length > limit:
+            if version > newest_version:  # which may have more to say
+                raise UnknownVersion(path, version, newest_version)
+            raise StateError(f"{path}: {length} bytes; {limit} are the most that are written")
+        if length != status.st_size - _HEADER.size:
+            raise StateError(f"{path}: damaged (wrong length)")
+        payload = file.read(length + 1)
+    finally:
+        os.close(descriptor)
     if length != len(payload) or crc32c.crc32c(payload) != checksum:
         raise StateError(f"{path}: damaged (wrong length or checksum)")
     if version > newest_version:

@@ -30,9 +30,12 @@ from gateway.alerting.mute_interval import IntervalPart
 from gateway.clock import ManualClock
 from gateway.selfmetrics import REGISTRY
 from gateway.telemetry.freeze_window import (
+    EARLIEST_MS,
     FILE_NAME,
+    LATEST_MS,
     MOST_BYTES,
     MOST_WINDOWS,
+    FreezeWindow,
     LabelCondition,
     encode_fitting,
     read_windows,
@@ -54,6 +57,12 @@ def window(starts: int, ends: int = NEVER, matchers: str = '{service="db"}', **m
         ends=ends,
         **more,  # type: ignore[arg-type]
     )
+
+
+def published_in(path: Path) -> list[FreezeWindow]:
+    found = read_windows(path)
+    assert found is not None, "there is no file"
+    return found
 
 
 def moment(text: str) -> int:
@@ -117,6 +126,13 @@ def test_only_windows_that_cover_the_alert_of_a_series_own_anomaly_freeze_it(
     assert conditions_of(parse_matchers(matchers)) == conditions
 
 
+def test_spans_beyond_what_readers_take_are_cut(tmp_path: Path) -> None:
+    now = 100 * DAY
+    one = window(-(10**30), 10**30)
+    write_windows(tmp_path / FILE_NAME, encode_fitting(freeze_windows_of([one], now, DAY))[0])
+    assert published_in(tmp_path / FILE_NAME)[0].spans == ((EARLIEST_MS, LATEST_MS),)
+
+
 def test_too_many_windows_leave_out_what_is_over_and_what_begins_last(tmp_path: Path) -> None:
     now = 100 * DAY
     over = [window(now - DAY, now - MINUTE, id=f"over {n}") for n in range(3)]
@@ -125,7 +141,7 @@ def test_too_many_windows_leave_out_what_is_over_and_what_begins_last(tmp_path: 
     payload, left_out = encode_fitting(freeze_windows_of([*over, *coming, *active], now, DAY))
     assert left_out == 4
     write_windows(tmp_path / FILE_NAME, payload)
-    published = read_windows(tmp_path / FILE_NAME)
+    published = published_in(tmp_path / FILE_NAME)
     assert len(published) == MOST_WINDOWS
     assert published[-1].id == "coming 1"
 
@@ -138,7 +154,7 @@ def test_windows_too_large_for_the_file_are_left_out_and_the_others_are_written(
     payload, left_out = encode_fitting(freeze_windows_of([*large, small], now, DAY))
     assert left_out == 2
     write_windows(tmp_path / FILE_NAME, payload)
-    assert [one.id for one in read_windows(tmp_path / FILE_NAME)] == ["large 0", "large 1", "small"]
+    assert [one.id for one in published_in(tmp_path / FILE_NAME)] == ["large 0", "large 1", "small"]
 
 
 def test_windows_are_published_as_far_back_as_rows_may_be_old() -> None:
@@ -210,17 +226,17 @@ async def test_the_file_follows_the_windows_and_is_written_anew_at_a_start(
     maintenance.change_watchers.append(publisher.changed)
     publisher.start()
     await written.next()
-    assert read_windows(path) == []
+    assert published_in(path) == []
     made = maintenance.put(window(world.now - MINUTE, world.now + DAY, id=""), world.now)
     await written.next()
-    (published,) = read_windows(path)
+    (published,) = published_in(path)
     assert published.id == made
     assert published.spans == (((world.now - MINUTE) // 10**6, (world.now + DAY) // 10**6),)
     assert published.conditions == (LabelCondition("service", "=", "db"),)
     world.now += MINUTE
     maintenance.expire(made, world.now)
     await written.next()
-    (published,) = read_windows(path)
+    (published,) = published_in(path)
     assert published.spans[0][1] == world.now // 10**6, "what is over is published for a while: rows may be read late"
     await publisher.stop()
     await publisher.stop()
@@ -229,7 +245,7 @@ async def test_the_file_follows_the_windows_and_is_written_anew_at_a_start(
     again = FreezePublisher(lambda: maintenance, path, clock, max_age_seconds=172_800.0)
     again.start()
     await written.next()
-    assert [one.id for one in read_windows(path)] == [made]
+    assert [one.id for one in published_in(path)] == [made]
     await again.stop()
 
 
@@ -252,7 +268,7 @@ async def test_a_disk_that_refuses_is_tried_again_ever_less_often_counted_and_sh
         publisher.start()
         await written.next()
         await publisher.stop()
-    assert [one.id for one in read_windows(path)] == ["1"]
+    assert [one.id for one in published_in(path)] == ["1"]
     assert sleeps.seconds == [min(RETRY_SECONDS * 2**n, MOST_RETRY_SECONDS) for n in range(12)]
     assert failures("disk") == before + 12
     assert all(str(path.parent) in problem for problem in problems)
@@ -269,7 +285,7 @@ async def test_what_nobody_foresaw_is_tried_again_too(tmp_path: Path, monkeypatc
     publisher.start()
     await written.next()
     await publisher.stop()
-    assert [one.id for one in read_windows(path)] == ["1"]
+    assert [one.id for one in published_in(path)] == ["1"]
     assert sleeps.seconds == [RETRY_SECONDS, 2 * RETRY_SECONDS]
     assert failures("unexpected") == before + 2
 

@@ -1,9 +1,12 @@
 """What the forwarder keeps: running totals, progress, dead letters; and its small parts."""
 
+import os
+import stat
+
 import numpy as np
 import pytest
 
-from gateway.errors import StateError
+from gateway.errors import StateError, UnknownVersion
 from gateway.forward.dead_letter import DeadLetterFile, read_letters
 from gateway.forward.dead_letter import main as show_dead_letters
 from gateway.forward.progress import Progress, ProgressFiles, Record, SafePoint, Step
@@ -85,6 +88,42 @@ def test_a_state_file_is_whole_or_an_error(tmp_path):
         path.write_bytes(whole[:at])
         with pytest.raises(StateError):
             read_checked(path, b"MAGIC123", 2)
+
+
+def test_a_state_file_is_the_owners_alone_whatever_lay_where_it_is_made(tmp_path):
+    path, temporary = tmp_path / "file", tmp_path / "file.tmp"
+    path.write_bytes(b"of an earlier version")
+    path.chmod(0o644)
+    os.mkfifo(temporary, 0o644)  # open(2) for writing would wait for a reader
+    write_checked(path, b"MAGIC123", 1, [b"abc"])
+    assert path.stat().st_mode == stat.S_IFREG | 0o600
+    assert not temporary.exists()
+    assert read_checked(path, b"MAGIC123", 1) == (1, b"abc")
+
+
+def test_no_more_of_a_state_file_is_read_than_may_be_there(tmp_path):
+    path = tmp_path / "file"
+    write_checked(path, b"MAGIC123", 1, [b"abcdef"])
+    assert read_checked(path, b"MAGIC123", 1, limit=6) == (1, b"abcdef")
+    with pytest.raises(StateError, match="6 bytes; 5 are the most"):
+        read_checked(path, b"MAGIC123", 1, limit=5)
+    write_checked(path, b"MAGIC123", 2, [b"abcdef"])
+    with pytest.raises(UnknownVersion):
+        read_checked(path, b"MAGIC123", 1, limit=5)
+    os.truncate(path, 10**12)  # sparse
+    with pytest.raises(StateError, match="wrong length"):
+        read_checked(path, b"MAGIC123", 1)
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path):
+    path = tmp_path / "file"
+    os.mkfifo(path)
+    with pytest.raises(StateError, match="regular"):
+        read_checked(path, b"MAGIC123", 1)
+    path.unlink()
+    path.symlink_to("/dev/null")
+    with pytest.raises(StateError, match="regular"):
+        read_checked(path, b"MAGIC123", 1)
 
 
 def step_to(offset: int, rows: int = 10, blocks: int = 1, checkpoint: bool = False) -> Step:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
+import crc32c
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,6 +22,7 @@ from gateway.baseline import snapshot
 from gateway.baseline.detector import Baseline, Observation
 from gateway.baseline.offline import run_series
 from gateway.baseline.settings import DetectionSettings
+from gateway.clock import ManualClock
 from gateway.errors import StateError
 from gateway.pipeline import learning_freeze
 from gateway.pipeline.baseline_store import BaselineStore, ScorerCounts
@@ -32,6 +37,7 @@ from gateway.telemetry.freeze_status import FreezeStatus
 from gateway.telemetry.freeze_window import (
     FILE_NAME,
     MOST_BYTES,
+    MOST_WINDOWS,
     FreezeWindow,
     LabelCondition,
     encode_windows,
@@ -64,7 +70,8 @@ class Shard:
         self.sids = self.index.define(Definitions.from_blobs(blobs, kinds))
         self.baseline = Baseline(DetectionSettings(max_frozen_series=limit))
         self.path = directory / FILE_NAME
-        self.freeze = LearningFreeze(self.path, self.index, self.baseline)
+        self.clock = ManualClock(start_ns=(START_MS + 50 * STEP_MS) * 10**6)
+        self.freeze = LearningFreeze(self.path, self.index, self.baseline, self.clock)
 
     def publish(self, *windows: FreezeWindow) -> None:
         write_windows(self.path, encode_windows(windows))
@@ -93,6 +100,33 @@ def rows(first: int, behind: int, rng: np.random.Generator, series: int = SERIES
     times = np.repeat(START_MS + steps * STEP_MS, series)
     sids = np.tile(np.arange(series, dtype=np.uint32), len(steps))
     return sids, times, 100.0 + 10 * np.sin(times / 5e6) + rng.normal(0, 1, len(times))
+
+
+def failures(reason: str) -> float:
+    found = REGISTRY.get_sample_value("gateway_baseline_freeze_file_failures_total", {"reason": reason})
+    assert found is not None
+    return found
+
+
+def with_spans(*spans: tuple[int, int], windows: int = 1) -> bytes:
+    """A payload whose windows have these."""
+    one = {"id": "1", "conditions": [["service", "=", "b"]], "spans": spans}
+    return msgspec.msgpack.encode({"windows": [one] * windows})
+
+
+SOUND = {
+    "long": bytes(MOST_BYTES + 1),
+    "spans": with_spans((0, 10), (-(2**63), 2**64 - 1)),
+    "many": with_spans((0, 10), windows=MOST_WINDOWS + 1),
+    "deep": b"\x82\xa1x" + b"\x91" * 100_000 + b"\xc0" + msgspec.msgpack.encode({"windows": []})[1:],
+    "text": with_spans((0, 10)).replace(b"service", b"serv\xff\xfee"),
+}
+"""Payloads that have a good checksum and cannot be used."""
+
+
+def checked(payload: bytes) -> bytes:
+    """A file as `write_checked` makes it."""
+    return struct.pack("<8sIIQ", b"GWFREEZE", 1, crc32c.crc32c(payload), len(payload)) + payload
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -176,7 +210,7 @@ def test_a_window_that_is_deleted_or_changed_lets_go_of_what_it_does_not_cover(t
     shard.publish(window(100, 10_000, "b"))  # another job
     shard.feed(*rows(101, 102, rng))
     assert shard.baseline.frozen.holds(shard.sids).tolist() == [False, True] * 3
-    shard.path.unlink()
+    shard.publish()
     shard.freeze.advance()
     status = shard.freeze.status()
     assert status == FreezeStatus(windows=0, series=0, new_series=0, refused_series=0, bytes=status.bytes, problem="")
@@ -212,7 +246,7 @@ def test_an_expired_series_takes_what_is_kept_of_it_along(tmp_path: Path) -> Non
     assert (shard.baseline.frozen.count, shard.baseline.frozen.new) == (2, 1), "it is another series now"
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "newer", "large", "empty"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "newer", "large", "empty", "long", "spans", "many", "deep", "text"])
 def test_a_file_that_cannot_be_used_is_declared_and_what_was_known_holds_on(tmp_path: Path, damage: str) -> None:
     shard = Shard(tmp_path)
     rng = np.random.default_rng(1)
@@ -227,13 +261,15 @@ def test_a_file_that_cannot_be_used_is_declared_and_what_was_known_holds_on(tmp_
         struct.pack_into("<I", content, 8, 2)
     elif damage == "large":
         content += bytes(2 * MOST_BYTES)
-    else:
+    elif damage == "empty":
         content.clear()
-    shard.path.write_bytes(content)
+    before = failures("damaged")
+    shard.path.write_bytes(content if damage not in SOUND else checked(SOUND[damage]))
     with capture_logs() as logged:
         shard.freeze.advance()
         shard.freeze.advance()
     assert len(logged) == 1, "once, not every second"
+    assert failures("damaged") == before + 1
     assert REGISTRY.get_sample_value("gateway_baseline_freeze_problem") == 1
     assert str(shard.path) in shard.freeze.status().problem
     shard.feed(*rows(100, 101, rng))
@@ -267,6 +303,64 @@ def test_more_than_fits_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(StateError, match="limit"):
         write_windows(tmp_path / FILE_NAME, bytes(MOST_BYTES + 1))
     assert not (tmp_path / FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("what", ["device", "fifo", "directory", "loop"])
+def test_what_is_no_file_is_a_problem_and_neither_fills_memory_nor_stops_the_scorer(tmp_path: Path, what: str) -> None:
+    shard = Shard(tmp_path)
+    rng = np.random.default_rng(1)
+    shard.feed(*rows(0, 100, rng))
+    shard.publish(window(100, 200))
+    shard.path.unlink()
+    if what == "device":
+        shard.path.symlink_to("/dev/null")  # /dev/zero is read alike, and would take the memory of who runs this
+    elif what == "fifo":
+        os.mkfifo(shard.path)
+    elif what == "directory":
+        shard.path.mkdir()
+    else:
+        shard.path.symlink_to(shard.path)
+    reason = "disk" if what == "loop" else "damaged"
+    before = failures(reason)
+    done = threading.Thread(target=shard.freeze.advance, daemon=True)
+    done.start()
+    done.join(20)
+    assert not done.is_alive()
+    assert failures(reason) == before + 1
+    problem = shard.freeze.status().problem
+    assert str(shard.path) in problem
+    assert what == "loop" or "not a regular file" in problem
+    shard.feed(*rows(100, 101, rng))
+    assert shard.baseline.frozen.count == 3, "what was known holds on"
+
+
+def test_a_file_that_is_removed_is_a_loss_and_what_was_known_holds_on(tmp_path: Path) -> None:
+    shard = Shard(tmp_path)
+    shard.freeze.advance()
+    assert shard.freeze.status().problem == "", "nobody has published any yet"
+    rng = np.random.default_rng(1)
+    shard.feed(*rows(0, 100, rng))
+    shard.publish(window(100, 200))
+    shard.path.unlink()
+    before = failures("removed")
+    shard.freeze.advance()
+    shard.freeze.advance()
+    assert "is gone" in shard.freeze.status().problem
+    assert failures("removed") == before + 1
+    shard.feed(*rows(100, 101, rng))
+    assert (shard.baseline.frozen.count, shard.freeze.status().windows) == (3, 1)
+    shard.publish(window(100, 200))
+    assert shard.freeze.status().problem == ""
+
+
+def test_before_the_first_point_the_wall_clock_says_which_windows_hold(tmp_path: Path) -> None:
+    shard = Shard(tmp_path)
+    shard.publish(window(0, 100), window(60, 100, number="2"))
+    assert shard.freeze.status().windows == 1
+    shard.clock.advance(10 * STEP_MS / 1000)
+    assert shard.freeze.status().windows == 2
+    shard.feed(*rows(10, 11, np.random.default_rng(1)))
+    assert shard.freeze.status().windows == 1, "points' own time, since there are some"
 
 
 def saved(directory: Path, shard: Shard) -> None:
@@ -326,7 +420,7 @@ def test_another_number_of_workers_takes_what_is_kept_along(tmp_path: Path) -> N
 def test_nothing_is_frozen_where_nothing_is_detected(tmp_path: Path) -> None:
     shard = Shard(tmp_path)
     shard.baseline = Baseline(DetectionSettings(enabled=False))
-    shard.freeze = LearningFreeze(shard.path, shard.index, shard.baseline)
+    shard.freeze = LearningFreeze(shard.path, shard.index, shard.baseline, shard.clock)
     shard.publish(window(0, 200))
     assert shard.feed(*rows(100, 101, np.random.default_rng(1))).skipped == SERIES
     assert shard.baseline.frozen.idle
