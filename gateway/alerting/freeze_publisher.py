@@ -4,7 +4,7 @@ Rules of the subject:
   * A window freezes the learning of every series whose own anomaly it would cover: its matchers are tried on the labels
     of that alert (anomaly_alert.labels_of), with any severity. Windows for other alerts freeze nothing.
   * What recurs is published as spans, as far back as rows may be old (`past_of`) and AHEAD ahead, and anew every
-    REFRESH_SECONDS.
+    REFRESH_SECONDS. Every LOOK_SECONDS the file is read: one that is damaged or gone is written anew.
   * What does not fit is left out, the least urgent first, and said: in the log, in the metrics and in the status.
 """
 
@@ -25,6 +25,7 @@ from gateway.alerting.matcher import Matcher
 from gateway.alerting.moments import SECOND
 from gateway.alerting.mute_interval import IntervalPart, any_holds
 from gateway.clock import Clock
+from gateway.errors import StateError
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.telemetry.freeze_window import (
@@ -33,6 +34,7 @@ from gateway.telemetry.freeze_window import (
     FreezeWindow,
     LabelCondition,
     encode_fitting,
+    read_payload,
     write_windows,
 )
 
@@ -40,6 +42,9 @@ MARGIN_SECONDS: Final = 86400.0
 """So long accepted rows may lie in the log before they are scored."""
 AHEAD: Final = 2 * 86400 * SECOND
 REFRESH_SECONDS: Final = 3600.0
+"""Between times at which spans of what recurs are found anew."""
+LOOK_SECONDS: Final = 60.0
+"""Between looks at whether the file still is what was written; 4 MiB at most."""
 RETRY_SECONDS: Final = 2.0
 MOST_RETRY_SECONDS: Final = 300.0
 _TASK: Final = "maintenance windows to the data plane"
@@ -60,6 +65,10 @@ FAILURES: Final = counter(
     "maintenance_freeze_publish_failures",
     "Attempts to publish the maintenance windows to the data plane that failed.",
     ["reason"],
+)
+REPAIRS: Final = counter(
+    "maintenance_freeze_repairs",
+    "Times the data plane's file of maintenance windows was damaged, replaced or removed, and was written anew.",
 )
 for _reason in ("disk", "unexpected"):
     FAILURES.labels(_reason)  # nothing yet is 0, not unknown
@@ -154,6 +163,8 @@ class FreezePublisher:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._written: bytes | None = None
+        self._refreshed = 0.0
+        """When windows were last asked for, on the monotonic clock."""
         self._failure = ""
         self.left_out = 0
         """Windows that the last file has no room for."""
@@ -188,18 +199,24 @@ class FreezePublisher:
         wait = RETRY_SECONDS
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(REFRESH_SECONDS):
+                async with asyncio.timeout(LOOK_SECONDS):
                     await self._changed.wait()
+            due = self._changed.is_set() or self._clock.monotonic() >= self._refreshed + REFRESH_SECONDS
             self._changed.clear()
-            if await self.publish():
+            if await (self.publish() if due else self.look()):
                 wait = RETRY_SECONDS
                 continue
             self._changed.set()  # or it would be stale until the next refresh
             await self._sleep(wait)
             wait = min(2 * wait, MOST_RETRY_SECONDS)
 
+    async def look(self) -> bool:
+        """Write the file anew if it is not what was written last; False as with `publish`."""
+        return not await asyncio.to_thread(self._harm) or await self.publish()
+
     async def publish(self) -> bool:
         """Write the windows as they are now; False where that failed, which is logged, counted and in `problem`."""
+        self._refreshed = self._clock.monotonic()
         try:
             windows, now = list(self._windows()), self._clock.time_ns()
             published, left_out = await asyncio.to_thread(self._write, windows, now)
@@ -231,7 +248,26 @@ class FreezePublisher:
         """Gives how many are published, and how many left out."""
         freezing = freeze_windows_of(windows, now, self._past)
         payload, left_out = encode_fitting(freezing)
-        if payload != self._written:
+        harm = self._harm()
+        if harm or payload != self._written:
+            repaired = bool(harm) and self._written is not None
             write_windows(self._path, payload)
             self._written = payload
+            if repaired:
+                REPAIRS.inc()
+                _log.warning(
+                    "the file of maintenance windows was not as it was written, and is written anew", reason=harm
+                )
         return len(freezing) - left_out, left_out
+
+    def _harm(self) -> str:
+        """Why the file is not what was written last; "" while it is."""
+        if self._written is None:
+            return "nothing was written yet"
+        try:
+            found = read_payload(self._path)
+        except (StateError, OSError) as error:
+            return str(error)
+        if found is None:
+            return f"{self._path} is gone"
+        return "" if found == self._written else f"{self._path} is another one"

@@ -27,6 +27,7 @@ from gateway.alerting.mute_interval import IntervalPart, any_holds
 from gateway.alerting.route import Route
 from gateway.alerting.store import MAINTENANCE
 from gateway.errors import NotFound, RequestError
+from gateway.telemetry.window_name import name_problem
 
 RETENTION: Final = 120 * 3600 * SECOND
 _MINUTE: Final = 60 * SECOND
@@ -123,8 +124,8 @@ class Maintenance:
         self._put(wanted, now, wanted.declared)
 
     def _put(self, wanted: Window, now: int, declared: Declared | None) -> str:
-        if not wanted.name.strip():
-            raise RequestError("a maintenance window needs a name")
+        if problem := name_problem(wanted.name):
+            raise RequestError(problem)
         if not wanted.matchers or all(matcher.matches({}) for matcher in wanted.matchers):
             raise RequestError("at least one matcher must not match the empty string")
         if too_much := excess(wanted.matchers):

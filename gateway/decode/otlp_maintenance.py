@@ -8,7 +8,7 @@ OpenTelemetry's semantic conventions have no event and no attributes for mainten
     maintenance.window.start         RFC 3339; else the window begins at the record's time
     maintenance.window.end           RFC 3339 …
     maintenance.window.duration      … or "1h30m", or a number of seconds, from the start on
-    maintenance.window.name          else the record's body
+    maintenance.window.name          at most MAX_NAME characters, of which one can be seen; else the record's body
     maintenance.window.description   else the record's body, where that is not the name
     maintenance.window.match.LABEL   value that a label of the alert must have
     user.name                        who declares it, else the name of the credentials
@@ -32,6 +32,7 @@ from gateway.decode.otlp_event_records import MAINTENANCE, EventRecord
 from gateway.errors import RequestError
 from gateway.settings_types import Duration
 from gateway.telemetry.maintenance_event import MaintenanceEvent
+from gateway.telemetry.window_name import MAX_NAME, is_visible, name_problem
 
 START: Final = f"{MAINTENANCE}.start"
 END: Final = f"{MAINTENANCE}.end"
@@ -70,7 +71,8 @@ def is_maintenance(record: EventRecord) -> bool:
 
 
 def maintenance_of(record: EventRecord, now_ns: int, sender: Identity) -> MaintenanceEvent:
-    """What an event says. Raises PermissionDenied, and RequestError with a reason: event, id, time, scope, too_long."""
+    """What an event says. Raises PermissionDenied, and RequestError with a reason: event, id, name, time, scope,
+    too_long."""
     sender.require("operate")
     action: Literal["start", "end"]
     if record.name == START:
@@ -85,6 +87,9 @@ def maintenance_of(record: EventRecord, now_ns: int, sender: Identity) -> Mainte
         given = f"{int(numbers[f'{MAINTENANCE}.id'])}"
     if len(given) > MAX_ID:
         raise RequestError(f"{MAINTENANCE}.id is longer than {MAX_ID} characters", reason="too_long")
+    name, body = own.get(f"{MAINTENANCE}.name", "").strip(), record.body.strip()[:_LONGEST]
+    if action == "start" and name and (problem := name_problem(name)):
+        raise RequestError(f"{MAINTENANCE}.name: {problem}", reason="too_long" if len(name) > MAX_NAME else "name")
     if action == "end" and not given:
         raise RequestError(f"{END} needs {MAINTENANCE}.id", reason="id")
     if record.time > now_ns + _AHEAD_NS:
@@ -106,9 +111,9 @@ def maintenance_of(record: EventRecord, now_ns: int, sender: Identity) -> Mainte
         starts=starts,
         ends=ends,
         lasts=lasts,
-        name=own.get(f"{MAINTENANCE}.name", "").strip()[:_LONGEST],
+        name=name[:MAX_NAME],
         description=own.get(f"{MAINTENANCE}.description", "").strip()[:_LONGEST],
-        body=record.body.strip()[:_LONGEST],
+        body=body if is_visible(body) else "",
         author=own.get("user.name", "").strip()[:_LONGEST],
         scope=scope,
         resource_scope=resource_scope,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -38,6 +40,7 @@ from gateway.telemetry.freeze_window import (
     FreezeWindow,
     LabelCondition,
     encode_fitting,
+    encode_windows,
     read_windows,
     write_windows,
 )
@@ -288,6 +291,80 @@ async def test_what_nobody_foresaw_is_tried_again_too(tmp_path: Path, monkeypatc
     assert [one.id for one in published_in(path)] == ["1"]
     assert sleeps.seconds == [RETRY_SECONDS, 2 * RETRY_SECONDS]
     assert failures("unexpected") == before + 2
+
+
+def harmed(path: Path, how: str) -> None:
+    """Whatever stands there is damaged, or is another thing."""
+    if how == "damaged":
+        with path.open("r+b") as file:
+            file.write(b"XXXX")
+    elif how == "another":
+        write_windows(path, encode_windows([]))
+    else:
+        path.unlink()
+        if how == "fifo":
+            os.mkfifo(path)
+        elif how == "device":
+            path.symlink_to("/dev/null")
+        elif how == "loop":
+            path.symlink_to(path)
+
+
+@pytest.mark.parametrize("how", ["damaged", "another", "removed", "fifo", "device", "loop"])
+async def test_a_file_that_is_harmed_is_written_anew_though_no_window_changed(tmp_path: Path, how: str) -> None:
+    path, clock = tmp_path / FILE_NAME, ManualClock(start_ns=2 * DAY)
+    publisher = FreezePublisher(lambda: [window(0, 3 * DAY)], path, clock, max_age_seconds=172_800.0)
+    assert await publisher.publish()
+    whole, before = path.read_bytes(), REGISTRY.get_sample_value("gateway_maintenance_freeze_repairs_total")
+    assert before is not None
+    for attempt in (publisher.look, publisher.publish):
+        harmed(path, how)
+        assert await attempt()
+        assert path.stat().st_mode == stat.S_IFREG | 0o600
+        assert path.read_bytes() == whole
+    assert REGISTRY.get_sample_value("gateway_maintenance_freeze_repairs_total") == before + 2
+    made = path.stat().st_ino
+    assert await publisher.look()
+    assert await publisher.publish()
+    assert path.stat().st_ino == made, "what is as it should be is left alone"
+
+
+async def test_a_directory_in_its_place_is_a_problem_until_it_is_gone(tmp_path: Path) -> None:
+    path, clock = tmp_path / FILE_NAME, ManualClock(start_ns=2 * DAY)
+    publisher = FreezePublisher(lambda: [window(0, 3 * DAY)], path, clock, max_age_seconds=172_800.0)
+    assert await publisher.publish()
+    path.unlink()
+    path.mkdir()
+    assert not await publisher.look()
+    assert str(path.name) in publisher.problem
+    path.rmdir()
+    assert await publisher.look()
+    assert publisher.problem == ""
+    assert [one.id for one in published_in(path)] == ["1"]
+
+
+async def test_the_file_is_looked_at_and_spans_are_found_anew_without_a_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(freeze_publisher, "LOOK_SECONDS", 0.01)
+    path, clock, asked = tmp_path / FILE_NAME, ManualClock(start_ns=100 * DAY), []
+    nightly = window(0, recurring=(IntervalPart(times=((60, 120),)),))
+
+    def windows() -> list[Window]:
+        asked.append(clock.monotonic())
+        return [nightly]
+
+    written = Written(monkeypatch)
+    publisher = FreezePublisher(windows, path, clock, max_age_seconds=172_800.0)
+    publisher.start()
+    first = await written.next()
+    path.unlink()
+    assert await written.next() == first
+    assert len(asked) == 2
+    clock.advance(2 * 86_400.0)
+    assert await written.next() != first, "two days on there are other nights"
+    assert asked[-1] == 2 * 86_400.0
+    await publisher.stop()
 
 
 async def test_windows_that_have_no_room_are_a_problem_until_they_have(tmp_path: Path) -> None:

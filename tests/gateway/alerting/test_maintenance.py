@@ -136,6 +136,8 @@ def test_windows_that_are_over_are_kept_as_long_as_rows_of_their_time_may_come()
         window(10, 5),
         window(0, 10, '{alertname=~".*"}'),
         msgspec.structs.replace(window(0, 10), name=" "),
+        msgspec.structs.replace(window(0, 10), name="\u200b\u2060\u3164"),
+        msgspec.structs.replace(window(0, 10), name="x" * 1025),
         msgspec.structs.replace(window(0, 10), matchers=()),
     ],
 )
@@ -170,6 +172,11 @@ async def test_interface(tmp_path: Path) -> None:
                 body = {"name": "db", "by": "ana", "matchers": ['alertname="muted"']}
                 assert (await call("POST", "v1/maintenance", body))[0] == 400
                 assert (await call("POST", "v1/maintenance", {**body, "recurring": [{"times": 5}]}))[0] == 400
+                for name, said in (("x" * 100_000, "1024 is the limit"), ("\u200b", "can be seen")):
+                    status, refusal = await call(
+                        "POST", "v1/maintenance", {**body, "name": name, "end": "2099-01-01T00:00:00Z"}
+                    )
+                    assert (status, said in str(refusal)) == (400, True)
                 night = {"times": [{"start_time": "00:00", "end_time": "24:00"}], "location": "Europe/Rome"}
                 status, made = await call("POST", "v1/maintenance", {**body, "recurring": [night]})
                 assert (status, made["state"], made["recurring"]) == (201, "active", [night])

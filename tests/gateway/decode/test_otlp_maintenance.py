@@ -136,6 +136,17 @@ def test_what_a_resource_says_of_itself(resource: dict[str, str], scope: dict[st
     assert (event.scope, event.resource_scope) == ({}, scope)
 
 
+def test_a_body_of_which_nothing_is_seen_is_no_name_and_an_end_needs_none() -> None:
+    found = read(
+        request_of(
+            record_of(f"{WINDOW}start", {WINDOW + "duration": 60, **SERVICE}, body="\u200b"),
+            record_of(f"{WINDOW}end", {WINDOW + "id": "a", WINDOW + "name": "x" * 2000}),
+        )
+    )
+    assert found.refused == {}
+    assert [event.body for event in found.maintenance] == ["", ""]
+
+
 @pytest.mark.parametrize(
     ("event", "attributes", "reason"),
     [
@@ -163,6 +174,8 @@ def test_what_a_resource_says_of_itself(resource: dict[str, str], scope: dict[st
         ("start", {WINDOW + "duration": 60, WINDOW + "match.": "x"}, "scope"),
         ("start", {WINDOW + "duration": 60} | {f"{WINDOW}match.l{n}": "x" for n in range(33)}, "scope"),
         ("start", {WINDOW + "duration": 60, "service.name": "x" * 1025}, "too_long"),
+        ("start", {WINDOW + "duration": 60, WINDOW + "name": "x" * 1025, **SERVICE}, "too_long"),
+        ("start", {WINDOW + "duration": 60, WINDOW + "name": "\u200b", **SERVICE}, "name"),
         ("start", {WINDOW + "duration": 60, WINDOW + "match.job": "x" * 1025}, "too_long"),
     ],
 )  # fmt: skip
