@@ -145,6 +145,13 @@ def test_a_series_that_becomes_zero_for_good_is_one_alert_that_ends() -> None:
     assert result.alert[-1] == 0
 
 
+def test_a_new_level_of_an_hourly_series_is_adopted_after_two_samples() -> None:
+    times, values = hourly(10)
+    values[200:] += 10 * (values.max() - values.min())
+    alert = run_series(times, values).alert
+    assert np.flatnonzero(alert).tolist() == [200, 201, 202], "the one that opened it, and two more"
+
+
 def test_an_hourly_series_that_freezes_is_found_after_three_days_of_past() -> None:
     times, values = hourly(6)
     values[80:] = values[79]
