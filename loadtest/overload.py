@@ -14,15 +14,20 @@ offered. The maximum is points a second of use alone, so idling counts against t
 takes until everything is handed on is VictoriaMetrics' affair, which has half a processor in this scene; what the
 gateway uses merely by running, measured beforehand with the same questions asked of it, is left out for that time.
 
-Both runs are measured alike: while requests are offered a prober sends, and memory and bytes in flight are looked at;
+Both are measured alike: while requests are offered a prober sends, and memory and bytes in flight are looked at;
 afterwards the gateway is asked for nothing but what is pending. A prober that went on would keep something pending, its
 own samples, and what it costs would be counted for as long.
+
+What a processor does in a second is not the same all the time, on a machine that others use less than ever. So maximum
+and overload take turns, each goodput is compared with the mean of the maxima before and after it, and the median of
+those shares is judged.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import statistics
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -55,8 +60,10 @@ _IN_FLIGHT: Final = 8 * 2**20
 _SENDERS: Final = 2
 _LOOK_SECONDS: Final = 1.0
 """Between two questions to the gateway: what they cost it is neither goodput nor refusal."""
+ROUNDS: Final = 5
+"""Overloads, each with a maximum before and after it."""
 _PROBES: Final = 1_000_000
-"""More than the prober of the maximum sends."""
+"""More than one prober sends."""
 _REST_SECONDS: Final = 8.0
 _LEAST_OFFERED: Final = 2.0
 """Of the maximum: what the senders must have reached for the run to be one of overload."""
@@ -85,7 +92,9 @@ def play(name: str, directory: Path, load: Load, quick: bool) -> Line:
         protocol, "http://127.0.0.1:1/", series=192_000, batch=2_000, seconds=seconds, connections=8,
         numbered=True, patience=60.0, warm_rounds=1,
     )  # fmt: skip
-    probers = [Prober(f"http://127.0.0.1:{gateway.http_port}", first) for first in (0, _PROBES)]
+    maxima: list[_Phase] = []
+    overloads: list[_Phase] = []
+    verdicts: list[Verdict] = []
     try:
         os.sched_setaffinity(0, processors[:1])  # what is started now inherits it
         gateway.start()
@@ -94,43 +103,49 @@ def play(name: str, directory: Path, load: Load, quick: bool) -> Line:
         common = at(common, gateway)
         rest = _use_at_rest(gateway)
         pid = gateway.role_pids()["data"]
-        calm = replace(common, ledger_dir=directory / "ledger-most")
-        most = _send(calm, gateway, processors[0], _Watch(gateway, pid), probers[0])
-        if not most.used:
-            raise LoadTestError("the gateway's processor time cannot be read")
-        maximum = most.outcome.points / most.used_beyond(rest)
-        quiet = resident(pid)[1]
-        work = replace(
-            common, connections=96, senders=_SENDERS, rate=_TIMES * maximum, patience=0.0, latency_from_sending=True,
-            warm_rounds=0, ledger_dir=directory / "ledger",
-        )  # fmt: skip
-        watch = _Watch(gateway, pid)
-        over = _send(work, gateway, processors[0], watch, probers[1])
+        for turn in range(1 if quick else ROUNDS):
+            calm = replace(common, ledger_dir=directory / f"ledger-most-{turn}", warm_rounds=int(not maxima))
+            maxima.append(_send(calm, gateway, processors[0], len(maxima) + len(overloads)))
+            work = replace(
+                common, connections=96, senders=_SENDERS, rate=_TIMES * maxima[-1].points_per_second(rest),
+                patience=0.0, latency_from_sending=True, warm_rounds=0, ledger_dir=directory / f"ledger-{turn}",
+            )  # fmt: skip
+            overloads.append(_send(work, gateway, processors[0], len(maxima) + len(overloads)))
+            # All use the same series; the samples of this one are told from earlier ones by their times.
+            verdicts.append(verdict_of(work, store.url, alone=False))
+        calm = replace(common, ledger_dir=directory / "ledger-most-last", warm_rounds=0)
+        maxima.append(_send(calm, gateway, processors[0], len(maxima) + len(overloads)))
         same = gateway.role_pids().get("data") == pid
-        # Both runs use the same series; the second one's samples are told apart by their times.
-        verdict = verdict_of(work, store.url, alone=False)
         probes = held_probes(store.url)
     finally:
         os.sched_setaffinity(0, processors)
         gateway.stop()
         store.kill()
-    return _line(name, most, over, rest, watch, quiet, verdict, probers, probes, same)
+    return _line(name, maxima, overloads, rest, verdicts, probes, same)
 
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
     """A run of the senders. All in seconds: `used` by the gateway until it had handed everything on, `sending` of that
-    while requests were offered, `idle` of its processor in the same time, `drained` until everything was handed on."""
+    while requests were offered, `idle` of its processor in the same time, `drained` until everything was handed on.
+    quiet: anonymous memory of the data plane before it, bytes."""
 
     outcome: Outcome
     used: float
     sending: float
     idle: float
     drained: float
+    watch: _Watch
+    prober: Prober
+    quiet: int
 
     def used_beyond(self, rest: float) -> float:
         """`used` without what `rest`, seconds of it a second, had made of the time until everything was handed on."""
         return self.used - rest * self.drained
+
+    def points_per_second(self, rest: float, *, idle: bool = False) -> float:
+        """Points taken a second of the processor's time; idle: with the time that was left idle."""
+        return self.outcome.points / (self.used_beyond(rest) + (self.idle if idle else 0.0))
 
 
 def _use_at_rest(gateway: Gateway) -> float:
@@ -142,7 +157,11 @@ def _use_at_rest(gateway: Gateway) -> float:
     return (cpu_seconds(gateway.pid) - used) / (time.monotonic() - began)
 
 
-def _send(work: Work, gateway: Gateway, processor: int, watch: _Watch, prober: Prober) -> _Phase:
+def _send(work: Work, gateway: Gateway, processor: int, turn: int) -> _Phase:
+    """turn: how many runs were before this one."""
+    pid = gateway.role_pids()["data"]
+    prober = Prober(f"http://127.0.0.1:{gateway.http_port}", turn * _PROBES)
+    watch, quiet = _Watch(gateway, pid), resident(pid)[1]
     senders = Senders(work)
     try:
         senders.build()
@@ -161,7 +180,10 @@ def _send(work: Work, gateway: Gateway, processor: int, watch: _Watch, prober: P
         senders.kill()
         prober.stop()
         watch.stop()
-    return _Phase(outcome, cpu_seconds(gateway.pid) - used, sending, idle, drained)
+    phase = _Phase(outcome, cpu_seconds(gateway.pid) - used, sending, idle, drained, watch, prober, quiet)
+    if not phase.used:
+        raise LoadTestError("the gateway's processor time cannot be read")
+    return phase
 
 
 def _idle_seconds(processor: int) -> float:
@@ -206,68 +228,94 @@ class _Watch:
             self._stop.wait(_LOOK_SECONDS)
 
 
+def goodput_shares(maxima: Sequence[float], goodputs: Sequence[float]) -> list[float]:
+    """Of each goodput, in the mean of the maxima before and after it. One more maximum than goodputs."""
+    return [2.0 * one / (before + after) for before, one, after in zip(maxima, goodputs, maxima[1:], strict=False)]
+
+
 def _line(
-    name: str, most: _Phase, over: _Phase, rest: float, watch: _Watch, quiet: int, verdict: Verdict,
-    probers: Sequence[Prober], probes: Mapping[int, int], same: bool,
+    name: str, maxima: Sequence[_Phase], overloads: Sequence[_Phase], rest: float, verdicts: Sequence[Verdict],
+    probes: Mapping[int, int], same: bool,
 ) -> Line:  # fmt: skip
-    outcome = over.outcome
-    figures = outcome.figures()
-    maximum = most.outcome.points / most.used_beyond(rest)
-    goodput = outcome.points / (over.used_beyond(rest) + over.idle)
-    refused = outcome.given_up
-    had = over.sending + over.idle
-    offered = outcome.work.rate * outcome.wall_seconds / had
-    answered = (outcome.acknowledged + refused) * outcome.work.batch / had
-    longest = float(figures.get("ack_p100_ms", 0.0)) / 1e3
-    grown = watch.most_resident - quiet
-    acknowledged = [number for prober in probers for number in prober.acknowledged]
-    missing = sum(number not in probes for number in acknowledged)
-    seen = probers[-1].report()
+    outcomes = [phase.outcome for phase in overloads]
+    figures = [outcome.figures() for outcome in outcomes]
+    most = [phase.points_per_second(rest) for phase in maxima]
+    goodputs = [phase.points_per_second(rest, idle=True) for phase in overloads]
+    shares = goodput_shares(most, goodputs)
+    share = statistics.median(shares)
+    refused = sum(outcome.given_up for outcome in outcomes)
+    asked_to_wait = sum(outcome.asked_to_wait for outcome in outcomes)
+    acknowledged = sum(outcome.acknowledged for outcome in outcomes)
+    had = [phase.sending + phase.idle for phase in overloads]
+    offered = [
+        outcome.work.rate * outcome.wall_seconds / seconds / maximum
+        for outcome, seconds, maximum in zip(outcomes, had, most, strict=False)
+    ]
+    answered = [
+        (outcome.acknowledged + outcome.given_up) * outcome.work.batch / seconds / maximum
+        for outcome, seconds, maximum in zip(outcomes, had, most, strict=False)
+    ]
+    longest = max(float(figure.get("ack_p100_ms", 0.0)) for figure in figures) / 1e3
+    most_in_flight = max(phase.watch.most_in_flight for phase in overloads)
+    quiet = overloads[0].quiet
+    most_resident = max(phase.watch.most_resident for phase in overloads)
+    probed = [number for phase in (*maxima, *overloads) for number in phase.prober.acknowledged]
+    missing = sum(number not in probes for number in probed)
+    seen = [phase.prober.report() for phase in overloads]
     failures = [
         text
         for text, holds in {
-            f"goodput {goodput / maximum:.2f} of the maximum": goodput >= GOODPUT_SHARE * maximum,
-            f"only {offered / maximum:.2f} of the maximum was offered": offered >= _LEAST_OFFERED * maximum,
+            f"goodput {share:.2f} of the maximum": share >= GOODPUT_SHARE,
+            f"only {min(offered):.2f} of the maximum was offered": min(offered) >= _LEAST_OFFERED,
             # Over gRPC what there is no room for is held back by HTTP/2 and need not be refused.
             "nothing was refused": refused > 0 or name == "overload-grpc",
-            f"{refused - outcome.asked_to_wait} refusals without a wait": outcome.asked_to_wait >= refused,
+            f"{refused - asked_to_wait} refusals without a wait": asked_to_wait >= refused,
             f"an accepted request took {longest:.1f} s": longest <= _LONGEST_SECONDS,
-            f"memory grew by {grown / 2**20:.0f} MiB": grown <= _MOST_GROWTH,
-            f"{watch.most_in_flight:.0f} bytes were in flight": watch.most_in_flight <= _MOST_IN_FLIGHT,
+            f"memory grew by {(most_resident - quiet) / 2**20:.0f} MiB": most_resident - quiet <= _MOST_GROWTH,
+            f"{most_in_flight:.0f} bytes were in flight": most_in_flight <= _MOST_IN_FLIGHT,
             "the data plane was started again": same,
         }.items()
         if not holds
     ]
-    lost = verdict.lost + missing
+    lost = sum(verdict.lost for verdict in verdicts) + missing
+    wrong = sum(verdict.wrong for verdict in verdicts)
     return Line(
-        name, TITLES[name][1], outcome.acknowledged + refused, outcome.points + len(acknowledged),
-        verdict.held + len(acknowledged) - missing, lost, passed=not failures and not lost,
-        repeated=verdict.repeated, recovery_seconds=round(over.drained, 2), refused_share=seen["refused_share"],
-        longest_refusal_seconds=seen["longest_without_acknowledgement_seconds"],
+        name, TITLES[name][1], acknowledged + refused, sum(outcome.points for outcome in outcomes) + len(probed),
+        sum(verdict.held for verdict in verdicts) + len(probed) - missing, lost,
+        passed=not failures and not lost and not wrong,
+        repeated=sum(verdict.repeated for verdict in verdicts),
+        recovery_seconds=round(max(phase.drained for phase in overloads), 2),
+        refused_share=max(float(report["refused_share"]) for report in seen),
+        longest_refusal_seconds=max(float(report["longest_without_acknowledgement_seconds"]) for report in seen),
         detail={
             "failures": failures,
-            "maximum_points_per_cpu_second": round(maximum),
-            "goodput_points_per_cpu_second": round(goodput),
-            "goodput_share": round(goodput / maximum, 3),
-            "offered_times_maximum": round(offered / maximum, 2),
-            "answered_times_maximum": round(answered / maximum, 2),
+            "goodput_share": round(share, 3),
+            "goodput_shares": [round(one, 3) for one in shares],
+            "maximum_points_per_cpu_second": [round(one) for one in most],
+            "goodput_points_per_cpu_second": [round(one) for one in goodputs],
+            "offered_times_maximum": [round(one, 2) for one in offered],
+            "answered_times_maximum": [round(one, 2) for one in answered],
             "used_at_rest": round(rest, 4),
             **{
-                f"{phase}_{what}": round(value, 2)
-                for phase, run in (("most", most), ("over", over))
-                for what, value in (
-                    ("points", run.outcome.points), ("used_seconds", run.used), ("used_sending_seconds", run.sending),
-                    ("idle_seconds", run.idle), ("drained_seconds", run.drained),
+                f"{phase}_{what}": [round(value, 2) for value in values]
+                for phase, runs in (("most", maxima), ("over", overloads))
+                for what, values in (
+                    ("points", [run.outcome.points for run in runs]),
+                    ("used_seconds", [run.used for run in runs]),
+                    ("used_sending_seconds", [run.sending for run in runs]),
+                    ("idle_seconds", [run.idle for run in runs]),
+                    ("drained_seconds", [run.drained for run in runs]),
                 )
             },
-            "sending_seconds": round(outcome.wall_seconds, 2),
+            "sending_seconds": [round(outcome.wall_seconds, 2) for outcome in outcomes],
             "refused_requests": refused,
-            "named_a_wait": outcome.asked_to_wait,
-            "first_refusal": outcome.first_refusal[:160],
-            **{name: figures.get(name) for name in ("protocol", "ack_p50_ms", "ack_p99_ms", "ack_p100_ms")},
-            "most_in_flight_bytes": round(watch.most_in_flight),
+            "named_a_wait": asked_to_wait,
+            "first_refusal": next((o.first_refusal[:160] for o in outcomes if o.first_refusal), ""),
+            "protocol": outcomes[0].work.protocol,
+            **{what: [figure.get(what) for figure in figures] for what in ("ack_p50_ms", "ack_p99_ms", "ack_p100_ms")},
+            "most_in_flight_bytes": round(most_in_flight),
             "limit_in_flight_bytes": _IN_FLIGHT,
             "anonymous_quiet_bytes": quiet,
-            "anonymous_most_bytes": watch.most_resident,
+            "anonymous_most_bytes": most_resident,
         },
     )  # fmt: skip

@@ -15,12 +15,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from gateway.selfmetrics import gauge
 
 _MALLOPT = getattr(ctypes.CDLL(None), "mallopt", None)
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Of glibc; None elsewhere."""
+_MALLINFO: Callable[[], Any] | None = getattr(ctypes.CDLL(None), "mallinfo2", None)
+"""Of glibc 2.33 and later."""
 _MADVISE = getattr(ctypes.CDLL(None), "madvise", None)
 _MADV_DONTNEED: Final = 4
 # Of Linux, proc(5): a mapping's head, `first-last perms offset device inode path`, and the lines about its sizes.
@@ -38,6 +44,28 @@ _KEPT: Final = 512 * 2**20
 _AHEAD: Final = 2**20
 """Address space taken beyond what is needed; memory only once it is used."""
 
+_HEAP = gauge(
+    "heap_bytes",
+    "The C library's heap, without Python's small objects: in_use and, in mappings of their own, mapped are held; free "
+    "is kept for reuse, most of it without memory behind it after the last giving back.",
+    ["state"],
+)
+
+
+class _Mallinfo(ctypes.Structure):
+    """struct mallinfo2 of malloc.h."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+
+
+if _MALLINFO is not None:
+    _MALLINFO.restype = _Mallinfo  # type: ignore[attr-defined]
+
 
 def keep_free_memory() -> None:
     """For a process that allocates at a high rate; to be called before its threads begin."""
@@ -48,6 +76,14 @@ def keep_free_memory() -> None:
         _MALLOPT(_M_MMAP_THRESHOLD, _MAPPED_APART)
         _MALLOPT(_M_TRIM_THRESHOLD, _KEPT)
         _MALLOPT(_M_TOP_PAD, _AHEAD)
+    if _MALLINFO is not None:
+        for state, field in ("in_use", "uordblks"), ("free", "fordblks"), ("mapped", "hblkhd"):
+            _HEAP.labels(state).set_function(partial(_heap_bytes, field))
+
+
+def _heap_bytes(field: str) -> float:
+    assert _MALLINFO is not None
+    return float(getattr(_MALLINFO(), field))
 
 
 def give_back_free_memory() -> None:

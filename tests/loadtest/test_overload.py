@@ -55,7 +55,7 @@ def test_use_at_rest_is_a_rate_with_what_the_questions_cost(monkeypatch: pytest.
 def test_only_the_time_until_all_is_handed_on_is_freed_of_what_running_costs() -> None:
     work = Work("otlp-http", "http://127.0.0.1:1/", requests=100)
     outcome = Outcome(work, 10.0, 1.0, 100, 0, 0, 0, np.zeros(100), 1000)
-    phase = overload._Phase(outcome, used=12.0, sending=9.0, idle=0.5, drained=20.0)
+    phase = overload._Phase(outcome, 12.0, 9.0, 0.5, 20.0, watch=None, prober=None, quiet=0)  # type: ignore[arg-type]
     assert phase.used_beyond(0.0) == 12.0
     assert phase.used_beyond(0.06) == pytest.approx(12.0 - 1.2)
 
