@@ -39,22 +39,25 @@ test: .venv/.setup ## the whole test suite
 	$(V)/python -m kernels.warmup
 	$(V)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit, pins of the dependencies
+lint: .venv/.setup ## ruff, mypy strict, import-linter, bandit, pins of the dependencies and what is known of them
 	$(V)/ruff check .
 	$(V)/ruff format --check .
 	$(V)/mypy
 	$(V)/lint-imports --no-logo
 	$(V)/bandit --quiet --recursive --severity-level medium --configfile pyproject.toml gateway kernels proto
 	$(V)/python deploy/check_lock.py
-	@echo "NOT AUDITED here: known vulnerabilities of the dependencies; that asks an advisory service (make audit)"
+	-@$(MAKE) --no-print-directory .audit/$(AUDIT_VERSION)
+	$(V)/python deploy/audit.py .audit/bin/pip-audit --if-reached
 
-# A virtual environment of its own: pip-audit's dependencies are none of the gateway's. It fails, and says so, where the
-# advisory service cannot be reached: an audit that did not happen is not a clean one.
+# A virtual environment of its own: pip-audit's dependencies are none of the gateway's.
 AUDIT_VERSION := 2.10.1
-audit: ## known vulnerabilities of the pinned dependencies (pip-audit; needs the network)
-	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(AUDIT_VERSION); }
-	.audit/bin/pip-audit --requirement requirements.lock --disable-pip --no-deps --strict --progress-spinner off \
-	  || { echo "NOT AUDITED, or vulnerabilities found: see above" >&2; exit 1; }
+.audit/$(AUDIT_VERSION):
+	$(PYTHON) -m venv --clear .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(AUDIT_VERSION)
+	touch $@
+
+audit: .venv/.setup .audit/$(AUDIT_VERSION) ## known vulnerabilities of the pinned dependencies; fails where the advisory service does not answer
+	$(V)/python deploy/audit.py .audit/bin/pip-audit
 
 bench: .venv/.setup ## kernel and pipeline benchmarks, one JSON line per figure
 	$(V)/python -m bench $(ARGS)

@@ -5,8 +5,7 @@
 Checked are that every line of requirements.lock pins one exact version of a package by its name alone (no address, no
 range), that whatever pyproject.toml and requirements-build.in ask for is pinned within what they allow, that what is
 pinned is installed here in that version, and that what every installed package requires is there. Other packages of
-this environment are named, no more. Known vulnerabilities are no part of it: those are `make audit`'s, which asks an
-advisory service.
+this environment are named, no more. Known vulnerabilities are no part of it (audit.py).
 """
 
 from __future__ import annotations
