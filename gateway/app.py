@@ -25,7 +25,9 @@ from gateway.role_names import CONTROL, DATA, worker_of
 
 log = structlog.get_logger(__name__)
 
-_OF_BOTH_PLANES: Final = ("gateway.heartbeat", "gateway.log.reader", "gateway.baseline.freeze")
+_OF_BOTH_PLANES: Final = (
+    "gateway.heartbeat", "gateway.log.reader", "gateway.baseline.freeze", "gateway.pipeline.free_memory",
+)  # fmt: skip
 """Modules that declare metrics and belong to both planes."""
 
 _STOP_SECONDS: Final = 9.0
@@ -33,6 +35,9 @@ _STOP_SECONDS: Final = 9.0
 _YOUNG_OBJECTS: Final = 20_000
 """New objects at which the collector looks for cycles. A request under way holds some hundreds, none of them in cycles:
 with Python's 700 it looked through them again and again, a fifth of the cost of small requests."""
+
+_loaded: set[str] = set()
+"""Planes whose code this process has loaded."""
 
 
 class RoleProcess(Protocol):
@@ -69,13 +74,18 @@ def load_role(name: str) -> None:
     selfmetrics.expose(plane)
 
 
-def load_all_roles() -> None:
-    """As load_role, for a process that is to become any of them."""
-    _load(DATA)
-    _load(CONTROL)
-    free_memory = importlib.import_module("gateway.pipeline.free_memory")
-    free_memory.give_back_free_memory()
-    free_memory.give_back_file_pages()
+def load_for_fork(name: str | None) -> bool:
+    """As load_role, for a process that becomes this role by a fork and other roles by further ones; None: whatever any
+    role needs. Whether there was anything to load."""
+    wanted = (DATA, CONTROL) if name is None else (CONTROL if worker_of(name) is None else DATA,)
+    missing = [plane for plane in wanted if plane not in _loaded]
+    for plane in missing:
+        _load(plane)
+    if missing:
+        free_memory = importlib.import_module("gateway.pipeline.free_memory")
+        free_memory.give_back_free_memory()
+        free_memory.give_back_file_pages()
+    return bool(missing)
 
 
 def _load(plane: str) -> None:
@@ -88,6 +98,7 @@ def _load(plane: str) -> None:
         warmup = importlib.import_module("kernels.warmup")
         warmup.load_all()
         warmup.forget_sources()
+    _loaded.add(plane)
 
 
 def _make(name: str, loaded: LoadedConfig) -> RoleProcess:

@@ -1,4 +1,4 @@
-"""A process that has everything loaded, and becomes roles by forks; one for all roles, so that it is in memory once.
+"""A process that has the roles' code loaded, and becomes roles by forks; one for all, so that it is in memory once.
 
 Most of a start is loading code, and most of what a process holds before its first request is that code. A fork of a
 process that has loaded it starts at once and shares its memory, so that roles cost what they write, and a role that
@@ -123,8 +123,8 @@ class ForkServer:
         self._process: asyncio.subprocess.Process | None = None
         self._socket: socket.socket | None = None
         self._turn = asyncio.Lock()
-        self._loaded = False
-        """Whether the present process has answered."""
+        self._forked: set[str] = set()
+        """Roles that the present process has become: it has loaded what they need."""
 
     async def fork(self, wanted: ForkRequest, within: float) -> ForkedProcess:
         """A process that becomes the role. Raises ForkServerLost, also after `within` seconds."""
@@ -157,10 +157,10 @@ class ForkServer:
             socket.send_fds(self._socket, [request], [given, *wanted.descriptors.values()])
         finally:
             os.close(given)
-        async with asyncio.timeout(_FORK_SECONDS if self._loaded else None):
+        async with asyncio.timeout(_FORK_SECONDS if wanted.name in self._forked else None):
             answer = await asyncio.get_running_loop().sock_recv(self._socket, _LARGEST_REQUEST)
         forked = ForkedProcess(int(answer))
-        self._loaded = True
+        self._forked.add(wanted.name)
         return forked
 
     async def _start(self) -> None:
@@ -184,7 +184,7 @@ class ForkServer:
 
     async def close(self) -> None:
         """End it; the roles stay. Idempotent."""
-        self._loaded = False
+        self._forked.clear()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -200,20 +200,17 @@ def end_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def serve_forks(load: Callable[[], object]) -> str | None:
+def serve_forks(load: Callable[[str | None], bool]) -> str | None:
     """The server's side: returns in each fork, with the name of the role that it is to become; None at the end.
 
-    load: imports what the roles need.
+    load: imports what the role of this name needs, or with None what all need; whether there was anything to import.
+    The first role does not wait for what only others need: that is imported when it has been forked.
     """
     requests = socket.socket(fileno=int(os.environ.pop(_SOCKET_VARIABLE)))
     os.set_inheritable(requests.fileno(), False)
     # What is loaded stays: looking for garbage meanwhile takes a sixth of the time, and a collector that walked over it
     # in a role would write to every page of it.
     gc.disable()
-    load()
-    gc.collect()
-    gc.freeze()
-    gc.enable()
     while True:
         message, descriptors, _, _ = socket.recv_fds(requests, _LARGEST_REQUEST, _MOST_DESCRIPTORS)
         if not message:
@@ -221,6 +218,7 @@ def serve_forks(load: Callable[[], object]) -> str | None:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         request = json.loads(message)
+        _keep_what_is_loaded(load(request["name"]))
         between = os.fork()
         if between == 0:
             forking = os.getpid()
@@ -231,10 +229,18 @@ def serve_forks(load: Callable[[], object]) -> str | None:
             _become(request["name"], variables, forking, request["supervisor"], descriptors[0])
             requests.send(b"%d" % os.getpid())
             requests.close()
+            gc.enable()
             return str(request["name"])
         os.waitpid(between, 0)
         for descriptor in descriptors:
             os.close(descriptor)
+        _keep_what_is_loaded(load(None))
+
+
+def _keep_what_is_loaded(anew: bool) -> None:
+    if anew:
+        gc.collect()
+        gc.freeze()
 
 
 def _become(name: str, environment: Mapping[str, str], between: int, supervisor: int, standard_input: int) -> None:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gateway.app import load_all_roles, load_role, run_role
+from gateway.app import load_for_fork, load_role, run_role
 from gateway.config import check_config
 from gateway.errors import AddressNotFree, ConfigError, GatewayError, StateError
 from gateway.fork_server import SERVER_NAME, serve_forks
@@ -23,7 +23,7 @@ def run(name: str) -> int:
     # gRPC writes lines of its own for what any client sends; what matters is counted and logged by us.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     if name == SERVER_NAME:
-        forked = serve_forks(load_all_roles)
+        forked = serve_forks(load_for_fork)
         if forked is None:
             return 0
         name = forked

@@ -63,10 +63,6 @@ class _Mallinfo(ctypes.Structure):
     )  # fmt: skip
 
 
-if _MALLINFO is not None:
-    _MALLINFO.restype = _Mallinfo  # type: ignore[attr-defined]
-
-
 def keep_free_memory() -> None:
     """For a process that allocates at a high rate; to be called before its threads begin."""
     if _MALLOPT is not None:
@@ -76,14 +72,17 @@ def keep_free_memory() -> None:
         _MALLOPT(_M_MMAP_THRESHOLD, _MAPPED_APART)
         _MALLOPT(_M_TRIM_THRESHOLD, _KEPT)
         _MALLOPT(_M_TOP_PAD, _AHEAD)
-    if _MALLINFO is not None:
-        for state, field in ("in_use", "uordblks"), ("free", "fordblks"), ("mapped", "hblkhd"):
-            _HEAP.labels(state).set_function(partial(_heap_bytes, field))
 
 
 def _heap_bytes(field: str) -> float:
     assert _MALLINFO is not None
     return float(getattr(_MALLINFO(), field))
+
+
+if _MALLINFO is not None:
+    _MALLINFO.restype = _Mallinfo  # type: ignore[attr-defined]
+    for _state, _field in ("in_use", "uordblks"), ("free", "fordblks"), ("mapped", "hblkhd"):
+        _HEAP.labels(_state).set_function(partial(_heap_bytes, _field))
 
 
 def give_back_free_memory() -> None:

@@ -95,13 +95,14 @@ async def test_a_main_thread_that_only_computes_is_stuck_by_its_own_processor_ti
     await task
 
 
-def forking(tmp_path: Path, then: str = BEAT) -> tuple[Role, ForkServer]:
+def forking(tmp_path: Path, then: str = BEAT, load: str = "False") -> tuple[Role, ForkServer]:
     """A role whose processes, forked or started, note their numbers in files: loaded-…, forked-…, started-…"""
     note = f"import os, pathlib, sys\nplace = pathlib.Path({str(tmp_path)!r})\n"
     note += "note = lambda what: (place / f'{what}-{os.getpid()}').touch()\n"
     then = then.replace("LINE", 'b"alive\\n"')
     server = (
-        f"{note}note('loaded')\nfrom gateway.fork_server import serve_forks\nname = serve_forks(lambda: None)\n"
+        f"{note}note('loaded')\nimport time\nfrom gateway.fork_server import serve_forks\n"
+        f"name = serve_forks(lambda name: {load})\n"
         "if name is None: sys.exit()\nassert sys.stdin.read() == 'the configuration of ' + name\n"
         f"note('forked')\n{then}"
     )
@@ -168,6 +169,18 @@ async def test_without_a_fork_server_that_works_roles_are_started_from_their_com
     server = ForkServer([sys.executable, "-c", "raise SystemExit(3)", SERVER_NAME])
     supervisor, task = await running(supervised, fork_server=server)
     assert noted(tmp_path, "started") == {supervised.pid}
+    supervisor.stop()
+    assert await asyncio.wait_for(task, 60) == 0
+
+
+async def test_the_first_role_does_not_wait_for_what_the_others_need(tmp_path: Path) -> None:
+    supervised, server = forking(
+        tmp_path, load="note('needed' if name else 'rest') or (name is None and time.sleep(9e9))"
+    )
+    supervisor, task = await running(supervised, fork_server=server)
+    await until(lambda: noted(tmp_path, "rest") == noted(tmp_path, "loaded"))
+    assert noted(tmp_path, "needed") == noted(tmp_path, "loaded")
+    assert noted(tmp_path, "started") == set()
     supervisor.stop()
     assert await asyncio.wait_for(task, 60) == 0
 

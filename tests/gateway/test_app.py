@@ -35,5 +35,19 @@ def _exposed(load: str, role: str) -> list[str]:
 @pytest.mark.parametrize("role", ["data-1", "control"])
 def test_a_forked_role_exposes_what_one_that_loaded_its_plane_alone_does(role: str) -> None:
     alone = _exposed("pass", role)
-    assert sorted(_exposed("app.load_all_roles()", role)) == sorted(alone)
+    assert sorted(_exposed("app.load_for_fork(None)", role)) == sorted(alone)
+    assert sorted(_exposed("app.load_for_fork('control'); app.load_for_fork('data')", role)) == sorted(alone)
     assert len(alone) == len(set(alone))
+
+
+def test_a_process_loads_what_the_first_role_needs_and_the_rest_when_told_to() -> None:
+    program = (
+        "import sys; from gateway import app; "
+        "shown = lambda: print(*(f'gateway.{p}_role' in sys.modules for p in ('data', 'control'))); "
+        "print(app.load_for_fork('data-1')); shown(); print(app.load_for_fork('data')); "
+        "print(app.load_for_fork(None)); shown(); print(app.load_for_fork('control'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.splitlines() == ["True", "True False", "False", "True", "True True", "False"]
