@@ -35,6 +35,7 @@ from rich.table import Table
 from gateway.alerting.router import AlertRouter
 from gateway.alerting.settings import AlertingSettings
 from gateway.clock import SystemClock
+from gateway.owned_tasks import end_tasks
 from gateway.settings_types import Secret
 from gateway.telemetry.anomaly import Anomaly
 from gateway.web import alert_groups_api, alerting_api, alertmanager_api, incident_api, maintenance_api
@@ -242,8 +243,7 @@ class Client:
             note = f"beside {alerts} alerts and {LOADED_RATE} reports a second"
             await self.anomalies(anomalies, "_loaded", note)
         finally:
-            load.cancel()
-            await asyncio.gather(load, return_exceptions=True)
+            await end_tasks(load)
 
     async def silence(self) -> None:
         """Makes the silences."""

@@ -21,6 +21,7 @@ from gateway.clock import SystemClock
 from gateway.config import LoadedConfig
 from gateway.errors import GatewayError
 from gateway.heartbeat import Heartbeat
+from gateway.owned_tasks import end_tasks
 from gateway.role_names import CONTROL, DATA, worker_of
 
 log = structlog.get_logger(__name__)
@@ -130,8 +131,7 @@ async def _until_signal(role: RoleProcess) -> None:
         heartbeat.start()
         await stopping.wait()
     finally:
-        reloading.cancel()
-        await asyncio.gather(reloading, return_exceptions=True)
+        await end_tasks(reloading)
         try:
             await _bounded(role.stop)
         finally:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Callable
 
+from gateway.owned_tasks import end_tasks
 from gateway.role_lines import ALIVE_LINE, HEARTBEAT_SECONDS, IDLE_LINE, READY_LINE
 from gateway.selfmetrics import gauge
 
@@ -35,11 +35,8 @@ class Heartbeat:
 
     async def stop(self) -> None:
         """End the beat; idempotent."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        await end_tasks(task)
 
     async def _beat(self) -> None:
         while True:

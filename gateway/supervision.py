@@ -6,7 +6,6 @@ The process stays as long as the program, so what it imports is paid for all the
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import ipaddress
 import json
@@ -25,6 +24,7 @@ from gateway.data_directory import make_data_directory
 from gateway.errors import ConfigError
 from gateway.fork_server import SERVER_NAME, ForkServer
 from gateway.logging_setup import configure_logging
+from gateway.owned_tasks import end_tasks
 from gateway.role_names import data_role_name
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor, python_command
 
@@ -160,10 +160,7 @@ async def supervise(
     try:
         return await supervisor.run()
     finally:
-        if watcher is not None:
-            watcher.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watcher
+        await end_tasks(watcher)
 
 
 def serve(config: Path | None, assignments: Sequence[str]) -> int:

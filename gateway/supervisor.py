@@ -39,6 +39,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from gateway.fork_server import ForkedProcess, ForkRequest, ForkServer, ForkServerLost, end_with_parent
+from gateway.owned_tasks import end_tasks
 from gateway.processes import ProcessorTime, computes_or_waits, stands_still, thread_switches
 from gateway.role_lines import HEARTBEAT_SECONDS, READY_LINE
 
@@ -187,10 +188,7 @@ class Supervisor:
         try:
             await asyncio.gather(*tasks)
         finally:
-            ending = [*tasks, announce, *([self._rolling] if self._rolling else [])]
-            for task in ending:
-                task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            await end_tasks(*tasks, announce, self._rolling)
             if self._fork_server is not None:
                 await self._fork_server.close()
             self._let_go()
@@ -295,9 +293,7 @@ class Supervisor:
                     process.kill()
             return await ended
         finally:
-            for task in (watch, stop):
-                task.cancel()
-            await asyncio.gather(watch, stop, return_exceptions=True)
+            await end_tasks(watch, stop)
             await child.bury()
             role.ended.set()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from gateway.errors import ConfigError
+from gateway.owned_tasks import end_tasks
 
 log = structlog.get_logger(__name__)
 
@@ -26,9 +26,7 @@ class CertificateRenewal:
 
     async def stop(self) -> None:
         """Idempotent."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end_tasks(self._task)
 
     async def _watch(self) -> None:
         while True:

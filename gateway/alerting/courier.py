@@ -17,6 +17,7 @@ from gateway.alerting.notification import Again, Channel, Delivered, Outcome
 from gateway.alerting.outbox import Slot
 from gateway.clock import Clock
 from gateway.errors import RetryLater
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge, histogram
 
 LONGEST_WAIT = 1.0
@@ -84,9 +85,7 @@ class Courier:
                     pass
                 self._wake.clear()
         finally:
-            for task in self._attempts:
-                task.cancel()
-            await asyncio.gather(*self._attempts, return_exceptions=True)
+            await end_tasks(*self._attempts)
 
     async def _attempt(self, slot: Slot) -> None:
         outcome: Outcome

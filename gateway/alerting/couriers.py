@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from gateway.alerting.courier import Courier
+from gateway.owned_tasks import end_tasks
 
 
 class Couriers:
@@ -23,9 +24,7 @@ class Couriers:
     async def stop(self) -> None:
         """Attempts under way are cut off and awaited; idempotent."""
         tasks, self._all = [task for _, task in self._all], []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
 
     def wake(self) -> None:
         """There may be something to send."""

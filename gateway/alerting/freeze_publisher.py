@@ -26,6 +26,7 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.mute_interval import IntervalPart, any_holds
 from gateway.clock import Clock
 from gateway.errors import StateError
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import SEVERITIES
 from gateway.telemetry.freeze_window import (
@@ -186,10 +187,7 @@ class FreezePublisher:
     async def stop(self) -> None:
         """Idempotent."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_tasks(task)
 
     def changed(self) -> None:
         """A window was made, changed or ended."""

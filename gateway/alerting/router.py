@@ -49,6 +49,7 @@ from gateway.alerting.sqlite_store import SqliteStore
 from gateway.alerting.store import ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store, decoded
 from gateway.clock import Clock
 from gateway.errors import GatewayError, NotFound
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES, counter, gauge
 from gateway.telemetry.anomaly import Anomaly
 
@@ -203,10 +204,7 @@ class AlertRouter:
         if self._stopped:
             return
         self._stopped = True
-        for task in (self._timers, self._renewal):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(self._timers, self._renewal)
         await self._couriers.stop()
         if self._delivery is not None:
             await self._delivery.close()

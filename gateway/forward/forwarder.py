@@ -37,6 +37,7 @@ from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.forward.step_size import StepSize
 from gateway.forward.target_watch import TargetWatch
 from gateway.forward.victoria_metrics import Answer, Outcome, VictoriaMetrics
+from gateway.owned_tasks import cancel_tasks
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.feed import FrameFeed
 from gateway.telemetry.frame import Place, not_beyond
@@ -215,12 +216,9 @@ class Forwarder:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._target.confirmed.clear()
-            for task in tasks:
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
+            failures = await cancel_tasks(*tasks)
+        for failure in failures:
+            raise failure
 
     async def _read(self) -> None:
         while True:

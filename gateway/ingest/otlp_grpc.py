@@ -21,7 +21,6 @@ Sources: OTLP specification 1.x, "OTLP/gRPC"; grpc/health/v1/health.proto.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -46,6 +45,7 @@ from gateway.ingest.decoders import Decoders, RecordCounter
 from gateway.ingest.otlp_http import LOGS, METRICS, TRACES, Signal, unstored_message
 from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
 from gateway.ingest.settings import IngestSettings
+from gateway.owned_tasks import end_tasks
 from gateway.telemetry.columns import BlockingSink
 
 _log = structlog.get_logger(__name__)
@@ -229,10 +229,7 @@ class GrpcReceiver:
     async def stop(self, grace: float = 5.0) -> None:
         """Refuse new calls, let those in progress finish for at most `grace` seconds, end. Idempotent."""
         sweeper, self._sweeper = self._sweeper, None
-        if sweeper is not None:
-            sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sweeper
+        await end_tasks(sweeper)
         server, self._server = self._server, None
         if server is not None:
             self._health.enter_graceful_shutdown()

@@ -31,6 +31,7 @@ from gateway.ingest.http_exchange import Exchange, FixedReply, rendered
 from gateway.ingest.large_body import LARGE_BODY
 from gateway.ingest.receiver_metrics import ReceiverMetrics, rejected_message
 from gateway.ingest.request_head import Head
+from gateway.owned_tasks import end_tasks
 from gateway.telemetry import kind
 from gateway.telemetry.columns import JoinedColumns, PointColumns, Receipt, Sink
 
@@ -197,7 +198,7 @@ class SmallRequests:
             group, self._waiting = self._waiting[:count], self._waiting[count:]
             if threaded:
                 self._threads_busy += 1
-            task = self._loop.create_task(self._serve(group, threaded))
+            task = self._loop.create_task(self._serve(group, threaded), name="small requests")
             self._groups.add(task)
             task.add_done_callback(self._groups.discard)
 
@@ -327,10 +328,7 @@ class SmallRequests:
         """End what is still under way; their connections are closed."""
         if self._sweep is not None:
             self._sweep.cancel()
-        groups = list(self._groups)
-        for group in groups:
-            group.cancel()
-        await asyncio.gather(*groups, return_exceptions=True)
+        await end_tasks(*self._groups)
 
 
 def _refused_points(joined: JoinedColumns, receipt: Receipt | None) -> Sequence[int]:

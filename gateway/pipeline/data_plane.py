@@ -31,6 +31,7 @@ from gateway.log.segment import FORMAT_VERSION
 from gateway.log.settings import LogSettings
 from gateway.log.sharing import DurableEnd
 from gateway.log.writer import LogWriter
+from gateway.owned_tasks import end_tasks
 from gateway.pipeline.baseline_store import BaselineStore
 from gateway.pipeline.call_edges import CallEdges
 from gateway.pipeline.change_log import DIRECTORY, ChangeLog
@@ -157,7 +158,7 @@ class DataPlane:
             self._forward_task = asyncio.create_task(self._forwarder.run(), name="forwarder")
         self._stack.push_async_callback(self._stop_forwarding)
         sweep = asyncio.create_task(self._sweep(), name="log-retention")
-        self._stack.push_async_callback(_cancelled, sweep)
+        self._stack.push_async_callback(end_tasks, sweep)
         self._stack.push_async_callback(asyncio.to_thread, self.committer.stop)
         self.committer.start()
 
@@ -257,7 +258,7 @@ class DataPlane:
     async def _stop_forwarding(self) -> None:
         if self._forwarder is not None and self._forward_task is not None:
             await self._forwarder.drain(_DRAIN_SECONDS)
-            await _cancelled(self._forward_task)
+            await end_tasks(self._forward_task)
 
     async def _sweep(self) -> None:
         next_sweep = self._clock.monotonic() + _SWEEP_SECONDS
@@ -369,11 +370,6 @@ class DataPlane:
     ) -> list[HistorySamples]:
         """Samples of the embedded log, oldest first; runs in a thread."""
         return self._history.samples(matchers, start_ms, end_ms, limit, self._writer.durable_end)
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _make_directories(data_dir: Path, edge: int, *inner: Path) -> None:

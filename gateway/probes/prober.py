@@ -17,6 +17,7 @@ import aiohttp
 import structlog
 
 from gateway.clock import Clock
+from gateway.owned_tasks import end_tasks
 from gateway.probes.asking import Result, ask, shown_target
 from gateway.probes.results import request_of
 from gateway.probes.settings import Probe, ProbesSettings
@@ -93,9 +94,7 @@ class Prober:
     async def stop(self) -> None:
         """Ends every task; idempotent."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
 
     def health(self) -> list[dict[str, Any]]:
         """Every probe with its latest results, failing ones first."""

@@ -20,6 +20,7 @@ from gateway.errors import GatewayError
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.log.reader import EventReader
 from gateway.log.segment import edges_of
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.frame import LogPosition
@@ -62,10 +63,8 @@ class AnomalyFeed:
 
     async def stop(self) -> None:
         """Idempotent."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        tasks, self._tasks = self._tasks, []
+        await end_tasks(*tasks)
 
     def newest(
         self, *, since: float = 0.0, limit: int = 100, severity: str | None = None, state: str | None = None

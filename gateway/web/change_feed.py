@@ -7,7 +7,6 @@ the listener knows it by its id.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ import structlog
 from gateway.errors import GatewayError
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.log.reader import EventReader
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES
 from gateway.telemetry.change import Change
 from gateway.telemetry.frame import LogPosition
@@ -52,10 +52,7 @@ class ChangeFeed:
     async def stop(self) -> None:
         """Idempotent."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_tasks(task)
 
     async def _run(self) -> None:
         while True:

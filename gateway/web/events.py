@@ -24,6 +24,7 @@ from aiohttp import web
 
 from gateway.clock import Clock
 from gateway.errors import GatewayError
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES, gauge
 from gateway.telemetry.anomaly import Anomaly
 from gateway.web.complete_status import StatusSource
@@ -110,9 +111,7 @@ class Events:
     async def stop(self) -> None:
         """Ends the tasks and every open stream; idempotent."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(*tasks)
         for queue in list(self._queues):
             _end(queue)
 

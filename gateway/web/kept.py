@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Generic, TypeVar
 
 from gateway.errors import Unavailable
+from gateway.owned_tasks import end_tasks
 
 T = TypeVar("T")
 
@@ -47,9 +48,7 @@ class Kept(Generic[T]):
     async def stop(self) -> None:
         """Ends a fetch in progress; idempotent."""
         task, self._renewing = self._renewing, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await end_tasks(task)
 
     async def _renew(self) -> None:
         async with self._lock:

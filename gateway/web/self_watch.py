@@ -10,7 +10,6 @@ Both are silent while the data plane is not well: a signal that goes on regardle
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ import structlog
 from gateway.alerting.alert import Alert, fingerprint
 from gateway.clock import Clock
 from gateway.errors import GatewayError
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES, counter
 from gateway.web.data_plane_client import DataPlaneClient
 from gateway.web.self_watch_settings import SelfWatchSettings
@@ -63,10 +63,7 @@ class SelfWatch:
     async def stop(self) -> None:
         """Idempotent."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await end_tasks(*tasks)
 
     async def _every(self, seconds: float, act: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
@@ -13,6 +12,7 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.topology import Place, place_of
 from gateway.clock import Clock
 from gateway.errors import GatewayError
+from gateway.owned_tasks import end_tasks
 from gateway.selfmetrics import TASK_FAILURES
 from gateway.telemetry.call_edge import CallEdge
 
@@ -61,11 +61,8 @@ class TopologyWatch:
 
     async def stop(self) -> None:
         """See the class."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        task, self._task = self._task, None
+        await end_tasks(task)
 
     async def ask(self) -> None:
         """Once. Raises Unavailable."""
