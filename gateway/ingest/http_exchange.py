@@ -86,10 +86,13 @@ class Exchange:
 
     async def _rest(self, request: web.BaseRequest, declared: int | None, ticket: Ticket) -> Body:
         """See `read`, once there is room for the body."""
+        content = request.content
+        if not content.is_eof() and not request.protocol.connected:
+            # The connection was lost before the handler began: aiohttp tells the body nothing of it.
+            raise RequestError("the client went away", reason="cut_off")
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
-        content = request.content
         if content.is_eof() and content.exception() is None:  # a small body arrives together with its headers
             body = content.read_nowait()
             if declared is None:

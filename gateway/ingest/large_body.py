@@ -46,14 +46,22 @@ def take_nothing(amount: int) -> None:
 class LargeBodyHandler(RequestHandler):
     """aiohttp's connection handler, with a way for large bodies of its own."""
 
-    __slots__ = ("_aside", "_stopped", "told_to_wait_until")
+    __slots__ = ("_aside", "_stopped", "departed", "told_to_wait_until")
 
     def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._aside: memoryview | None = None
         self._stopped = False
+        self.departed: Callable[[], None] | None = None
+        """To be called when the connection is lost, while its request waits for room."""
         self.told_to_wait_until = 0.0
         """Time of the event loop at which the wait is over that the last refusal on this connection asked for."""
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """See asyncio."""
+        super().connection_lost(error)
+        if self.departed is not None:
+            self.departed()
 
     def stop_reading(self) -> None:
         """Leave what the client sends in the socket, until `read_again`."""

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias
 
 import structlog
@@ -97,6 +98,8 @@ class WaitingRoom:
             return False
         if not isinstance(handler, LargeBodyHandler):
             raise self._admission.overloaded()
+        if not handler.connected:  # there is no socket to notice it by
+            raise RequestError("the client went away", reason="cut_off")
         held = handler.held or request.content.total_bytes
         refusal = self.refusal(handler, held)
         if refusal is not None:
@@ -137,6 +140,7 @@ class WaitingRoom:
         if number >= 0:
             self._departures.watch(number)
             self._sockets[number] = waiter
+        handler.departed = partial(self._depart, waiter)  # TLS goes on reading, and may close by itself
         let_in.add_done_callback(lambda _: self._remove(waiter))
         if self._timer is None:
             self._timer = self._loop.call_later(_LOOK, self._look)
@@ -156,7 +160,8 @@ class WaitingRoom:
         if self._waiters_of(waiter).pop(waiter.let_in, None) is None:
             return
         self._held -= waiter.held
-        if waiter.socket >= 0:
+        waiter.handler.departed = None
+        if self._sockets.get(waiter.socket) is waiter:  # else it was closed, and another connection has its number
             del self._sockets[waiter.socket]
             self._departures.forget(waiter.socket)
 
@@ -192,9 +197,14 @@ class WaitingRoom:
         """Those whose clients have gone."""
         for number in self._departures.look():
             waiter = self._sockets[number]
-            _GONE.inc()
             if waiter.handler.transport is not None:
                 waiter.handler.transport.abort()  # before its wait ends: nothing is to be read or answered then
+            self._depart(waiter)
+
+    def _depart(self, waiter: _Waiter) -> None:
+        """Its client has gone."""
+        if not waiter.let_in.done():
+            _GONE.inc()
             self._end(waiter, RequestError("the client went away", reason="cut_off"))
 
     def _first(self, waiters: _Waiters) -> _Waiter | None:

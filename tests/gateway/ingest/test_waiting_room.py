@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from aiohttp import StreamReader, web
+from aiohttp.test_utils import make_mocked_request
 
 from gateway import selfmetrics
-from gateway.errors import Overloaded, ShuttingDown, Unavailable
+from gateway.errors import Overloaded, RequestError, ShuttingDown, Unavailable
 from gateway.ingest.admission import COLUMN_BYTES, Admission, Ticket
 from gateway.ingest.large_body import LargeBodyHandler
 from gateway.ingest.settings import IngestSettings
@@ -223,6 +227,28 @@ async def test_what_comes_behind_a_request_that_waits_is_answered_after_it(recei
     client.close()
 
 
+@pytest.mark.parametrize("crowded", [False, True])
+@pytest.mark.parametrize("size", [{"Transfer-Encoding": "chunked"}, {"Content-Length": "5"}], ids=["chunked", "length"])
+async def test_who_has_gone_before_its_handler_begins_is_no_unexpected_error(
+    receivers: Receivers, size: dict[str, str], crowded: bool
+) -> None:
+    small = receivers.http._small
+    assert small is not None
+    exchange, loop = small.exchange, asyncio.get_running_loop()
+    gone = LargeBodyHandler(web.Server(never), loop=loop)
+    content = StreamReader(gone, 2**16, loop=loop)
+    request = make_mocked_request("POST", "/v1/metrics", headers=size, payload=content)
+    request._protocol = gone
+    with full(receivers.admission) if crowded else nullcontext():
+        with pytest.raises(RequestError, match="went away"):
+            await exchange.read(request, exchange.ticket(request))
+        assert number("ingest_waiting_requests") == 0, "nothing would tell of it"
+
+
+async def never(_request: web.BaseRequest) -> web.StreamResponse:
+    raise AssertionError("nobody asks")
+
+
 def number_of_answers(code: str) -> float:
     """Counted as given, over HTTP."""
     lines = selfmetrics.exposition().decode().splitlines()
@@ -277,6 +303,37 @@ async def test_who_goes_away_behind_another_one_is_forgotten_at_once(room: Room)
     room.free()
     async with asyncio.timeout(10):
         await first
+
+
+def with_socket(connection: socket.socket) -> LargeBodyHandler:
+    transport = SimpleNamespace(get_extra_info=lambda _name: connection, is_closing=lambda: False)
+    return cast(LargeBodyHandler, SimpleNamespace(told_to_wait_until=math.inf, transport=transport))
+
+
+async def test_a_socket_that_was_closed_while_it_waited_may_have_given_its_number_to_the_next_one(room: Room) -> None:
+    tickets = [Ticket(room.admission) for _ in range(2)]
+    (first, _first_client), (second, _second_client) = socket.socketpair(), socket.socketpair()
+    waits = [room.room.wait(with_socket(first), 10, 10, tickets[0], 0)]
+    descriptor = first.detach()
+    os.dup2(second.fileno(), descriptor)  # closes what had it
+    waits.append(room.room.wait(with_socket(socket.socket(fileno=descriptor)), 10, 10, tickets[1], 0))
+    room.free()
+    async with asyncio.timeout(10):
+        await asyncio.gather(*waits)
+    for ticket in tickets:
+        ticket.close()
+    assert room.admission.in_flight == 0
+
+
+async def test_who_loses_its_connection_while_it_waits_is_forgotten_at_once(room: Room) -> None:
+    handler = LargeBodyHandler(web.Server(never), loop=asyncio.get_running_loop())
+    gone = number("ingest_waiting_gone_total")
+    let_in = room.room.wait(handler, 10, 10, Ticket(room.admission), 7)
+    handler.connection_lost(None)
+    with pytest.raises(RequestError, match="went away"):
+        await let_in
+    assert (number("ingest_waiting_requests"), number("ingest_waiting_bytes")) == (0, 0)
+    assert number("ingest_waiting_gone_total") - gone == 1
 
 
 async def test_who_is_refused_at_once_for_what_it_holds_is_told_to_wait(room: Room) -> None:
