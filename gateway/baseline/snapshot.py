@@ -12,6 +12,7 @@ found again by key, never by id: ids are handed out anew by each process.
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from gateway.baseline.freeze import KEPT
 from gateway.baseline.record_copies import taken
 from gateway.errors import StateError, UnknownVersion
 from gateway.telemetry.readable import map_readable
-from gateway.telemetry.state_file import put_in_place
+from gateway.telemetry.state_file import make_file, open_regular, put_in_place
 from kernels.series_state import STATE
 
 MAGIC: Final = b"GWBASELN"
@@ -157,7 +158,7 @@ def write_unsynced(
     file lies in the page cache when this returns; `put_in_place` waits for the disk.
     """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb", buffering=0) as file:
+    with io.FileIO(make_file(temporary), "wb") as file:
         file.write(b"\0" * (_HEADER.size + _LAYOUTS.size))
         crc = count = 0
         parts: Iterator[NDArray[Any]] = chain(keys, (deadlines,), records, (frozen.astype(np.uint32),), kept)
@@ -179,16 +180,18 @@ def _write_all(file: io.FileIO, data: memoryview) -> None:
 
 def read(path: Path) -> BaselineSnapshot:
     """The snapshot at `path`, its arrays views of the mapped file. Raises FileNotFoundError; StateError when it cannot
-    be read, is damaged or of another layout."""
-    if path.stat().st_size < _HEADER.size:
-        raise StateError(f"{path} is shorter than its header")
+    be read, is damaged or of another layout, or no regular file. Nothing behind the header is read of a file that has
+    not the length that it says."""
     try:
-        data = map_readable(path)
+        with open_regular(path) as (descriptor, length):
+            head = os.pread(descriptor, _HEADER.size + _LAYOUTS.size, 0)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise StateError(f"{path} cannot be read: {error.strerror}") from error
-    magic, version, size, count, watermark, crc, frozen_count = _HEADER.unpack_from(data)
+    if len(head) < _HEADER.size:
+        raise StateError(f"{path} is shorter than its header")
+    magic, version, size, count, watermark, crc, frozen_count = _HEADER.unpack_from(head)
     if magic != MAGIC:
         raise StateError(f"{path} is not a baseline snapshot")
     if version > VERSION:
@@ -198,17 +201,23 @@ def read(path: Path) -> BaselineSnapshot:
         raise StateError(f"{path} has layout {version} with records of {size} bytes; this program reads {VERSION}")
     at = _HEADER.size
     if version == VERSION:
-        if len(data) < at + _LAYOUTS.size:
+        if len(head) < at + _LAYOUTS.size:
             raise StateError(f"{path} is shorter than its header")
-        if _LAYOUTS.unpack_from(data, at) != (KEPT.itemsize, _DIGEST):
+        if _LAYOUTS.unpack_from(head, at) != (KEPT.itemsize, _DIGEST):
             raise StateError(f"{path} has fields of layout {version} in other places than this program")
         at += _LAYOUTS.size
     elif frozen_count:
         # Only programs that were never released wrote such files, and how each laid out what it kept is not known.
         raise StateError(f"{path} has frozen series of layout {version}, which this program cannot read")
     frozen_at = at + count * (16 + 4 + size)
-    if len(data) != frozen_at + frozen_count * (4 + KEPT.itemsize):
-        raise StateError(f"{path} is cut short")
+    if length != frozen_at + frozen_count * (4 + KEPT.itemsize):
+        raise StateError(f"{path} is cut short, or longer than it says")
+    try:
+        data = map_readable(path)
+    except OSError as error:
+        raise StateError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) != length:
+        raise StateError(f"{path} changes while it is read")
     if crc32c.crc32c(memoryview(data)[at:]) != crc:
         raise StateError(f"{path} is damaged: its checksum does not agree")
     keys = np.frombuffer(data, np.uint8, count * 16, at).reshape(count, 16)

@@ -12,10 +12,14 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from gateway.baseline.scorecard import Event
 from gateway.baseline.written_time import EXPECTED, outside, parse_seconds
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StateError
+from gateway.telemetry.state_file import read_regular
+
+_MOST_BYTES: Final = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +82,11 @@ def _spans(path: Path) -> Iterator[tuple[int, float, float | None, str]]:
 
 def _text(path: Path) -> str:
     try:
-        raw = path.read_bytes()
+        raw = read_regular(path, _MOST_BYTES)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", source=str(path)) from error
+    except StateError as error:
+        raise ConfigError(str(error), expected="a CSV file") from error
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

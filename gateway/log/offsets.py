@@ -14,7 +14,7 @@ from crc32c import crc32c
 
 from gateway.errors import DiskFailed, StateError, UnknownVersion
 from gateway.telemetry.frame import LogPosition
-from gateway.telemetry.state_file import store_file
+from gateway.telemetry.state_file import read_regular, store_file
 
 _MAGIC: Final = b"GWOFFSET"
 _VERSION: Final = 1
@@ -38,9 +38,9 @@ class OffsetFile:
 
     def load(self) -> Offset | None:
         """The committed offset, None before the first commit. Raises StateError if the file is damaged or of an
-        unknown version; DiskFailed if it cannot be read."""
+        unknown version, or no file; DiskFailed if it cannot be read."""
         try:
-            data = self._path.read_bytes()
+            data = read_regular(self._path)
         except FileNotFoundError:
             return None
         except OSError as error:

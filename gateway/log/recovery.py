@@ -9,7 +9,15 @@ from typing import NamedTuple
 import structlog
 
 from gateway.errors import DiskFailed
-from gateway.log.segment import SEGMENT_HEADER_BYTES, SegmentFile, edge_directory, list_segments, map_segment, scan
+from gateway.log.segment import (
+    SEGMENT_HEADER_BYTES,
+    SegmentFile,
+    edge_directory,
+    list_segments,
+    map_segment,
+    scan,
+    strangers,
+)
 from gateway.selfmetrics import counter
 from gateway.telemetry.frame import LogPosition
 
@@ -34,8 +42,10 @@ def recover(directory: Path, edge: int) -> Recovered:
     is left for the readers, which skip and count it.
     """
     for leftover in edge_directory(directory, edge).glob("*.seg"):
-        if leftover.stat().st_size == 0:
+        if leftover.is_file() and leftover.stat().st_size == 0:
             leftover.unlink()  # a crash between creating a segment and writing its header
+    for path in strangers(directory, edge):
+        log.error("a log segment is no regular file and is left out; remove it", path=str(path))
     segments = list_segments(directory, edge)
     next_segment = 1 + max((s.number for s in segments), default=0)
     torn = 0

@@ -46,10 +46,11 @@ import numpy as np
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from gateway.errors import UnknownVersion
+from gateway.errors import StateError, UnknownVersion
 from gateway.telemetry.columns import Definitions, ExemplarColumns
 from gateway.telemetry.frame import Frame, LogPosition, ShardRows
 from gateway.telemetry.readable import map_readable
+from gateway.telemetry.state_file import open_regular
 
 FORMAT_VERSION: Final = 2
 """The newest that is read; written where rows are grouped by shard."""
@@ -318,7 +319,7 @@ def segment_path(directory: Path, edge: int, number: int) -> Path:
 
 
 def list_segments(directory: Path, edge: int) -> list[SegmentFile]:
-    """The segments of an edge, by number. Empty files are left out.
+    """The segments of an edge, by number. Empty files are left out, and what is no regular file. Raises OSError.
 
     The number is the header's; the name's where the header is damaged. Of two files with one number (a copy), the one
     that bears the right name is taken, else the first by name.
@@ -326,11 +327,12 @@ def list_segments(directory: Path, edge: int) -> list[SegmentFile]:
     found: dict[int, SegmentFile] = {}
     for path in sorted(edge_directory(directory, edge).glob("*.seg")):
         try:
-            with path.open("rb") as file:
-                start = file.read(SEGMENT_HEADER_BYTES)
-                size = os.fstat(file.fileno()).st_size
+            with open_regular(path) as (descriptor, size):
+                start = os.pread(descriptor, SEGMENT_HEADER_BYTES, 0)
         except FileNotFoundError:  # removed by retention while we looked
             continue
+        except StateError:
+            continue  # see `strangers`
         header = SegmentHeader.parse(start)
         if size == 0 or (header is not None and header.edge != edge):
             continue
@@ -347,6 +349,11 @@ def list_segments(directory: Path, edge: int) -> list[SegmentFile]:
             end = min(end, following.header.previous_end)
         ordered[i] = segment._replace(end=end)
     return ordered
+
+
+def strangers(directory: Path, edge: int) -> list[Path]:
+    """What has the name of a segment and is no regular file. Raises OSError."""
+    return [path for path in sorted(edge_directory(directory, edge).glob("*.seg")) if not path.is_file()]
 
 
 def map_segment(segment: SegmentFile) -> mmap.mmap:

@@ -23,7 +23,7 @@ import structlog
 from crc32c import crc32c
 from numpy.typing import NDArray
 
-from gateway.errors import DiskFailed
+from gateway.errors import DiskFailed, StateError
 from gateway.log.retention import INDEX_SUFFIX
 from gateway.log.segment import (
     FRAME_HEADER_BYTES,
@@ -36,7 +36,7 @@ from gateway.log.segment import (
     map_segment,
     scan,
 )
-from gateway.telemetry.state_file import store_file
+from gateway.telemetry.state_file import read_regular, store_file
 from kernels.log_rows import note_blocks
 
 log = structlog.get_logger(__name__)
@@ -45,6 +45,9 @@ _MAGIC: Final = b"GWSEGIDX"
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<8sII")
 _COUNTS: Final = struct.Struct("<QQ")
+_LEAST_BYTES: Final = _HEAD.size + _COUNTS.size
+_AT_MOST: Final = 5
+"""Bytes of an index to each of its segment, where a definition takes 5 at least and a frame more than 40."""
 BLOCKS: Final = 64
 
 
@@ -130,14 +133,14 @@ class SegmentIndex:
         segment itself; an index file that is damaged or cannot be written is a log line."""
         path = segment.path.with_suffix(INDEX_SUFFIX)
         try:
-            loaded = cls._unpack(path.read_bytes())
+            loaded = cls._unpack(read_regular(path, _LEAST_BYTES + _AT_MOST * segment.end))
             if loaded is not None:
                 return loaded
             log.warning("a segment's index is damaged and is made again", path=str(path))
         except FileNotFoundError:
             pass
-        except OSError as error:
-            log.warning("a segment's index cannot be read", path=str(path), error=error.strerror)
+        except (OSError, StateError) as error:
+            log.warning("a segment's index cannot be read", path=str(path), error=str(error))
         index = cls.build(segment)
         try:
             store_file(path, index._pack())

@@ -11,7 +11,6 @@ reader's own state, so they are never ahead of it; a lost file only keeps segmen
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import struct
@@ -21,8 +20,9 @@ from typing import Final, NamedTuple
 import msgspec
 from crc32c import crc32c
 
-from gateway.errors import DiskFailed
+from gateway.errors import DiskFailed, StateError
 from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.state_file import make_file, open_regular, read_regular
 
 _PAGE: Final = struct.Struct("<8sQQQII")
 _MAGIC: Final = b"GWEDGE\x00\x01"
@@ -94,13 +94,20 @@ class EdgePageReader:
 
     @property
     def exists(self) -> bool:
-        """Whether an edge has ever told; without a page nobody who tells has written the log."""
+        """Whether an edge has ever told; without a page nobody who tells has written the log. Raises DiskFailed."""
         return self._page is not None or self._open()
 
     def _open(self) -> bool:
-        with contextlib.suppress(FileNotFoundError, ValueError), self._path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size == _PAGE.size:
-                self._page = mmap.mmap(file.fileno(), _PAGE.size, access=mmap.ACCESS_READ)
+        try:
+            with open_regular(self._path) as (descriptor, length):
+                if length == _PAGE.size:
+                    self._page = mmap.mmap(descriptor, _PAGE.size, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise DiskFailed(f"{self._path} cannot be read: {error.strerror}") from error
+        except StateError as error:
+            raise DiskFailed(str(error)) from error
         return self._page is not None
 
     def close(self) -> None:
@@ -115,18 +122,19 @@ def tell_committed(directory: Path, worker: int, committed: dict[str, list[LogPo
     path = directory / f"committed-{worker}.json"
     temporary = path.with_suffix(".tmp")
     try:
-        temporary.write_bytes(msgspec.json.encode(committed))
+        with os.fdopen(make_file(temporary), "wb") as file:
+            file.write(msgspec.json.encode(committed))
         temporary.replace(path)
     except OSError as error:
         raise DiskFailed(f"{path} cannot be written: {error.strerror}") from error
 
 
 def read_committed(directory: Path, worker: int) -> dict[str, list[LogPosition]]:
-    """What the worker told last; empty if it has told nothing yet."""
+    """What the worker told last; empty if it has told nothing yet, or what it told cannot be read."""
     try:
-        content = (directory / f"committed-{worker}.json").read_bytes()
+        content = read_regular(directory / f"committed-{worker}.json")
         return msgspec.json.decode(content, type=dict[str, list[LogPosition]])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, StateError, msgspec.MsgspecError):
         return {}
 
 

@@ -10,7 +10,7 @@ import secrets
 from pathlib import Path
 
 from gateway.errors import StateError
-from gateway.telemetry.state_file import store_file
+from gateway.telemetry.state_file import read_regular, store_file
 
 _SIZE = 16
 
@@ -19,7 +19,7 @@ def load_or_make_hash_key(data_dir: Path) -> tuple[int, int]:
     """The 128-bit key as two halves. Raises StateError for a damaged file, DiskFailed."""
     path = data_dir / "hash.key"
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = read_regular(path).decode("ascii").strip()
     except FileNotFoundError:
         text = secrets.token_hex(_SIZE)
         store_file(path, text.encode())

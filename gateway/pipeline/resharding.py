@@ -43,6 +43,7 @@ from gateway.pipeline.workers import (
     WorkersFile,
     others_stopped,
     read_workers,
+    read_workers_at,
     write_workers,
 )
 from gateway.telemetry.frame import Frontier, LogPosition, Place, edge_positions, not_beyond
@@ -284,7 +285,9 @@ def _padded(place: Place, edges: int) -> list[LogPosition]:
 def _move_in(data_dir: Path, fresh: Path) -> None:
     """Put the new states in the place of the former ones; may be done again after a crash."""
     state = data_dir / "state"
-    content = msgspec.json.decode((fresh / _FILE).read_bytes(), type=WorkersFile)
+    content = read_workers_at(fresh / _FILE)
+    if content is None:
+        raise StateError(f"{fresh / _FILE} is gone")
     try:
         forget_committed(data_dir / "run")
         for path in sorted(fresh.iterdir()):

@@ -21,7 +21,7 @@ import structlog
 from gateway.errors import StateError, Unavailable, UnknownVersion
 from gateway.pipeline.shard_feed import FormerWorkers
 from gateway.telemetry.frame import LogPosition
-from gateway.telemetry.state_file import store_file
+from gateway.telemetry.state_file import read_regular, store_file
 
 log = structlog.get_logger(__name__)
 
@@ -63,9 +63,13 @@ def workers_path(data_dir: Path) -> Path:
 
 def read_workers(data_dir: Path) -> WorkersFile | None:
     """None where one worker alone has used the directory. Raises StateError."""
-    path = workers_path(data_dir)
+    return read_workers_at(workers_path(data_dir))
+
+
+def read_workers_at(path: Path) -> WorkersFile | None:
+    """The same of a file anywhere."""
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=WorkersFile)
+        found = msgspec.json.decode(read_regular(path), type=WorkersFile)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.MsgspecError) as error:

@@ -14,7 +14,7 @@ import contextlib
 import os
 import stat
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,8 @@ import crc32c
 from gateway.errors import DiskFailed, StateError, UnknownVersion
 
 _HEADER: Final = struct.Struct("<8sIIQ")
+MOST_BYTES: Final = 16 * 2**20
+"""Of files that hold a few positions, counts or names; no such file comes near it."""
 
 
 def put_in_place(temporary: Path, path: Path) -> None:
@@ -47,7 +49,7 @@ def replace_file(path: Path, parts: Sequence[bytes]) -> None:
     """Replace `path` by the parts, one behind the other, whole or not at all; mode 0600. Raises OSError."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        with os.fdopen(_made(temporary), "wb") as file:
+        with os.fdopen(make_file(temporary), "wb") as file:
             for part in parts:
                 file.write(part)
         put_in_place(temporary, path)
@@ -57,8 +59,9 @@ def replace_file(path: Path, parts: Sequence[bytes]) -> None:
         raise
 
 
-def _made(path: Path) -> int:
-    """Descriptor of a file that is new: what lies there may have another mode, or be no file. Raises OSError."""
+def make_file(path: Path) -> int:
+    """Descriptor of a file that is new, of mode 0600: what lies there may have another mode, or be no file. Raises
+    OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o600)
@@ -74,6 +77,30 @@ def store_file(path: Path, content: bytes) -> None:
         replace_file(path, [content])
     except OSError as error:
         raise DiskFailed(f"{path} cannot be written: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[tuple[int, int]]:
+    """(descriptor for reading, length) of a regular file, which is closed at the end. Raises StateError for what is
+    none, without waiting for it, and OSError (FileNotFoundError)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StateError(f"{path}: not a regular file")
+        yield descriptor, status.st_size
+    finally:
+        os.close(descriptor)
+
+
+def read_regular(path: Path, limit: int = MOST_BYTES) -> bytes:
+    """All of a file. limit: bytes of the longest one that is written; nothing beyond them is read. Raises StateError
+    for a longer one and for what is no regular file, and OSError (FileNotFoundError)."""
+    with open_regular(path) as (descriptor, length):
+        if length > limit:
+            raise StateError(f"{path}: {length} bytes; {limit} are the most that are written")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read(length)
 
 
 def write_checked(path: Path, magic: bytes, version: int, parts: Sequence[bytes]) -> None:
@@ -94,29 +121,22 @@ def read_checked(
     not give it.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open_regular(path) as (descriptor, size), os.fdopen(descriptor, "rb", closefd=False) as file:
+            header = file.read(_HEADER.size)
+            if len(header) < _HEADER.size:
+                raise StateError(f"{path}: shorter than its header")
+            found, version, checksum, length = _HEADER.unpack(header)
+            if found != magic:
+                raise StateError(f"{path}: not a file of this kind")
+            if limit is not None and length > limit:
+                if version > newest_version:  # which may have more to say
+                    raise UnknownVersion(path, version, newest_version)
+                raise StateError(f"{path}: {length} bytes; {limit} are the most that are written")
+            if length != size - _HEADER.size:
+                raise StateError(f"{path}: damaged (wrong length)")
+            payload = file.read(length + 1)
     except FileNotFoundError:
         return None
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise StateError(f"{path}: not a regular file")
-        file = os.fdopen(descriptor, "rb", closefd=False)
-        header = file.read(_HEADER.size)
-        if len(header) < _HEADER.size:
-            raise StateError(f"{path}: shorter than its header")
-        found, version, checksum, length = _HEADER.unpack(header)
-        if found != magic:
-            raise StateError(f"{path}: not a file of this kind")
-        if limit is not None and length > limit:
-            if version > newest_version:  # which may have more to say
-                raise UnknownVersion(path, version, newest_version)
-            raise StateError(f"{path}: {length} bytes; {limit} are the most that are written")
-        if length != status.st_size - _HEADER.size:
-            raise StateError(f"{path}: damaged (wrong length)")
-        payload = file.read(length + 1)
-    finally:
-        os.close(descriptor)
     if length != len(payload) or crc32c.crc32c(payload) != checksum:
         raise StateError(f"{path}: damaged (wrong length or checksum)")
     if version > newest_version:

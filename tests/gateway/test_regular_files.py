@@ -1,0 +1,95 @@
+"""A fifo, a directory, a device or a file of a hundred gigabytes stands where a file of the data directory or of the
+command line should. Every reader says so at once, with the path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway.baseline import snapshot
+from gateway.baseline.span_file import read_labels
+from gateway.errors import ConfigError, DiskFailed, GatewayError, StateError
+from gateway.log.offsets import OffsetFile
+from gateway.log.recovery import recover
+from gateway.log.segment import list_segments, segment_path
+from gateway.log.sharing import EdgePageReader, edge_page_path, read_committed, tell_committed
+from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.workers import read_workers, workers_path
+from gateway.telemetry.frame import LogPosition
+
+NO_FILES = ("fifo", "directory", "device")
+
+
+def plant(path: Path, what: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "directory":
+        path.mkdir()
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(100 * 2**30)
+    return path
+
+
+@pytest.mark.parametrize("what", [*NO_FILES, "sparse"])
+@pytest.mark.parametrize(
+    ("name", "read", "error"),
+    [
+        ("scorer-0.offset", lambda path: OffsetFile(path).load(), StateError),
+        ("hash.key", lambda path: load_or_make_hash_key(path.parent), StateError),
+        ("state/workers.json", lambda path: read_workers(path.parent.parent), StateError),
+        ("baseline-0-1.snapshot", snapshot.read, StateError),
+        ("labels.csv", read_labels, ConfigError),
+    ],
+    ids=["offset", "key", "workers", "snapshot", "labels"],
+)
+def test_what_is_no_file_or_has_no_end_is_a_declared_error_with_the_path(
+    tmp_path: Path, name: str, read: Callable[[Path], object], error: type[GatewayError], what: str
+) -> None:
+    path = plant(tmp_path / name, what)
+    with pytest.raises(error, match=str(path)):
+        read(path)
+
+
+def test_the_workers_file_is_where_the_test_says(tmp_path: Path) -> None:
+    assert workers_path(tmp_path) == tmp_path / "state" / "workers.json"
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+def test_a_page_of_an_edge_that_is_no_file_is_a_declared_error(tmp_path: Path, what: str) -> None:
+    path = plant(edge_page_path(tmp_path, 0), what)
+    with pytest.raises(DiskFailed, match=str(path)):
+        EdgePageReader(tmp_path, 0).read()
+
+
+@pytest.mark.parametrize("what", [*NO_FILES, "sparse"])
+def test_what_a_worker_told_is_nothing_where_it_is_no_file(tmp_path: Path, what: str) -> None:
+    plant(tmp_path / "committed-0.json", what)
+    assert read_committed(tmp_path, 0) == {}
+
+
+@pytest.mark.parametrize("what", ["fifo", "device"])
+def test_what_lies_in_the_place_of_a_temporary_file_is_replaced(tmp_path: Path, what: str) -> None:
+    plant(tmp_path / "committed-0.tmp", what)
+    tell_committed(tmp_path, 0, {"scorer": [LogPosition(1, 2)]})
+    assert read_committed(tmp_path, 0) == {"scorer": [LogPosition(1, 2)]}
+    plant(tmp_path / "a.snapshot.tmp", what)
+    snapshot.write(tmp_path / "a.snapshot", snapshot.BaselineSnapshot.empty())
+    assert len(snapshot.read(tmp_path / "a.snapshot").records) == 0
+    assert (tmp_path / "a.snapshot").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("what", NO_FILES)
+def test_a_segment_that_is_no_file_is_left_out_and_said(tmp_path: Path, what: str) -> None:
+    path = plant(segment_path(tmp_path, 0, 1), what)
+    assert list_segments(tmp_path, 0) == []
+    with capture_logs() as logs:
+        assert recover(tmp_path, 0).end is None
+    assert [line["path"] for line in logs] == [str(path)]
