@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +43,13 @@ class Recording:
 def recording_name(path: Path) -> str:
     """The file's stem, `.gz` aside."""
     return Path(path.stem).stem if path.suffix == ".gz" else path.stem
+
+
+def require_distinct(paths: Iterable[Path]) -> None:
+    """Raises ConfigError for two recordings of the same name: what is said of one would be said of both."""
+    doubled = [name for name, count in Counter(map(recording_name, paths)).items() if count > 1]
+    if doubled:
+        raise ConfigError(f"two inputs are named {doubled[0]}", key="--input", expected="file stems that differ")
 
 
 def _times(column: pa.ChunkedArray, source: str) -> tuple[NDArray[np.float64], bool]:

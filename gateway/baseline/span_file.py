@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,14 +32,36 @@ class Window:
     recording: str
 
 
-def read_labels(path: Path) -> dict[str, list[Event]]:
-    """Labels by recording, those of every recording under "". `end` is the last abnormal sample; it may be empty for a
-    single one. Raises ConfigError with the line."""
-    labels: dict[str, list[Event]] = {}
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One line of a file of labels. recording: "" for every one."""
+
+    line: int
+    event: Event
+    recording: str
+
+
+def strangers(lines: Sequence[Window | Label], names: Iterable[str], source: Path, what: str) -> Iterator[str]:
+    """What to say of lines that are of no recording, of which there are those by `names`. what: one line."""
+    if not lines:
+        yield f"{source}: names no {what}"
+    known = {"", *names}
+    first: dict[str, int] = {}
+    for one in lines:
+        if one.recording not in known:
+            first.setdefault(one.recording, one.line)
+    for name, line in first.items():
+        yield f'{source}: line {line}: no input is named "{name}" (the file\'s name without its ending is)'
+
+
+def read_labels(path: Path) -> list[Label]:
+    """Labels in the order of the file. `end` is the last abnormal sample; it may be empty for a single one. Raises
+    ConfigError with the line."""
+    labels = []
     for line, start, end, recording in _spans(path):
         if end is not None and end < start:
             raise ConfigError(f"line {line} ends before it starts", source=str(path))
-        labels.setdefault(recording, []).append(Event(start, start if end is None else end))
+        labels.append(Label(line, Event(start, start if end is None else end), recording))
     return labels
 
 

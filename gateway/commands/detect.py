@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from gateway.baseline.offline import run_series
-from gateway.baseline.recording import read_recording, recording_name, write_scores
+from gateway.baseline.recording import read_recording, recording_name, require_distinct, write_scores
 from gateway.baseline.settings import DetectionSettings, Sensitivity
-from gateway.baseline.span_file import Window, read_windows
+from gateway.baseline.span_file import Window, read_windows, strangers
 from gateway.errors import ConfigError, GatewayError
 from gateway.settings_types import Duration
 from kernels.series_state import OPENED
@@ -78,16 +77,6 @@ def _warn(text: str) -> None:
     sys.stderr.write(f"warning: {text}\n")
 
 
-def _strangers(windows: Sequence[Window], inputs: Sequence[Path], source: Path) -> Iterator[str]:
-    """What to say before the work of a file of windows that are of no input."""
-    if not windows:
-        yield f"{source}: names no window"
-    names = {"", *(recording_name(path) for path in inputs)}
-    for name in dict.fromkeys(window.recording for window in windows if window.recording not in names):
-        line = next(window.line for window in windows if window.recording == name)
-        yield f'{source}: line {line}: no input is named "{name}" (the file\'s name without its ending is)'
-
-
 def _unmet(windows: Sequence[Window], done: Sequence[Detected], source: Path) -> Iterator[str]:
     """What to say after the work of windows that hold no sample of the recordings they are for."""
     met = frozenset[Window]().union(*(one.windows for one in done))
@@ -113,9 +102,7 @@ def detect(
     Raises ConfigError before anything is written for two inputs of the same name and for an output that would
     replace an input; for a recording that cannot be read or written, after all others.
     """
-    doubled = [name for name, count in Counter(recording_name(path) for path in inputs).items() if count > 1]
-    if doubled:
-        raise ConfigError(f"two inputs are named {doubled[0]}", key="--input", expected="file stems that differ")
+    require_distinct(inputs)
     sources = {path.resolve() for path in inputs}
     for path in inputs:
         if _output(path, output_dir).resolve() in sources:
@@ -129,7 +116,7 @@ def detect(
     settings = DetectionSettings(sensitivity=sensitivity)
     windows = read_windows(maintenance) if maintenance is not None else []
     if maintenance is not None:
-        for text in _strangers(windows, inputs, maintenance):
+        for text in strangers(windows, map(recording_name, inputs), maintenance, "window"):
             warn(text)
     done: dict[Path, Detected] = {}
     failed: list[GatewayError] = []

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,9 +22,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from gateway.baseline.recording import Recording, read_recording
-from gateway.baseline.scorecard import Event, Opening, Rules, Scorecard, judge, scored_span
-from gateway.baseline.span_file import read_labels
+from gateway.baseline.recording import Recording, read_recording, require_distinct
+from gateway.baseline.scorecard import Opening, Rules, Scorecard, judge, scored_span
+from gateway.baseline.span_file import Label, read_labels, strangers
 from gateway.errors import ConfigError, GatewayError, RequestError, Unavailable
 from gateway.telemetry.label_sets import placed
 from gateway.telemetry.labels import encode_label_blob
@@ -128,13 +129,29 @@ def _post(url: str, body: bytes) -> None:
             if error.code not in (429, 502, 503, 504):
                 said = error.read().decode(errors="replace").strip()[:400]
                 problem = f"{url} answered {error.code}: {said}"
+                if "too old" in said:
+                    problem += "; start that gateway with a longer ingest.max_age (--set ingest.max_age=100d)"
                 raise (RequestError(problem) if error.code < 500 else Unavailable(problem)) from None
-            time.sleep(min(5.0, float(error.headers.get("Retry-After") or 1.0)))
+            time.sleep(_wait_of(error.headers.get("Retry-After")))
         except (urllib.error.URLError, OSError) as error:
             raise Unavailable(f"{url} does not answer: {error}") from error
         except http.client.HTTPException:
             raise _no_http(url) from None
     raise Unavailable(f"{url} refused for too long")
+
+
+def _wait_of(text: str | None) -> float:
+    """Seconds to wait before the next try, as Retry-After says; it may be a date."""
+    try:
+        return min(5.0, max(0.0, float(text or 1.0)))
+    except ValueError:
+        return 1.0
+
+
+def _accepted_points(status: Any, api: str) -> int:
+    if isinstance(status, dict) and isinstance(count := status.get("accepted_points"), int):
+        return count
+    raise ConfigError("is not the gateway's API", source=api, key="--api", expected="its address of server.http")
 
 
 def _get(url: str) -> Any:
@@ -173,7 +190,7 @@ def collect(replay: Replay, api: str, accepted_before: int) -> dict[str, list[Op
     wanted = accepted_before + len(replay.times_ms)
     for _ in range(int(_WAIT_FOR_SCORES_SECONDS / 0.5)):
         status = _get(f"{api}/api/v1/status")
-        if status["accepted_points"] >= wanted and status.get("unscored_backlog_points", 0) == 0:
+        if _accepted_points(status, api) >= wanted and status.get("unscored_backlog_points", 0) == 0:
             break
         time.sleep(0.5)
     else:
@@ -197,18 +214,45 @@ def _settled_anomalies(api: str) -> Any:
     return found
 
 
-def scorecard(
-    recordings: list[Recording], openings: dict[str, list[Opening]], labels: dict[str, list[Event]]
-) -> Scorecard:
+def _scored(recording: Recording) -> tuple[float, float]:
+    return scored_span(float(recording.times_s.min()), float(recording.times_s.max()))
+
+
+def without_effect(labels: list[Label], recordings: list[Recording], source: Path) -> Iterator[str]:
+    """What to say of labels that no alert will be judged by."""
+    yield from strangers(labels, (r.name for r in recordings), source, "event")
+    spans = {r.name: _scored(r) for r in recordings}
+    for label in labels:
+        own = [span for name, span in spans.items() if label.recording in ("", name)]
+        if own and not any(begin <= label.event.start <= end for begin, end in own):
+            problem = "it begins outside the recording, or in its first tenth (at most a day), which is not judged"
+            yield f"{source}: line {label.line} is left out: {problem}"
+
+
+def shown(card: Scorecard) -> str:
+    """The scorecard for people; what cannot be said of so few events or alerts is "-"."""
+
+    def number(value: float, places: int, unit: str = "") -> str:
+        return "-" if math.isnan(value) else f"{value:.{places}f}{unit}"
+
+    return (
+        f"events {len(card.events)}  found {card.found}  recall {number(card.recall, 3)}\n"
+        f"alerts {card.alerts}  false {card.false_alerts}  false share {number(card.false_share, 3)}  "
+        f"false per series-day {number(card.false_per_series_day, 3)}\n"
+        f"delay mean {number(card.mean_delay_min, 1, ' min')}  median {number(card.median_delay_min, 1, ' min')}"
+    )
+
+
+def scorecard(recordings: list[Recording], openings: dict[str, list[Opening]], labels: list[Label]) -> Scorecard:
     """All recordings judged together."""
     rules = Rules()
     total = Scorecard()
     for recording in recordings:
         times = np.sort(recording.times_s)
         step = float(np.median(np.diff(times))) if len(times) > 1 else 60.0
-        begin, end = scored_span(float(times[0]), float(times[-1]))
+        begin, end = _scored(recording)
         own = [Opening(o.start, min(o.end, end)) for o in sorted(openings[recording.name], key=lambda o: o.start)]
-        events = labels.get(recording.name, []) + labels.get("", [])
+        events = [label.event for label in labels if label.recording in ("", recording.name)]
         total.add(judge(events, own, interval_s=step, scored_from=begin, scored_to=end, rules=rules))
     return total
 
@@ -228,8 +272,8 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Send recordings as live remote write, their last point moved to now; with labels, judge the alerts.
 
-        A recording longer than ingest.max_age (48 h) loses its older part: start the gateway with
-        --set ingest.max_age=100d to take it whole. With --labels, --api names the gateway's API when it does not
+        A recording longer than ingest.max_age (48 h) is refused: start the gateway with --set ingest.max_age=100d
+        to take it. With --labels, --api names the gateway's API when it does not
         listen on port 4319.
 
         Examples:
@@ -240,19 +284,18 @@ def register(app: typer.Typer) -> None:
         """
         try:
             target, api, factor = _address(target, "--target"), _address(api, "--api"), _speed(speed)
-            known = read_labels(labels) if labels is not None else {}
+            require_distinct(inputs)
+            known = read_labels(labels) if labels is not None else []
             run = Replay([_read(path) for path in inputs], secrets.token_hex(4), time.time())
-            before = _get(f"{api}/api/v1/status")["accepted_points"] if labels is not None else 0
+            if labels is not None:
+                for text in without_effect(known, run.recordings, labels):
+                    sys.stderr.write(f"warning: {text}\n")
+            before = _accepted_points(_get(f"{api}/api/v1/status"), api) if labels is not None else 0
             send(run, target, factor)
             typer.echo(f"sent {len(run.times_ms)} points of {len(run.recordings)} recordings, {RUN_LABEL}={run.run}")
             if labels is not None:
                 card = scorecard(run.recordings, collect(run, api, before), known)
-                typer.echo(
-                    f"events {len(card.events)}  found {card.found}  recall {card.recall:.3f}\n"
-                    f"alerts {card.alerts}  false {card.false_alerts}  false share {card.false_share:.3f}  "
-                    f"false per series-day {card.false_per_series_day:.3f}\n"
-                    f"delay mean {card.mean_delay_min:.1f} min  median {card.median_delay_min:.1f} min"
-                )
+                typer.echo(shown(card))
         except GatewayError as error:
             sys.stderr.write(f"replay: {error}\n")
             raise typer.Exit(2) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.baseline.scorecard import Event
-from gateway.baseline.span_file import Window, read_labels, read_windows
+from gateway.baseline.span_file import Label, Window, read_labels, read_windows
 from gateway.errors import ConfigError
 
 
@@ -20,7 +20,10 @@ def written(directory: Path, content: str | bytes) -> Path:
 
 def test_labels_are_read_with_their_recording(tmp_path: Path) -> None:
     path = written(tmp_path, "recording,start,end\ncpu,2026-01-01T00:00:00Z,2026-01-01T00:05:00Z\n,100,\n")
-    assert read_labels(path) == {"cpu": [Event(1767225600.0, 1767225900.0)], "": [Event(100.0, 100.0)]}
+    assert read_labels(path) == [
+        Label(2, Event(1767225600.0, 1767225900.0), "cpu"),
+        Label(3, Event(100.0, 100.0), ""),
+    ]
 
 
 def test_windows_are_read_as_spreadsheets_write_them(tmp_path: Path) -> None:
