@@ -30,6 +30,12 @@ from gateway.errors import NotFound, RequestError
 from gateway.telemetry.window_name import name_problem
 
 RETENTION: Final = 120 * 3600 * SECOND
+MAX_TEXT: Final = 16 * 1024
+"""Characters of a window: matchers, comment and author together."""
+MAX_PARTS: Final = 200
+"""Spans in the recurring parts of a window; each is looked at every minute."""
+MOST: Final = 5_000
+"""Windows that are kept; the oldest that are over make room. Each is looked at for each alert that is due."""
 _MINUTE: Final = 60 * SECOND
 
 
@@ -81,6 +87,11 @@ def _spoken(window: Window, now: int, *, ended: bool) -> Declared | None:
     return msgspec.structs.replace(window.declared, time=max(now, window.declared.time), ended=ended)
 
 
+def _spans(part: IntervalPart) -> int:
+    """At least one, as a part without spans always holds."""
+    return max(1, sum(map(len, (part.times, part.weekdays, part.days_of_month, part.months, part.years))))
+
+
 class Maintenance:
     """All windows, wired into an engine."""
 
@@ -130,15 +141,31 @@ class Maintenance:
             raise RequestError("at least one matcher must not match the empty string")
         if too_much := excess(wanted.matchers):
             raise RequestError(too_much)
+        written = sum(len(matcher.name) + len(matcher.value) for matcher in wanted.matchers)
+        if written + len(wanted.comment) + len(wanted.created_by) > MAX_TEXT:
+            raise RequestError(f"matchers, comment and author are longer than {MAX_TEXT} characters")
+        if sum(_spans(part) for part in wanted.recurring) > MAX_PARTS:
+            raise RequestError(f"more than {MAX_PARTS} spans recur")
         if wanted.ends == NEVER and not wanted.recurring:
             raise RequestError("a window that does not recur needs an end")
         if wanted.ends <= max(wanted.starts, now):
             raise RequestError("the end must be after the start and in the future")
+        if wanted.id not in self._all:
+            self._make_room(now)
         window = msgspec.structs.replace(wanted, id=wanted.id or self._new_id(), updated=now, declared=declared)
         self._store(window)
         self._event(now, "maintenance set", window)
         self.tick(now)
         return window.id
+
+    def _make_room(self, now: int) -> None:
+        """For one more. Raises RequestError."""
+        if len(self._all) < MOST:
+            return
+        over = [window for window in self._all.values() if window.ends <= now]
+        if not over:
+            raise RequestError(f"there are {MOST} maintenance windows already, and none of them is over")
+        self._drop(min(over, key=lambda window: (window.ends, window.id)))
 
     def expire(self, window_id: str, now: int, declared: Declared | None = None) -> None:
         """Ends it now; idempotent. declared: where an event does. Raises NotFound."""

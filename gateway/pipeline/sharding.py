@@ -196,15 +196,18 @@ class Sharding:
     def _look(self) -> None:
         pages = [EdgePageReader(self._run_dir, edge) for edge in range(self.layout.workers)]
         seen: list[DurableEnd] = []
+        problem = ""
         while not self._stopping.wait(_LOOK_SECONDS):
             try:
                 now = [page.read() for page in pages]
+                problem = ""
                 if now != seen:
                     seen = now
                     for feed in self._feeds:
                         feed.wake()
             except DiskFailed as error:
-                log.error("an edge's page cannot be read", error=str(error))
+                if problem != (problem := str(error)):  # it is looked at fifty times a second
+                    log.error("an edge's page cannot be read", error=problem)
             except Exception:  # the thread's outermost edge: readers would fall asleep
                 TASK_FAILURES.labels("tail-watch").inc()
                 log.exception("watching the edges failed once")

@@ -31,6 +31,7 @@ from gateway.web.json_api import json_response
 from gateway.web.posted import said
 
 MAX_LIMIT: Final = 10_000
+MAX_RECURRING: Final = 16 * 1024
 
 
 class PostedWindow(msgspec.Struct, forbid_unknown_fields=True):
@@ -134,6 +135,9 @@ def _matchers(texts: list[str]) -> tuple[Matcher, ...]:
 
 
 def _parts(items: list[dict[str, Any]]) -> tuple[IntervalPart, ...]:
+    # Before it is read, which takes a hundred times as long: what recurs has a bounded number of spans.
+    if len(msgspec.json.encode(items)) > MAX_RECURRING:
+        raise RequestError(f'"recurring" has more than {MAX_RECURRING} bytes')
     try:
         # JSON is YAML; numbers and texts are read alike.
         return tuple(

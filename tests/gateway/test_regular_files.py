@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,6 +20,7 @@ from gateway.log.recovery import recover
 from gateway.log.segment import list_segments, segment_path
 from gateway.log.sharing import EdgePageReader, edge_page_path, read_committed, tell_committed
 from gateway.pipeline.hash_key import load_or_make_hash_key
+from gateway.pipeline.sharding import Sharding
 from gateway.pipeline.workers import read_workers, workers_path
 from gateway.telemetry.frame import LogPosition
 
@@ -67,6 +70,20 @@ def test_a_page_of_an_edge_that_is_no_file_is_a_declared_error(tmp_path: Path, w
     path = plant(edge_page_path(tmp_path, 0), what)
     with pytest.raises(DiskFailed, match=str(path)):
         EdgePageReader(tmp_path, 0).read()
+
+
+def test_a_page_that_cannot_be_read_is_said_once_and_not_at_every_look(tmp_path: Path) -> None:
+    path = plant(edge_page_path(tmp_path, 0), "fifo")
+    looks = iter([False] * 10 + [True])
+    watch = SimpleNamespace(
+        _run_dir=tmp_path,
+        _feeds=[],
+        layout=SimpleNamespace(workers=1),
+        _stopping=SimpleNamespace(wait=lambda _seconds: next(looks)),
+    )
+    with capture_logs() as logs:
+        Sharding._look(cast(Sharding, watch))
+    assert [line["error"] for line in logs] == [f"{path}: not a regular file"]
 
 
 @pytest.mark.parametrize("what", [*NO_FILES, "sparse"])

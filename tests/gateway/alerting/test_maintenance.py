@@ -139,6 +139,10 @@ def test_windows_that_are_over_are_kept_as_long_as_rows_of_their_time_may_come()
         msgspec.structs.replace(window(0, 10), name="\u200b\u2060\u3164"),
         msgspec.structs.replace(window(0, 10), name="x" * 1025),
         msgspec.structs.replace(window(0, 10), matchers=()),
+        window(0, 10, comment="x" * 20_000),
+        window(0, 10, created_by="x" * 20_000),
+        window(0, None, recurring=(IntervalPart(),) * 201),
+        window(0, None, recurring=(IntervalPart(times=((0, 60),) * 201),)),
     ],
 )
 def test_windows_that_nobody_can_mean_are_refused(wanted: Window) -> None:
@@ -147,6 +151,20 @@ def test_windows_that_nobody_can_mean_are_refused(wanted: Window) -> None:
         Maintenance(world.engine).put(wanted, world.now)
     with pytest.raises(NotFound):
         Maintenance(world.engine).expire("none", world.now)
+
+
+def test_the_number_of_windows_is_bounded_and_those_that_are_over_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.alerting.maintenance.MOST", 3)
+    world = World(ONE)
+    maintenance = Maintenance(world.engine)
+    ids = [maintenance.put(window(0, 600 - number), world.now) for number in range(3)]
+    with pytest.raises(RequestError, match="3 maintenance windows already"):
+        maintenance.put(window(0, 600), world.now)
+    maintenance.put(window(0, 700, id=ids[0]), world.now)
+    maintenance.expire(ids[1], world.now)
+    world.advance(1)
+    made = maintenance.put(window(0, 600), world.now)
+    assert {found.id for found in maintenance} == {ids[0], ids[2], made}
 
 
 async def test_interface(tmp_path: Path) -> None:
@@ -172,6 +190,8 @@ async def test_interface(tmp_path: Path) -> None:
                 body = {"name": "db", "by": "ana", "matchers": ['alertname="muted"']}
                 assert (await call("POST", "v1/maintenance", body))[0] == 400
                 assert (await call("POST", "v1/maintenance", {**body, "recurring": [{"times": 5}]}))[0] == 400
+                status, answer = await call("POST", "v1/maintenance", {**body, "recurring": [{}] * 10_000})
+                assert (status, answer["error"]) == (400, '"recurring" has more than 16384 bytes')
                 for name, said in (("x" * 100_000, "1024 is the limit"), ("\u200b", "can be seen")):
                     status, refusal = await call(
                         "POST", "v1/maintenance", {**body, "name": name, "end": "2099-01-01T00:00:00Z"}
