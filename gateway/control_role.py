@@ -95,13 +95,48 @@ class ControlRole:
 
     async def start(self) -> None:
         """Raises ConfigError, StateError, DiskFailed."""
-        config = self._loaded.config
-        server, data_dir = config.server, self._data_dir
+        config, server = self._loaded.config, self._loaded.config.server
         state_dir = await asyncio.to_thread(make_data_directory, server.data_dir)
-        host, port = parse_address(server.http)
+        host, _ = parse_address(server.http)
         require_safe_address(host, config.access, key="server.http")
         certificates = Certificates(config.access)
         external_url = server.external_url or f"{'https' if certificates.enabled else 'http'}://{server.http}"
+        await self._start_router(state_dir, external_url)
+        freezes = self._start_freezes(state_dir)
+        data_plane = DataPlaneClient(*(socket_path(config, worker) for worker in range(server.workers)))
+        self._stack.push_async_callback(data_plane.close)
+        status = CompleteStatus(data_plane, freezes)
+        feed = self._start_anomaly_feed(state_dir)
+        self._start_change_feeds(state_dir)
+        history = await self._history(config, data_plane)
+        watch = SelfWatch(config.self_watch, data_plane, self._router.post_alerts, self._clock)
+        self._stack.push_async_callback(watch.stop)
+        watch.start()
+        prober = self._prober(config, certificates)
+        self._stack.push_async_callback(prober.stop)
+        prober.start()
+        events = Events(status, feed, self._alert_counts, self._clock, version=VERSION)
+        pages, authenticator = urlsplit(external_url.lower()), Authenticator(config.access)
+        names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
+        guard = access_guard(authenticator, names=names, place=pages.netloc)
+        application = web.Application(middlewares=[guard, declared_errors, read_bodies], client_max_size=_MAX_API_BODY)
+        self._add_data_routes(application, data_plane, feed, history, status)
+        application.add_routes(self._configuration_api().routes())
+        application.add_routes(events.routes())
+        application.add_routes(ProbesApi(prober).routes())
+        self._add_alerting_routes(application, authenticator, prefix=pages.path.rstrip("/"))
+        application.add_routes(console.routes())
+        add_document_route(application, VERSION)
+        topology = TopologyWatch(data_plane, self._router.incidents.see_topology, self._clock)
+        self._stack.push_async_callback(topology.stop)
+        topology.start()
+        await self._listen(application, certificates)
+        events.start()
+        # Open streams would keep the runner's clean-up waiting: they end first.
+        self._stack.push_async_callback(events.stop)
+
+    async def _start_router(self, state_dir: Path, external_url: str) -> None:
+        config = self._loaded.config
         self._router = AlertRouter(
             config.alerting,
             state_dir,
@@ -113,76 +148,69 @@ class ControlRole:
         self._stack.push_async_callback(self._router.stop)
         await self._router.start()
         self._maintenance_events = MaintenanceEvents(self._router.maintenance, config.victoriametrics.naming)
+
+    def _start_freezes(self, state_dir: Path) -> FreezePublisher:
         freezes = FreezePublisher(
             lambda: self._router.maintenance,
             state_dir / FILE_NAME,
             self._clock,
-            max_age_seconds=config.ingest.max_age,
+            max_age_seconds=self._loaded.config.ingest.max_age,
         )
         self._stack.push_async_callback(freezes.stop)
         self._router.maintenance.change_watchers.append(freezes.changed)
         freezes.start()
-        data_plane = DataPlaneClient(*(socket_path(config, worker) for worker in range(server.workers)))
-        self._stack.push_async_callback(data_plane.close)
-        complete_status = CompleteStatus(data_plane, freezes)
+        return freezes
+
+    def _start_anomaly_feed(self, state_dir: Path) -> AnomalyFeed:
         feed = AnomalyFeed(
-            data_dir / "anomalies", state_dir / "anomaly-feed.offset", self._router.submit_anomaly, server.workers
+            self._data_dir / "anomalies",
+            state_dir / "anomaly-feed.offset",
+            self._router.submit_anomaly,
+            self._loaded.config.server.workers,
         )
         self._stack.push_async_callback(feed.stop)
         self._router.open_anomalies = lambda: feed.newest(limit=MAX_LIMIT, state="firing")
         feed.start()
-        for edge in edges_of(data_dir / "changes", server.workers):
+        return feed
+
+    def _start_change_feeds(self, state_dir: Path) -> None:
+        directory = self._data_dir / "changes"
+        for edge in edges_of(directory, self._loaded.config.server.workers):
             offsets = state_dir / ("change-feed.offset" if edge == 0 else f"change-feed-{edge}.offset")
-            changes = ChangeFeed(data_dir / "changes", offsets, self._take_change, edge)
+            changes = ChangeFeed(directory, offsets, self._take_change, edge)
             self._stack.push_async_callback(changes.stop)
             changes.start()
-        history = await self._history(config, data_plane)
-        watch = SelfWatch(config.self_watch, data_plane, self._router.post_alerts, self._clock)
-        self._stack.push_async_callback(watch.stop)
-        watch.start()
-        prober = self._prober(config, certificates)
-        self._stack.push_async_callback(prober.stop)
-        prober.start()
-        pages = urlsplit(external_url.lower())
-        names = frozenset({host.lower(), pages.hostname or "", socket.gethostname().lower()})
-        authenticator = Authenticator(config.access)
-        guard = access_guard(authenticator, names=names, place=pages.netloc)
-        application = web.Application(middlewares=[guard, declared_errors, read_bodies], client_max_size=_MAX_API_BODY)
-        api = JsonApi(
-            data_plane,
-            feed,
-            history,
-            status=complete_status,
-            version=VERSION,
-            surroundings=self._surroundings,
-        )
+
+    def _add_data_routes(
+        self,
+        application: web.Application,
+        data_plane: DataPlaneClient,
+        feed: AnomalyFeed,
+        history: HistorySource,
+        status: CompleteStatus,
+    ) -> None:
+        """Anomalies, series and senders; and what the router shows beside an alert is read from the same sources."""
+        searched, catalog = SeriesCatalog(data_plane), LabelCatalog(data_plane)
+        self._stack.push_async_callback(searched.stop)
+        self._stack.push_async_callback(catalog.stop)
+        self._router.enrichment.related = RelatedSeries(history, catalog)
+        api = JsonApi(data_plane, feed, history, status=status, version=VERSION, surroundings=self._surroundings)
         application.add_routes(AnomalyList(feed).routes())  # before /api/v1/anomalies/{id}
         application.add_routes(api.routes())
         application.add_routes(feedback_api.FeedbackApi(self._router, feed).routes())
-        configuration = ConfigurationApi(
-            lambda: shown(config, self._loaded.sources), partial(config_check.check, self._loaded), self._reload
-        )
-        application.add_routes(configuration.routes())
         application.add_routes(Senders(data_plane).routes())
         application.add_routes(Refusals(data_plane).routes())
-        events = Events(complete_status, feed, self._alert_counts, self._clock, version=VERSION)
-        application.add_routes(events.routes())
-        searched, catalog = SeriesCatalog(data_plane), LabelCatalog(data_plane)
-        self._stack.push_async_callback(searched.stop)
         application.add_routes(SeriesSearch(searched).routes())
         application.add_routes(GoldenSignals(catalog, history).routes())
         application.add_routes(Services(catalog, feed, lambda: self._router.incidents.topology.edges).routes())
         application.add_routes(Hosts(catalog, feed).routes())
         application.add_routes(Exemplars(data_plane).routes())
         application.add_routes(Forecasts(history).routes())
-        application.add_routes(ProbesApi(prober).routes())
-        self._stack.push_async_callback(catalog.stop)
-        self._router.enrichment.related = RelatedSeries(history, catalog)
-        topology = TopologyWatch(data_plane, self._router.incidents.see_topology, self._clock)
-        self._stack.push_async_callback(topology.stop)
-        topology.start()
+
+    def _add_alerting_routes(self, application: web.Application, authenticator: Authenticator, *, prefix: str) -> None:
+        """prefix: of a proxy that passes the path on, "" without one."""
         alertmanager_api.register_routes(application, self._router)
-        if prefix := pages.path.rstrip("/"):  # of a proxy that passes the path on
+        if prefix:
             alertmanager_api.register_routes(application, self._router, prefix)
         alert_groups_api.register_routes(application, self._router)
         oncall_api.register_routes(application, self._router)
@@ -193,8 +221,17 @@ class ControlRole:
         inbound_api.register_routes(application, self._router, authenticator)
         callbacks_api.register_routes(application, self._router)
         heartbeat_api.register_routes(application, self._router, authenticator)
-        application.add_routes(console.routes())
-        add_document_route(application, VERSION)
+
+    def _configuration_api(self) -> ConfigurationApi:
+        return ConfigurationApi(
+            lambda: shown(self._loaded.config, self._loaded.sources),
+            partial(config_check.check, self._loaded),
+            self._reload,
+        )
+
+    async def _listen(self, application: web.Application, certificates: Certificates) -> None:
+        address = self._loaded.config.server.http
+        host, port = parse_address(address)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
         await runner.setup()
         assert runner.server is not None
@@ -209,13 +246,10 @@ class ControlRole:
             )
             await site.start()
         except OSError as error:
-            raise cannot_bind(error, "server.http", server.http) from error
+            raise cannot_bind(error, "server.http", address) from error
         if certificates.enabled:
             self._stack.push_async_callback(CertificateRenewal(certificates.reload_if_changed).stop)
         self.addresses = {"http": runner.addresses[0][1]}
-        events.start()
-        # Open streams would keep the runner's clean-up waiting: they end first.
-        self._stack.push_async_callback(events.stop)
 
     async def stop(self) -> None:
         """Idempotent."""
