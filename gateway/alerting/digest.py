@@ -24,7 +24,7 @@ import msgspec
 
 from gateway.alerting.alert import ALERT_NAME, Alert, sort_key
 from gateway.alerting.configuration import Integration
-from gateway.alerting.dispatch import RELEASE, Passing
+from gateway.alerting.dispatch import RELEASE
 from gateway.alerting.engine import Engine
 from gateway.alerting.group import Group
 from gateway.alerting.hooks import Telling
@@ -32,6 +32,7 @@ from gateway.alerting.moments import NEVER
 from gateway.alerting.notification import Delivered, Outcome
 from gateway.alerting.notification_log import log_key
 from gateway.alerting.outbox import Slot
+from gateway.alerting.passing import Passing
 from gateway.alerting.route import Route
 from gateway.alerting.store import HELD
 from gateway.errors import NotFound

@@ -12,9 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-import msgspec
-
 from gateway.alerting.alert import Alert, sort_key
+from gateway.alerting.composer import Composer
 from gateway.alerting.configuration import Configuration, Integration
 from gateway.alerting.group import Group
 from gateway.alerting.grouping import Grouping
@@ -25,6 +24,7 @@ from gateway.alerting.moments import SECOND
 from gateway.alerting.notification import IN_PLACE, Again, Delivered, Notification, Outcome
 from gateway.alerting.notification_log import SAID, LogEntry, NotificationLog, log_key, reason_to_tell
 from gateway.alerting.outbox import Outbox, Slot, SlotRecord, backoff
+from gateway.alerting.passing import Passing
 from gateway.alerting.silence import Silences
 from gateway.alerting.stages import Stage, inhibition_stage, interval_stage, judge, kind_of, silence_stage
 from gateway.alerting.store import OUTBOX
@@ -39,39 +39,6 @@ ESCALATION: Final = "escalation"
 RENEWAL: Final = "renewal"
 """Why a decision is made: the group's moment has come; what was held is told; a step wants it noticed; people said
 something, which is to be shown."""
-MAX_ANNOTATED: Final = 50
-"""Alerts of one notification that get more annotations than their own."""
-
-
-class Passing:
-    """Members of a group that no stage mutes, in notification order, and which of them fire at a moment. Made while a
-    flush goes through the members, so that the decision at its end need not."""
-
-    __slots__ = ("alerts", "firing", "firing_names", "names", "now", "resolved_names", "severities")
-
-    def __init__(self, now: int, alerts: Iterable[Alert] = ()) -> None:
-        self.now = now
-        self.alerts: list[Alert] = []
-        self.firing: list[Alert] = []
-        self.names: list[str] = []
-        """Fingerprints of those that fire, in order."""
-        self.firing_names: set[str] = set()
-        self.severities: set[str] = set()
-        """Of those that fire."""
-        self.resolved_names: set[str] = set()
-        self.add(alerts)
-
-    def add(self, alerts: Iterable[Alert]) -> None:
-        """The next ones."""
-        for alert in alerts:
-            self.alerts.append(alert)
-            if alert.active(self.now):
-                self.firing.append(alert)
-                self.names.append(alert.fingerprint)
-                self.firing_names.add(alert.fingerprint)
-                self.severities.add(alert.labels.get("severity", ""))
-            else:
-                self.resolved_names.add(alert.fingerprint)
 
 
 class Dispatcher:
@@ -92,7 +59,7 @@ class Dispatcher:
         self.log = NotificationLog(journal)
         self.outbox = Outbox(journal)
         self._journal, self._grouping, self._silences, self._hooks = journal, grouping, silences, hooks
-        self._external_url, self._new_id, self._gone = external_url, new_id, gone
+        self._composer, self._gone = Composer(hooks, external_url, new_id), gone
         self._random = random.Random(seed)  # noqa: S311 - jitter
         self._inherited: dict[str, SlotRecord] = {}
         """Slots of an earlier run or configuration, whose groups were not looked at since."""
@@ -230,66 +197,81 @@ class Dispatcher:
         if slot is not None and slot.sending:
             slot.stale = True
             return
-        key = log_key(group.key, integration.key)
-        inherited = self._inherited.pop(key, None)
+        inherited = self._inherited.pop(log_key(group.key, integration.key), None)
         entry = self.log.get(group.key, integration.key)
-        firing, firing_names, resolved_names = passing.firing, passing.firing_names, passing.resolved_names
-        told = self.log.told(entry)
-        why = ""
-        if passing.alerts:
-            why = reason_to_tell(
-                entry,
-                told,
-                firing_names,
-                resolved_names,
-                send_resolved=integration.send_resolved,
-                repeat=group.route.repeat_interval,
-                now=now,
-            )
-            if why == "repeat" and self._hooks.quiet(firing, now):
-                why = ""
-            if not why and occasion == RENEWAL:
-                why = SAID
-            if why and occasion == FLUSH and slot is None and inherited is None:
-                telling = Telling(group, integration.key, entry, told, firing, firing_names, resolved_names, why)
-                if self._hooks.hold(telling, now):
-                    why = ""
+        older = slot or inherited
+        why = self._why(group, integration, entry, passing, now, occasion=occasion, waits=older is not None)
         if not why:
-            if slot is not None:
-                self._journal.event(now, "withdrawn", group=group.id, integration=integration.key)
-                self.outbox.drop(slot)
-            elif inherited is not None:
-                self._journal.drop(OUTBOX, key)  # of an earlier run; nothing is left of it
-            return
-        if not integration.send_resolved and not firing:
+            self._withdraw(group, integration, slot, inherited, now)
+        elif integration.send_resolved or passing.firing:
+            reminder = why == "repeat" or occasion == ESCALATION
+            notification = self._composer.notification(group, integration, entry, passing, now, reminder=reminder)
+            self._put_into_outbox(group, integration, passing, notification, older, why)
+        else:
+            # Nobody is told of the end, but what fires next is news.
             self.log.put(LogEntry(group_key=group.key, integration=integration.key, at=now, firing=[], resolved=[]))
             if slot is not None:
                 self.outbox.drop(slot)
-            return
-        tell = passing.alerts if integration.send_resolved else firing
-        listed = tell[: group.most] if group.most else tell
-        names = tuple(passing.names)
-        ended = tuple(resolved_names)
-        notification = Notification(
-            id=self._new_id(),
-            group_key=group.key,
-            receiver=integration.receiver,
-            group_labels=group.labels,
-            alerts=self._annotated(listed, now),
-            left_out=len(tell) - len(listed),
-            lowered=self._hooks.lowered(firing),
-            at=now,
-            external_url=self._external_url,
-            memory=entry.memory if entry is not None else {},
-            note=self._hooks.note(group, firing, now),
-            context=self._hooks.describe(group, firing, now),
-            group_id=group.id,
-            reminder=why == "repeat" or occasion == ESCALATION,
+
+    def _why(
+        self,
+        group: Group,
+        integration: Integration,
+        entry: LogEntry | None,
+        passing: Passing,
+        now: int,
+        *,
+        occasion: str,
+        waits: bool,
+    ) -> str:
+        """Why it is told now, "" if it is not. waits: a notification of it is on its way already; none is held then."""
+        if not passing.alerts:
+            return ""
+        told, firing, ended = self.log.told(entry), passing.firing_names, passing.resolved_names
+        why = reason_to_tell(
+            entry,
+            told,
+            firing,
+            ended,
+            send_resolved=integration.send_resolved,
+            repeat=group.route.repeat_interval,
+            now=now,
         )
-        older = slot or inherited
+        if why == "repeat" and self._hooks.quiet(passing.firing, now):
+            why = ""
+        if not why:
+            return SAID if occasion == RENEWAL else ""
+        if occasion == FLUSH and not waits:
+            telling = Telling(group, integration.key, entry, told, passing.firing, firing, ended, why)
+            if self._hooks.hold(telling, now):
+                return ""
+        return why
+
+    def _withdraw(
+        self, group: Group, integration: Integration, slot: Slot | None, inherited: SlotRecord | None, now: int
+    ) -> None:
+        """What is on its way is not to be told any more."""
+        if slot is not None:
+            self._journal.event(now, "withdrawn", group=group.id, integration=integration.key)
+            self.outbox.drop(slot)
+        elif inherited is not None:
+            self._journal.drop(OUTBOX, log_key(group.key, integration.key))  # of an earlier run; nothing is left of it
+
+    def _put_into_outbox(
+        self,
+        group: Group,
+        integration: Integration,
+        passing: Passing,
+        notification: Notification,
+        older: Slot | SlotRecord | None,
+        why: str,
+    ) -> None:
+        """In the place of the older one, if there is one, with its moments and attempts."""
+        now = notification.at
+        firing, resolved = tuple(passing.names), tuple(passing.resolved_names)
         self.outbox.put(
             Slot(
-                key=key,
+                key=log_key(group.key, integration.key),
                 group_id=group.id,
                 integration=integration.key,
                 notification=notification,
@@ -297,10 +279,10 @@ class Dispatcher:
                 created=older.created if older else now,
                 due=older.due if older else now,
                 attempts=older.attempts if older else 0,
-                firing=names,
-                told=firing_names,
+                firing=firing,
+                told=passing.firing_names,
                 severities=frozenset(passing.severities),
-                resolved=ended,
+                resolved=resolved,
             )
         )
         self._journal.event(
@@ -310,18 +292,9 @@ class Dispatcher:
             id=notification.id,
             integration=integration.key,
             why=why,
-            firing=names,
-            resolved=ended,
+            firing=firing,
+            resolved=resolved,
         )
-
-    def _annotated(self, alerts: list[Alert], now: int) -> tuple[Alert, ...]:
-        """The first of those that fire get what hooks know of them, as far as they have no annotation of that name."""
-        annotated = list(alerts)
-        for number, alert in enumerate(alerts[:MAX_ANNOTATED] if self._hooks.annotators else ()):
-            added = self._hooks.annotate(alert, now) if alert.active(now) else {}
-            if added:
-                annotated[number] = msgspec.structs.replace(alert, annotations={**added, **alert.annotations})
-        return tuple(annotated)
 
     def settle(self, group: Group) -> None:
         """Lets resolved members go once nobody has to hear of them any more."""
