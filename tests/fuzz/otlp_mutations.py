@@ -7,19 +7,17 @@ that may not be touched, in turn before and behind it, so that a read outside th
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import mmap
 import random
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.labels import decode_label_blob
+from tests.fuzz.guarded_pages import GuardedPages
 
 NOW = 1_700_000_000_000
 _INTERESTING = (0, 1, 2, 7, 8, 9, 0x0A, 0x12, 0x7F, 0x80, 0xFE, 0xFF)
@@ -60,29 +58,6 @@ def mutate(body: bytes, choose: random.Random) -> bytes:
         else:
             del data[at:]
     return bytes(data)
-
-
-class GuardedPages:
-    """Memory between two pages that may not be touched."""
-
-    def __init__(self, size: int) -> None:
-        page = mmap.PAGESIZE
-        self._inner = -(-size // page) * page
-        self._map = mmap.mmap(-1, self._inner + 2 * page)
-        whole = np.frombuffer(self._map, np.uint8)
-        self._data = whole[page : page + self._inner]
-        protect = ctypes.CDLL(None, use_errno=True).mprotect
-        protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-        for address in (whole.ctypes.data, whole.ctypes.data + page + self._inner):
-            if protect(address, page, 0) != 0:
-                raise OSError(ctypes.get_errno(), "mprotect")
-
-    def place(self, body: bytes, at_end: bool) -> NDArray[np.uint8]:
-        """The body, touching the guard behind it or before it."""
-        start = self._inner - len(body) if at_end else 0
-        view = self._data[start : start + len(body)]
-        view[:] = np.frombuffer(body, np.uint8)
-        return view
 
 
 def run(cases: int, seed: int) -> dict[str, int]:

@@ -8,43 +8,23 @@ behind the request ends the process; label blobs of all rows are made and read b
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import math
-import mmap
 import random
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.errors import DecodeError
 from gateway.telemetry.labels import decode_label_blob
+from tests.fuzz.guarded_pages import GuardedPages
 from tests.reference.remote_write_twin import STALE, Histogram, Series, encode_v1, encode_v2
 
 NOW_MS = 1_790_000_000_000
 ROOM = 1 << 16
-
-
-class GuardedBuffer:
-    """Memory whose last byte is followed by a page without permissions."""
-
-    def __init__(self) -> None:
-        self._map = mmap.mmap(-1, ROOM + mmap.PAGESIZE)
-        self._bytes = np.frombuffer(self._map, np.uint8)
-        address = self._bytes.ctypes.data
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mprotect(ctypes.c_void_p(address + ROOM), ctypes.c_size_t(mmap.PAGESIZE), 0):
-            raise OSError(ctypes.get_errno(), "mprotect")
-
-    def put(self, data: bytes) -> NDArray[np.uint8]:
-        """The data, ending at the guard page."""
-        place = self._bytes[ROOM - len(data) : ROOM]
-        place[:] = np.frombuffer(data, np.uint8)
-        return place
 
 
 def seeds() -> list[Series]:
@@ -105,13 +85,13 @@ def run(cases: int, seed: int) -> dict[str, int]:
             [encode_v2(series), encode_v2(series, packed=False), *(encode_v2([one]) for one in series)],
         ),
     )
-    buffer = GuardedBuffer()
+    pages = GuardedPages(ROOM)
     results = {"columns": 0, "errors": 0, "rows": 0}
     for case in range(cases):
         decoder, corpus = corpora[case & 1]
         data = mutate(random_of, random_of.choice(corpus))
         try:
-            columns = decoder.decode(buffer.put(data), NOW_MS)
+            columns = decoder.decode(pages.place(data, at_end=True), NOW_MS)
         except DecodeError as error:
             if error.offset is None or not 0 <= error.offset <= len(data):
                 raise AssertionError(f"offset {error.offset} of {len(data)}: {data.hex()}") from error
