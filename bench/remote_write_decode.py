@@ -19,18 +19,9 @@ import numpy as np
 from gateway.decode.remote_write_settings import RemoteWriteSettings
 from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
+from gateway.telemetry.varint import varint
 
 NOW_MS = 1_790_000_000_000
-
-
-def varint(value: int) -> bytes:
-    """A protobuf varint."""
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
 
 
 def field(tag: int, payload: bytes) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from loadtest.fault_table import Line
-from loadtest.generator.sender import Senders
+from loadtest.generator.sender import Senders, send
 from loadtest.generator.work import Outcome, Work
 from loadtest.measure import DRAIN_SECONDS, at
 from loadtest.overload import SETTINGS
@@ -54,12 +54,12 @@ def play(directory: Path, load: Load, quick: bool) -> Line:
     try:
         store.start()
         gateway.start()
-        alone = _send(at(quiet, gateway))
+        alone = send(at(quiet, gateway))
         noise = Senders(at(greedy, gateway))
         noise.build()
         noise.warm_up()
         noise.start()
-        beside = _send(at(quiet, gateway))
+        beside = send(at(quiet, gateway))
         noise.stop()
         loud = noise.wait(timeout=600.0)
         await_true(lambda: gateway.pending() == 0, DRAIN_SECONDS, "everything handed on")
@@ -75,17 +75,6 @@ def play(directory: Path, load: Load, quick: bool) -> Line:
         gateway.stop()
         store.kill()
     return _line(alone, beside, loud, status["accepted_points"], status["forwarded_points"], refusals)
-
-
-def _send(work: Work) -> Outcome:
-    senders = Senders(work)
-    try:
-        senders.build()
-        senders.warm_up()
-        senders.start()
-        return senders.wait()
-    finally:
-        senders.kill()
 
 
 def _line(

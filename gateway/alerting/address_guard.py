@@ -73,10 +73,6 @@ class AddressGuard:
             return ""
         return "an internal address"
 
-    def allows(self, text: str) -> bool:
-        """Whether an IP address may be asked."""
-        return not self.refusal(text)
-
     def check_literal(self, host: str) -> None:
         """Raises OSError if the text is an IP address that may not be asked."""
         try:

@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.alerting.cooccurrence import Cooccurrence
 from gateway.alerting.incident_group import Member
-from gateway.alerting.moments import SECOND
+from gateway.alerting.moments import SECOND, roughly
 from gateway.alerting.topology import Topology
 
 
@@ -69,7 +69,7 @@ def weigh(
     """The log odds that `new` and `other` have one cause; a longer gap between them counts as `longest_gap` seconds."""
     gap = min(abs(new.starts - other.starts) / SECOND, longest_gap)
     score = weights.prior + weights.time * math.exp(-gap / weights.time_constant)
-    words = [f"began {_ago(gap)} {'after' if new.starts >= other.starts else 'before'} {other.name}"]
+    words = [f"began {roughly(gap)} {'after' if new.starts >= other.starts else 'before'} {other.name}"]
     if other.active:
         score += weights.overlap + (weights.still if new.key == other.key else 0.0)
     relation = topology.relation(new.place, other.place)
@@ -105,7 +105,3 @@ def weigh(
 
 def _rule(key: str) -> str:
     return key.rsplit("@", 1)[0]
-
-
-def _ago(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -18,7 +18,7 @@ import msgspec
 from gateway.alerting.inbound import Marker
 from gateway.alerting.incident_group import Member, rank_of
 from gateway.alerting.markers import Markers, marker_words
-from gateway.alerting.moments import SECOND
+from gateway.alerting.moments import SECOND, roughly
 from gateway.alerting.topology import Place, Topology
 
 DEPLOY_WITHIN: Final = 1800 * SECOND
@@ -110,7 +110,7 @@ def _weigh(
     score = weights.onset * math.exp(-gap / weights.onset_constant)
     reasons = []
     if len(members) > 1:
-        reasons.append("began first" if gap <= 0 else f"began {_length(gap)} after the first")
+        reasons.append("began first" if gap <= 0 else f"began {roughly(gap)} after the first")
     service = member.place.service
     sufferers = [other for other in services if service and service in below[other]]
     if sufferers:
@@ -125,7 +125,7 @@ def _weigh(
     deploy = next(iter(markers.before(member.starts, DEPLOY_WITHIN, [service])), None) if service else None
     if deploy is not None and deploy.service:
         score += weights.deploy * math.exp(-(member.starts - deploy.time) / DEPLOY_WITHIN)
-        reasons.append(f"{marker_words(deploy)} was deployed {_length((member.starts - deploy.time) / SECOND)} before")
+        reasons.append(f"{marker_words(deploy)} was deployed {roughly((member.starts - deploy.time) / SECOND)} before")
     else:
         deploy = None
     score += weights.severity * rank_of(member.severity) / 4.0
@@ -140,7 +140,3 @@ def _weigh(
         reasons=reasons or ["the only alert"],
         deploy=deploy,
     )
-
-
-def _length(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -94,3 +94,8 @@ def format_duration(nanoseconds: int) -> str:
         if count:
             parts.append(f"{count}{name}")
     return "".join(parts)
+
+
+def roughly(seconds: float) -> str:
+    """A length of time for people: whole seconds up to two minutes, then whole minutes."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

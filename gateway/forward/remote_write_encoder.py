@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gateway.errors import StateError
 from gateway.telemetry.label_sets import placed
 from gateway.telemetry.labels import decode_label_blob
+from gateway.telemetry.varint import varint
 from kernels.remote_write_encode import BAD_PLACE, FILL_SLACK, fill_runs, size_runs
 
 Encoding = Literal["zstd", "snappy"]
@@ -139,7 +140,7 @@ def decode_request(raw: bytes) -> Iterator[tuple[dict[str, str], list[tuple[int,
         samples: list[tuple[int, float]] = []
         for inner_tag, part in _messages(series):
             if inner_tag == 0x0A:
-                labels += b"\x0a" + _varint_bytes(len(part)) + part
+                labels += b"\x0a" + varint(len(part)) + part
             else:
                 value = struct.unpack_from("<d", part, 1)[0]
                 time, _ = _read_varint(part, 10)
@@ -168,11 +169,3 @@ def _read_varint(data: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise StateError("a number ends early")
-
-
-def _varint_bytes(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])

@@ -21,7 +21,7 @@ from gateway.errors import RequestError
 from gateway.settings_types import Duration
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.selector import parse_selector
-from gateway.web.history import HistorySource, is_counter
+from gateway.web.history import HistorySource, finite_or_none, is_counter
 from gateway.web.json_api import json_response
 from gateway.web.query_parameters import parse_time, whole_number
 
@@ -36,10 +36,6 @@ def increase_per_second(times_s: _Floats, values: _Floats) -> tuple[_Floats, _Fl
     elapsed, increase = np.diff(times_s), np.diff(values)
     counts = (elapsed > 0.0) & (increase >= 0.0)
     return times_s[1:][counts], increase[counts] / elapsed[counts]
-
-
-def _plain(values: _Floats) -> list[float | None]:
-    return [float(v) if math.isfinite(v) else None for v in values]
 
 
 def _entry(samples: HistorySamples, horizon_s: float, level: float) -> dict[str, Any]:
@@ -59,9 +55,9 @@ def _entry(samples: HistorySamples, horizon_s: float, level: float) -> dict[str,
         "step": found.step_s,
         "level": found.level,
         "times": found.times_s.tolist(),
-        "expected": _plain(found.expected),
-        "lower": _plain(found.lower),
-        "upper": _plain(found.upper),
+        "expected": finite_or_none(found.expected),
+        "lower": finite_or_none(found.lower),
+        "upper": finite_or_none(found.upper),
         "parts": found.parts,
         "origins": found.origins,
         "error": found.error,

@@ -76,7 +76,8 @@ def is_counter(samples: HistorySamples) -> bool:
     return samples.kind & kind.CLASS_MASK in counting and not samples.kind & (kind.NON_MONOTONIC | kind.DELTA)
 
 
-def _plain(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
+def finite_or_none(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
+    """float64[n] for JSON, which has neither infinity nor NaN."""
     return [float(v) if math.isfinite(v) else None for v in values]
 
 
@@ -157,9 +158,9 @@ def with_band(
     result = run_series(np.array(times, np.float64), given, kind="counter" if counter else "gauge", settings=settings)
     wanted = (result.times_s >= start) & ~result.extra
     out: dict[str, Any] = {"labels": labels, "times": result.times_s[wanted].tolist()}
-    out["values"] = _plain(result.values[wanted])
+    out["values"] = finite_or_none(result.values[wanted])
     for part in _BAND:
-        out[part] = _plain(getattr(result, part)[wanted])
+        out[part] = finite_or_none(getattr(result, part)[wanted])
     out["scored_as"] = "rate" if counter else "value"
     return out
 

@@ -34,21 +34,25 @@ PRIVATE = ["10.1.2.3", "172.16.0.1", "192.168.0.1", "100.64.0.1", "fd12::1", "::
 PUBLIC = ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8"]
 
 
+def _allows(guard: AddressGuard, address: str) -> bool:
+    return not guard.refusal(address)
+
+
 def test_forms_of_addresses() -> None:
     nothing, loopback = AddressGuard(), AddressGuard(["loopback"])
     both, one = AddressGuard(["loopback", "private"]), AddressGuard(["10.1.0.0/16"])
     for address in NEVER:
-        assert not any(guard.allows(address) for guard in (nothing, loopback, both, one)), address
+        assert not any(_allows(guard, address) for guard in (nothing, loopback, both, one)), address
     for address in LOOPBACK:
-        assert [guard.allows(address) for guard in (nothing, loopback, one)] == [False, True, False], address
+        assert [_allows(guard, address) for guard in (nothing, loopback, one)] == [False, True, False], address
     for address in PRIVATE:
-        assert [guard.allows(address) for guard in (nothing, loopback, both)] == [False, False, True], address
+        assert [_allows(guard, address) for guard in (nothing, loopback, both)] == [False, False, True], address
     for address in PUBLIC:
-        assert all(guard.allows(address) for guard in (nothing, loopback, both, one)), address
-    assert one.allows("10.1.255.1")
-    assert not one.allows("10.2.0.1")
+        assert all(_allows(guard, address) for guard in (nothing, loopback, both, one)), address
+    assert _allows(one, "10.1.255.1")
+    assert not _allows(one, "10.2.0.1")
     everything = AddressGuard(["0.0.0.0/0", "::/0"])
-    assert [address for address in NEVER if everything.allows(address)] == []
+    assert [address for address in NEVER if _allows(everything, address)] == []
 
 
 def test_settings_that_name_no_network_are_refused(tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ async def test_a_name_that_changes_its_answer_is_connected_to_what_was_judged(mo
             second = await channels["webhook"].send(notification())
     assert isinstance(first, Delivered)
     assert isinstance(second, Again)
-    assert "169.254" not in second.reason or "link-local" in second.reason
+    assert "a link-local address" in second.reason
     assert len(asked) == 2
     assert len(receiver.told["hook"]) == 1
 
