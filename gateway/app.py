@@ -53,7 +53,7 @@ class RoleProcess(Protocol):
         ...
 
     def waits_for(self) -> int | None:
-        """None while the role moves; else the thread that stands still, or 0. See supervisor.Heartbeat."""
+        """None while the role moves; else the thread that stands still, or 0. See heartbeat.Heartbeat."""
         ...
 
     async def reload(self) -> None:

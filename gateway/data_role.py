@@ -72,12 +72,27 @@ class DataRole:
 
     async def start(self) -> None:
         """Raises ConfigError, StateError, DiskFailed."""
-        config, server, data_dir = self._config, self._config.server, self._data_dir
+        config, workers = self._config, self._config.server.workers
         keep_free_memory()
-        sharding = await asyncio.to_thread(self._take_place, data_dir)
+        sharding = await asyncio.to_thread(self._take_place, self._data_dir)
         await asyncio.to_thread(warmup.load_all)
+        plane = await self._start_plane(sharding)
+        decoders = self._decoders(plane.hash_key)
+        tenants = Tenants(config.ingest, self._clock, series_memory=float(config.series.expiry))
+        # Memory is the machine's, so the workers share it; two of the largest requests must fit in any case.
+        in_flight = max(config.ingest.max_in_flight_bytes // workers, 2 * config.ingest.max_request_bytes)
+        admission, clients = Admission(in_flight, tenants=tenants), ClientTable()
+        http = await self._start_http(plane, decoders, admission, clients)
+        grpc = await self._start_grpc(plane, decoders, admission, clients)
+        self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
+        socket = DataPlaneSocket(plane, socket_path(config, self._worker), clients.rows)
+        await socket.start()
+        self._stack.push_async_callback(socket.stop)
+
+    async def _start_plane(self, sharding: Sharding | None) -> DataPlane:
+        config = self._config
         plane = DataPlane(
-            data_dir,
+            self._data_dir,
             self._clock,
             log_settings=config.log,
             series_settings=config.series,
@@ -90,12 +105,12 @@ class DataRole:
         self._plane = plane
         self._stack.push_async_callback(plane.stop)
         await plane.start()
-        decoders = self._decoders(plane.hash_key)
-        tenants = Tenants(config.ingest, self._clock, series_memory=float(config.series.expiry))
-        # Memory is the machine's, so the workers share it; two of the largest requests must fit in any case.
-        in_flight = max(config.ingest.max_in_flight_bytes // server.workers, 2 * config.ingest.max_request_bytes)
-        admission = Admission(in_flight, tenants=tenants)
-        clients = ClientTable()
+        return plane
+
+    async def _start_http(
+        self, plane: DataPlane, decoders: Decoders, admission: Admission, clients: ClientTable
+    ) -> HttpReceiver:
+        config, server = self._config, self._config.server
         host, port = parse_address(server.otlp_http)
         http = HttpReceiver(
             config.ingest,
@@ -119,6 +134,12 @@ class DataRole:
         plane.committer.more_coming = lambda: http.decoding
         if config.access.tls_certificate:
             self._stack.push_async_callback(CertificateRenewal(http.reload_certificates).stop)
+        return http
+
+    async def _start_grpc(
+        self, plane: DataPlane, decoders: Decoders, admission: Admission, clients: ClientTable
+    ) -> GrpcReceiver:
+        config, server = self._config, self._config.server
         host, port = parse_address(server.otlp_grpc)
         grpc = GrpcReceiver(
             config.ingest,
@@ -135,10 +156,7 @@ class DataRole:
         )
         await start_when_free(grpc.start, "server.otlp_grpc", server.otlp_grpc, self._clock)
         self._stack.push_async_callback(grpc.stop, _GRACE_SECONDS)
-        self.addresses = {"otlp_http": http.port, "otlp_grpc": grpc.port}
-        socket = DataPlaneSocket(plane, socket_path(config, self._worker), clients.rows)
-        await socket.start()
-        self._stack.push_async_callback(socket.stop)
+        return grpc
 
     async def stop(self) -> None:
         """Receivers first, then the pipeline; idempotent."""

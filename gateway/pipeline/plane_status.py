@@ -46,7 +46,7 @@ def plane_status(
     }
     status: dict[str, Any] = {}
     if several:
-        # What the control plane needs to put the workers' statuses together; see web.merged_status.
+        # What the control plane needs to put the workers' statuses together; see web.workers.
         status["shard"] = {"settled_rows": 0, "scored_rows": counts.next_row, "score_lag": scorer.lag_counts()}
     if forwarder is not None:
         stats = forwarder.stats()
