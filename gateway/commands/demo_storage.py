@@ -106,7 +106,7 @@ def _log_of(data_dir: Path) -> Path:
 
 
 def free_port(wanted: int) -> int:
-    """`wanted` if nobody listens on it at 127.0.0.1, else another that is free now."""
+    """`wanted` if nobody listens on it at 127.0.0.1, else another that is free now. Raises OSError if none is."""
     for port in (wanted, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that have ended do not count

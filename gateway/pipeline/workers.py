@@ -67,7 +67,7 @@ def read_workers(data_dir: Path) -> WorkersFile | None:
 
 
 def read_workers_at(path: Path) -> WorkersFile | None:
-    """The same of a file anywhere."""
+    """The same of a file anywhere. Raises StateError."""
     try:
         found = msgspec.json.decode(read_regular(path), type=WorkersFile)
     except FileNotFoundError:

@@ -156,7 +156,7 @@ class SeriesIndex:
         return int(self._state[table.X_NEXT_SID])
 
     def pin_of(self, reader: str) -> int:
-        """The bit under which a reader pins series; the same for the same name. At most eight readers."""
+        """The bit under which a reader pins series, the same for the same name. Raises ValueError for a ninth."""
         with self._lock:
             number = self._readers.setdefault(reader, len(self._readers))
         if number >= _READERS:

@@ -52,6 +52,7 @@ class _Connection:
             self._session = None
 
     async def get(self, path: str, parameters: Parameters | None = None) -> bytes:
+        """The body of the answer. Raises RequestError where the worker refuses the question, Unavailable."""
         if self._session is None:
             connector = aiohttp.UnixConnector(str(self._socket))
             self._session = aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT)
@@ -71,7 +72,8 @@ class _Connection:
 class DataPlaneClient:
     """Asks the workers of the data plane, one or several, and answers as of one.
 
-    Every method raises Unavailable when one of them does not answer: half of a count would look like all of it.
+    Every method but `metrics` raises Unavailable when one of them does not answer: half of a count would look like all
+    of it. One with parameters of the user's raises RequestError where a worker refuses them.
     """
 
     def __init__(self, socket: Path, *further: Path) -> None:
@@ -96,7 +98,8 @@ class DataPlaneClient:
         return ""
 
     async def metrics(self) -> bytes:
-        """The data plane's own metrics, OpenMetrics text; of several workers those that answer."""
+        """The data plane's own metrics, OpenMetrics text; of several workers those that answer. Raises Unavailable if
+        none does."""
         if len(self._workers) == 1:
             return await self._workers[0].get("/metrics")
         answers = await asyncio.gather(*(worker.get("/metrics") for worker in self._workers), return_exceptions=True)

@@ -50,7 +50,8 @@ def _is_whole(text: str) -> bool:
 
 
 def whole_number(request: web.Request, name: str, default: int, most: int, least: int = 1) -> int:
-    """The parameter `name`, `default` where it is absent, at most `most`."""
+    """The parameter `name`, `default` where it is absent; `most` for more than that. Raises RequestError for what is
+    not a whole number, and for less than `least`."""
     text = request.query.get(name, "")
     if not text:
         return default
@@ -60,7 +61,7 @@ def whole_number(request: web.Request, name: str, default: int, most: int, least
 
 
 def one_of(request: web.Request, name: str, known: Sequence[str], default: str = "") -> str:
-    """The parameter `name`, which must be one of `known`; `default` where it is absent."""
+    """The parameter `name`, `default` where it is absent. Raises RequestError if it is not one of `known`."""
     text = request.query.get(name, "")
     if text and text not in known:
         raise RequestError(f"{name}={text[:100]!r}: expected one of {', '.join(known)}", reason="parameter")
