@@ -13,7 +13,8 @@ from gateway.baseline.detector import Observation
 from gateway.baseline.limit_settings import LimitRule, LimitSettings
 from gateway.clock import ManualClock
 from gateway.log.reader import EventReader
-from gateway.pipeline.limit_watch import LimitWatch, natural_limit, stem_of
+from gateway.pipeline.limit_names import natural_limit, stem_of
+from gateway.pipeline.limit_watch import LimitWatch
 from gateway.series.index import SeriesIndex
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.columns import Definitions
