@@ -43,8 +43,6 @@ _MAGIC: Final = b"GWLIMITS"
 
 WATCHED: Final = gauge("limit_series", "Series that are watched for the time to their limit.")
 
-_COUNTING: Final = (kind.COUNTER, kind.HISTOGRAM_COUNT, kind.HISTOGRAM_SUM, kind.HISTOGRAM_BUCKET)
-
 
 class LimitWatch:
     """See Watch. path: where the open anomalies are kept, so that a process that comes after this one can end them."""
@@ -97,7 +95,7 @@ class LimitWatch:
 
     def _take(self, sid: int, name: str, meaning: str) -> None:
         kinds = int(self._index.kinds[sid])
-        if kinds & kind.CLASS_MASK in _COUNTING and not kinds & kind.NON_MONOTONIC:
+        if kinds & kind.CLASS_MASK in kind.COUNTING and not kinds & kind.NON_MONOTONIC:
             return
         labels = self._index.labels(sid)
         if meaning == "rule":

@@ -32,5 +32,8 @@ NON_MONOTONIC: Final = 0x20
 VMRANGE: Final = 0x40
 """With HISTOGRAM_BUCKET: counts of one range each, not cumulative over bounds."""
 
+COUNTING: Final = (COUNTER, HISTOGRAM_COUNT, HISTOGRAM_SUM, HISTOGRAM_BUCKET)
+"""Classes whose values rise, but for resets, unless NON_MONOTONIC."""
+
 STALE_NAN_BITS: Final = 0x7FF0000000000002
 """Bit pattern of Prometheus' stale marker."""

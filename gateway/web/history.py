@@ -72,8 +72,7 @@ def is_counter(samples: HistorySamples) -> bool:
     """Whether a series is scored on its rate; its band is one of rates then."""
     if samples.kind == 0:
         return samples.labels.get("__name__", "").endswith(_COUNTER_ENDINGS)
-    counting = (kind.COUNTER, kind.HISTOGRAM_COUNT, kind.HISTOGRAM_SUM, kind.HISTOGRAM_BUCKET)
-    return samples.kind & kind.CLASS_MASK in counting and not samples.kind & (kind.NON_MONOTONIC | kind.DELTA)
+    return samples.kind & kind.CLASS_MASK in kind.COUNTING and not samples.kind & (kind.NON_MONOTONIC | kind.DELTA)
 
 
 def finite_or_none(values: np.ndarray[Any, np.dtype[np.float64]]) -> list[float | None]:
