@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.detection import plots, report
-from bench.detection.datasets import DATA_SETS, LABELLED, REPOSITORY, data_root
+from bench.detection.datasets import DATA_SETS, LABELLED
 from bench.detection.detectors import Detector, Gateway, ablations
 from bench.detection.evaluate import Piece, correlated, injected_slice, labelled_unit, silent_cases
 from bench.detection.forecasts import forecast_rows
@@ -25,6 +25,7 @@ from bench.detection.injections import plan
 from bench.detection.peer_scores import comparison
 from bench.detection.peers_ewma import Ewma
 from bench.detection.peers_sketch import Sketch
+from bench.detection.recordings import REPOSITORY, data_root
 from bench.detection.silent import silent_plan
 
 Work = Callable[[Detector], list[Piece]]

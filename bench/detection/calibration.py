@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection.datasets import Recording
 from bench.detection.detectors import Scored
 from bench.detection.protocol import scored_time
+from bench.detection.recordings import Recording
 
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
 

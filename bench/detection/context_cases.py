@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.detection.datasets import Recording
 from bench.detection.detectors import Gateway
 from bench.detection.injections import HOUR_S
+from bench.detection.recordings import Recording
 from bench.detection.spread import usual_spread
 from gateway.alerting.context import MUTED_UNTIL, AnomalyContext
 from gateway.alerting.context_settings import ContextSettings

@@ -6,59 +6,28 @@ series; the recordings of one machine, pod or plant share a `group`, and their l
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from bench.detection.recordings import (
+    MONDAY_S,
+    Floats,
+    Recording,
+    columns_of,
+    events_of,
+    neutral_of,
+    number_of,
+    read_csv,
+    stems,
+    unix_seconds,
+)
 from gateway.baseline.scorecard import Event, Opening
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-MONDAY_S = 1_499_644_800.0
-"""2017-07-10 00:00 UTC, a Monday: where recordings without timestamps are made to start."""
-
-Floats = NDArray[np.float64]
-Labels = NDArray[np.int8]
-
-
-def data_root() -> Path:
-    """Where the recordings are: GATEWAY_DETECTION_DATA, else ../shared/data beside the repository."""
-    return Path(os.environ.get("GATEWAY_DETECTION_DATA") or REPOSITORY.parent / "shared" / "data")
-
-
-@dataclass(slots=True)
-class Recording:
-    """One series with what is known about it.
-
-    times_s: float64[n], Unix seconds in row order; values: float64[n], NaN = missing; labels: int8[n], 1 abnormal,
-    0 normal, -1 unlabelled. events: labelled events; neutral: spans without a label. warm_up_s None: by the protocol.
-    vus_slices: row ranges on which published tables judge the raw score.
-    """
-
-    dataset: str
-    name: str
-    times_s: Floats
-    values: Floats
-    labels: Labels
-    interval_s: float
-    events: list[Event]
-    neutral: list[Opening] = field(default_factory=list)
-    kind: str = "gauge"
-    merge_s: float = 1800.0
-    warm_up_s: float | None = None
-    group: str = ""
-    vus_slices: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,56 +41,15 @@ class DataSet:
     """Of others figures may be taken, but nothing that is shipped may be fitted to them: see train.trainable."""
 
 
-def runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last index of each run of true."""
-    edges = np.diff(mask.astype(np.int8), prepend=np.int8(0), append=np.int8(0))
-    return list(zip(np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist(), strict=True))
-
-
-def _spans(times: Floats, mask: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    return [(float(times[a]), float(times[b])) for a, b in runs(mask)]
-
-
-def _events(times: Floats, labels: Labels) -> list[Event]:
-    return [Event(start, end) for start, end in _spans(times, labels == 1)]
-
-
-def _neutral(times: Floats, labels: Labels) -> list[Opening]:
-    return [Opening(start, end) for start, end in _spans(times, labels < 0)]
-
-
-def _stems(root: Path, pattern: str, suffix: str) -> list[str]:
-    return sorted(str(path.relative_to(root)).removesuffix(suffix) for path in root.glob(pattern))
-
-
-def _columns(path: Path) -> dict[str, NDArray[Any]]:
-    table = pq.read_table(path)
-    return {name: table.column(name).to_numpy() for name in table.column_names}
-
-
-def read_csv(path: Path, delimiter: str = ",") -> list[list[str]]:
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-        return list(csv.reader(io.StringIO(file.read()), delimiter=delimiter))
-
-
-def _unix(text: str) -> float:
-    moment = datetime.fromisoformat(text.strip().strip('"').replace("Z", "+00:00"))
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def number_of(text: str) -> float:
-    return float(text) if text.strip() else float("nan")
-
-
 # NAB: windows begin before the anomaly; the first 15 % (at most 750 rows) are probation. One file runs backward.
 
 
 def _load_nab(root: Path, key: str) -> list[Recording]:
     rows = read_csv(root / "nab" / "data" / f"{key}.csv.gz")[1:]
-    times = np.array([_unix(row[0]) for row in rows])
+    times = np.array([unix_seconds(row[0]) for row in rows])
     values = np.array([number_of(row[1]) for row in rows])
     windows = json.loads((root / "nab" / "labels" / "combined_windows.json").read_text())[f"{key}.csv"]
-    events = [Event(_unix(a.split(".")[0]), _unix(b.split(".")[0])) for a, b in windows]
+    events = [Event(unix_seconds(a.split(".")[0]), unix_seconds(b.split(".")[0])) for a, b in windows]
     labels = np.zeros(len(times), np.int8)
     for event in events:
         labels[(times >= event.start) & (times <= event.end)] = 1
@@ -137,14 +65,14 @@ def _load_nab(root: Path, key: str) -> list[Recording]:
 
 
 def _load_wsd(root: Path, key: str) -> list[Recording]:
-    c = _columns(root / "wsd" / f"{key}.parquet")
+    c = columns_of(root / "wsd" / f"{key}.parquet")
     times, values, labels = c["timestamp"].astype(np.float64), c["value"].astype(np.float64), c["label"]
     segments = c["segment"]
     slices = [
         (int(np.flatnonzero(segments == s)[0]), int(np.flatnonzero(segments == s)[-1]) + 1) for s in np.unique(segments)
     ]
     return [
-        Recording("wsd", key, times, values, labels, 60.0, _events(times, labels), _neutral(times, labels),
+        Recording("wsd", key, times, values, labels, 60.0, events_of(times, labels), neutral_of(times, labels),
                   vus_slices=slices)
     ]  # fmt: skip
 
@@ -153,11 +81,11 @@ def _load_wsd(root: Path, key: str) -> list[Recording]:
 
 
 def _load_kpi(root: Path, key: str) -> list[Recording]:
-    c = _columns(root / "aiops_kpi" / f"{key}.parquet")
+    c = columns_of(root / "aiops_kpi" / f"{key}.parquet")
     times, values, labels = c["timestamp"].astype(np.float64), c["value"].astype(np.float64), c["label"]
     first_test = int(np.argmax(c["part"] == 1))
     return [
-        Recording("aiops_kpi", key, times, values, labels, float(np.median(np.diff(times))), _events(times, labels),
+        Recording("aiops_kpi", key, times, values, labels, float(np.median(np.diff(times))), events_of(times, labels),
                   vus_slices=[(first_test, len(times))])
     ]  # fmt: skip
 
@@ -167,13 +95,13 @@ def _load_kpi(root: Path, key: str) -> list[Recording]:
 
 def _load_ms(root: Path, key: str) -> list[Recording]:
     rows = read_csv(root / "ms_cloud_monitoring" / f"{key}.csv.gz")[1:]
-    times = np.array([_unix(row[0]) for row in rows])
+    times = np.array([unix_seconds(row[0]) for row in rows])
     values = np.array([number_of(row[1]) for row in rows])
     labels = np.array([int(float(row[2])) for row in rows], np.int8)
     order = np.argsort(times, kind="stable")
     step = float(np.median(np.diff(times)))
     return [
-        Recording("ms_cloud_monitoring", key, times, values, labels, step, _events(times[order], labels[order]),
+        Recording("ms_cloud_monitoring", key, times, values, labels, step, events_of(times[order], labels[order]),
                   merge_s=7200.0, vus_slices=[(0, len(times))])
     ]  # fmt: skip
 
@@ -182,13 +110,13 @@ def _load_ms(root: Path, key: str) -> list[Recording]:
 
 
 def _machine(dataset: str, root: Path, key: str, step: float) -> list[Recording]:
-    c = _columns(root / dataset / f"{key}.parquet")
+    c = columns_of(root / dataset / f"{key}.parquet")
     labels = np.where(c["part"] == 1, c["label"], 0).astype(np.int8)
     times = MONDAY_S + step * np.arange(len(labels), dtype=np.float64)
     first_test = int(np.argmax(c["part"] == 1))
     metrics = [name for name in c if name.startswith("m")]
     return [
-        Recording(dataset, f"{key}/{name}", times, c[name].astype(np.float64), labels, step, _events(times, labels),
+        Recording(dataset, f"{key}/{name}", times, c[name].astype(np.float64), labels, step, events_of(times, labels),
                   group=key, vus_slices=[(first_test, len(times))])
         for name in metrics
     ]  # fmt: skip
@@ -200,7 +128,7 @@ def _machine(dataset: str, root: Path, key: str, step: float) -> list[Recording]
 def _load_skab(root: Path, key: str) -> list[Recording]:
     rows = read_csv(root / "skab" / f"{key}.csv.gz", ";")
     header, rows = rows[0], rows[1:]
-    times = np.array([_unix(row[0]) for row in rows])
+    times = np.array([unix_seconds(row[0]) for row in rows])
     labelled = "anomaly" in header
     labels = (
         np.array([int(float(row[header.index("anomaly")])) for row in rows], np.int8)
@@ -209,7 +137,7 @@ def _load_skab(root: Path, key: str) -> list[Recording]:
     )
     return [
         Recording("skab", f"{key}/{header[j]}", times, np.array([number_of(row[j]) for row in rows]), labels, 1.0,
-                  _events(times, labels), group=key, vus_slices=[(0, len(times))] if labelled else [])
+                  events_of(times, labels), group=key, vus_slices=[(0, len(times))] if labelled else [])
         for j in range(1, 9)
     ]  # fmt: skip
 
@@ -263,7 +191,9 @@ def _load_petshop(root: Path, key: str) -> list[Recording]:
         return []
     labels = np.zeros(len(values), np.int8)
     labels[cut + visible[0] : cut + visible[-1] + 1] = 1
-    return [Recording("petshop", f"{key}/{'/'.join(wanted[0])}", times, values, labels, 300.0, _events(times, labels))]
+    return [
+        Recording("petshop", f"{key}/{'/'.join(wanted[0])}", times, values, labels, 300.0, events_of(times, labels))
+    ]
 
 
 # Nezha: one group a pod, labels from the injection times. TimeStamp of 2022 is 200,000,000 s too high and
@@ -294,9 +224,9 @@ def _load_nezha(root: Path, key: str) -> list[Recording]:
     folder = root / "nezha" / "rca_data" / day
     rows = read_csv(folder / "metric" / f"{pod}_metric.csv.gz")
     header, rows = rows[0], rows[1:]
-    times = np.array([_unix(row[0][:19]) for row in rows])
+    times = np.array([unix_seconds(row[0][:19]) for row in rows])
     faults = [
-        (_unix(fault["inject_time"]), fault["inject_type"])
+        (unix_seconds(fault["inject_time"]), fault["inject_type"])
         for fault in _nezha_faults(folder, day)
         if fault["inject_pod"] == pod
     ]
@@ -313,7 +243,7 @@ def _load_nezha(root: Path, key: str) -> list[Recording]:
     # A fault in another pod may be felt here: that time is neither normal nor this pod's.
     for other in _nezha_faults(folder, day):
         if other["inject_pod"] != pod:
-            start = _unix(other["inject_time"])
+            start = unix_seconds(other["inject_time"])
             neutral.append(Opening(start - 60.0, start + 2 * _NEZHA_FAULT_S))
     for event in events:
         labels[(times >= event.start) & (times <= event.end)] = 1
@@ -340,7 +270,7 @@ def _visible(values: Floats, before: NDArray[np.bool_], span: NDArray[np.bool_])
 
 def _load_ett(root: Path, key: str) -> list[Recording]:
     rows = read_csv(root / "ett" / f"{key}.csv.gz")
-    times = np.array([_unix(row[0]) for row in rows[1:]])
+    times = np.array([unix_seconds(row[0]) for row in rows[1:]])
     none = np.zeros(len(times), np.int8)
     return [
         Recording(
@@ -367,45 +297,45 @@ def _load_m4(root: Path, key: str) -> list[Recording]:
 
 
 def _load_ucr(root: Path, key: str) -> list[Recording]:
-    c = _columns(root / "ucr" / f"{key}.parquet")
+    c = columns_of(root / "ucr" / f"{key}.parquet")
     times = MONDAY_S + 60.0 * np.arange(len(c["value"]), dtype=np.float64)
     labels = c["label"].astype(np.int8)
     first_test = int(np.argmax(c["part"] == 1))
     return [
-        Recording("ucr", key, times, c["value"].astype(np.float64), labels, 60.0, _events(times, labels),
+        Recording("ucr", key, times, c["value"].astype(np.float64), labels, 60.0, events_of(times, labels),
                   vus_slices=[(first_test, len(times))])
     ]  # fmt: skip
 
 
 def _ms_keys(root: Path) -> list[str]:
-    return _stems(root / "ms_cloud_monitoring", "*/*.csv.gz", ".csv.gz")
+    return stems(root / "ms_cloud_monitoring", "*/*.csv.gz", ".csv.gz")
 
 
 DATA_SETS: dict[str, DataSet] = {
     s.name: s
     for s in (
-        DataSet("nab", lambda root: _stems(root / "nab" / "data", "*/*.csv.gz", ".csv.gz"), _load_nab, True),
-        DataSet("wsd", lambda root: _stems(root / "wsd", "*.parquet", ".parquet"), _load_wsd),
-        DataSet("aiops_kpi", lambda root: _stems(root / "aiops_kpi", "*.parquet", ".parquet"), _load_kpi),
+        DataSet("nab", lambda root: stems(root / "nab" / "data", "*/*.csv.gz", ".csv.gz"), _load_nab, True),
+        DataSet("wsd", lambda root: stems(root / "wsd", "*.parquet", ".parquet"), _load_wsd),
+        DataSet("aiops_kpi", lambda root: stems(root / "aiops_kpi", "*.parquet", ".parquet"), _load_kpi),
         DataSet("ms_cloud_monitoring", _ms_keys, _load_ms, True),
         DataSet(
             "smd",
-            lambda root: _stems(root / "smd", "*.parquet", ".parquet"),
+            lambda root: stems(root / "smd", "*.parquet", ".parquet"),
             lambda root, key: _machine("smd", root, key, 60.0),
             True,
         ),
         DataSet(
             "asd",
-            lambda root: _stems(root / "asd", "*.parquet", ".parquet"),
+            lambda root: stems(root / "asd", "*.parquet", ".parquet"),
             lambda root, key: _machine("asd", root, key, 300.0),
             True,
         ),
-        DataSet("skab", lambda root: _stems(root / "skab", "*/*.csv.gz", ".csv.gz"), _load_skab),
+        DataSet("skab", lambda root: stems(root / "skab", "*/*.csv.gz", ".csv.gz"), _load_skab),
         DataSet("petshop", _petshop_keys, _load_petshop, True),
         DataSet("nezha", _nezha_keys, _load_nezha, True),
-        DataSet("ett", lambda root: _stems(root / "ett", "*.csv.gz", ".csv.gz"), _load_ett),
+        DataSet("ett", lambda root: stems(root / "ett", "*.csv.gz", ".csv.gz"), _load_ett),
         DataSet("m4_hourly", _m4_keys, _load_m4),
-        DataSet("ucr", lambda root: _stems(root / "ucr", "*.parquet", ".parquet"), _load_ucr),
+        DataSet("ucr", lambda root: stems(root / "ucr", "*.parquet", ".parquet"), _load_ucr),
     )
 }
 LABELLED = ("nab", "wsd", "aiops_kpi", "ms_cloud_monitoring", "smd", "asd", "skab", "petshop", "nezha", "ucr")

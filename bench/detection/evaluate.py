@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.detection import calibration
-from bench.detection.datasets import DATA_SETS, Recording
+from bench.detection.datasets import DATA_SETS
 from bench.detection.detectors import Detector, Scored
 from bench.detection.fusion import fuse
 from bench.detection.incident_groups import Sent, sent_of
@@ -18,6 +18,7 @@ from bench.detection.incidents import incident
 from bench.detection.injections import Fault, Slice, inject
 from bench.detection.nab_score import FileScores, window_rows
 from bench.detection.protocol import judge_recording, of_members, run, score_by_row
+from bench.detection.recordings import Recording
 from bench.detection.silent import CASES, CONTEXT, try_case
 from bench.detection.spread import robust_sigma
 from bench.detection.vus_pr import period_of, vus_pr

@@ -14,7 +14,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection.datasets import DATA_SETS, MONDAY_S, number_of, read_csv
+from bench.detection.datasets import DATA_SETS
+from bench.detection.recordings import MONDAY_S, number_of, read_csv
 from gateway.baseline.forecast import forecast
 
 Floats = NDArray[np.float64]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.detection.datasets import MONDAY_S, Recording
 from bench.detection.injections import Fault, Slice, background, plan
+from bench.detection.recordings import MONDAY_S, Recording
 from bench.detection.spread import usual_spread
 
 SIZES = (5, 5, 5, 10, 10, 10, 20, 20, 20, 50, 50, 50)

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection.datasets import DATA_SETS, Recording
+from bench.detection.datasets import DATA_SETS
+from bench.detection.recordings import Recording
 from bench.detection.spread import filled, running_median, seasonality, usual_spread
 from gateway.baseline.scorecard import DAY_S, Event, Opening
 

@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection.datasets import Recording, data_root
 from bench.detection.injections import HOUR_S, Fault, Floats, Injector, Place, Placement, Slice, background, seed_of
+from bench.detection.recordings import Recording, data_root
 from bench.detection.silent import silent_plan
 from bench.detection.spread import usual_spread
 from gateway.baseline.offline import run_series

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bench.detection.datasets import Recording
 from bench.detection.detectors import Detector, Scored
+from bench.detection.recordings import Recording
 from gateway.baseline.scorecard import Event, Rules, Scorecard, judge, openings_of, scored_span
 
 

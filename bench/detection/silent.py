@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.detection.context_cases import context_case
-from bench.detection.datasets import Recording
 from bench.detection.detectors import Detector, Gateway
 from bench.detection.injections import HOUR_S, Injector, Slice, background, plan, seed_of
 from bench.detection.protocol import run
+from bench.detection.recordings import Recording
 from gateway.baseline.scorecard import DAY_S, Alert, Opening, Rules, merge, openings_of
 
 CONTEXT = ("deploy_marker", "maintenance_window")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from bench.detection.datasets import Recording
+from bench.detection.recordings import Recording
 from gateway.baseline.scorecard import DAY_S
 
 Floats = NDArray[np.float64]

@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench.detection.boosting import Boosting, fit
-from bench.detection.datasets import DATA_SETS, REPOSITORY, Recording, data_root
+from bench.detection.datasets import DATA_SETS
 from bench.detection.injections import MARGIN_S, Injector
+from bench.detection.recordings import REPOSITORY, Recording, data_root
 from gateway.baseline.parameters import parameters
 from gateway.baseline.scorecard import DAY_S, Opening
 from gateway.baseline.settings import DetectionSettings

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bench.detection import context_cases, injections, silent
-from bench.detection.datasets import Recording, data_root
 from bench.detection.detectors import Gateway
 from bench.detection.injections import FAULTS, Floats, Injector, Slice, seed_of
 from bench.detection.maintenance import at_row
 from bench.detection.peers_sketch import Sketch
+from bench.detection.recordings import Recording, data_root
 from bench.detection.spread import robust_sigma, running_median, usual_spread
 from gateway.alerting.context import AnomalyContext
 from gateway.alerting.context_settings import ContextSettings

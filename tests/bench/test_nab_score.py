@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from bench.detection.datasets import data_root
 from bench.detection.nab_score import PROFILES, FileScores, best_score, corpus_score, file_score
 from bench.detection.peer_scores import nab_files
+from bench.detection.recordings import data_root
 
 # results/numenta/numenta_standard_scores.csv of the benchmark: score of a file at the published threshold.
 PUBLISHED_NUMENTA = {
