@@ -21,10 +21,11 @@ import msgspec
 
 from gateway.alerting.alert import Alert
 from gateway.alerting.engine import Engine
-from gateway.alerting.matcher import Matcher, all_match, excess
+from gateway.alerting.matcher import Matcher, excess
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.mute_interval import IntervalPart, any_holds
 from gateway.alerting.route import Route
+from gateway.alerting.sieve import SieveIndex
 from gateway.alerting.store import MAINTENANCE
 from gateway.errors import NotFound, RequestError
 from gateway.telemetry.window_name import name_problem
@@ -35,7 +36,7 @@ MAX_TEXT: Final = 16 * 1024
 MAX_PARTS: Final = 200
 """Spans in the recurring parts of a window; each is looked at every minute."""
 MOST: Final = 5_000
-"""Windows that are kept; the oldest that are over make room. Each is looked at for each alert that is due."""
+"""Windows that are kept; the oldest that are over make room."""
 _MINUTE: Final = 60 * SECOND
 
 
@@ -103,6 +104,9 @@ class Maintenance:
         self._all: dict[str, Window] = {}
         self._holding: dict[str, Window] = {}
         self._next_look: int = NEVER
+        self._index = SieveIndex(())
+        """Those that were not over at a moment; it is made anew for an earlier one."""
+        self._indexed_at = NEVER
         self.change_watchers: list[Callable[[], None]] = []
         """Told of every window that is made, changed, ended early or forgotten."""
         engine.hooks.stages.append(self.stage)
@@ -111,6 +115,7 @@ class Maintenance:
     def load(self, window: Window, now: int) -> None:
         """At start."""
         self._all[window.id] = window
+        self._indexed_at = NEVER
         if window.holds(now):
             self._holding[window.id] = window
         self._next_look = now
@@ -194,6 +199,7 @@ class Maintenance:
         self._changed()
 
     def _changed(self) -> None:
+        self._indexed_at = NEVER
         for watcher in self.change_watchers:
             watcher()
 
@@ -210,8 +216,10 @@ class Maintenance:
 
     def muting(self, labels: Mapping[str, str], now: int) -> list[Window]:
         """Those that mute a label set now, in order of their ids."""
-        found = [window for window in self._all.values() if all_match(window.matchers, labels) and window.holds(now)]
-        return sorted(found, key=lambda window: window.id)
+        if now < self._indexed_at:
+            self._index = SieveIndex((window.id, window.matchers) for window in self._all.values() if now < window.ends)
+            self._indexed_at = now
+        return [window for name in self._index.matching(labels) if (window := self._all[name]).holds(now)]
 
     def stage(self, _route: Route, alert: Alert, now: int) -> str:
         """See stages."""

@@ -7,12 +7,14 @@ named conjunctions and finds those that match a label set; conjunctions with an 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from gateway.alerting.matcher import Matcher, all_match
 
-REMEMBERED = 100_000
+REMEMBERED: Final = 100_000
 """Values remembered per matcher."""
+_REMEMBERED_IN_ALL: Final = 1_000_000
+"""By an index, whose matchers share them."""
 
 
 class Labelled(Protocol):
@@ -30,8 +32,9 @@ L = TypeVar("L", bound=Labelled)
 class Sieve:
     """See the head of the file."""
 
-    def __init__(self, matchers: Iterable[Matcher]) -> None:
-        matchers = tuple(matchers)
+    def __init__(self, matchers: Iterable[Matcher], remembered: int = REMEMBERED) -> None:
+        """remembered: values, per matcher."""
+        matchers, self._most = tuple(matchers), remembered
         self._equal = [(m.name, m.value) for m in matchers if m.is_equal and not m.is_regex]
         self._parts: list[tuple[str, dict[str, bool], Matcher]] = [
             (m.name, {}, m) for m in matchers if not m.is_equal or m.is_regex
@@ -45,7 +48,7 @@ class Sieve:
         for name, remembered, matcher in self._parts:
             met = remembered.get(labels.get(name, ""))
             if met is None:
-                met = _ask(matcher, remembered, labels)
+                met = self._ask(matcher, remembered, labels)
             if not met:
                 return False
         return True
@@ -59,16 +62,15 @@ class Sieve:
                 item
                 for item in items
                 if (met := remembered.get(item.labels.get(name, "")))
-                or (met is None and _ask(matcher, remembered, item.labels))
+                or (met is None and self._ask(matcher, remembered, item.labels))
             ]
         return items
 
-
-def _ask(matcher: Matcher, remembered: dict[str, bool], labels: Mapping[str, str]) -> bool:
-    if len(remembered) >= REMEMBERED:
-        remembered.clear()
-    met = remembered[labels.get(matcher.name, "")] = matcher.matches(labels)
-    return met
+    def _ask(self, matcher: Matcher, remembered: dict[str, bool], labels: Mapping[str, str]) -> bool:
+        if len(remembered) >= self._most:
+            remembered.clear()
+        met = remembered[labels.get(matcher.name, "")] = matcher.matches(labels)
+        return met
 
 
 class SieveIndex:
@@ -76,14 +78,17 @@ class SieveIndex:
 
     def __init__(self, named: Iterable[tuple[str, tuple[Matcher, ...]]]) -> None:
         self._by_value: dict[str, dict[str, list[tuple[str, tuple[Matcher, ...]]]]] = {}
-        self._others: list[tuple[str, Sieve]] = []
+        others: list[tuple[str, tuple[Matcher, ...]]] = []
         for name, matchers in named:
             equality = next((m for m in matchers if m.is_equal and not m.is_regex and m.value), None)
             if equality is None:
-                self._others.append((name, Sieve(matchers)))
+                others.append((name, matchers))
             else:
                 rest = tuple(m for m in matchers if m is not equality)
                 self._by_value.setdefault(equality.name, {}).setdefault(equality.value, []).append((name, rest))
+        asked = sum(len(matchers) for _, matchers in others)
+        remembered = min(REMEMBERED, _REMEMBERED_IN_ALL // max(asked, 1))
+        self._others = [(name, Sieve(matchers, remembered)) for name, matchers in others]
 
     def __bool__(self) -> bool:
         return bool(self._by_value or self._others)

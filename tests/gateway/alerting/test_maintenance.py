@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from aiohttp import web
 
 from gateway.alerting.explain import present
 from gateway.alerting.maintenance import Maintenance, Window
-from gateway.alerting.matcher import parse_matchers
+from gateway.alerting.matcher import Matcher, parse_matchers
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.mute_interval import IntervalPart
 from gateway.alerting.people import People
@@ -151,6 +152,45 @@ def test_windows_that_nobody_can_mean_are_refused(wanted: Window) -> None:
         Maintenance(world.engine).put(wanted, world.now)
     with pytest.raises(NotFound):
         Maintenance(world.engine).expire("none", world.now)
+
+
+def test_many_windows_are_not_asked_again_for_every_alert(monkeypatch: pytest.MonkeyPatch) -> None:
+    maintenance = Maintenance(World(ONE).engine)
+    now = round(EPOCH * SECOND)
+    for number in range(50):
+        maintenance.put(window(0, 600, f'{{service=~"shop-{number}|x{number}"}}'), now)
+    asked = 0
+    matches = Matcher.matches
+
+    def counting(matcher: Matcher, labels: Mapping[str, str]) -> bool:
+        nonlocal asked
+        asked += 1
+        return matches(matcher, labels)
+
+    monkeypatch.setattr(Matcher, "matches", counting)
+    for number in range(100):
+        assert len(maintenance.muting({"service": "shop-7", "instance": f"{number}"}, now)) == 1
+    assert asked <= 50
+
+
+def test_what_mutes_follows_every_change_and_a_clock_that_steps_back() -> None:
+    world = World(ONE)
+    maintenance, labels = Maintenance(world.engine), {"alertname": "x"}
+    first = maintenance.put(window(0, 600), world.now)
+
+    def muting(seconds: float) -> list[str]:
+        return [found.id for found in maintenance.muting(labels, round((EPOCH + seconds) * SECOND))]
+
+    assert muting(700) == []
+    assert muting(0) == [first], "the clock went back"
+    second = maintenance.put(window(0, 900, '{alertname=~"x|y"}'), world.now)
+    assert muting(1) == sorted([first, second])
+    maintenance.put(window(0, 600, '{alertname="z"}', id=first), world.now)
+    assert muting(1) == [second]
+    maintenance.expire(second, world.now)
+    assert muting(1) == []
+    maintenance.load(window(0, 50, id="kept"), world.now)
+    assert muting(1) == ["kept"]
 
 
 def test_the_number_of_windows_is_bounded_and_those_that_are_over_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
