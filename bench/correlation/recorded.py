@@ -33,8 +33,8 @@ from gateway.alerting.incidents import Incidents
 from gateway.alerting.markers import Markers
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.settings import AlertingSettings
-from gateway.alerting.topology import short_service
 from gateway.telemetry.call_edge import CallEdge
+from gateway.telemetry.service_labels import short_service
 
 FAR: Final = 4.0
 EMPTY: Final = 100

@@ -21,11 +21,11 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.alerting.moments import SECOND, format_moment
 from gateway.alerting.recorded import events_between
 from gateway.alerting.store import Event, Store
 from gateway.errors import RequestError
+from gateway.telemetry.service_labels import service_as_named
 
 BRIEF: Final = 300 * SECOND
 MAX_EVENTS: Final = 3_000_000
@@ -262,7 +262,7 @@ def analyse(store: Store, since: int, until: int, *, zone: tzinfo = UTC, zone_na
         suppressed_by=dict(Counter(o.muted for o in occurrences if o.muted and not o.told).most_common()),
         total=_tally(occurrences, anyone),
         teams=rows(lambda found: found.get("team", "")),
-        services=rows(service_of),
+        services=rows(service_as_named),
         rules=rows(lambda found: found.get("alertname", "")),
         severities=rows(lambda found: found.get("severity", "")),
         receivers=[_receiver_row(name, found, zone) for name, found in sorted(reading.integrations.items())],
@@ -274,11 +274,6 @@ def analyse(store: Store, since: int, until: int, *, zone: tzinfo = UTC, zone_na
             for name, count in sorted(frequency.items(), key=lambda item: (-item[1], item[0]))[:LOUDEST]
         ],
     )
-
-
-def service_of(labels: dict[str, str]) -> str:
-    """The name of the service that an alert is about, or ""."""
-    return next((labels[name] for name in SERVICE_LABELS if labels.get(name)), "")
 
 
 def _labels_of_told(store: Store, reading: _Reading, since: int) -> dict[str, dict[str, str]]:

@@ -19,6 +19,7 @@ from gateway.alerting.alert import ALERT_NAME, Alert, fingerprint
 from gateway.alerting.moments import NEVER, SECOND, format_moment
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly, TraceReference
 from gateway.telemetry.labels import format_labels
+from gateway.telemetry.service_labels import service_as_named
 
 NAME: Final = "AnomalyDetected"
 GROUP_NAME: Final = "ServiceAnomalyDetected"
@@ -26,8 +27,6 @@ GROUP_NAME: Final = "ServiceAnomalyDetected"
 LIMIT_NAME: Final = "LimitApproaching"
 """A limit will be reached."""
 MEMBERS_TOLD: Final = 20
-SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
-"""Where the name of a service is looked for, in this order."""
 _OWN: Final = frozenset({ALERT_NAME, "service", "metric", "severity"})
 
 
@@ -42,7 +41,7 @@ class KnownAnomaly(msgspec.Struct, frozen=True):
 
 def labels_of(series: Mapping[str, str], severity: str, kind: str = "") -> dict[str, str]:
     """The alert's labels, sorted, without empty values. kind: see Anomaly."""
-    service = next((series[name] for name in SERVICE_LABELS if series.get(name)), "")
+    service = service_as_named(series)
     labels = {
         (f"exported_{name}" if name in _OWN and not (name == "service" and value == service) else name): value
         for name, value in series.items()

@@ -29,7 +29,7 @@ import msgspec
 from gateway.alerting.alert import ALERT_NAME
 from gateway.alerting.anomaly_alert import NAME
 from gateway.alerting.moments import SECOND
-from gateway.alerting.topology import service_of
+from gateway.telemetry.service_labels import service_of
 
 HALF_LIFE: Final = 30 * 86400 * SECOND
 MAX_KEYS: Final = 5_000

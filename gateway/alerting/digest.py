@@ -36,6 +36,7 @@ from gateway.alerting.passing import Passing
 from gateway.alerting.route import Route
 from gateway.alerting.store import HELD
 from gateway.errors import NotFound
+from gateway.telemetry.service_labels import service_as_named
 
 LISTED: Final = 100
 """Alerts that a digest lists; the others are counted."""
@@ -307,7 +308,7 @@ class Digests:
         )
 
     def _note(self, source: Source, integration: Integration, firing: list[Alert], resolved: int, now: int) -> str:
-        services = Counter(service_of(alert) for alert in firing)
+        services = Counter(_counted_as(alert) for alert in firing)
         named = ", ".join(f"{name} {count}" for name, count in services.most_common(NAMED))
         more = f" and {len(services) - NAMED} more services" if len(services) > NAMED else ""
         ended = f", {resolved} ended" if resolved else ""
@@ -332,7 +333,5 @@ def digest_key(kind: str, integration: str) -> str:
     return f"{_PREFIX}{kind}/{integration}"
 
 
-def service_of(alert: Alert) -> str:
-    """By what a digest counts."""
-    labels = alert.labels
-    return labels.get("service") or labels.get("job") or alert.name or "unnamed"
+def _counted_as(alert: Alert) -> str:
+    return service_as_named(alert.labels) or alert.name or "unnamed"

@@ -17,12 +17,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.alerting.journal import Journal
 from gateway.alerting.moments import SECOND
 from gateway.alerting.store import Store, decoded
 from gateway.errors import NotFound
 from gateway.telemetry.anomaly import Anomaly
+from gateway.telemetry.service_labels import service_as_named
 
 FEEDBACK: Final = "feedback"
 """Kind of the records and of the events."""
@@ -129,5 +129,5 @@ def _series(anomaly: Anomaly) -> tuple[str, frozenset[tuple[str, str]]]:
 
 def _family(anomaly: Anomaly) -> tuple[str, str, str]:
     labels: Mapping[str, str] = anomaly.series
-    service = next((labels[name] for name in SERVICE_LABELS if labels.get(name)), "")
+    service = service_as_named(labels)
     return anomaly.kind, service, labels.get("__name__", "")

@@ -20,9 +20,9 @@ from typing import Final
 
 import msgspec
 
-from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.alerting.moments import SECOND
 from gateway.telemetry.call_edge import CallEdge
+from gateway.telemetry.service_labels import service_of, short_service
 
 HOST_LABELS: Final = ("host_name", "host.name", "host", "hostname", "node", "instance")
 """Where the name of a host is looked for, in this order."""
@@ -68,20 +68,6 @@ def place_of(labels: Mapping[str, str]) -> Place:
         if host:
             return Place(service_of(labels), short_host(host))
     return Place(service_of(labels), "")
-
-
-def service_of(labels: Mapping[str, str]) -> str:
-    """The service that a label set names, or ""."""
-    for name in SERVICE_LABELS:
-        service = labels.get(name)
-        if service:
-            return short_service(service)
-    return ""
-
-
-def short_service(name: str) -> str:
-    """A service's name without its namespace."""
-    return name.rsplit("/", 1)[-1]
 
 
 def short_host(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,7 @@ from gateway.series.label_values import distinct_values
 from gateway.telemetry.anomaly import Anomaly
 from gateway.telemetry.frame import Frame
 from gateway.telemetry.resolved import SeriesView
-
-SERVICE_LABELS: Final = ("service", "service_name", "service.name", "job")
-"""Where the name of a service is looked for, in this order."""
+from gateway.telemetry.service_labels import SERVICE_LABELS
 
 
 class Watch(Protocol):

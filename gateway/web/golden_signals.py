@@ -29,8 +29,8 @@ from gateway.errors import RequestError
 from gateway.telemetry import kind
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.selector import format_matcher
+from gateway.telemetry.service_labels import naming_label, service_of
 from gateway.web.label_catalog import Groups
-from gateway.web.services import naming_label, service_of
 
 SECONDS: Final = 180
 """Three samples of the slowest usual interval."""

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.telemetry.label_groups import LabelGroups
+from gateway.telemetry.service_labels import SERVICE_LABELS
 from gateway.web.kept import Kept
 
 HOST_LABELS: Final = ("host_name", "host.name", "instance", "service_instance_id")

@@ -13,10 +13,10 @@ from typing import Final, Protocol
 
 import msgspec
 
-from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.alerting.enrichment import RelatedValue
 from gateway.alerting.topology import place_of
 from gateway.telemetry.history_samples import HistorySamples
+from gateway.telemetry.service_labels import naming_label
 from gateway.web.label_catalog import Groups
 from gateway.web.services import signal_of
 
@@ -63,7 +63,7 @@ class RelatedSeries:
         wanted = choose(own, metrics)[:MAX_METRICS]
         if not wanted:
             return []
-        name = next(label for label in SERVICE_LABELS if own[0].get(label))
+        name = naming_label(own[0])
         values = "|".join(sorted({re.escape(one[name]) for one in own if one.get(name)}))
         names = "|".join(re.escape(metric) for metric in wanted)
         label = _quoted(name) if "." in name else name

@@ -23,11 +23,11 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from gateway.alerting.anomaly_alert import SERVICE_LABELS
 from gateway.errors import NotFound
 from gateway.telemetry.anomaly import SEVERITIES, Anomaly
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.selector import format_matcher
+from gateway.telemetry.service_labels import naming_label, service_of
 from gateway.web.events import AnomalySource
 from gateway.web.label_catalog import HOST_LABELS, Groups, LabelCatalog
 from gateway.web.query_parameters import one_of, parse_time
@@ -49,16 +49,6 @@ _SIGNALS: Final = (
     ("traffic", re.compile(r"request|_total$|_count$|calls|messages|orders|operations|active", re.IGNORECASE)),
 )
 """First match wins; a histogram of durations also tells traffic by its count."""
-
-
-def naming_label(labels: Mapping[str, str]) -> str:
-    """The label that names the service a series belongs to; empty for none."""
-    return next((name for name in SERVICE_LABELS if labels.get(name)), "")
-
-
-def service_of(labels: Mapping[str, str]) -> str:
-    """The service a series belongs to, without its namespace; empty for none."""
-    return labels.get(naming_label(labels), "").rsplit("/", 1)[-1]
 
 
 @lru_cache(maxsize=20_000)

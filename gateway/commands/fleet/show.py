@@ -26,6 +26,7 @@ from gateway.commands.fleet.live import LiveService
 from gateway.commands.fleet.model import FLEET, ServiceModel
 from gateway.commands.fleet.past import past_requests
 from gateway.config import ServerSettings
+from gateway.telemetry.service_labels import service_of
 
 _AFTERGLOW_SECONDS = 60.0
 """An alert that comes this long after a fault's end still counts as its finding."""
@@ -222,9 +223,6 @@ def _counts(status: dict[str, Any]) -> str:
     )
 
 
-_SERVICE_LABELS = ("service_name", "service.name", "job")
-
-
 def fetch_json(url: str) -> Any:
     """The JSON at one of our own addresses, None while it does not answer."""
     try:
@@ -232,8 +230,3 @@ def fetch_json(url: str) -> Any:
             return json.load(response)
     except (urllib.error.URLError, OSError, ValueError):
         return None
-
-
-def service_of(labels: dict[str, str]) -> str:
-    """The service a series belongs to."""
-    return next((labels[name].rsplit("/", 1)[-1] for name in _SERVICE_LABELS if name in labels), "")

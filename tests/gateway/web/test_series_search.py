@@ -20,10 +20,11 @@ from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.columns import Definitions
 from gateway.telemetry.label_groups import LabelGroups
 from gateway.telemetry.labels import encode_label_blob
+from gateway.telemetry.service_labels import service_of
 from gateway.web.json_api import declared_errors
 from gateway.web.label_catalog import LabelCatalog
 from gateway.web.series_search import SeriesCatalog, SeriesSearch, in_order
-from gateway.web.services import Services, service_of, signal_of
+from gateway.web.services import Services, signal_of
 
 SERIES = [
     {"__name__": "http_server_request_duration_seconds_count", "job": "shop/checkout", "instance": "a"},
