@@ -105,6 +105,15 @@ def test_what_is_over_the_budget_is_told_in_one_digest_and_its_end_as_well() -> 
     assert len(overflow.together) == 2
 
 
+def test_a_digest_counts_by_the_label_that_names_the_service() -> None:
+    overflow = Overflow(two_an_hour())
+    for n in range(10):
+        overflow.world.fire(alertname=f"a{n}", service_name=f"s{n % 2}", job="agent")
+    overflow.world.advance(400)
+    (digest,) = overflow.together
+    assert "8 alerts fire: s0 4, s1 4" in digest.notification.note
+
+
 def test_critical_alerts_pass_an_empty_bucket_and_take_nothing_from_it() -> None:
     overflow = Overflow(two_an_hour('{severity="critical"}'))
     for n in range(5):
