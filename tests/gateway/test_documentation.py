@@ -36,5 +36,6 @@ def test_arrays_of_tables_have_their_own_part_of_the_page() -> None:
 
 def test_files_named_in_the_readme_exist() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", text):
-        assert (ROOT / target).exists(), target
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", text)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []

@@ -107,6 +107,7 @@ def test_every_panel_s_query_runs_in_victoria_metrics(tmp_path: Path) -> None:
     target = VictoriaMetrics(tmp_path / "vm")
     target.start()
     try:
+        assert DASHBOARDS
         for path in DASHBOARDS:
             for panel in json.loads(path.read_text())["panels"]:
                 for query in panel["targets"]:
