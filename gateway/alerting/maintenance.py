@@ -35,6 +35,7 @@ MAX_TEXT: Final = 16 * 1024
 """Characters of a window: matchers, comment and author together."""
 MAX_PARTS: Final = 200
 """Spans in the recurring parts of a window; each is looked at every minute."""
+_NO_TIME: Final = (NEVER, NEVER)
 MOST: Final = 5_000
 """Windows that are kept; the oldest that are over make room."""
 _MINUTE: Final = 60 * SECOND
@@ -105,8 +106,8 @@ class Maintenance:
         self._holding: dict[str, Window] = {}
         self._next_look: int = NEVER
         self._index = SieveIndex(())
-        """Those that were not over at a moment; it is made anew for an earlier one."""
-        self._indexed_at = NEVER
+        """Those that hold from a moment until another."""
+        self._index_of = _NO_TIME
         self.change_watchers: list[Callable[[], None]] = []
         """Told of every window that is made, changed, ended early or forgotten."""
         engine.hooks.stages.append(self.stage)
@@ -115,7 +116,7 @@ class Maintenance:
     def load(self, window: Window, now: int) -> None:
         """At start."""
         self._all[window.id] = window
-        self._indexed_at = NEVER
+        self._index_of = _NO_TIME
         if window.holds(now):
             self._holding[window.id] = window
         self._next_look = now
@@ -199,7 +200,7 @@ class Maintenance:
         self._changed()
 
     def _changed(self) -> None:
-        self._indexed_at = NEVER
+        self._index_of = _NO_TIME
         for watcher in self.change_watchers:
             watcher()
 
@@ -216,10 +217,18 @@ class Maintenance:
 
     def muting(self, labels: Mapping[str, str], now: int) -> list[Window]:
         """Those that mute a label set now, in order of their ids."""
-        if now < self._indexed_at:
-            self._index = SieveIndex((window.id, window.matchers) for window in self._all.values() if now < window.ends)
-            self._indexed_at = now
-        return [window for name in self._index.matching(labels) if (window := self._all[name]).holds(now)]
+        return [self._all[name] for name in self.index(now).matching(labels)]
+
+    def index(self, now: int) -> SieveIndex:
+        """Those that hold now, as a whole; the same object until one may begin or end, or changes."""
+        since, until = self._index_of
+        if not since <= now < until:
+            self._index = SieveIndex((window.id, window.matchers) for window in self.active(now))
+            self._index_of = (
+                now,
+                min((self._next_change(window, now) for window in self._all.values()), default=NEVER),
+            )
+        return self._index
 
     def stage(self, _route: Route, alert: Alert, now: int) -> str:
         """See stages."""

@@ -125,22 +125,27 @@ class Moment:
 
     def __init__(self, engine: Engine, maintenance: Maintenance | None, now: int, texts: Texts) -> None:
         self.now, self._texts = now, texts
-        silences: list[Silence] = engine.silences.active(now)
-        windows: list[Window] = maintenance.active(now) if maintenance is not None else []
         self._silences = engine.silences.index(now)
-        self._windows = SieveIndex((f"maintenance {window.id}", window.matchers) for window in windows)
+        self._windows = maintenance.index(now) if maintenance is not None else SieveIndex(())
+        self._engine, self._maintenance = engine, maintenance
         self._inhibitor, self._intervals = engine.inhibitor, engine.configuration.intervals
-        self.seal = (
-            tuple((silence.id, silence.updated) for silence in silences),
-            tuple((window.id, window.updated) for window in windows),
-            engine.inhibitor.version,
-            id(engine.inhibitor),
-        )
         self.good_until = engine.inhibitor.next_end(now)
         end = format_moment(now + engine.configuration.resolve_timeout).encode()
         self._open_end = b',"endsAt":"' + end + b'"'
         self._free = not (self._silences or self._windows or self._inhibitor.rules)
         self._muted_routes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
+
+    @property
+    def seal(self) -> object:
+        """Equal as long as the same mutes."""
+        silences: list[Silence] = self._engine.silences.active(self.now)
+        windows: list[Window] = self._maintenance.active(self.now) if self._maintenance is not None else []
+        return (
+            tuple((silence.id, silence.updated) for silence in silences),
+            tuple((window.id, window.updated) for window in windows),
+            self._inhibitor.version,
+            id(self._inhibitor),
+        )
 
     def muting(self, alert: Alert) -> Muting:
         """What mutes an alert now."""
@@ -151,7 +156,7 @@ class Moment:
         inhibited: list[str] | tuple[str, ...] = ()
         if self._inhibitor.rules:
             inhibited = self._inhibitor.inhibitors(labels, alert.fingerprint, self.now)
-        muted = self._windows.matching(labels) if self._windows else ()
+        muted = [f"maintenance {name}" for name in self._windows.matching(labels)] if self._windows else ()
         return (tuple(silenced), tuple(inhibited), tuple(muted)) if silenced or inhibited or muted else UNMUTED
 
     def body(self, entry: Entry) -> bytes:
