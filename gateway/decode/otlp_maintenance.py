@@ -59,6 +59,8 @@ _UNNAMED: Final = "unknown_service"
 _MATCH: Final = f"{MAINTENANCE}.match."
 _MOST_LABELS: Final = 32
 _LONGEST: Final = 1024
+_MOST_TEXT: Final = 8 * 1024
+"""Characters of all labels to be matched; a window takes twice as many with what else it holds."""
 _LATEST_NS: Final = 2**62
 _AHEAD_NS: Final = 86400 * 10**9
 """How far in the future a record's time may lie, for clocks that differ."""
@@ -142,6 +144,8 @@ def _check_labels(labels: dict[str, str]) -> None:
     """Raises RequestError."""
     if len(labels) > _MOST_LABELS:
         raise RequestError(f"more than {_MOST_LABELS} attributes {_MATCH}…", reason="scope")
+    if sum(len(name) + len(value) for name, value in labels.items()) > _MOST_TEXT:
+        raise RequestError(f"attributes {_MATCH}… have more than {_MOST_TEXT} characters together", reason="too_long")
     for name, value in labels.items():
         if not name:
             raise RequestError(f"{_MATCH}… without a label's name", reason="scope")

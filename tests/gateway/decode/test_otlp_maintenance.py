@@ -174,6 +174,7 @@ def test_a_body_of_which_nothing_is_seen_is_no_name_and_an_end_needs_none() -> N
         ("start", {WINDOW + "duration": 60, WINDOW + "match.": "x"}, "scope"),
         ("start", {WINDOW + "duration": 60} | {f"{WINDOW}match.l{n}": "x" for n in range(33)}, "scope"),
         ("start", {WINDOW + "duration": 60, "service.name": "x" * 1025}, "too_long"),
+        ("start", {WINDOW + "duration": 60} | {f"{WINDOW}match.l{n}": "x" * 1000 for n in range(9)}, "too_long"),
         ("start", {WINDOW + "duration": 60, WINDOW + "name": "x" * 1025, **SERVICE}, "too_long"),
         ("start", {WINDOW + "duration": 60, WINDOW + "name": "\u200b", **SERVICE}, "name"),
         ("start", {WINDOW + "duration": 60, WINDOW + "match.job": "x" * 1025}, "too_long"),
