@@ -146,6 +146,9 @@ async def _reload_on(hangup: asyncio.Event, role: RoleProcess) -> None:
             await role.reload()
         except GatewayError as error:
             log.error("the configuration was not reloaded; the former one stays", error=str(error))
+        except Exception:  # the task's outermost edge: the next SIGHUP must be answered too
+            selfmetrics.TASK_FAILURES.labels("reload").inc()
+            log.exception("the configuration could not be reloaded")
 
 
 async def _bounded(stop: Callable[[], Awaitable[None]]) -> None:
