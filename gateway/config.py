@@ -26,6 +26,7 @@ from gateway.alerting.context_settings import ContextSettings
 from gateway.alerting.settings import AlertingSettings
 from gateway.baseline.limit_settings import LimitSettings
 from gateway.baseline.settings import DetectionSettings
+from gateway.bounded_text import read_text
 from gateway.errors import ConfigError
 from gateway.forward.settings import VictoriaMetricsSettings
 from gateway.ingest.settings import IngestSettings
@@ -165,7 +166,7 @@ def parse_toml(text: str, source: str) -> dict[str, Any]:
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_text(file)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", source=str(file)) from error
     except UnicodeDecodeError as error:

@@ -11,6 +11,8 @@ from typing import Any
 
 import msgspec
 
+from gateway.bounded_text import read_text
+
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE_UNITS |= {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -76,12 +78,12 @@ class Secret:
         """From a string, `{file = "path"}` or `{env = "NAME"}`; raises ValueError."""
         if isinstance(given, str):
             return cls(given)
-        if isinstance(given, dict) and set(given) == {"file"}:
+        if isinstance(given, dict) and set(given) == {"file"} and isinstance(given["file"], str):
             try:
-                return cls(Path(given["file"]).read_text(encoding="utf-8").strip(), f"file {given['file']}")
+                return cls(read_text(Path(given["file"])).strip(), f"file {given['file']}")
             except OSError as error:
                 raise ValueError(f"secret file {given['file']} cannot be read: {error.strerror}") from error
-        if isinstance(given, dict) and set(given) == {"env"}:
+        if isinstance(given, dict) and set(given) == {"env"} and isinstance(given["env"], str):
             value = os.environ.get(given["env"])
             if value is None:
                 raise ValueError(f"environment variable {given['env']} is not set")

@@ -21,6 +21,7 @@ from gateway.alerting.receivers import READERS, GlobalOptions
 from gateway.alerting.route import Route, read_route
 from gateway.alerting.template import Texts
 from gateway.alerting.template_syntax import TemplateProblem
+from gateway.bounded_text import read_text
 from gateway.errors import ConfigError
 
 DEFAULT_RESOLVE_TIMEOUT: Final = 300 * SECOND
@@ -101,7 +102,7 @@ def _texts(section: Section, base: Path) -> Texts:
         pattern = item.text()
         for name in sorted(glob.glob(pattern if Path(pattern).is_absolute() else str(base / pattern))):
             try:
-                texts.define(Path(name).read_text(encoding="utf-8"))
+                texts.define(read_text(Path(name)))
             except (OSError, UnicodeDecodeError, TemplateProblem) as error:
                 raise item.refuse(f"{name}: {error}") from error
     return texts
@@ -175,7 +176,7 @@ def _check_names(
 def load_configuration(path: Path) -> Configuration:
     """From a file; raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", source=str(path)) from error
     return read_configuration(text, str(path))

@@ -43,6 +43,7 @@ from gateway.alerting.matcher import Matcher, all_match
 from gateway.alerting.moments import SECOND
 from gateway.alerting.mute_interval import zone
 from gateway.alerting.route import read_matchers
+from gateway.bounded_text import read_text
 from gateway.errors import ConfigError
 
 
@@ -162,7 +163,7 @@ class OnCall(msgspec.Struct, frozen=True, kw_only=True):
 def load_oncall(path: Path, receivers: set[str]) -> OnCall:
     """Reads the file; `receivers` are those of the alerting configuration. Raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read: {error}", source=str(path)) from error
     return read_oncall(text, str(path), receivers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import resource
 import shutil
@@ -28,6 +29,7 @@ from kernels import jit, warmup
 Verdict = Literal["ok", "warning", "problem"]
 _MARK = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
 _WANTED_FILES = 4096
+_LONGEST_ANSWER = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +173,8 @@ def _victoria_metrics(config: Config) -> Iterator[Finding]:
 def _fetch(url: str) -> tuple[str, str | None] | None:
     try:
         with urllib.request.urlopen(url, timeout=3.0) as response:  # noqa: S310  # configured by the operator
-            return response.read().decode(errors="replace"), response.headers.get("Date")
-    except (urllib.error.URLError, OSError, ValueError):
+            return response.read(_LONGEST_ANSWER).decode(errors="replace"), response.headers.get("Date")
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError):
         return None
 
 

@@ -1,0 +1,20 @@
+"""Texts that people write: configurations, templates, secrets. A device or a log file named by mistake has no end."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+LONGEST: Final = 16 * 2**20
+"""Characters."""
+
+
+def read_text(path: Path, longest: int = LONGEST) -> str:
+    """All of a file in UTF-8. Raises OSError, "File too large" for one that is longer, and UnicodeDecodeError."""
+    with path.open(encoding="utf-8") as file:
+        text = file.read(longest + 1)
+    if len(text) > longest:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return text
