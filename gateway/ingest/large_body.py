@@ -59,7 +59,10 @@ class LargeBodyHandler(RequestHandler):
 
     def connection_lost(self, error: BaseException | None) -> None:
         """See asyncio."""
+        waiter, task = self._waiter, self._task_handler
         super().connection_lost(error)
+        if task is not None and waiter is not None and waiter.done() and not waiter.cancelled():
+            task.cancel()  # woken and not run yet: it would make a request of what is gone, and fail
         if self.departed is not None:
             self.departed()
 

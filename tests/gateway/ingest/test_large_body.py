@@ -4,13 +4,15 @@ stays in step and the memory is given back."""
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import pytest
+from aiohttp import web
 
 from gateway.errors import Unavailable
-from gateway.ingest.large_body import LARGE_BODY
+from gateway.ingest.large_body import LARGE_BODY, LargeBodyHandler
 from gateway.ingest.settings import IngestSettings
 from gateway.settings_types import Duration
 from tests.gateway.ingest.receivers import Receivers, running
@@ -52,6 +54,26 @@ class Client:
 
     def close(self) -> None:
         self.writer.close()
+
+
+async def test_a_connection_that_is_lost_as_its_request_comes_ends_quietly() -> None:
+    async def handle(_request: web.BaseRequest) -> web.StreamResponse:
+        raise AssertionError("nobody hears the answer")
+
+    loop = asyncio.get_running_loop()
+    server = web.Server(handle)
+    handler = LargeBodyHandler(server, loop=loop)
+    reader, writer = socket.socketpair()
+    transport, _ = await loop.create_connection(lambda: handler, sock=reader)
+    task = handler._task_handler
+    assert task is not None
+    await asyncio.sleep(0)  # it waits for a request
+    handler.data_received(post(1, 10))
+    handler.connection_lost(None)
+    await asyncio.wait([task])
+    assert task.cancelled()
+    transport.abort()
+    writer.close()
 
 
 HEAD = post(1, SIZE).index(b"\r\n\r\n") + 4
