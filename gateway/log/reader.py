@@ -37,6 +37,7 @@ from gateway.log.segment import (
     next_sound_frame,
     payload_is_sound,
     scan,
+    strangers,
 )
 from gateway.log.sharing import EdgePageReader
 from gateway.selfmetrics import counter
@@ -205,6 +206,9 @@ class SegmentReader:
             else:
                 self.position = max(self.position, LogPosition(segment.number, SEGMENT_HEADER_BYTES))
             return True
+        for path in strangers(self._directory, self._edge):
+            if path.stem.isdigit() and int(path.stem) >= self.position.segment:
+                raise DiskFailed(f"{path}: not a regular file")  # it may be one again, and is not to be waited for
         return False
 
     def _find_successor(self, end: LogPosition | None) -> bool:

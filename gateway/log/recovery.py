@@ -44,10 +44,12 @@ def recover(directory: Path, edge: int) -> Recovered:
     for leftover in edge_directory(directory, edge).glob("*.seg"):
         if leftover.is_file() and leftover.stat().st_size == 0:
             leftover.unlink()  # a crash between creating a segment and writing its header
-    for path in strangers(directory, edge):
+    foreign = strangers(directory, edge)
+    for path in foreign:
         log.error("a log segment is no regular file and is left out; remove it", path=str(path))
     segments = list_segments(directory, edge)
-    next_segment = 1 + max((s.number for s in segments), default=0)
+    taken = [int(path.stem) for path in foreign if path.stem.isdigit()]
+    next_segment = 1 + max([*taken, *(s.number for s in segments)], default=0)
     torn = 0
     while segments:
         last = segments.pop()

@@ -108,5 +108,6 @@ def test_a_segment_that_is_no_file_is_left_out_and_said(tmp_path: Path, what: st
     path = plant(segment_path(tmp_path, 0, 1), what)
     assert list_segments(tmp_path, 0) == []
     with capture_logs() as logs:
-        assert recover(tmp_path, 0).end is None
+        found = recover(tmp_path, 0)
+    assert (found.end, found.next_segment) == (None, 2), "its number is taken"
     assert [line["path"] for line in logs] == [str(path)]
