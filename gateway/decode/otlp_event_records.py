@@ -64,6 +64,8 @@ class EventRecord(msgspec.Struct):
     resource: dict[str, str]
     numbers: dict[str, float]
     """Its attributes that are numbers."""
+    others: list[str] = []
+    """Names of those that are neither, or empty."""
 
     @property
     def name(self) -> str:
@@ -88,11 +90,11 @@ def _json_records(body: bytes) -> Iterator[EventRecord]:
     try:
         request = _DECODER.decode(body)
         for item in request.resource_logs or ():
-            resource, _ = _json_attributes(item.resource.attributes if item.resource else None)
+            resource, _, _ = _json_attributes(item.resource.attributes if item.resource else None)
             for scope in item.scope_logs or ():
                 for record in scope.log_records or ():
                     text = bytes(record.body)
-                    own, numbers = _json_attributes(record.attributes)
+                    own, numbers, others = _json_attributes(record.attributes)
                     yield EventRecord(
                         time=_whole(record.time_unix_nano) or _whole(record.observed_time_unix_nano),
                         event=record.event_name or "",
@@ -100,23 +102,29 @@ def _json_records(body: bytes) -> Iterator[EventRecord]:
                         own=own,
                         resource=resource,
                         numbers=numbers,
+                        others=others,
                     )
     except FAULTS as error:
         raise json_fault(error, body) from None
 
 
-def _json_attributes(attributes: list[KeyValueJson] | None) -> tuple[dict[str, str], dict[str, float]]:
+def _json_attributes(attributes: list[KeyValueJson] | None) -> tuple[dict[str, str], dict[str, float], list[str]]:
     texts: dict[str, str] = {}
     numbers: dict[str, float] = {}
+    others: list[str] = []
     for attribute in attributes or ():
         key, value = attribute.key, attribute.value
-        if not key or value is None:
+        if not key:
             continue
-        if value.string_value:
+        if value is None:
+            others.append(key)
+        elif value.string_value:
             texts[key] = value.string_value
         elif (number := value.int_value if value.int_value is not None else value.double_value) is not None:
             numbers[key] = _number(number)
-    return texts, numbers
+        else:
+            others.append(key)
+    return texts, numbers, others
 
 
 def _number(number: Number) -> float:
@@ -139,7 +147,7 @@ def _protobuf_records(body: bytes) -> Iterator[EventRecord]:
         scopes: list[tuple[int, int]] = []
         for inner, at, behind in fields_of(body, begin, end):
             if inner == otlp.RESOURCE:
-                resource, _ = _attributes(body, at, behind, otlp.RESOURCE_ATTRIBUTES)
+                resource, _, _ = _attributes(body, at, behind, otlp.RESOURCE_ATTRIBUTES)
             elif inner == otlp.SCOPES:
                 scopes.append((at, behind))
         for scope, after in scopes:
@@ -161,14 +169,15 @@ def _record(body: bytes, at: int, end: int, resource: dict[str, str]) -> EventRe
         elif tag == otlp.LOG_BODY:
             value = _value(body, begin, behind)
             text = value if isinstance(value, str) else ""
-    own, numbers = _attributes(body, at, end, otlp.LOG_ATTRIBUTES)
-    return EventRecord(time or observed, event, text, own, resource, numbers)
+    own, numbers, others = _attributes(body, at, end, otlp.LOG_ATTRIBUTES)
+    return EventRecord(time or observed, event, text, own, resource, numbers, others)
 
 
-def _attributes(body: bytes, at: int, end: int, wanted: int) -> tuple[dict[str, str], dict[str, float]]:
-    """Strings and numbers of a message whose attributes have the tag `wanted`."""
+def _attributes(body: bytes, at: int, end: int, wanted: int) -> tuple[dict[str, str], dict[str, float], list[str]]:
+    """Strings and numbers of a message whose attributes have the tag `wanted`, and the names of the others."""
     texts: dict[str, str] = {}
     numbers: dict[str, float] = {}
+    others: list[str] = []
     for tag, begin, behind in fields_of(body, at, end):
         if tag != wanted:
             continue
@@ -185,7 +194,9 @@ def _attributes(body: bytes, at: int, end: int, wanted: int) -> tuple[dict[str, 
             numbers[key] = value
         elif value:
             texts[key] = value
-    return texts, numbers
+        else:
+            others.append(key)
+    return texts, numbers, others
 
 
 def _value(body: bytes, at: int, end: int) -> str | float:

@@ -102,6 +102,9 @@ def maintenance_of(record: EventRecord, now_ns: int, sender: Identity) -> Mainte
     resource_scope = _scope(record.resource, _OF_HOST if service.partition(":")[0] == _UNNAMED else _OF_SERVICE)
     labels = {name.removeprefix(_MATCH): value for name, value in own.items() if name.startswith(_MATCH)}
     _check_labels(labels)
+    unlike = [name for name in (*record.numbers, *record.others) if name.startswith(_MATCH)]
+    if action == "start" and unlike:  # to pass over it would widen the window to whatever else is matched
+        raise RequestError(f"{unlike[0][:_LONGEST]} is no text, or empty; labels have text", reason="scope")
     if action == "start" and not given and not labels and _is_everything(scope or resource_scope):
         raise RequestError("nothing says what is in maintenance, or only an environment does", reason="scope")
     event = MaintenanceEvent(
