@@ -1,4 +1,9 @@
-"""The table of label sets seen before that a decoder's threads share: how large it is, and when it grows."""
+"""The table of label sets seen before that a decoder's threads share: how large it is, when it grows and begins anew.
+
+A table that fills up holds what is sent now and what was sent once by series that are gone. If nearly all that was
+looked up was found, it is the latter that fills it: then it begins anew in the same size, and what is still sent is
+entered again. Without that, series that come and go would fill it to its bound, over hours.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +18,9 @@ from kernels.known_labels import BUCKET_WORDS, BUCKETS_FULL, ENTERED, ENTRY_WORD
 _FIRST_BUCKETS: Final = 1 << 9
 _MOST_BUCKETS: Final = 1 << 19
 """1,048,576 entries in 32 MiB; of more label sets than that, part is worked through each time."""
+_FOUND_OFTEN: Final = 16
+"""So many lookups for each that found nothing, since the table began: what it would then cost to enter everything once
+more is at most a sixteenth of them."""
 
 
 class KnownLabels:
@@ -23,6 +31,8 @@ class KnownLabels:
         self._most_buckets = most_buckets
         self._table = empty_table(min(_FIRST_BUCKETS, max(most_buckets, 1)))
         self._entered = 0
+        self._looked_up = 0
+        self._not_found = 0
         self._growing = threading.Lock()
 
     @property
@@ -39,9 +49,10 @@ class KnownLabels:
         """(table, tally): what a request's kernels use; the tally belongs to this request alone."""
         return self._table, np.zeros(TALLIES, np.int64)
 
-    def after_request(self, tally: NDArray[np.int64]) -> None:
-        """Takes note of what a request entered. The table grows when three quarters are full and something found no
-        room."""
+    def after_request(self, tally: NDArray[np.int64], looked_up: int) -> None:
+        """Takes note of what a request looked up and entered. When three quarters are full and something found no
+        room, the table begins anew or grows."""
+        self._looked_up += looked_up  # of threads that meet here one may be lost: it decides about a size alone
         if not tally.any():
             return
         if self._most_buckets == 0:
@@ -49,9 +60,16 @@ class KnownLabels:
             return
         with self._growing:
             self._entered += int(tally[ENTERED])
+            self._not_found += int(tally[ENTERED]) + int(tally[BUCKETS_FULL])
             table = self._table
             entries, most = len(table) // ENTRY_WORDS, self._most_buckets * BUCKET_WORDS // ENTRY_WORDS
-            if self._entered * 4 < entries * 3 or not tally[BUCKETS_FULL] or entries >= most:
+            if self._entered * 4 < entries * 3 or not tally[BUCKETS_FULL]:
+                return
+            if self._looked_up >= _FOUND_OFTEN * self._not_found:
+                self._table = empty_table(len(table) // BUCKET_WORDS)
+                self._entered = self._looked_up = self._not_found = 0
+                return
+            if entries >= most:
                 return
             wanted = self._entered + int(tally[BUCKETS_FULL])
             while entries < most and wanted * 4 > entries * 3:

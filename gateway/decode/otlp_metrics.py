@@ -185,7 +185,7 @@ class OtlpMetricsDecoder:
                 rejected,
             )
         )
-        self._known.after_request(tally)
+        self._known.after_request(tally, int(state[otlp_rows.S_POINTS]))
         return _Filled(data, rows, exemplars, origins, state, rejected)
 
     def decode_json(self, body: bytes, now_ms: int) -> PointColumns:

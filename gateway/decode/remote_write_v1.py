@@ -84,7 +84,7 @@ class RemoteWriteV1Decoder:
             state.out,
         )
         raise_fault(int(fault))
-        self._known.after_request(tally)
+        self._known.after_request(tally, len(state.series))
         return assemble(
             state,
             settings,

@@ -153,6 +153,36 @@ def test_the_table_grows_with_what_is_entered_and_stops_at_its_bound() -> None:
     assert sizes[-1] == 2 << 12
 
 
+def rounds_of(decoder: RemoteWriteV1Decoder, rounds: int, staying: int, coming: int) -> None:
+    """`staying` series in every round, and `coming` that are in this one alone."""
+    stay = [Series([("__name__", "up"), ("i", f"stays-{i}")], [(NOW, 1.0)]) for i in range(staying)]
+    for turn in range(rounds):
+        come = [Series([("__name__", "up"), ("i", f"{turn}-{i}")], [(NOW, 1.0)]) for i in range(coming)]
+        decoder.decode(encode_v1(stay + come), NOW)
+
+
+def test_series_that_come_and_go_do_not_make_the_table_grow() -> None:
+    known = KnownLabels()
+    decoder = RemoteWriteV1Decoder((1, 2), RemoteWriteSettings())
+    decoder._known = known
+    rounds_of(decoder, 50, staying=600, coming=6)
+    size = known.entries
+    rounds_of(decoder, 1000, staying=600, coming=6)  # some 6,000 in all
+    assert known.entries == size <= 2048
+    rounds_of(decoder, 2, staying=5000, coming=0)
+    assert known.entries >= 5000, "it grows with what is sent now"
+
+
+def test_a_table_too_small_for_what_is_sent_does_not_begin_anew() -> None:
+    known = KnownLabels(most_buckets=1 << 9)
+    decoder = RemoteWriteV1Decoder((1, 2), RemoteWriteSettings())
+    decoder._known = known
+    rounds_of(decoder, 20, staying=2 << 11, coming=0)
+    table = known.for_request()[0]
+    rounds_of(decoder, 60, staying=2 << 11, coming=0)
+    assert known.for_request()[0] is table
+
+
 def same(left: PointColumns, right: PointColumns) -> None:
     for name in ("hash_hi", "hash_lo", "times_ms", "values", "kinds"):
         assert getattr(left, name).tobytes() == getattr(right, name).tobytes(), name
