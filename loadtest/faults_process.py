@@ -339,5 +339,5 @@ FAULTS: Final[dict[str, Fault]] = {
     "descriptors": Fault("no file descriptor left", _no_descriptors),
     "loop-stall": Fault("event loop stalls (its thread is held)", _loop_stalled),
     "log-cut": Fault("closed segments cut to nothing while they are read", _closed_segments_cut,
-                     ("log.segment_bytes=1MiB", "log.max_bytes=8MiB")),
+                     ("log.segment_bytes=1MiB", "log.max_bytes=32MiB")),
 }  # fmt: skip
