@@ -25,7 +25,7 @@ from gateway.alerting.matcher import Matcher, excess
 from gateway.alerting.moments import NEVER, SECOND
 from gateway.alerting.mute_interval import IntervalPart, any_holds
 from gateway.alerting.route import Route
-from gateway.alerting.sieve import SieveIndex
+from gateway.alerting.sieve import Seal, SieveIndex
 from gateway.alerting.store import MAINTENANCE
 from gateway.errors import NotFound, RequestError
 from gateway.telemetry.window_name import name_problem
@@ -107,6 +107,7 @@ class Maintenance:
         self._next_look: int = NEVER
         self._index = SieveIndex(())
         """Those that hold from a moment until another."""
+        self._seal: Seal = ()
         self._index_of = _NO_TIME
         self.change_watchers: list[Callable[[], None]] = []
         """Told of every window that is made, changed, ended early or forgotten."""
@@ -223,12 +224,20 @@ class Maintenance:
         """Those that hold now, as a whole; the same object until one may begin or end, or changes."""
         since, until = self._index_of
         if not since <= now < until:
-            self._index = SieveIndex((window.id, window.matchers) for window in self.active(now))
+            active = self.active(now)
+            self._index = SieveIndex((window.id, window.matchers) for window in active)
+            seal = tuple((window.id, window.updated) for window in active)
+            self._seal = self._seal if seal == self._seal else seal
             self._index_of = (
                 now,
                 min((self._next_change(window, now) for window in self._all.values()), default=NEVER),
             )
         return self._index
+
+    def seal(self, now: int) -> Seal:
+        """Those that hold now; the same object as long as they are the same, so that it is compared at once."""
+        self.index(now)
+        return self._seal
 
     def stage(self, _route: Route, alert: Alert, now: int) -> str:
         """See stages."""

@@ -10,10 +10,9 @@ import msgspec
 from gateway.alerting.alert import Alert
 from gateway.alerting.engine import Engine
 from gateway.alerting.group import Group
-from gateway.alerting.maintenance import Maintenance, Window
+from gateway.alerting.maintenance import Maintenance
 from gateway.alerting.moments import NEVER, format_moment
 from gateway.alerting.sieve import SieveIndex
-from gateway.alerting.silence import Silence
 from gateway.alerting.stages import muting_interval
 
 _FREE: Final = b'"status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":[],"state":"active"}}'
@@ -127,25 +126,20 @@ class Moment:
         self.now, self._texts = now, texts
         self._silences = engine.silences.index(now)
         self._windows = maintenance.index(now) if maintenance is not None else SieveIndex(())
-        self._engine, self._maintenance = engine, maintenance
+        self.seal = (
+            engine.silences.seal(now),
+            maintenance.seal(now) if maintenance is not None else (),
+            engine.inhibitor.version,
+            id(engine.inhibitor),
+        )
+        """Equal as long as the same mutes. Of when this was made, as its answers are: it is used over several turns of
+        the loop, in which what mutes may change."""
         self._inhibitor, self._intervals = engine.inhibitor, engine.configuration.intervals
         self.good_until = engine.inhibitor.next_end(now)
         end = format_moment(now + engine.configuration.resolve_timeout).encode()
         self._open_end = b',"endsAt":"' + end + b'"'
         self._free = not (self._silences or self._windows or self._inhibitor.rules)
         self._muted_routes: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
-
-    @property
-    def seal(self) -> object:
-        """Equal as long as the same mutes."""
-        silences: list[Silence] = self._engine.silences.active(self.now)
-        windows: list[Window] = self._maintenance.active(self.now) if self._maintenance is not None else []
-        return (
-            tuple((silence.id, silence.updated) for silence in silences),
-            tuple((window.id, window.updated) for window in windows),
-            self._inhibitor.version,
-            id(self._inhibitor),
-        )
 
     def muting(self, alert: Alert) -> Muting:
         """What mutes an alert now."""

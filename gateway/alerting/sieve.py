@@ -28,6 +28,9 @@ class Labelled(Protocol):
 
 L = TypeVar("L", bound=Labelled)
 
+Seal = tuple[tuple[str, int], ...]
+"""What stands in an index: the id of each, and when it was last changed (ns)."""
+
 
 class Sieve:
     """See the head of the file."""

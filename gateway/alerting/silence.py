@@ -22,7 +22,7 @@ import msgspec
 from gateway.alerting.journal import Journal
 from gateway.alerting.matcher import Matcher, excess
 from gateway.alerting.moments import NEVER, SECOND
-from gateway.alerting.sieve import SieveIndex
+from gateway.alerting.sieve import Seal, SieveIndex
 from gateway.alerting.store import SILENCE
 from gateway.errors import NotFound, RequestError
 
@@ -69,6 +69,7 @@ class Silences:
         self._all: dict[str, Silence] = {}
         self.version = 0
         self._index = SieveIndex(())
+        self._seal: Seal = ()
         self._index_of: tuple[int, int, int] = (-1, 0, 0)
         """The version that `_index` was made for, and the moments between which it holds."""
 
@@ -149,9 +150,17 @@ class Silences:
             moments = [moment for silence in self._all.values() for moment in (silence.starts, silence.ends)]
             since = max((moment for moment in moments if moment <= now), default=-NEVER)
             until = min((moment for moment in moments if moment > now), default=NEVER)
-            self._index = SieveIndex((silence.id, silence.matchers) for silence in self.active(now))
+            active = self.active(now)
+            self._index = SieveIndex((silence.id, silence.matchers) for silence in active)
+            seal = tuple((silence.id, silence.updated) for silence in active)
+            self._seal = self._seal if seal == self._seal else seal
             self._index_of = (self.version, since, until)
         return self._index
+
+    def seal(self, now: int) -> Seal:
+        """Those that hold now; the same object as long as they are the same, so that it is compared at once."""
+        self.index(now)
+        return self._seal
 
     def prune(self, now: int) -> int:
         """Forgets those that ended longer than RETENTION ago; gives their number."""

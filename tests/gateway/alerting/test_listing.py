@@ -174,3 +174,43 @@ def test_a_sieve_decides_as_its_matchers_do() -> None:
             expected = sorted(text for text, matchers in all_matchers.items() if all_match(matchers, labels))
             assert index.matching(labels) == expected
             assert sorted(text for text, sieve in sieves.items() if sieve.passes(labels)) == expected
+
+
+@pytest.mark.parametrize("what", ["silence", "window"])
+def test_what_mutes_from_the_middle_of_a_list_on_is_shown_by_the_next(
+    monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    world = World(ROUTES)
+    maintenance = Maintenance(world.engine)
+    listing = Listing(world.engine, maintenance)
+    for number in range(100):
+        world.fire(alertname=f"a{number}", service="s1")
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.alerting.listing.SLICE", -1.0)  # a piece for each shelf
+        pieces = listing.alerts(Selection(), world.now)
+        next(pieces)
+        if what == "silence":
+            world.silence('{service="s1"}', world.seconds, world.seconds + 200)
+        else:
+            matchers = parse_matchers('{service="s1"}')
+            window = Window(id="", name="n", matchers=matchers, starts=world.now, ends=world.now + 200 * SECOND)
+            maintenance.put(window, world.now)
+        assert len(list(pieces)) > 10
+    shown = msgspec.json.decode(b"".join(listing.alerts(Selection(), world.now)))
+    assert {one["status"]["state"] for one in shown} == {"suppressed"}
+
+
+def test_a_list_goes_through_silences_and_windows_once_and_not_for_every_shelf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(ROUTES)
+    maintenance = Maintenance(world.engine)
+    listing = Listing(world.engine, maintenance)
+    for number in range(100):
+        world.fire(alertname=f"a{number}", service="s1")
+    gone_through: list[object] = []
+    for kept in (maintenance, world.engine.silences):
+        asked = kept.active
+        monkeypatch.setattr(kept, "active", lambda now, asked=asked: (gone_through.append(asked), asked(now))[1])
+    b"".join(listing.alerts(Selection(), world.now))
+    assert len(gone_through) <= 2
