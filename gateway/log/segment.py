@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import stat
 import struct
 from collections.abc import Iterator
 from itertools import pairwise
@@ -353,7 +354,15 @@ def list_segments(directory: Path, edge: int) -> list[SegmentFile]:
 
 def strangers(directory: Path, edge: int) -> list[Path]:
     """What has the name of a segment and is no regular file. Raises OSError."""
-    return [path for path in sorted(edge_directory(directory, edge).glob("*.seg")) if not path.is_file()]
+    found = []
+    for path in sorted(edge_directory(directory, edge).glob("*.seg")):
+        try:
+            regular = stat.S_ISREG(path.stat().st_mode)
+        except FileNotFoundError:
+            regular = not path.is_symlink()  # removed by retention while we looked, or a link to nothing
+        if not regular:
+            found.append(path)
+    return found
 
 
 def map_segment(segment: SegmentFile) -> mmap.mmap:

@@ -11,6 +11,7 @@ beginning.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import struct
@@ -83,7 +84,12 @@ def store_file(path: Path, content: bytes) -> None:
 def open_regular(path: Path) -> Iterator[tuple[int, int]]:
     """(descriptor for reading, length) of a regular file, which is closed at the end. Raises StateError for what is
     none, without waiting for it, and OSError (FileNotFoundError)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a device without a driver
+            raise StateError(f"{path}: not a regular file") from error
+        raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -3,7 +3,9 @@ command line should. Every reader says so at once, with the path."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,14 +19,14 @@ from gateway.baseline.span_file import read_labels
 from gateway.errors import ConfigError, DiskFailed, GatewayError, StateError
 from gateway.log.offsets import OffsetFile
 from gateway.log.recovery import recover
-from gateway.log.segment import list_segments, segment_path
+from gateway.log.segment import list_segments, segment_path, strangers
 from gateway.log.sharing import EdgePageReader, edge_page_path, read_committed, tell_committed
 from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.sharding import Sharding
 from gateway.pipeline.workers import read_workers, workers_path
 from gateway.telemetry.frame import LogPosition
 
-NO_FILES = ("fifo", "directory", "device")
+NO_FILES = ("fifo", "directory", "device", "socket")
 
 
 def plant(path: Path, what: str) -> Path:
@@ -33,6 +35,9 @@ def plant(path: Path, what: str) -> Path:
         os.mkfifo(path)
     elif what == "directory":
         path.mkdir()
+    elif what == "socket":
+        with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)  # the whole path may be too long for an address
     elif what == "device":
         path.symlink_to("/dev/zero")
     else:
@@ -111,3 +116,14 @@ def test_a_segment_that_is_no_file_is_left_out_and_said(tmp_path: Path, what: st
         found = recover(tmp_path, 0)
     assert (found.end, found.next_segment) == (None, 2), "its number is taken"
     assert [line["path"] for line in logs] == [str(path)]
+
+
+def test_a_segment_that_is_removed_while_one_looks_is_no_stranger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = segment_path(tmp_path, 0, 1)
+    link = segment_path(tmp_path, 0, 2)
+    gone.parent.mkdir(parents=True)
+    link.symlink_to(tmp_path / "nothing")
+    monkeypatch.setattr(Path, "glob", lambda _self, _pattern: iter([gone, link]))  # as it was a moment ago
+    assert strangers(tmp_path, 0) == [link]
