@@ -33,7 +33,7 @@ class Audit(NamedTuple):
 
 
 def read(document: dict[str, Any]) -> Audit:
-    """pip-audit's JSON. Raises KeyError where it has another form."""
+    """pip-audit's JSON. Raises KeyError and TypeError where it has another form, ValueError for one of nothing."""
     asked, vulnerable, unasked = 0, [], []
     for one in document["dependencies"]:
         if "skip_reason" in one:
@@ -43,7 +43,23 @@ def read(document: dict[str, Any]) -> Audit:
         for found in one["vulns"]:
             mended = ", ".join(found["fix_versions"]) or "no version"
             vulnerable.append(f"{one['name']} {one['version']}: {found['id']}, mended in {mended}")
+    if not asked and not unasked:
+        raise ValueError("it names no dependency")
     return Audit(asked, vulnerable, unasked)
+
+
+def ask(program: Path) -> Audit:
+    """Where pip-audit gives no answer, all that is pinned was not asked for."""
+    said = ""
+    try:
+        ran = subprocess.run(  # noqa: S603  # the Makefile names the program
+            [program, *OPTIONS], cwd=ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+        said = ran.stderr.strip().rpartition("\n")[2]
+        return read(json.loads(ran.stdout))
+    except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired) as error:
+        pinned = sum("==" in line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines())
+        return Audit(0, [], [f"pip-audit gave no answer: {said or error}"] * pinned)
 
 
 def main() -> int:
@@ -52,13 +68,7 @@ def main() -> int:
     parser.add_argument("program", type=Path, help="pip-audit")
     parser.add_argument("--if-reached", action="store_true", help="do not fail where the service does not answer")
     given = parser.parse_args()
-    try:
-        ran = subprocess.run(  # noqa: S603  # the Makefile names the program
-            [given.program, *OPTIONS], cwd=ROOT, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-        audit = read(json.loads(ran.stdout))
-    except (OSError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
-        audit = Audit(0, [], [f"pip-audit gave no answer: {error}"])
+    audit = ask(given.program)
     for line in audit.vulnerable:
         print(line, file=sys.stderr)  # noqa: T201
     print(f"{audit.asked} dependencies audited, {len(audit.vulnerable)} known vulnerabilities")  # noqa: T201

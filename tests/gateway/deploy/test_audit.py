@@ -32,6 +32,7 @@ UNKNOWN = {"name": "c", "skip_reason": "Dependency not found: c (1.0)"}
         ([CLEAN, VULNERABLE], 1, 1),
         ([CLEAN, UNKNOWN], 1, 0),
         ([UNKNOWN, VULNERABLE], 1, 1),
+        ([], 1, 0),
         (None, 1, 0),
     ],
 )
@@ -51,7 +52,7 @@ def test_what_was_not_audited_is_said_and_fails_where_asked_to(
         monkeypatch.setattr(sys, "argv", ["audit.py", str(program), *words])
         assert audit.main() == status
         out, err = capsys.readouterr()
-        assert ("NOT AUDITED" in err) is (dependencies is None or UNKNOWN in dependencies)
+        assert ("NOT AUDITED" in err) is (not dependencies or UNKNOWN in dependencies)
         assert ("b 2.0: PYSEC-2020-1, mended in 2.1" in err) is (VULNERABLE in (dependencies or []))
         assert "dependencies audited" in out
 
@@ -59,3 +60,17 @@ def test_what_was_not_audited_is_said_and_fails_where_asked_to(
 def test_without_the_program_nothing_was_audited(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "argv", ["audit.py", str(tmp_path / "none")])
     assert audit.main() == 1
+
+
+@pytest.mark.parametrize("answer", ["", "[]"])
+def test_why_nothing_was_audited_is_said_of_all_that_is_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    program = tmp_path / "pip-audit"
+    program.write_text(f"#!{sys.executable}\nimport sys\nprint({answer!r})\nsys.exit('the service is away')\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "argv", ["audit.py", str(program), "--if-reached"])
+    assert audit.main() == 0
+    pinned = sum("==" in line for line in (ROOT / "requirements.lock").read_text().splitlines())
+    assert f"NOT AUDITED: {pinned}; " in (err := capsys.readouterr().err)
+    assert "the service is away" in err
