@@ -60,7 +60,12 @@ _MATCH: Final = f"{MAINTENANCE}.match."
 _MOST_LABELS: Final = 32
 _LONGEST: Final = 1024
 _MOST_TEXT: Final = 8 * 1024
-"""Characters of all labels to be matched; a window takes twice as many with what else it holds."""
+"""Characters of all labels to be matched."""
+_MOST_MATCHED: Final = 13 * 1024
+"""Characters of all that is matched, as a window has it; it takes 3 KiB more with description and author."""
+_WRITTEN: Final = {"service.name": 2, "service.namespace": 4} | dict.fromkeys(ENVIRONMENT, 8)
+"""How often a window has the characters of an attribute, if each is to be escaped in a regular expression: an
+environment is looked for under four names. Of others once."""
 _LATEST_NS: Final = 2**62
 _AHEAD_NS: Final = 86400 * 10**9
 """How far in the future a record's time may lie, for clocks that differ."""
@@ -107,6 +112,8 @@ def maintenance_of(record: EventRecord, now_ns: int, sender: Identity) -> Mainte
         raise RequestError(f"{unlike[0][:_LONGEST]} is no text, or empty; labels have text", reason="scope")
     if action == "start" and not given and not labels and _is_everything(scope or resource_scope):
         raise RequestError("nothing says what is in maintenance, or only an environment does", reason="scope")
+    if action == "start":
+        _check_all(scope or ({} if labels else resource_scope), labels)
     event = MaintenanceEvent(
         key="",
         id=given,
@@ -154,6 +161,13 @@ def _check_labels(labels: dict[str, str]) -> None:
             raise RequestError(f"{_MATCH}… without a label's name", reason="scope")
         if len(name) > _LONGEST or len(value) > _LONGEST:
             raise RequestError(f"{_MATCH}… is longer than {_LONGEST} characters", reason="too_long")
+
+
+def _check_all(scope: dict[str, str], labels: dict[str, str]) -> None:
+    """Raises RequestError for more than a window may match: who keeps the windows could not tell the sender."""
+    written = sum(len(value) * _WRITTEN.get(name, 1) for name, value in scope.items())
+    if written + sum(len(name) + len(value) for name, value in labels.items()) > _MOST_MATCHED:
+        raise RequestError(f"what is in maintenance takes more than {_MOST_MATCHED} characters", reason="too_long")
 
 
 def _span(record: EventRecord) -> tuple[int, int, int]:

@@ -15,10 +15,14 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
 from gateway.access.tokens import ANONYMOUS, Identity, anonymous_at
+from gateway.alerting.maintenance import Maintenance
+from gateway.alerting.maintenance_events import MaintenanceEvents
 from gateway.decode.otlp_events import MOST, LogEvents, events_of
 from gateway.errors import DecodeError
 from gateway.telemetry.change import Change
 from gateway.telemetry.maintenance_event import MaintenanceEvent, decode_told
+from tests.gateway.alerting.test_properties import ONE
+from tests.gateway.alerting.virtual import World
 
 NOW = 1_700_000_000_000_000_000
 SECOND = 10**9
@@ -178,6 +182,8 @@ def test_a_body_of_which_nothing_is_seen_is_no_name_and_an_end_needs_none() -> N
         ("start", {WINDOW + "duration": 60} | {f"{WINDOW}match.l{n}": "x" for n in range(33)}, "scope"),
         ("start", {WINDOW + "duration": 60, "service.name": "x" * 1025}, "too_long"),
         ("start", {WINDOW + "duration": 60} | {f"{WINDOW}match.l{n}": "x" * 1000 for n in range(9)}, "too_long"),
+        ("start", {WINDOW + "duration": 60} | {f"{WINDOW}match.l{n}": "x" * 1000 for n in range(8)}
+         | dict.fromkeys(("host.name", "service.namespace", "deployment.environment.name"), "x" * 1000), "too_long"),
         ("start", {WINDOW + "duration": 60, WINDOW + "name": "x" * 1025, **SERVICE}, "too_long"),
         ("start", {WINDOW + "duration": 60, WINDOW + "name": "\u200b", **SERVICE}, "name"),
         ("start", {WINDOW + "duration": 60, WINDOW + "match.job": "x" * 1025}, "too_long"),
@@ -273,3 +279,17 @@ def test_damaged_bytes_raise_the_declared_error_or_are_read(at: int, damage: byt
     except DecodeError:
         return
     assert len(found.maintenance) + found.refused.total() <= 1
+
+
+@pytest.mark.parametrize("naming", ["prometheus", "otlp"])
+def test_the_longest_event_that_is_taken_makes_a_window(naming: str) -> None:
+    names = ("deployment.environment.name", "service.namespace", "service.name")
+    longest = {name: "." * length for name, length in zip(names, (1024, 1024, 512), strict=True)}
+    told = {WINDOW + "duration": 60, WINDOW + "description": "x" * 2000, "user.name": "x" * 2000}
+    found = read(request_of(record_of(f"{WINDOW}start", longest | told)))
+    maintenance = Maintenance(World(ONE).engine)
+    assert MaintenanceEvents(maintenance, naming).take(found.maintenance[0], NOW) == "made"
+    more = longest | {"host.name": "x"}
+    assert read(request_of(record_of(f"{WINDOW}start", more | told))).refused == {"too_long": 1}
+    ended = read(request_of(record_of(f"{WINDOW}end", more | {WINDOW + "id": "1"})))
+    assert [event.action for event in ended.maintenance] == ["end"], "an end matches nothing"
