@@ -27,12 +27,20 @@ async def cancel_tasks(*tasks: asyncio.Task[Any] | None) -> list[Exception]:
 
 async def end_tasks(*tasks: asyncio.Task[Any] | None) -> None:
     """As `cancel_tasks`, but failures are logged, and counted by the tasks' names, which are of a bounded set."""
-    await cancel_tasks(*tasks)
-    for task in tasks:
-        failure = None if task is None or task.cancelled() else task.exception()
-        if task is not None and failure is not None:
-            # Imported only now: the supervisor ends tasks as well, and does without the library of metrics.
-            from gateway.selfmetrics import TASK_FAILURES
+    try:
+        await cancel_tasks(*tasks)
+    finally:  # a caller that is cancelled meanwhile is no reason to pass over what they failed with
+        for task in tasks:
+            if task is not None and task.done():
+                _tell_failure(task)
 
-            TASK_FAILURES.labels(task.get_name()).inc()
-            log.error("a task had failed", task=task.get_name(), error=repr(failure), exc_info=failure)
+
+def _tell_failure(task: asyncio.Task[Any]) -> None:
+    """Of one that has ended."""
+    failure = None if task.cancelled() else task.exception()
+    if failure is not None:
+        # Imported only now: the supervisor ends tasks as well, and does without the library of metrics.
+        from gateway.selfmetrics import TASK_FAILURES
+
+        TASK_FAILURES.labels(task.get_name()).inc()
+        log.error("a task had failed", task=task.get_name(), error=repr(failure), exc_info=failure)

@@ -89,6 +89,27 @@ async def test_a_failure_is_logged_and_counted_and_keeps_no_other_from_ending(sa
     assert said[0]["exc_info"] is failing.exception()
 
 
+async def test_a_failure_is_told_of_although_the_caller_is_cancelled_meanwhile(said: list[Any]) -> None:
+    cleaning_up = asyncio.Event()
+
+    async def with_long_clean_up() -> None:
+        try:
+            await _forever()
+        finally:
+            cleaning_up.set()
+            await _forever()
+
+    failing = asyncio.create_task(_fail(), name="failing")
+    running = asyncio.create_task(with_long_clean_up(), name="running")
+    await asyncio.wait({failing})
+    caller = asyncio.create_task(end_tasks(running, failing))
+    await cleaning_up.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert [line["task"] for line in said] == ["failing"]
+
+
 @pytest.mark.parametrize("end", [cancel_tasks, end_tasks])
 async def test_the_callers_own_cancellation_is_its_own(end: Any) -> None:
     """It is raised, though not before the tasks are over, and cuts their clean-up off."""
