@@ -24,6 +24,12 @@ def taken() -> tuple[socket.socket, str]:
     return holder, f"127.0.0.1:{holder.getsockname()[1]}"
 
 
+@pytest.fixture(autouse=True)
+def logs_as_the_tests_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is configured in this process would stay so for later tests."""
+    monkeypatch.setattr(supervision, "configure_logging", lambda role: None)
+
+
 def test_an_address_that_a_killed_gateway_still_holds_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     holder, address = taken()
     monkeypatch.setattr(supervision.time, "sleep", lambda seconds: holder.close())

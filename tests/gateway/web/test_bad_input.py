@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 
@@ -162,6 +163,7 @@ def lines() -> Iterator[list[logging.LogRecord]]:
     """What reaches the root logger's handlers while the program's logging is configured."""
     root, library = logging.getLogger(), logging.getLogger("aiohttp.server")
     before = root.handlers[:], root.level, library.filters[:]
+    structure = structlog.get_config()
     configure_logging("data")
     found: list[logging.LogRecord] = []
 
@@ -173,6 +175,7 @@ def lines() -> Iterator[list[logging.LogRecord]]:
     yield found
     root.handlers[:], library.filters[:] = before[0], before[2]
     root.setLevel(before[1])
+    structlog.configure(**structure)  # else later tests would log to the stream that was captured here
 
 
 async def test_garbage_is_not_logged_and_broken_handlers_are(lines: list[logging.LogRecord]) -> None:
