@@ -16,8 +16,7 @@ from typing import Final
 
 from gateway.baseline.scorecard import Event
 from gateway.baseline.written_time import EXPECTED, outside, parse_seconds
-from gateway.errors import ConfigError, StateError
-from gateway.telemetry.state_file import read_regular
+from gateway.errors import ConfigError
 
 _MOST_BYTES: Final = 64 * 2**20
 
@@ -104,11 +103,12 @@ def _spans(path: Path) -> Iterator[tuple[int, float, float | None, str]]:
 
 def _text(path: Path) -> str:
     try:
-        raw = read_regular(path, _MOST_BYTES)
+        with path.open("rb") as file:  # perhaps a pipe of the shell's
+            raw = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", source=str(path)) from error
-    except StateError as error:
-        raise ConfigError(str(error), expected="a CSV file") from error
+    if len(raw) > _MOST_BYTES:
+        raise ConfigError(f"is longer than {_MOST_BYTES} bytes", source=str(path), expected="a CSV file")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -15,8 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.baseline import snapshot
-from gateway.baseline.span_file import read_labels
-from gateway.errors import ConfigError, DiskFailed, GatewayError, StateError
+from gateway.errors import DiskFailed, GatewayError, StateError
 from gateway.log.offsets import OffsetFile
 from gateway.log.recovery import recover
 from gateway.log.segment import list_segments, segment_path, strangers
@@ -54,9 +53,8 @@ def plant(path: Path, what: str) -> Path:
         ("hash.key", lambda path: load_or_make_hash_key(path.parent), StateError),
         ("state/workers.json", lambda path: read_workers(path.parent.parent), StateError),
         ("baseline-0-1.snapshot", snapshot.read, StateError),
-        ("labels.csv", read_labels, ConfigError),
     ],
-    ids=["offset", "key", "workers", "snapshot", "labels"],
+    ids=["offset", "key", "workers", "snapshot"],
 )
 def test_what_is_no_file_or_has_no_end_is_a_declared_error_with_the_path(
     tmp_path: Path, name: str, read: Callable[[Path], object], error: type[GatewayError], what: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,3 +74,20 @@ def test_a_file_that_is_absent_is_refused(tmp_path: Path) -> None:
 def test_a_window_has_a_length(tmp_path: Path, rows: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         read_windows(written(tmp_path, f"start,end\n{rows}"))
+
+
+def test_labels_may_come_through_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"start,end\n0,60\n")
+    os.close(writing)
+    try:
+        assert [(label.event.start, label.event.end) for label in read_labels(Path(f"/dev/fd/{reading}"))] == [
+            (0.0, 60.0)
+        ]
+    finally:
+        os.close(reading)
+
+
+def test_what_has_no_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="longer than"):
+        read_labels(Path("/dev/zero"))
