@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = (
     "--requirement", "requirements.lock", "--disable-pip", "--no-deps", "--format", "json", "--progress-spinner", "off",
 )  # fmt: skip
-_SECONDS = 300.0
+_SECONDS = 120.0
 
 
 class Audit(NamedTuple):
