@@ -7,10 +7,7 @@ alike. Every event is one that the log keeps: encoded and decoded it is the same
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import time
 from uuid import UUID
 
 import msgspec
@@ -23,6 +20,7 @@ from gateway.access.tokens import ANONYMOUS, Identity
 from gateway.decode.otlp_events import LogEvents, events_of
 from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.maintenance_event import decode_told
+from tests.fuzz.command_line import main
 from tests.fuzz.otlp_mutations import mutate
 
 NOW = 1_700_000_000_000_000_000
@@ -187,17 +185,5 @@ def run(cases: int, seed: int) -> dict[str, int]:
     return results
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    began = time.monotonic()
-    outcome = run(given.cases, given.seed)
-    took = round(time.monotonic() - began, 1)
-    print(json.dumps({"fuzz": "otlp_events", "cases": given.cases, "seed": given.seed, "seconds": took, **outcome}))
-
-
 if __name__ == "__main__":
-    main()
+    main("otlp_events", __doc__, run)

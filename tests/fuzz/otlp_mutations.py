@@ -6,10 +6,7 @@ that may not be touched, in turn before and behind it, so that a read outside th
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import time
 
 import numpy as np
 
@@ -17,6 +14,7 @@ from gateway.decode.otlp_metrics import OtlpMetricsDecoder
 from gateway.decode.settings import DecodeSettings
 from gateway.errors import BodyTooLarge, DecodeError
 from gateway.telemetry.labels import decode_label_blob
+from tests.fuzz.command_line import main
 from tests.fuzz.guarded_pages import GuardedPages
 
 NOW = 1_700_000_000_000
@@ -87,17 +85,5 @@ def run(cases: int, seed: int) -> dict[str, int]:
     return {"decoded": decoded, "refused": refused, "rows": rows}
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    began = time.monotonic()
-    outcome = run(given.cases, given.seed)
-    took = round(time.monotonic() - began, 1)
-    print(json.dumps({"fuzz": "otlp_metrics", "cases": given.cases, "seed": given.seed, "seconds": took, **outcome}))
-
-
 if __name__ == "__main__":
-    main()
+    main("otlp_metrics", __doc__, run)

@@ -7,11 +7,8 @@ behind the request ends the process; label blobs of all rows are made and read b
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import random
-import time
 
 import numpy as np
 
@@ -20,6 +17,7 @@ from gateway.decode.remote_write_v1 import RemoteWriteV1Decoder
 from gateway.decode.remote_write_v2 import RemoteWriteV2Decoder
 from gateway.errors import DecodeError
 from gateway.telemetry.labels import decode_label_blob
+from tests.fuzz.command_line import main
 from tests.fuzz.guarded_pages import GuardedPages
 from tests.reference.remote_write_twin import STALE, Histogram, Series, encode_v1, encode_v2
 
@@ -107,17 +105,5 @@ def run(cases: int, seed: int) -> dict[str, int]:
     return results
 
 
-def main() -> None:
-    """Fuzz and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cases", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    began = time.perf_counter()
-    results = run(arguments.cases, arguments.seed)
-    figure = {"fuzz": "remote write 1.0 and 2.0", "cases": arguments.cases, "seed": arguments.seed, **results}
-    print(json.dumps({**figure, "seconds": round(time.perf_counter() - began, 1)}))
-
-
 if __name__ == "__main__":
-    main()
+    main("remote write 1.0 and 2.0", __doc__, run, cases=1_000_000)
