@@ -1,7 +1,8 @@
 """Candidates: what is beyond cheap floors, weighed by the pattern model as log odds of a fault.
 
-A candidate may come from a run, from the level of days, or from the variation. In a series' first day, of which no days
-are known yet, only what is large beyond doubt counts.
+A candidate may come from a run, from the level of days, or from the variation. What is large beyond doubt counts
+whatever the model says: trees cut where the recordings had faults, and far beyond those a value may fall on either side
+of a cut that means nothing there. In a series' first day, of which no days are known yet, nothing else counts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from typing import Any, Final, NamedTuple
 
 from kernels.days import Days, Variation
-from kernels.evidence import weigh_evidence
+from kernels.evidence import FEATURE_NAMES, weigh_evidence
 from kernels.findings import O_CANDIDATE, O_FEATURES
 from kernels.jit import hot_step
 from kernels.moment import Moment
@@ -38,7 +39,13 @@ HOPELESS: Final = 3.0
 UNASKED: Final = -30.0
 """Log odds of what is no candidate."""
 LARGE: Final = 9.0
-"""Scales that three of six samples must reach in a series' first day."""
+"""Scales that three of six samples must reach to be large beyond doubt."""
+UNSEEN: Final = 1.6
+"""By how much, as a logarithm, they must exceed the highest three of six that the series remembers: five times."""
+OUTSIDE: Final = 0.5
+"""Widths of the week's range by which the last two samples must both lie outside it."""
+THIRD_ABOVE_TOP: Final = FEATURE_NAMES.index("third_above_top")
+BEYOND_WIDTH: Final = FEATURE_NAMES.index("beyond_width")
 LOOK_SPIKE: Final = 4.0
 """Floors of candidates: scales of one sample, a run's sum, scales of the third of six, errors of days, of variation."""
 LOOK_RUN: Final = 5.0
@@ -102,10 +109,26 @@ def limit_of(beyond: Floors, wave: float, p: Any) -> float:
 
 
 @hot_step
+def beyond_doubt(third: float) -> float:
+    """Log odds over the limit of a third of so many scales."""
+    return 2.0 * math.log(max(third, 0.1) / LARGE)
+
+
+@hot_step
+def is_unseen(third: float, evidence: Any) -> bool:
+    """Whether three of six samples are large beyond doubt, also against all that the series has shown."""
+    return bool(
+        third > LARGE
+        and evidence[O_FEATURES + THIRD_ABOVE_TOP] > UNSEEN
+        and evidence[O_FEATURES + BEYOND_WIDTH] > OUTSIDE
+    )
+
+
+@hot_step
 def ask_model(
     s: Any, now: Moment, d: Deviation, run: Run, days: Days, wave: float, beyond: Floors, limit: float, p: Any, out: Any
 ) -> float:
-    """Log odds of the pattern model; leaves the features in `out`."""
+    """Log odds of the pattern model, or of what is large beyond doubt; leaves the features in `out`."""
     out[O_CANDIDATE] = (1.0 if beyond.run else 0.0) + (2.0 if beyond.days else 0.0) + (4.0 if beyond.variation else 0.0)
     weigh_evidence(
         s, now.t, d.value, d.deseasonalised, d.error, d.deviation, run.third, d.scale, days.apart, days.distance, wave,
@@ -118,6 +141,8 @@ def ask_model(
         # A count that is mostly zero and is not any more. The model has seen few of these, and how far they usually go
         # is known from what they are when they are not zero.
         odds = max(odds, limit + 1.0 + 2.0 * math.log(run.third / SPARSE_LARGE))
+    if beyond.run and not now.coarse and is_unseen(run.third, out):
+        odds = max(odds, limit + beyond_doubt(run.third))
     return odds
 
 
@@ -135,6 +160,6 @@ def weigh_candidate(
             limit = limit_of(beyond, variation.wave, p)
             odds = ask_model(s, now, d, run, days, variation.wave, beyond, limit, p, out)
         else:
-            odds = limit + 2.0 * math.log(max(run.third, 0.1) / LARGE)
+            odds = limit + beyond_doubt(run.third)
         reason = name_reason(s, d, run, days, variation, beyond)
     return Verdict(odds, limit, reason)

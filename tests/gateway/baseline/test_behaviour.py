@@ -62,6 +62,21 @@ def test_a_large_shift_after_a_day_of_past_is_told_within_three_samples(step: fl
     assert found[0][0] <= max(3 * step, 45.0)
 
 
+@pytest.mark.parametrize("hour", range(24))
+def test_requests_that_take_five_times_as_long_are_told_within_a_minute_at_any_time_of_day(hour: int) -> None:
+    """Their times summed, ten seconds a sample, in three first minutes of each hour."""
+    for minute in (0, 1, 2):
+        begin = START - START % 86400 + 86400 + hour * HOUR + minute * 60
+        times = begin + 10.0 * np.arange(-8640, 12)
+        rng = np.random.default_rng(hour)
+        requests = rng.poisson(80.0 * (1.0 + 0.35 * np.cos((times / HOUR - 20.0) / 24.0 * 2.0 * np.pi)))
+        slower = np.where(times >= begin, 5.0, 1.0)
+        sums = slower * np.array([0.09 * np.exp(0.45 * rng.standard_normal(n)).sum() for n in requests])
+        found = opened(run_series(times, np.cumsum(sums), kind="counter"), begin, begin + 120)
+        assert found
+        assert found[0][0] <= 60
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_errors_that_were_one_in_twenty_seconds_and_are_many_are_told_within_eight_samples(seed: int) -> None:
     """A sparse count, as errors are: silent while it counts what is usual, told when it is twenty times that."""
