@@ -58,13 +58,18 @@ def thread_switches(pid: int, thread: int) -> int:
     if "D" in _thread_states(pid):
         return -1
     try:
-        text = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+        return switches_of(Path(f"/proc/{pid}/task/{thread}/status").read_text())
     except OSError:
         return -1
-    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    if _wants_to_go_on(fields["State"].split()[0]):
+
+
+def switches_of(status: str) -> int:
+    """`thread_switches` by the text of a thread's own status; -1 also where its kernel does not count them."""
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    switches = [int(fields.get(name, -1)) for name in ("voluntary_ctxt_switches", "nonvoluntary_ctxt_switches")]
+    if min(switches) < 0 or _wants_to_go_on(fields["State"].split()[0]):
         return -1
-    return int(fields["voluntary_ctxt_switches"]) + int(fields["nonvoluntary_ctxt_switches"])
+    return sum(switches)
 
 
 def _wants_to_go_on(states: str) -> bool:

@@ -111,7 +111,7 @@ class Supervisor:
         *,
         stuck_after: float = 0.75,
         busy_after: float = 10.0,
-        blocked_after: float = 1.0,
+        blocked_after: float = 0.5,
         no_progress_after: float = 15.0,
         start_within: float = 120.0,
         grace: float = 10.0,

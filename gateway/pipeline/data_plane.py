@@ -65,6 +65,8 @@ log = structlog.get_logger(__name__)
 
 _TOLD_SECONDS: Final = 1.5
 """From which a part that stands still is told of."""
+_NAMED_SECONDS: Final = 0.5
+"""From which the supervisor is given the thread of a part that stands still: it looks whether the thread runs at all."""
 _STALLED_SECONDS: Final = 15.0
 """From which scoring that stands still is a reason to send traffic elsewhere; the log takes it all the while."""
 _SWEEP_SECONDS: Final = 10.0
@@ -310,9 +312,9 @@ class DataPlane:
         """None while everything makes progress, else the id of the thread that does not, or 0; see Heartbeat."""
         if self._stopped:
             return None  # the end is bounded by itself
-        if self.committer.busy_seconds > _TOLD_SECONDS:
+        if self.committer.busy_seconds > _NAMED_SECONDS:
             return self.committer.thread_id
-        if self._scoring_pause > _TOLD_SECONDS:
+        if self._scoring_pause > _NAMED_SECONDS:
             return self._scorer.thread_id
         return 0 if self._forward_task is not None and self._forward_task.done() else None
 

@@ -58,7 +58,7 @@ async def test_a_log_writer_that_hangs_is_told_of_named_and_not_ready(tmp_path: 
         await until(hangs.is_set)
         await until(lambda: plane.waits_for() is not None)
         assert plane.waits_for() == plane.committer.thread_id
-        assert "the log has not answered" in plane.ready()
+        await until(lambda: "the log has not answered" in plane.ready())
         goes_on.set()
         await sent
         await until(lambda: plane.ready() == "")

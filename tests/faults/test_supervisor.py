@@ -16,6 +16,7 @@ import pytest
 
 from gateway import fork_server
 from gateway.fork_server import SERVER_NAME, ForkServer
+from gateway.processes import switches_of
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor
 from tests.e2e.program import Gateway
 
@@ -248,7 +249,7 @@ async def test_a_role_that_waits_for_a_thread_that_never_runs_is_started_again_l
     thread: str, ends: bool
 ) -> None:
     supervised = role(BEAT.replace("while", WAITING + "while"), f'b"idle %d\\n" % {thread}.native_id')
-    supervisor, task = await running(supervised, blocked_after=0.5, no_progress_after=600.0)
+    supervisor, task = await running(supervised, no_progress_after=600.0)
     if ends:
         await until(lambda: supervised.restarts >= 1)
     else:
@@ -256,6 +257,24 @@ async def test_a_role_that_waits_for_a_thread_that_never_runs_is_started_again_l
         assert supervised.restarts == 0, "the thread runs, now and then"
     supervisor.stop()
     await task
+
+
+COUNTS = "voluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "switches"),
+    [
+        ("State:\tS (sleeping)\n" + COUNTS, 9),
+        ("State:\tR (running)\n" + COUNTS, -1),
+        ("State:\tD (disk sleep)\n" + COUNTS, -1),
+        ("State:\tS (sleeping)\n", -1),
+    ],
+)
+def test_only_a_thread_that_sleeps_where_switches_are_counted_can_count_as_one_that_never_runs(
+    status: str, switches: int
+) -> None:
+    assert switches_of("Name:\tscorer\n" + status) == switches
 
 
 @pytest.mark.parametrize("rolls", [False, True])
