@@ -3,6 +3,9 @@
 The first message of a group gets a Message-ID; later ones refer to it, so that mail programs show one thread. Port
 465 is TLS from the start; elsewhere STARTTLS is used, and demanded where `require_tls` holds (the default). A refused
 recipient or a 5xx answer is final; 4xx answers and failures of connection are tried again.
+
+Labels are whatever a sender wrote. In a header nothing of them is read as an encoded word (RFC 2047), which could hold
+the end of the line and further headers, and control characters, for which servers refuse a message, are shown as �.
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ from gateway.alerting.template import Texts
 from gateway.settings_types import Secret
 
 _SUBJECT: Final = '{{ template "email.default.subject" . }}'
+_CONTROLS: Final = dict.fromkeys(
+    [*(c for c in range(0x20) if chr(c) not in "\t\n\r"), 0x7F], "\N{REPLACEMENT CHARACTER}"
+)
 
 
 class EmailOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +93,11 @@ def read_options(section: Section, globals_: GlobalOptions) -> EmailOptions:
         html=section.text("html", '{{ template "email.default.html" . }}'),
         text=section.text("text", '{{ template "email.default.text" . }}'),
     )
+
+
+def header_text(rendered: str) -> str:
+    """A rendered template on one line, as it stands: no part of it is decoded on the way into a header."""
+    return " ".join(rendered.split()).translate(_CONTROLS).replace("=?", "= ?")
 
 
 def texts_of(options: EmailOptions) -> list[str]:
@@ -160,7 +171,7 @@ class EmailChannel:
         headers = {name.title(): text for name, text in options.headers.items()}
         headers = {"From": options.sender, "To": options.to, "Subject": _SUBJECT} | headers
         for name, template in headers.items():
-            value = " ".join(self._texts.render(template, data).split())
+            value = header_text(self._texts.render(template, data))
             if name in ("From", "To", "Cc", "Reply-To"):
                 message[name] = [
                     Address(shown, addr_spec=address) for shown, address in email.utils.getaddresses([value])
@@ -175,7 +186,8 @@ class EmailChannel:
             message["In-Reply-To"] = first
             message["References"] = first
         note = f"{notification.remarks}\n\n" if notification.remarks else ""
-        message.set_content(note + self._texts.render(options.text, data))
+        message.set_content((note + self._texts.render(options.text, data)).translate(_CONTROLS))
         if options.html:
-            message.add_alternative(self._texts.render(options.html, data, escape=True), subtype="html")
+            page = self._texts.render(options.html, data, escape=True).translate(_CONTROLS)
+            message.add_alternative(page, subtype="html")
         return message

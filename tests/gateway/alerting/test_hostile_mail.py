@@ -1,0 +1,66 @@
+"""Labels that try to be more than text in an e-mail."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+
+import pytest
+from aiosmtpd.controller import Controller
+
+from gateway.alerting.notification import Delivered
+from tests.conformance.alertmanager.peers import free_port
+from tests.gateway.alerting.test_channels import Channels, Mailbox, notification
+
+
+async def sent(host: str) -> bytes:
+    """The message about an alert with this label, whose subject and recipient's name are made of it."""
+    mailbox = Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        async with Channels(
+            "    email_configs: [{from: gw@example.org, require_tls: false,"
+            f" smarthost: '127.0.0.1:{server.port}', headers: {{Subject: 'on {{{{ .CommonLabels.host }}}}'}},\n"
+            "      to: '\"{{ .CommonLabels.host }}\" <a@example.org>'}]\n"
+        ) as channels:
+            outcome = await channels["email"].send(notification(host=host))
+        assert isinstance(outcome, Delivered), outcome
+        assert mailbox.messages[0].rcpt_tos == ["a@example.org"]
+        return mailbox.messages[0].content or b""  # type: ignore[return-value]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "db1\r\nBcc: b@example.org",
+        "db1\x85Bcc: b@example.org\u2028Reply-To: b@example.org",
+        "=?utf-8?q?=0d=0aBcc:_b@example.org?=",
+        "db1=?utf-8?b?DQpCY2M6IGJAZXhhbXBsZS5vcmcNCg0KYm9keQ==?=",
+        "=?utf-8?q?=3D=3Futf-8=3Fq=3F=0d=0aBcc:_b=3F=3D?=",
+    ],
+)
+async def test_a_label_makes_no_header(host: str) -> None:
+    content = await sent(host)
+    message = email.message_from_bytes(content)
+    assert message["Bcc"] is None
+    assert message["Reply-To"] is None
+    assert message.is_multipart(), "the label ended the headers"
+    assert message["Subject"].startswith("on ")
+
+
+async def test_what_looks_like_an_encoded_word_is_shown_as_it_is() -> None:
+    message = email.message_from_bytes(await sent("=?utf-8?q?caf=C3=A9?= größer"), policy=email.policy.default)
+    assert message["Subject"] == "on = ?utf-8?q?caf=C3=A9?= größer"
+
+
+async def test_control_characters_do_not_travel() -> None:
+    content = await sent("nul \0, escape \x1b[31m, backspace \b, delete \x7f.")
+    assert not set(content) & (set(range(32)) - set(b"\t\r\n") | {0x7F})
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    assert message["Subject"] == "on nul �, escape �[31m, backspace �, delete �."
+    text = message.get_body(("plain",))
+    assert text is not None
+    assert "nul �, escape �[31m" in text.get_content()
