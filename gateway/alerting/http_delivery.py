@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import math
 import ssl
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from yarl import URL
 from gateway.alerting.address_guard import AddressGuard, GuardedResolver
 from gateway.alerting.document import Value
 from gateway.alerting.notification import Again, Delivered, Outcome, Refused
+from gateway.http_date import http_date
 from gateway.settings_types import Secret
 
 MAX_REDIRECTS: Final = 3
@@ -237,14 +237,9 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     with contextlib.suppress(ValueError):
         seconds = float(text)
         return None if math.isnan(seconds) else min(max(seconds, 0.0), MAX_RETRY_AFTER)
-    try:
-        moment = email.utils.parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
-        return None
-    date = headers.get("date", "")
-    try:
-        base = email.utils.parsedate_to_datetime(date).timestamp() if now is None else now
-    except (TypeError, ValueError):
+    moment = http_date(text)
+    base = http_date(headers.get("date", "")) if now is None else now
+    if moment is None or base is None:
         return None
     return min(max(moment - base, 0.0), MAX_RETRY_AFTER)
 

@@ -14,14 +14,14 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from typing import Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
 from gateway.alerting.document import Section, Value
 from gateway.alerting.moments import SECOND
+from gateway.alerting.wall_clock import zone
 
 WEEKDAYS: Final = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 MONTHS: Final = tuple(name.lower() for name in calendar.month_name)[1:]
@@ -63,19 +63,6 @@ class IntervalPart(msgspec.Struct, frozen=True):
             if max(first, 1) <= local.day <= min(last, length):
                 return True
         return False
-
-
-def zone(name: str) -> tzinfo:
-    """The time zone of a name; "Local" is the machine's. Raises ValueError."""
-    if name in ("", "UTC"):
-        return UTC
-    if name == "Local":
-        local = datetime.now(UTC).astimezone().tzinfo
-        return local or UTC
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, OSError, ValueError) as error:
-        raise ValueError(f'the time zone "{name}" is not known here') from error
 
 
 def any_holds(parts: Sequence[IntervalPart], moment: int) -> bool:

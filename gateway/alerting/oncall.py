@@ -22,7 +22,8 @@
 
 Rules of the subject:
   * Times are wall-clock times at the schedule's place. A shift of days or weeks is handed over at the same time of day
-    all year; a shift of hours counts real hours from the start.
+    all year; a shift of hours counts real hours from the start. A time that the clock shows twice is the first one, and
+    one that it leaves out comes when it is put forward.
   * An override that holds wins over the rotations; the later one wins over the earlier. Rotations are layers: the
     last one in the list that has begun decides.
   * An alert is a team's if its label `team` names it, or, without that label, if the team's matchers hold. To tell a
@@ -33,7 +34,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -41,8 +42,8 @@ import msgspec
 from gateway.alerting.document import Section, Value, read_document
 from gateway.alerting.matcher import Matcher, all_match
 from gateway.alerting.moments import SECOND
-from gateway.alerting.mute_interval import zone
 from gateway.alerting.route import read_matchers
+from gateway.alerting.wall_clock import LARGEST_CHANGE, first_moment, reading, zone
 from gateway.bounded_text import read_text
 from gateway.errors import ConfigError
 
@@ -75,21 +76,34 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     def on_call(self, moment: int) -> str:
         """The person at a moment (nanoseconds), or "" before the first rotation begins."""
         place = zone(self.location)
-        local = datetime.fromtimestamp(moment // SECOND, place).replace(tzinfo=None)
-        for override in reversed(self.overrides):
-            if override.start <= local < override.end:
-                return override.person
+        override = self.override(moment)
+        if override is not None:
+            return override.person
         for rotation in reversed(self.rotations):
-            if local < rotation.start:
+            began = first_moment(rotation.start, place)
+            if moment < began:
                 continue
             if rotation.days:
-                turn = (local - rotation.start).days // rotation.days
+                elapsed = reading(moment, place) - rotation.start
+                turn = elapsed.days // rotation.days
+                # A clock that was put back over the handover shows the time before it once more.
+                coming = (elapsed + LARGEST_CHANGE).days // rotation.days
+                if coming > turn and first_moment(rotation.start + timedelta(coming * rotation.days), place) <= moment:
+                    turn = coming
             else:
-                began = rotation.start.replace(tzinfo=place).astimezone(UTC)
-                elapsed = datetime.fromtimestamp(moment // SECOND, UTC) - began
-                turn = int(elapsed / timedelta(hours=rotation.hours))
+                turn = (moment - began) // (rotation.hours * 3600 * SECOND)
             return rotation.people[turn % len(rotation.people)]
         return ""
+
+    def override(self, moment: int) -> Override | None:
+        """The one that holds at a moment (nanoseconds)."""
+        place = zone(self.location)
+        local = reading(moment, place)
+        for override in reversed(self.overrides):
+            near = override.start <= local + LARGEST_CHANGE and local - LARGEST_CHANGE < override.end
+            if near and first_moment(override.start, place) <= moment < first_moment(override.end, place):
+                return override
+        return None
 
 
 class Team(msgspec.Struct, frozen=True, kw_only=True):

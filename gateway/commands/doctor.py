@@ -13,7 +13,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +22,7 @@ from gateway.addresses import cannot_bind, is_loopback, parse_address
 from gateway.commands.serve import ConfigOption, SetOption
 from gateway.config import Config
 from gateway.errors import AddressTaken
+from gateway.http_date import http_date
 from gateway.supervision import load_or_exit
 from kernels import jit, warmup
 
@@ -145,9 +145,9 @@ def _victoria_metrics(config: Config) -> Iterator[Finding]:
     if health is None:
         yield Finding("problem", "VictoriaMetrics", f"{url} does not answer", "start it or mend victoriametrics.url")
         return
-    date = health[1]
+    date = http_date(health[1] or "")
     if date is not None:
-        skew = abs(parsedate_to_datetime(date).timestamp() - time.time())
+        skew = abs(date - time.time())
         yield Finding(
             "warning" if skew > 5.0 else "ok",
             "clock",

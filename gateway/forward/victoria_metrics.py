@@ -15,7 +15,6 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Final
 from urllib.parse import urlsplit
@@ -25,6 +24,7 @@ import aiohttp
 from gateway.errors import ConfigError
 from gateway.forward.remote_write_encoder import Encoding
 from gateway.forward.settings import VictoriaMetricsSettings
+from gateway.http_date import http_date
 
 _LONGEST_ANSWER: Final = 4096
 _LONGEST_METRICS: Final = 8 * 2**20
@@ -235,10 +235,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 def _date(headers: Mapping[str, str]) -> float | None:
     """The Date header in Unix seconds (RFC 9110, 6.6.1)."""
-    try:
-        return parsedate_to_datetime(headers["Date"]).timestamp()
-    except (KeyError, ValueError):
-        return None
+    return http_date(headers.get("Date", ""))
 
 
 def _refused(error: BaseException) -> bool:
