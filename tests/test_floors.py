@@ -43,6 +43,7 @@ PLANTED = {
     "proto/otlp.py": "from kernels import jit",
     "gateway/errors.py": "from gateway import clock",
     "gateway/bounded_text.py": "from gateway import errors",
+    "gateway/http_date.py": "from gateway import errors",
     "gateway/owned_tasks.py": "from gateway.telemetry import kind",
     "gateway/settings_types.py": "from gateway import addresses",
     "gateway/addresses.py": "from gateway import settings_types",

@@ -307,6 +307,30 @@ def test_a_maintenance_window_is_made_and_ended(visitor: Visitor, gateway: Gatew
     )
 
 
+@pytest.mark.parametrize(
+    ("zone", "begins", "location"),
+    [("", "2027-01-01T15:30:00.000Z", "Asia/Tokyo"), ("?tz=utc", "2027-01-02T00:30:00.000Z", "UTC")],
+)
+def test_a_maintenance_window_begins_by_the_clock_that_is_shown(
+    browser: Browser, gateway: Gateway, zone: str, begins: str, location: str
+) -> None:
+    visitor = Visitor(browser, gateway, **MODES["light"], timezone_id="Asia/Tokyo")
+    page = visitor.go(f"#/maintenance{zone}")
+    page.get_by_role("button", name="New window").click()
+    name = f"move by the clock of {location}"
+    page.get_by_label("Name", exact=True).fill(name)
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_label("Value").fill("payment")
+    page.get_by_label("From (empty: now)").fill("2027-01-02T00:30")
+    page.get_by_text("Only at these times").locator("..").get_by_label("mon").check()
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_text(name)).to_be_visible()
+    visitor.close()
+    (made,) = [window for window in gateway.json("/api/v1/maintenance") if window["name"] == name]
+    assert (made["start"], made["recurring"][0]["location"]) == (begins, location)
+    gateway.send("DELETE", f"/api/v1/maintenance/{made['id']}")
+
+
 def test_the_status_page_shows_what_maintenance_freezes(visitor: Visitor, gateway: Gateway) -> None:
     made = gateway.send(
         "POST", "/api/v1/maintenance",

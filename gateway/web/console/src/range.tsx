@@ -3,7 +3,7 @@
 import { useState } from "preact/hooks";
 import { parse, update, useAddress } from "./address";
 import { clockTime, type Zone } from "./format";
-import { defaultRange, rangeOf, RANGES, useZone } from "./time";
+import { defaultRange, rangeOf, RANGES, typedMoment, useZone } from "./time";
 
 const set = (start: number, end: number): void =>
   update({ from: start.toFixed(0), to: Math.min(end, Date.now() / 1000).toFixed(0) }, false);
@@ -38,8 +38,6 @@ export const KEYS: [string, string][] = [
 
 const isToday = (t: number): boolean => new Date(t * 1000).toDateString() === new Date().toDateString();
 
-/** Seconds from what a datetime-local input gives, read in the zone shown. */
-const moment = (text: string, zone: Zone): number => Date.parse(zone === "utc" ? `${text}Z` : text) / 1000;
 const inputValue = (t: number, zone: Zone): string => {
   const d = new Date(t * 1000);
   return new Date(zone === "utc" ? d : d.getTime() - d.getTimezoneOffset() * 60000).toISOString().slice(0, 16);
@@ -104,8 +102,8 @@ function Own({ zone, done }: { zone: Zone; done: () => void }) {
   const range = rangeOf(parse().search);
   const [from, begin] = useState(() => inputValue(range.start, zone));
   const [to, finish] = useState(() => inputValue(range.end, zone));
-  const start = moment(from, zone),
-    end = moment(to, zone);
+  const start = typedMoment(from, zone),
+    end = typedMoment(to, zone);
   const good = start < end;
   return (
     <form

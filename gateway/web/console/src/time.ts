@@ -45,6 +45,9 @@ export function momentOf(text: string): number {
   return t > 0 && t < LATEST ? t : NaN;
 }
 
+/** Seconds from what a datetime-local input gives, read in the zone shown. */
+export const typedMoment = (text: string, zone: Zone): number => Date.parse(zone === "utc" ? `${text}Z` : text) / 1000;
+
 /** What a page shows of `from` and `to`; parts that cannot be read are as if they were not there. */
 export function rangeOf(search: URLSearchParams, fallback = defaultRange()): Range {
   const now = Date.now() / 1000;

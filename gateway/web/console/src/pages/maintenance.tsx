@@ -7,7 +7,7 @@ import { useBeat, useLoad } from "../load";
 import { Problem, State, Tabs } from "../parts";
 import { complete, Matchers, Preview, quoted, startingMatchers } from "../silence";
 import { Table } from "../table";
-import { useZone } from "../time";
+import { typedMoment, useZone } from "../time";
 import type { MaintenanceWindow, Matcher } from "../types";
 import { ALERT_TABS } from "./alerts";
 
@@ -141,6 +141,7 @@ export function MaintenancePage() {
 }
 
 function WindowForm({ done }: { done: () => void }) {
+  const zone = useZone();
   const [matchers, set] = useState<Matcher[]>(() => startingMatchers('{"service":""}'));
   const [by, setName] = useName();
   const [name, call] = useState("");
@@ -154,8 +155,10 @@ function WindowForm({ done }: { done: () => void }) {
   const recurring = days.length > 0 || (from && to);
   const submit = (event: Event) => {
     event.preventDefault();
-    const starts = start ? new Date(start) : new Date();
-    const part: Record<string, unknown> = { location: Intl.DateTimeFormat().resolvedOptions().timeZone };
+    const starts = start ? new Date(typedMoment(start, zone) * 1000) : new Date();
+    const part: Record<string, unknown> = {
+      location: zone === "utc" ? "UTC" : Intl.DateTimeFormat().resolvedOptions().timeZone,
+    };
     if (days.length) part.weekdays = days;
     if (from && to) part.times = [{ start_time: from, end_time: to }];
     send("POST", "/api/v1/maintenance", {
@@ -206,7 +209,7 @@ function WindowForm({ done }: { done: () => void }) {
         </label>
       </div>
       <fieldset>
-        <legend>Only at these times (optional, this browser's time zone)</legend>
+        <legend>Only at these times (optional, {zone === "utc" ? "UTC" : "this browser's time zone"})</legend>
         <div class="tools">
           {DAYS.map((d) => (
             <label key={d}>
