@@ -66,7 +66,7 @@ log = structlog.get_logger(__name__)
 _TOLD_SECONDS: Final = 1.5
 """From which a part that stands still is told of."""
 _NAMED_SECONDS: Final = 0.5
-"""From which the supervisor is given the thread of a part that stands still: it looks whether the thread runs at all."""
+"""From which the supervisor is given the thread of a part that stands still, and looks whether it runs at all."""
 _STALLED_SECONDS: Final = 15.0
 """From which scoring that stands still is a reason to send traffic elsewhere; the log takes it all the while."""
 _SWEEP_SECONDS: Final = 10.0
