@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import ssl
@@ -137,6 +138,77 @@ def test_renewed_files_are_taken_up_and_bad_ones_are_not(pki, tmp_path):
     (tmp_path / "server.pem").write_text("nonsense")
     with pytest.raises(ConfigError):
         certificates.reload_if_changed()
+
+
+def _handshake(server: ssl.SSLContext, client: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLObject:
+    """The client's end once both are through. Raises SSLError."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    theirs = client.wrap_bio(down, up, server_hostname="localhost", session=session)
+    ours = server.wrap_bio(up, down, server_side=True)
+    waiting = [theirs, ours]
+    while waiting:
+        for end in list(waiting):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                waiting.remove(end)
+    return theirs
+
+
+def test_an_authority_that_is_taken_away_lets_nobody_in_any_more(pki, tmp_path):
+    for name in ("ca.pem", "server.pem", "server.key"):
+        shutil.copy(pki / name, tmp_path / name)
+    settings = AccessSettings(
+        tls_certificate=str(tmp_path / "server.pem"),
+        tls_key=str(tmp_path / "server.key"),
+        tls_client_ca=str(tmp_path / "ca.pem"),
+    )
+    certificates = Certificates(settings)
+    server, agent = certificates.context, _client(pki, "agent")
+    assert server is not None
+    agent.maximum_version = ssl.TLSVersion.TLSv1_2  # where the server's refusal is part of the handshake
+    session = _handshake(server, agent).session
+    assert _handshake(server, agent, session).session_reused
+    other = tmp_path / "other"
+    other.mkdir()
+    _authority(other)
+    shutil.copy(other / "ca.pem", tmp_path / "ca.pem")
+    assert certificates.reload_if_changed()
+    for known in (None, session):
+        with pytest.raises(ssl.SSLError):
+            _handshake(server, agent, known)
+
+
+def test_a_certificate_whose_key_is_not_there_yet_changes_nothing(pki, tmp_path):
+    for name in ("server.pem", "server.key"):
+        shutil.copy(pki / name, tmp_path / name)
+    settings = AccessSettings(tls_certificate=str(tmp_path / "server.pem"), tls_key=str(tmp_path / "server.key"))
+    certificates = Certificates(settings)
+    shutil.copy(pki / "agent.pem", tmp_path / "server.pem")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        certificates.reload_if_changed()
+    assert certificates.context is not None
+    _handshake(certificates.context, _client(pki, None))
+
+
+@pytest.mark.parametrize("key", ["tls_certificate", "tls_key", "tls_client_ca"])
+@pytest.mark.parametrize("what", ["fifo", "device", "large"])
+def test_files_without_an_end_are_refused(pki, tmp_path, key, what):
+    path = tmp_path / "file"
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(100 * 2**30)
+    given = {"tls_certificate": pki / "server.pem", "tls_key": pki / "server.key", "tls_client_ca": pki / "ca.pem"}
+    settings = AccessSettings(**{name: str(path if name == key else file) for name, file in given.items()})
+    with pytest.raises(ConfigError, match=r"not a regular file|File too large"):
+        Certificates(settings)
+    certificates = Certificates(AccessSettings(**{name: str(file) for name, file in given.items()}))
+    certificates._settings = settings
+    with pytest.raises(ConfigError, match=r"not a regular file|File too large"):
+        certificates.pem()
 
 
 def test_halves_are_refused(pki):
