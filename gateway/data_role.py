@@ -37,6 +37,7 @@ from gateway.pipeline.hash_key import load_or_make_hash_key
 from gateway.pipeline.resharding import prepare_workers
 from gateway.pipeline.sharding import Sharding
 from gateway.pipeline.workers import LOCK_SECONDS, lock_path, locked_within, wait_for_workers
+from gateway.telemetry.state_file import open_kept
 from gateway.web.data_plane_socket import DataPlaneSocket
 from kernels import warmup
 
@@ -188,7 +189,7 @@ class DataRole:
     def _lock(self, data_dir: Path) -> None:
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(lock_path(data_dir, self._worker), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            descriptor = open_kept(lock_path(data_dir, self._worker))
         except OSError as error:
             raise unusable(data_dir, error) from error
         self._stack.callback(os.close, descriptor)

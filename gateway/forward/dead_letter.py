@@ -22,6 +22,7 @@ import structlog
 
 from gateway.errors import StateError
 from gateway.forward.remote_write_encoder import decode_request, decompress
+from gateway.telemetry.state_file import open_regular
 
 log = structlog.get_logger(__name__)
 
@@ -89,9 +90,9 @@ class DeadLetterFile:
 def read_letters(path: Path) -> Iterator[tuple[DeadLetter, bytes]]:
     """The blocks of one file, in order; a record cut off by a crash at the end is left out.
 
-    Raises StateError for a record that is damaged.
+    Raises StateError for a record that is damaged and for what is no regular file.
     """
-    with path.open("rb") as file:
+    with open_regular(path) as (descriptor, size), os.fdopen(descriptor, "rb", closefd=False) as file:
         while line := file.readline(_LONGEST_HEADER):
             try:
                 letter = msgspec.json.decode(line, type=DeadLetter)
@@ -99,7 +100,9 @@ def read_letters(path: Path) -> Iterator[tuple[DeadLetter, bytes]]:
                 if not line.endswith(b"\n"):
                     return
                 raise StateError(f"{path}: {error}") from error
-            body = file.read(letter.bytes)
+            if letter.bytes < 0:
+                raise StateError(f"{path}: a body of {letter.bytes} bytes")
+            body = file.read(min(letter.bytes, size))  # never more is asked for than there is
             if len(body) < letter.bytes or file.read(1) != b"\n":
                 return
             if crc32c.crc32c(body) != letter.crc32c:

@@ -37,6 +37,8 @@ _MOST_PROGRESS_BYTES: Final = 2**20
 """A record is some hundred bytes."""
 _PROGRESS_MAGIC: Final = b"GWFWPROG"
 _TOTALS_MAGIC: Final = b"GWFWTOTL"
+_MOST_TOTALS_BYTES: Final = 2**33
+"""Totals of 268 million delta series; what says that it is longer is not read."""
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -227,7 +229,7 @@ class ProgressFiles:
 
     def _read_safe(self) -> SafePoint | None:
         try:
-            found = read_checked(self._totals, _TOTALS_MAGIC, FORMAT_VERSION)
+            found = read_checked(self._totals, _TOTALS_MAGIC, FORMAT_VERSION, limit=_MOST_TOTALS_BYTES)
             if found is None:
                 return None
             content = found[1]

@@ -40,6 +40,7 @@ from gateway.log.segment import (
 from gateway.log.settings import LogSettings
 from gateway.selfmetrics import counter
 from gateway.telemetry.frame import LogPosition
+from gateway.telemetry.state_file import open_kept
 
 log = structlog.get_logger(__name__)
 
@@ -276,8 +277,8 @@ def _write_all(fd: int, buffers: Sequence[NDArray[np.uint8]], offset: int) -> No
 
 
 def _lock_directory(directory: Path) -> int:
-    """One writer a log: an advisory lock that ends with the process. Raises StateError if it is held."""
-    fd = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+    """One writer a log: an advisory lock that ends with the process. Raises StateError if it is held or no file."""
+    fd = open_kept(directory / "lock")
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

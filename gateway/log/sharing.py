@@ -22,7 +22,7 @@ from crc32c import crc32c
 
 from gateway.errors import DiskFailed, StateError
 from gateway.telemetry.frame import LogPosition
-from gateway.telemetry.state_file import make_file, open_regular, read_regular
+from gateway.telemetry.state_file import make_file, open_kept, open_regular, read_regular
 
 _PAGE: Final = struct.Struct("<8sQQQII")
 _MAGIC: Final = b"GWEDGE\x00\x01"
@@ -43,13 +43,14 @@ def edge_page_path(directory: Path, edge: int) -> Path:
 
 
 class EdgePage:
-    """The writing side; one thread at a time. Raises DiskFailed when it cannot be made."""
+    """The writing side; one thread at a time. Raises DiskFailed when it cannot be made, StateError where something else
+    stands in its place."""
 
     def __init__(self, directory: Path, edge: int) -> None:
         path = edge_page_path(directory, edge)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            descriptor = open_kept(path)
             try:
                 if os.fstat(descriptor).st_size != _PAGE.size:
                     os.ftruncate(descriptor, _PAGE.size)

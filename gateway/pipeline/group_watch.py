@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 VERSION: Final = 1
 _MAGIC: Final = b"GWGROUPS"
+_MOST_BYTES: Final = 2**30
+"""Far beyond what is written; what says that it is longer is not read."""
 SHOWN: Final = 100
 """Members a record names; their number is told in any case."""
 NAMED: Final = 5
@@ -139,7 +141,7 @@ class GroupWatch:
 def _read(path: Path) -> _State:
     """What is known of services; nothing where the file cannot be used. Raises UnknownVersion."""
     try:
-        found = read_checked(path, _MAGIC, VERSION)
+        found = read_checked(path, _MAGIC, VERSION, limit=_MOST_BYTES)
         return _State({}, []) if found is None else msgspec.msgpack.decode(found[1], type=_State)
     except UnknownVersion:
         raise

@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 VERSION: Final = 1
 _MAGIC: Final = b"GWLIMITS"
+_MOST_BYTES: Final = 2**30
+"""Far beyond what is written; what says that it is longer is not read."""
 
 WATCHED: Final = gauge("limit_series", "Series that are watched for the time to their limit.")
 
@@ -256,7 +258,7 @@ def _may_be(matchers: Sequence[LabelMatcher], name: str) -> bool:
 def _read(path: Path) -> list[Anomaly]:
     """What was open; nothing where the file cannot be used. Raises UnknownVersion."""
     try:
-        found = read_checked(path, _MAGIC, VERSION)
+        found = read_checked(path, _MAGIC, VERSION, limit=_MOST_BYTES)
         return [] if found is None else msgspec.msgpack.decode(found[1], type=list[Anomaly])
     except UnknownVersion:
         raise

@@ -21,7 +21,7 @@ import structlog
 from gateway.errors import StateError, Unavailable, UnknownVersion
 from gateway.pipeline.shard_feed import FormerWorkers
 from gateway.telemetry.frame import LogPosition
-from gateway.telemetry.state_file import read_regular, store_file
+from gateway.telemetry.state_file import open_kept, read_regular, store_file
 
 log = structlog.get_logger(__name__)
 
@@ -119,7 +119,7 @@ def others_stopped(data_dir: Path, workers: range) -> Iterator[None]:
     """Hold the locks of these workers, so that none of them runs meanwhile. Raises StateError."""
     with ExitStack() as stack:
         for worker in workers:
-            descriptor = os.open(lock_path(data_dir, worker), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+            descriptor = open_kept(lock_path(data_dir, worker))
             stack.callback(os.close, descriptor)
             if not locked_within(descriptor, LOCK_SECONDS):
                 raise StateError(f"worker {worker} of {data_dir} runs, so its state cannot be taken")

@@ -99,6 +99,22 @@ def open_regular(path: Path) -> Iterator[tuple[int, int]]:
         os.close(descriptor)
 
 
+def open_kept(path: Path) -> int:
+    """Descriptor for reading and writing of a file that is made where it is absent and never replaced: a lock, a page.
+    Raises StateError for what is no regular file, as no further try can help, and OSError."""
+    remedy = "not a regular file; move it away and start again"
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        if error.errno in (errno.EISDIR, errno.ENXIO):  # a directory; a socket, or a device without a driver
+            raise StateError(f"{path}: {remedy}") from error
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise StateError(f"{path}: {remedy}")
+    return descriptor
+
+
 def read_regular(path: Path, limit: int = MOST_BYTES) -> bytes:
     """All of a file. limit: bytes of the longest one that is written; nothing beyond them is read. Raises StateError
     for a longer one and for what is no regular file, and OSError (FileNotFoundError)."""

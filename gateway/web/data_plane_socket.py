@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from gateway import selfmetrics
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StateError
 from gateway.telemetry.call_edge import CallEdge
 from gateway.telemetry.history_samples import HistorySamples
 from gateway.telemetry.label_groups import LabelGroups
@@ -154,9 +154,12 @@ class DataPlaneSocket:
         self._started = False
 
     async def start(self) -> None:
-        """Bind; replaces a socket file that a killed process left."""
+        """Bind; replaces a socket file that a killed process left. Raises StateError where a directory stands there."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.unlink(missing_ok=True)
+        try:
+            self._path.unlink(missing_ok=True)
+        except IsADirectoryError as error:
+            raise StateError(f"{self._path}: a directory; move it away and start again") from error
         await self._runner.setup()
         await web.UnixSite(self._runner, str(self._path)).start()
         self._path.chmod(0o600)
