@@ -6,7 +6,7 @@ trend, widened for errors that hang together. An alert needs, in either ring:
 
   * a slope toward the limit beyond doubt (99.9 %, one-sided), and the minutes' slope of the same sign;
   * the earliest time to the limit (90 %, one-sided) under the horizon, and no longer than six times what was seen;
-  * more used than at any time of the two days before; on a first day, less than an hour to the limit.
+  * more used than at any time of the two days before; in its first 24 hours, less than an hour to the limit.
 
 The last keeps daily tides silent: a leak goes where the series has not been. It ends when the slope is no longer
 toward the limit (90 %) or the earliest time is beyond twice the horizon, for ten minutes.
@@ -129,7 +129,8 @@ class LimitDetector:
         self._coarse = np.full((capacity, COARSE), np.nan)
         self._highest = np.full((capacity, DAYS), -np.inf)
         """Of sign × value, by day."""
-        self._first_day = np.zeros(capacity, np.int64)
+        self._first = np.zeros(capacity, np.int64)
+        """Minute of the first value. A first day is as long as any other, whenever in the day it began."""
         self._opened_ms = np.zeros(capacity, np.int64)
         self._score = np.zeros(capacity)
         self._calm = np.zeros(capacity, np.int64)
@@ -147,7 +148,7 @@ class LimitDetector:
             self._used += 1
             if slot >= len(self._sign):
                 for name in (
-                    "_sign", "_limit", "_minute", "_sum", "_count", "_fine", "_coarse", "_highest", "_first_day",
+                    "_sign", "_limit", "_minute", "_sum", "_count", "_fine", "_coarse", "_highest", "_first",
                     "_opened_ms", "_score", "_calm", "_last",
                 ):  # fmt: skip
                     old = getattr(self, name)
@@ -213,7 +214,7 @@ class LimitDetector:
         for slot in slots.tolist():
             last = int(self._minute[slot])
             if last < 0:
-                self._first_day[slot] = minute // _DAY
+                self._first[slot] = minute
                 continue
             self._fine[slot, np.arange(last + 1, min(minute, last + FINE) + 1) % FINE] = np.nan
             ten, before = minute // COARSE_MINUTES, last // COARSE_MINUTES
@@ -241,7 +242,7 @@ class LimitDetector:
         room = np.maximum(sign * self._limit[slots] - used, 0.0)
         today = minute // _DAY
         before = np.max(np.stack([self._highest[slots, (today - ago) % DAYS] for ago in range(1, DAYS)]), axis=0)
-        first_day = ~np.isfinite(before)
+        first_day = (minute - self._first[slots] < _DAY) | ~np.isfinite(before)
         danger = np.zeros(len(slots), np.bool_)
         still = np.zeros(len(slots), np.bool_)
         earliest, likely = np.full(len(slots), np.inf), np.full(len(slots), np.inf)

@@ -102,6 +102,13 @@ def draining() -> np.ndarray:
     return free
 
 
+def tide_seen_from(hour: int) -> np.ndarray:
+    """A tide whose first value is of that hour of the first day."""
+    values = tides(1.75, seed=5 + hour)
+    values[: hour * HOUR] = math.nan
+    return values
+
+
 @pytest.fixture(scope="module")
 def said() -> dict[str, list[LimitChange]]:
     """Two days and a half of several series."""
@@ -110,6 +117,7 @@ def said() -> dict[str, list[LimitChange]]:
             "leak of 1 h": Case(leak(1)),
             "leak of 6 h": Case(leak(6)),
             "tide": Case(tides(2.5), limit=65.0),
+            **{f"tide from {hour}:00": Case(tide_seen_from(hour), limit=65.0) for hour in (14, 18, 20, 23)},
             "noise": Case(np.random.default_rng(1).normal(90.0, 2.0, 10 * HOUR)),
             "level": Case(np.full(10 * HOUR, 99.9)),
             "draining": Case(draining(), 0.0, falling=True),
@@ -131,6 +139,11 @@ def test_a_leak_is_found_with_half_of_its_time_left(said: dict[str, list[LimitCh
 
 def test_tides_are_silent_and_so_is_noise(said: dict[str, list[LimitChange]]) -> None:
     assert said["tide"] == said["noise"] == said["level"] == []
+
+
+@pytest.mark.parametrize("hour", [14, 18, 20, 23])
+def test_a_first_day_is_a_day_long_whenever_it_begins(said: dict[str, list[LimitChange]], hour: int) -> None:
+    assert said[f"tide from {hour}:00"] == []
 
 
 def test_what_runs_down_and_what_is_given_back(said: dict[str, list[LimitChange]]) -> None:
