@@ -1,4 +1,4 @@
-"""OTLP over gRPC: Export for metrics, traces and logs, and grpc.health.v1.
+"""OTLP over gRPC: Export for metrics, traces and logs, and grpc.health.v1 (grpc_health.py).
 
     accepted                      OK, ExportXServiceResponse
     some points not accepted      OK with partial_success: how many and why
@@ -15,7 +15,7 @@ Guards: size of a message, streams of a connection, connections, bytes in flight
 a call's message, so calls that open and send nothing are cancelled after `grpc_message_timeout`, and after a second
 where others wait for a thread.
 
-Sources: OTLP specification 1.x, "OTLP/gRPC"; grpc/health/v1/health.proto.
+Source: OTLP specification 1.x, "OTLP/gRPC".
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from typing import Any, Final, cast
 
 import grpc
 import structlog
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gateway import selfmetrics
 from gateway.access.settings import AccessSettings
@@ -42,6 +41,7 @@ from gateway.ingest import status_details
 from gateway.ingest.admission import Admission, Ticket
 from gateway.ingest.clients import ClientTable, address_of_peer
 from gateway.ingest.decoders import Decoders, RecordCounter
+from gateway.ingest.grpc_health import Health
 from gateway.ingest.otlp_http import LOGS, METRICS, TRACES, Signal, unstored_message
 from gateway.ingest.receiver_metrics import ReceiverMetrics, count_unstored, rejected_message
 from gateway.ingest.settings import IngestSettings
@@ -146,7 +146,7 @@ class GrpcReceiver:
         self._certificates = Certificates(access)
         self._served_stamp = self._certificates.stamp()
         self._metrics = {s: ReceiverMetrics("otlp_grpc", s.name) for s in _SERVICES}
-        self._health = health.HealthServicer()
+        self._health = Health(_SERVICES.values())
         self._server: grpc.Server | None = None
         self._threads: _CallThreads | None = None
         self._sweeper: asyncio.Task[None] | None = None
@@ -192,7 +192,7 @@ class GrpcReceiver:
         for signal, service in _SERVICES.items():
             method = grpc.unary_unary_rpc_method_handler(handlers[signal])
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {"Export": method}),))
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        server.add_generic_rpc_handlers((self._health.handler(),))
         return server
 
     async def _bind(self, server: grpc.Server) -> int:
@@ -232,7 +232,7 @@ class GrpcReceiver:
         await end_tasks(sweeper)
         server, self._server = self._server, None
         if server is not None:
-            self._health.enter_graceful_shutdown()
+            self._health.serving = False
             await asyncio.to_thread(server.stop(grace).wait, grace + 1.0)
         threads, self._threads = self._threads, None
         if threads is not None:
@@ -247,11 +247,7 @@ class GrpcReceiver:
             self._refresh_health()
 
     def _refresh_health(self) -> None:
-        serving = (
-            health_pb2.HealthCheckResponse.NOT_SERVING if self._ready() else health_pb2.HealthCheckResponse.SERVING
-        )
-        for name in ("", *_SERVICES.values()):
-            self._health.set(name, serving)
+        self._health.serving = not self._ready()
 
     def _credentials(self) -> grpc.ServerCredentials:
         def configuration() -> Any:

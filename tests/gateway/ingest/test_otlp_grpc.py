@@ -114,6 +114,26 @@ async def test_health_follows_readiness():
                 answer = await stub.Check(health_pb2.HealthCheckRequest())
 
 
+async def test_the_health_of_an_unknown_service_is_not_found():
+    async with running() as r, grpc.aio.insecure_channel(r.target) as channel:
+        call = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service="nobody"))
+        assert await call.code() is grpc.StatusCode.NOT_FOUND
+        known = health_pb2.HealthCheckRequest(service="opentelemetry.proto.collector.metrics.v1.MetricsService")
+        answer = await health_pb2_grpc.HealthStub(channel).Check(known)
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_nobody_watches_health():
+    """A watcher that takes no answer would stop the thread that sets the health: the event loop."""
+    async with running() as r, grpc.aio.insecure_channel(r.target) as channel:
+        call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call.read()
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
 async def test_silent_calls_do_not_hold_the_threads():
     settings = IngestSettings(grpc_threads=2, grpc_message_timeout=Duration(0.2))
     async with running(settings) as r, grpc.aio.insecure_channel(r.target) as channel:
