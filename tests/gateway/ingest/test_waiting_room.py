@@ -199,14 +199,16 @@ async def test_what_was_read_of_requests_that_wait_is_bounded(receivers: Receive
             for client in clients:
                 await client.send(post(1, 250_000, extra=way)[: 249_000 if turn else 260_000])
             await waiting(receivers)
+            waited = 0
             for _ in range(20):
                 most = max(most, number("ingest_waiting_bytes"))
+                waited = max(waited, number("ingest_waiting_requests"))
                 await asyncio.sleep(0.002)
             if not turn:
                 assert [await client.answer() for client in clients] == [429] * len(clients)
         assert 0 < most <= limit
         if not way:  # what takes aiohttp's way is read in larger pieces
-            assert number("ingest_waiting_requests") > limit // 100_000
+            assert waited > limit // 100_000  # at some time: on a busy machine their second is soon over
     for client in clients:
         client.close()
     await until(lambda: number("ingest_waiting_bytes") == 0 and receivers.admission.in_flight == 0)
