@@ -10,11 +10,12 @@ Source: grpc/health/v1/health.proto.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health_pb2
 
-_SERVICE = "grpc.health.v1.Health"
+_SERVICE: Final = "grpc.health.v1.Health"
 
 
 class Health:
@@ -25,7 +26,7 @@ class Health:
         self._services = frozenset(["", *services])
         self.serving = False
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         """For a server."""
         check = grpc.unary_unary_rpc_method_handler(
             self._check,
