@@ -12,6 +12,7 @@ goes back with them.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -193,6 +194,8 @@ class SegmentWriter:
             if self._settings.durability == "fsync":
                 operation = "fsync"
                 self._fsync(self._fd)
+            operation = "look"
+            _require_name(self._fd)
         except OSError as error:
             WRITE_FAILURES.labels(operation).inc()
             self._abandon()
@@ -274,6 +277,12 @@ def _write_all(fd: int, buffers: Sequence[NDArray[np.uint8]], offset: int) -> No
         del views[:done]
         if written:
             views[0] = views[0][written:]
+
+
+def _require_name(fd: int) -> None:
+    """Raises OSError for a file that has no name any more: what stands in it is gone with the process."""
+    if not os.fstat(fd).st_nlink:
+        raise FileNotFoundError(errno.ENOENT, "the segment was removed by somebody else")
 
 
 def _lock_directory(directory: Path) -> int:

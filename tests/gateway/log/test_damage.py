@@ -225,6 +225,25 @@ def test_after_a_failed_fsync_the_segment_is_never_written_again(tmp_path: Path)
     assert reader.lost == {}
 
 
+@pytest.mark.parametrize("durability", ["fsync", "os"])
+def test_nothing_is_acknowledged_that_stands_in_a_removed_segment(tmp_path: Path, durability: str) -> None:
+    writer = open_writer(tmp_path, OS.__class__(durability=durability))
+    write(writer, 2)
+    kept = tmp_path / "kept"
+    (tmp_path / "edge-0").rename(kept)
+    write(writer, 1)  # a file that was moved is still there
+    shutil.rmtree(kept)
+    append(writer, 3)
+    with pytest.raises(DiskFailed, match="the segment was removed by somebody else"):
+        writer.sync()
+    with pytest.raises(DiskFailed, match="a log segment cannot be created"):
+        writer.prepare()
+    (tmp_path / "edge-0").mkdir()
+    write(writer, 2)
+    frames, _ = read_all(tmp_path)
+    assert values(frames) == [3, 4]
+
+
 def test_a_given_up_tail_that_could_not_be_cut_is_not_read(tmp_path: Path) -> None:
     writer = open_writer(tmp_path)
     write(writer, 2)
