@@ -133,7 +133,7 @@ async def call(session: aiohttp.ClientSession, method: str, url: str, body: Any 
         return answer.status, json.loads(text) if text else None
 
 
-SPAN = {"startsAt": "2030-01-01T00:00:00Z", "endsAt": "2030-01-02T00:00:00Z", "createdBy": "m", "comment": "c"}
+SPAN = {"startsAt": "2080-01-01T00:00:00Z", "endsAt": "2080-01-02T00:00:00Z", "createdBy": "m", "comment": "c"}
 REQUESTS: list[tuple[str, str, Any]] = [
     ("GET", "alerts", None),
     ("GET", "alerts/groups", None),
@@ -142,7 +142,7 @@ REQUESTS: list[tuple[str, str, Any]] = [
     ("POST", "alerts", [{"labels": {"alertname": "a", "x": "1", "none": ""}, "annotations": {"s": "t"}}]),
     ("POST", "alerts", [{"labels": {"alertname": "b", "severity": "page"}, "generatorURL": "http://g.example/"}]),
     ("POST", "alerts", [{"labels": {}}, {"labels": {"alertname": "kept"}}]),
-    ("POST", "alerts", [{"labels": {"a": "b"}, "startsAt": "2030-01-01T00:00:00Z", "endsAt": "2029-01-01T00:00:00Z"}]),
+    ("POST", "alerts", [{"labels": {"a": "b"}, "startsAt": "2080-01-01T00:00:00Z", "endsAt": "2079-01-01T00:00:00Z"}]),
     ("GET", "alerts", None),
     ("GET", "alerts?filter=alertname%3D%22a%22", None),
     ("GET", "alerts?filter=x%3D~%221%7C2%22&filter=alertname!%3D%22b%22", None),
@@ -162,11 +162,11 @@ REQUESTS: list[tuple[str, str, Any]] = [
     ("POST", "silences", {"id": "00000000-0000-0000-0000-000000000000",
                           "matchers": [{"name": "x", "value": "y", "isRegex": False}], **SPAN}),
     ("POST", "silences", {"matchers": [{"name": "x", "value": "y", "isRegex": False, "isEqual": False}], **SPAN,
-                          "endsAt": "2030-02-01T00:00:00Z"}),
+                          "endsAt": "2080-02-01T00:00:00Z"}),
     ("POST", "silences", {"matchers": [{"name": "x", "value": "y", "isRegex": False, "isEqual": None}], **SPAN,
-                          "startsAt": "2030-01-01T00:00:01Z"}),
+                          "startsAt": "2080-01-01T00:00:01Z"}),
     ("POST", "silences", {"matchers": [{"name": "x", "value": "b.*", "isRegex": True}], **SPAN,
-                          "startsAt": "0001-01-01T00:00:00.000Z", "endsAt": "2030-01-03T00:00:00Z"}),
+                          "startsAt": "0001-01-01T00:00:00.000Z", "endsAt": "2080-01-03T00:00:00Z"}),
     ("POST", "silences", {"matchers": [{"name": "x", "value": "z", "isRegex": False}], **SPAN, "startsAt": ""}),
     ("POST", "silences", {"matchers": [{"name": "x", "value": "z", "isRegex": False}], **SPAN,
                           "startsAt": "2020-01-01T00:00:00Z", "endsAt": "2021-01-01T00:00:00Z"}),
