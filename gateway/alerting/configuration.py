@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -185,10 +186,19 @@ def load_configuration(path: Path) -> Configuration:
 def built_in_configuration(webhook_url: str) -> Configuration:
     """What holds without a file: one notification for an incident group; critical alerts wait a second.
 
-    Without a webhook address the receiver is empty: everything is kept, grouped and shown, nobody is told.
+    Without a webhook address the receiver is empty: everything is kept, grouped and shown, nobody is told. The address
+    is a secret of the settings: what is shown of it tells the host alone, and is an address all the same, so that
+    amtool reads it.
     """
-    receiver = f"    webhook_configs:\n      - url: {_yaml_string(webhook_url)}\n" if webhook_url else ""
-    return read_configuration(BUILT_IN.replace("    # channels\n", receiver), "built-in configuration")
+
+    def text(address: str) -> str:
+        receiver = f"    webhook_configs:\n      - url: {_yaml_string(address)}\n" if address else ""
+        return BUILT_IN.replace("    # channels\n", receiver)
+
+    read = read_configuration(text(webhook_url), "built-in configuration")
+    place = urlsplit(webhook_url)
+    shown = f"{place.scheme}://{place.netloc.rpartition('@')[2]}/<secret>" if webhook_url else ""
+    return msgspec.structs.replace(read, original=text(shown))
 
 
 def _yaml_string(text: str) -> str:

@@ -229,6 +229,15 @@ def test_a_large_real_configuration_is_read_as_it_is(tmp_path: Path) -> None:
     read_configuration(configuration.original.replace("<secret>", "http://x.example/"), str(path))
 
 
+def test_the_address_of_the_one_webhook_is_not_shown() -> None:
+    configuration = built_in_configuration("https://user:word@hooks.example:8443/services/T0/token?key=1")
+    assert '- url: "https://hooks.example:8443/<secret>"\n' in configuration.original
+    for part in ("user", "word", "token", "T0", "key=1"):
+        assert part not in configuration.original
+    read_configuration(configuration.original, "as it is shown")
+    assert "webhook" not in built_in_configuration("").original
+
+
 def test_the_built_in_configuration() -> None:
     configuration = built_in_configuration("http://127.0.0.1:1/?q=\"'")
     (critical,) = configuration.route.matching({"severity": "critical"})
