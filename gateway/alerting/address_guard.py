@@ -36,7 +36,8 @@ METADATA: Final = frozenset(
     for text in ("100.100.100.200", "168.63.129.16", "192.0.0.192", "192.0.0.170", "192.0.0.171", "fd00:ec2::254")
 )
 """Where clouds answer beside 169.254.0.0/16; some are among private or even public addresses."""
-_NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
+_TRANSLATED: Final = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
+"""What translators (NAT64, SIIT) make an IPv4 address of."""
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 _NAMES: Final = {"loopback": LOOPBACK, "private": PRIVATE}
 
@@ -69,7 +70,9 @@ class AddressGuard:
         judged = inner or address
         if judged.is_unspecified or judged.is_multicast or (judged.version == 4 and judged.is_reserved):
             return "not the address of a host"
-        if judged.is_global or any(judged in network for network in self._networks):
+        # Site-local addresses (fec0::/10) are private ones of old, which Python takes for public.
+        public = judged.is_global and not (judged.version == 6 and judged.is_site_local)
+        if public or any(judged in network for network in self._networks):
             return ""
         return "an internal address"
 
@@ -161,7 +164,7 @@ def _embedded(address: Address) -> ipaddress.IPv4Address | None:
         return address.sixtofour
     if address.teredo is not None:
         return address.teredo[1]
-    if any(address in network for network in _NAT64) or (address in _COMPATIBLE and int(address) > 0xFFFF):
+    if any(address in network for network in _TRANSLATED) or (address in _COMPATIBLE and int(address) > 0xFFFF):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return None
 

@@ -26,10 +26,10 @@ from tests.gateway.alerting.test_channels import Channels, notification
 
 NEVER = [
     "169.254.169.254", "fe80::1", "fe80::1%eth0", "::ffff:169.254.169.254", "::169.254.169.254", "2002:a9fe:a9fe::1",
-    "64:ff9b::a9fe:a9fe", "fd00:ec2::254", "100.100.100.200", "168.63.129.16", "::ffff:168.63.129.16",
-    "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255", "240.0.0.1",
+    "64:ff9b::a9fe:a9fe", "::ffff:0:a9fe:a9fe", "fd00:ec2::254", "100.100.100.200", "168.63.129.16",
+    "::ffff:168.63.129.16", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255", "240.0.0.1",
 ]  # fmt: skip
-LOOPBACK = ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1"]
+LOOPBACK = ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "::ffff:0:7f00:1"]
 PRIVATE = ["10.1.2.3", "172.16.0.1", "192.168.0.1", "100.64.0.1", "fd12::1", "::ffff:10.1.2.3", "64:ff9b::a01:203"]
 PUBLIC = ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8"]
 
@@ -53,6 +53,11 @@ def test_forms_of_addresses() -> None:
     assert not _allows(one, "10.2.0.1")
     everything = AddressGuard(["0.0.0.0/0", "::/0"])
     assert [address for address in NEVER if _allows(everything, address)] == []
+
+
+def test_site_local_addresses_are_internal() -> None:
+    assert AddressGuard(["loopback"]).refusal("fec0::1") == "an internal address"
+    assert not AddressGuard(["fec0::/10"]).refusal("fec0::1")
 
 
 def test_settings_that_name_no_network_are_refused(tmp_path: Path) -> None:
