@@ -40,18 +40,26 @@ UNASKED: Final = -30.0
 """Log odds of what is no candidate."""
 LARGE: Final = 9.0
 """Scales that three of six samples must reach to be large beyond doubt."""
-UNSEEN: Final = 1.6
-"""By how much, as a logarithm, they must exceed the highest three of six that the series remembers: five times."""
+UNSEEN: Final = 0.7
+"""By how much, as a logarithm, they must exceed the highest three of six that the series remembers: twice."""
 OUTSIDE: Final = 0.5
 """Widths of the week's range by which the last two samples must both lie outside it."""
-THIRD_ABOVE_TOP: Final = FEATURE_NAMES.index("third_above_top")
-BEYOND_WIDTH: Final = FEATURE_NAMES.index("beyond_width")
+ALONE: Final = 12.0
+"""Scales that one sample must reach to be large beyond doubt by itself."""
+ALONE_UNSEEN: Final = 1.6
+"""By how much, as a logarithm, it must exceed the highest peak that the series remembers: five times."""
+ALONE_OUTSIDE: Final = 2.5
+"""log(1 + scales) by which it must lie outside the range of two days."""
 LOOK_SPIKE: Final = 4.0
 """Floors of candidates: scales of one sample, a run's sum, scales of the third of six, errors of days, of variation."""
 LOOK_RUN: Final = 5.0
 LOOK_THIRD: Final = 3.0
 LOOK_SLOW: Final = 2.5
 LOOK_WAVE: Final = 2.5
+THIRD_ABOVE_TOP: Final = FEATURE_NAMES.index("third_above_top")
+BEYOND_WIDTH: Final = FEATURE_NAMES.index("beyond_width")
+ABOVE_TOP: Final = FEATURE_NAMES.index("above_top")
+BEYOND_DAYS: Final = FEATURE_NAMES.index("beyond_days")
 
 
 class Floors(NamedTuple):
@@ -115,13 +123,26 @@ def beyond_doubt(third: float) -> float:
 
 
 @hot_step
-def is_unseen(third: float, evidence: Any) -> bool:
-    """Whether three of six samples are large beyond doubt, also against all that the series has shown."""
-    return bool(
+def odds_of_unseen(height: float, third: float, evidence: Any) -> float:
+    """Log odds over the limit of recent samples, or of one, that are large beyond doubt against all that the series has
+    shown too; UNASKED of what is not.
+
+    height, third: of the sample, and of three of the last six, in scales.
+    """
+    odds = UNASKED
+    if (
+        height > ALONE
+        and evidence[O_FEATURES + ABOVE_TOP] > ALONE_UNSEEN
+        and evidence[O_FEATURES + BEYOND_DAYS] > ALONE_OUTSIDE
+    ):
+        odds = beyond_doubt(LARGE * height / ALONE)
+    if (
         third > LARGE
         and evidence[O_FEATURES + THIRD_ABOVE_TOP] > UNSEEN
         and evidence[O_FEATURES + BEYOND_WIDTH] > OUTSIDE
-    )
+    ):
+        odds = max(odds, beyond_doubt(third))
+    return odds
 
 
 @hot_step
@@ -141,8 +162,8 @@ def ask_model(
         # A count that is mostly zero and is not any more. The model has seen few of these, and how far they usually go
         # is known from what they are when they are not zero.
         odds = max(odds, limit + 1.0 + 2.0 * math.log(run.third / SPARSE_LARGE))
-    if beyond.run and not now.coarse and is_unseen(run.third, out):
-        odds = max(odds, limit + beyond_doubt(run.third))
+    if beyond.run and not now.coarse:
+        odds = max(odds, limit + odds_of_unseen(abs(d.deviation) * d.dense, run.third, out))
     return odds
 
 

@@ -77,6 +77,18 @@ def test_requests_that_take_five_times_as_long_are_told_within_a_minute_at_any_t
         assert found[0][0] <= 60
 
 
+@pytest.mark.parametrize("step", [10.0, 60.0])
+@pytest.mark.parametrize("age_hours", [30, 72])
+def test_one_value_far_outside_all_that_its_series_has_shown_is_told(step: float, age_hours: int) -> None:
+    for seed in range(6):
+        for beyond in (100.0, 300.0, 1000.0):
+            times, values = background(age_hours + 0.5, step, seed)
+            at = int(np.searchsorted(times, START + age_hours * HOUR))
+            values[at] += beyond
+            found = opened(run_series(times, values), float(times[at]), float(times[at]))
+            assert len(found) == 1, (seed, beyond)
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_errors_that_were_one_in_twenty_seconds_and_are_many_are_told_within_eight_samples(seed: int) -> None:
     """A sparse count, as errors are: silent while it counts what is usual, told when it is twenty times that."""
