@@ -44,6 +44,8 @@ UNSEEN: Final = 0.7
 """By how much, as a logarithm, they must exceed the highest three of six that the series remembers: twice."""
 OUTSIDE: Final = 0.5
 """Widths of the week's range by which the last two samples must both lie outside it."""
+SPARSE_UNSEEN: Final = 4.0
+"""Scales that three of six samples of a sparse count must reach: its scale is what it is when it is not zero."""
 ALONE: Final = 12.0
 """Scales that one sample must reach to be large beyond doubt by itself."""
 ALONE_UNSEEN: Final = 1.6
@@ -117,13 +119,13 @@ def limit_of(beyond: Floors, wave: float, p: Any) -> float:
 
 
 @hot_step
-def beyond_doubt(third: float) -> float:
-    """Log odds over the limit of a third of so many scales."""
-    return 2.0 * math.log(max(third, 0.1) / LARGE)
+def beyond_doubt(size: float, least: float) -> float:
+    """Log odds over the limit of what is so many scales, where so many are least."""
+    return 2.0 * math.log(max(size, 0.1) / least)
 
 
 @hot_step
-def odds_of_unseen(height: float, third: float, evidence: Any) -> float:
+def odds_of_unseen(s: Any, height: float, third: float, evidence: Any) -> float:
     """Log odds over the limit of recent samples, or of one, that are large beyond doubt against all that the series has
     shown too; UNASKED of what is not.
 
@@ -135,13 +137,14 @@ def odds_of_unseen(height: float, third: float, evidence: Any) -> float:
         and evidence[O_FEATURES + ABOVE_TOP] > ALONE_UNSEEN
         and evidence[O_FEATURES + BEYOND_DAYS] > ALONE_OUTSIDE
     ):
-        odds = beyond_doubt(LARGE * height / ALONE)
+        odds = beyond_doubt(height, ALONE)
+    least = SPARSE_UNSEEN if s.zero_share > SPARSE and s.run_side > 0.0 else LARGE
     if (
-        third > LARGE
+        third > least
         and evidence[O_FEATURES + THIRD_ABOVE_TOP] > UNSEEN
         and evidence[O_FEATURES + BEYOND_WIDTH] > OUTSIDE
     ):
-        odds = max(odds, beyond_doubt(third))
+        odds = max(odds, beyond_doubt(third, least))
     return odds
 
 
@@ -163,7 +166,7 @@ def ask_model(
         # is known from what they are when they are not zero.
         odds = max(odds, limit + 1.0 + 2.0 * math.log(run.third / SPARSE_LARGE))
     if beyond.run and not now.coarse:
-        odds = max(odds, limit + odds_of_unseen(abs(d.deviation) * d.dense, run.third, out))
+        odds = max(odds, limit + odds_of_unseen(s, abs(d.deviation) * d.dense, run.third, out))
     return odds
 
 
@@ -181,6 +184,6 @@ def weigh_candidate(
             limit = limit_of(beyond, variation.wave, p)
             odds = ask_model(s, now, d, run, days, variation.wave, beyond, limit, p, out)
         else:
-            odds = limit + beyond_doubt(run.third)
+            odds = limit + beyond_doubt(run.third, LARGE)
         reason = name_reason(s, d, run, days, variation, beyond)
     return Verdict(odds, limit, reason)

@@ -104,6 +104,19 @@ def test_errors_that_were_one_in_twenty_seconds_and_are_many_are_told_within_eig
     assert opened(result, START, begin - 10) == []
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_an_error_burst_is_told_within_a_minute_also_when_there_are_few_requests(seed: int) -> None:
+    """One error in a hundred requests becomes one in three, at seven in the morning."""
+    begin = START - START % 86400 + 86400 + 7 * HOUR + 300
+    times = begin + 10.0 * np.arange(-8640, 12)
+    rng = np.random.default_rng((7, seed))
+    requests = rng.poisson(70.0 * (1.0 + 0.35 * np.cos((times / HOUR - 20.0) / 24.0 * 2.0 * np.pi)))
+    errors = rng.binomial(requests, np.where(times > begin, 0.36, 0.01))
+    found = opened(run_series(times, np.cumsum(errors).astype(float), kind="counter"), begin, begin + 120)
+    assert found
+    assert found[0][0] <= 60
+
+
 @pytest.mark.parametrize("step", [60.0, 3600.0])
 def test_what_is_zero_nearly_always_and_is_not_for_a_while_is_told(step: float) -> None:
     """Now and then a single high value; then low ones that stay."""
