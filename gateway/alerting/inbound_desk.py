@@ -49,7 +49,7 @@ class InboundDesk:
             if len(self._by_key) > 1000 + 2 * len(self._router.engine.alerts):
                 self._rebuild()
             self._by_key[event.account, event.key] = event.alert.fingerprint
-            await self._router.post_alerts(reports)
+            await self._router.post_alerts(reports, limited=found is None)  # another's successor needs no further room
         elif found is not None and event.action == "resolve":
             await self._router.post_alerts([msgspec.structs.replace(found, ends=now, updated=now)])
             if event.note:
@@ -71,4 +71,4 @@ class InboundDesk:
             if old is not None and old.active(alert.updated) and old.starts < alert.starts:
                 alert = msgspec.structs.replace(alert, starts=old.starts)
             reports.append(alert)
-        await self._router.post_alerts(reports)
+        await self._router.post_alerts(reports, limited=True)

@@ -44,6 +44,7 @@ from gateway.alerting.oncall import OnCall, load_oncall
 from gateway.alerting.people import Handling, People
 from gateway.alerting.recorded import STORE_NAME
 from gateway.alerting.recovery import ALIVE, restore
+from gateway.alerting.room import fitting
 from gateway.alerting.settings import AlertingSettings
 from gateway.alerting.sqlite_store import SqliteStore
 from gateway.alerting.store import ESCALATION, HEARTBEAT, MAINTENANCE, PEOPLE, RUNTIME, Store, decoded
@@ -327,8 +328,12 @@ class AlertRouter:
 
     # What others say
 
-    async def post_alerts(self, alerts: Sequence[Alert]) -> None:
-        """Takes checked alerts; durable when this returns. Raises DiskFailed, ShuttingDown."""
+    async def post_alerts(self, alerts: Sequence[Alert], *, limited: bool = False) -> None:
+        """Takes checked alerts; durable when this returns. Raises DiskFailed, ShuttingDown and, where `limited`,
+        TooManyAlerts once those that fit are durable."""
+        problem = None
+        if limited:
+            alerts, problem = fitting(alerts, self.engine.alerts, self.settings.max_alerts, self.clock.time_ns())
         waiting = []
         for chunk in in_pieces(alerts, CHUNK, CHUNK_TEXT):
             self.engine.receive(chunk, self.clock.time_ns())
@@ -342,6 +347,8 @@ class AlertRouter:
         for result in results:
             if isinstance(result, BaseException):
                 raise result
+        if problem is not None:
+            raise problem
 
     async def submit_anomaly(self, anomaly: Anomaly) -> None:
         """An anomaly opened, changed or ended; durable when this returns. Raises DiskFailed, ShuttingDown.

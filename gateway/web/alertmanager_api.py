@@ -164,7 +164,7 @@ class AlertmanagerApi:
                 problems.append(str(error))
         if valid:
             try:
-                await self._router.post_alerts(valid)
+                await self._router.post_alerts(valid, limited=True)
             except RetryLater as error:
                 # Prometheus sends again after any 5xx; Alertmanager answers 500 here.
                 return _error(500, str(error))
