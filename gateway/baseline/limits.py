@@ -6,7 +6,8 @@ trend, widened for errors that hang together. An alert needs, in either ring:
 
   * a slope toward the limit beyond doubt (99.9 %, one-sided), and the minutes' slope of the same sign;
   * the earliest time to the limit (90 %, one-sided) under the horizon, and no longer than six times what was seen;
-  * more used than at any time of the two days before; in its first 24 hours, less than an hour to the limit.
+  * more used than at any time of the two days before; in its first 24 hours, also after a day without
+    values, less than an hour to the limit.
 
 The last keeps daily tides silent: a leak goes where the series has not been. It ends when the slope is no longer
 toward the limit (90 %) or the earliest time is beyond twice the horizon, for ten minutes.
@@ -130,7 +131,8 @@ class LimitDetector:
         self._highest = np.full((capacity, DAYS), -np.inf)
         """Of sign × value, by day."""
         self._first = np.zeros(capacity, np.int64)
-        """Minute of the first value. A first day is as long as any other, whenever in the day it began."""
+        """Minute of the first value, or of the first one after a day without any. A first day is as long as any other,
+        whenever in the day it began."""
         self._opened_ms = np.zeros(capacity, np.int64)
         self._score = np.zeros(capacity)
         self._calm = np.zeros(capacity, np.int64)
@@ -213,8 +215,9 @@ class LimitDetector:
         """Minutes, tens and days between the last one and this hold nothing."""
         for slot in slots.tolist():
             last = int(self._minute[slot])
-            if last < 0:
+            if last < 0 or minute - last > _DAY:
                 self._first[slot] = minute
+            if last < 0:
                 continue
             self._fine[slot, np.arange(last + 1, min(minute, last + FINE) + 1) % FINE] = np.nan
             ten, before = minute // COARSE_MINUTES, last // COARSE_MINUTES

@@ -109,15 +109,23 @@ def tide_seen_from(hour: int) -> np.ndarray:
     return values
 
 
+def tide_seen_again_from(hour: int) -> np.ndarray:
+    """A tide of two days that comes back at that hour after a day and more without values."""
+    values = tides(5.75, seed=5 + hour)
+    values[48 * HOUR : (96 + hour) * HOUR] = math.nan
+    return values
+
+
 @pytest.fixture(scope="module")
 def said() -> dict[str, list[LimitChange]]:
-    """Two days and a half of several series."""
+    """Some days of several series."""
     return run(
         {
             "leak of 1 h": Case(leak(1)),
             "leak of 6 h": Case(leak(6)),
             "tide": Case(tides(2.5), limit=65.0),
             **{f"tide from {hour}:00": Case(tide_seen_from(hour), limit=65.0) for hour in (14, 20)},
+            **{f"tide again from {hour}:00": Case(tide_seen_again_from(hour), limit=65.0) for hour in (18, 20, 23)},
             "noise": Case(np.random.default_rng(1).normal(90.0, 2.0, 10 * HOUR)),
             "level": Case(np.full(10 * HOUR, 99.9)),
             "draining": Case(draining(), 0.0, falling=True),
@@ -144,6 +152,11 @@ def test_tides_are_silent_and_so_is_noise(said: dict[str, list[LimitChange]]) ->
 @pytest.mark.parametrize("hour", [14, 20])
 def test_a_first_day_is_a_day_long_whenever_it_begins(said: dict[str, list[LimitChange]], hour: int) -> None:
     assert said[f"tide from {hour}:00"] == []
+
+
+@pytest.mark.parametrize("hour", [18, 20, 23])
+def test_a_tide_that_was_away_for_more_than_a_day_is_silent(said: dict[str, list[LimitChange]], hour: int) -> None:
+    assert said[f"tide again from {hour}:00"] == []
 
 
 def test_what_runs_down_and_what_is_given_back(said: dict[str, list[LimitChange]]) -> None:
