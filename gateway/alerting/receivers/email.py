@@ -5,7 +5,9 @@ The first message of a group gets a Message-ID; later ones refer to it, so that 
 recipient or a 5xx answer is final; 4xx answers and failures of connection are tried again.
 
 Labels are whatever a sender wrote. In a header nothing of them is read as an encoded word (RFC 2047), which could hold
-the end of the line and further headers, and control characters, for which servers refuse a message, are shown as �.
+the end of the line and further headers, and control characters, for which servers refuse a message, are shown as �. A
+subject and other free text arrive letter by letter, in whatever languages they are; in names beside addresses, which
+the library folds, `=?` becomes `= ?`.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import ssl
+import textwrap
 from collections.abc import Mapping
-from email.headerregistry import Address
+from email.header import Header
+from email.headerregistry import Address, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
+from email.policy import Policy
 from typing import Final
 
 import aiosmtplib
@@ -33,6 +38,11 @@ _SUBJECT: Final = '{{ template "email.default.subject" . }}'
 _CONTROLS: Final = dict.fromkeys(
     [*(c for c in range(0x20) if chr(c) not in "\t\n\r"), 0x7F], "\N{REPLACEMENT CHARACTER}"
 )
+_LONGEST_WORD: Final = 900
+"""Characters of a word that stands on a line of its own as it is, as addresses and ids for programs must (RFC 5322
+allows 998 of a line); a longer one is encoded."""
+_LINE: Final = 75
+"""Characters of a line, without the space at its beginning, of which RFC 2047 allows 76 in all."""
 
 
 class EmailOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +105,33 @@ def read_options(section: Section, globals_: GlobalOptions) -> EmailOptions:
     )
 
 
-def header_text(rendered: str) -> str:
-    """A rendered template on one line, as it stands: no part of it is decoded on the way into a header."""
-    return " ".join(rendered.split()).translate(_CONTROLS).replace("=?", "= ?")
+class FreeText(str):
+    """The value of a header without structure, as what it says. It knows how to be folded, which the library asks of
+    its own values: theirs lose spaces where encoded words meet others at the end of a line."""
+
+    __slots__ = ("name",)
+    name: str
+
+    def __new__(cls, name: str, text: str) -> FreeText:
+        """name: of the header; text: one line."""
+        made = super().__new__(cls, text)
+        made.name = name
+        return made
+
+    def fold(self, *, policy: Policy) -> str:
+        """The header in lines of 76 characters, or of one longer word; encoded as a whole where it could not be read as
+        it is."""
+        begin = f"{self.name}: "
+        if self.isascii() and "=?" not in self and all(len(word) <= _LONGEST_WORD for word in self.split()):
+            lines = textwrap.wrap(self, _LINE, initial_indent=begin, break_long_words=False, break_on_hyphens=False)
+            return f"{policy.linesep} ".join(lines or [begin]) + policy.linesep
+        value = Header(str(self), "utf-8", maxlinelen=_LINE, header_name=self.name)
+        return begin + value.encode(linesep=policy.linesep) + policy.linesep
+
+
+def header_line(rendered: str) -> str:
+    """A rendered template on one line."""
+    return " ".join(rendered.split()).translate(_CONTROLS)
 
 
 def texts_of(options: EmailOptions) -> list[str]:
@@ -167,11 +201,15 @@ class EmailChannel:
 
     def _message(self, notification: Notification) -> EmailMessage:
         options, data = self._options, notification.data()
-        message = EmailMessage()
+        message, kinds = EmailMessage(), HeaderRegistry()
         headers = {name.title(): text for name, text in options.headers.items()}
         headers = {"From": options.sender, "To": options.to, "Subject": _SUBJECT} | headers
         for name, template in headers.items():
-            value = header_text(self._texts.render(template, data))
+            value = header_line(self._texts.render(template, data))
+            if issubclass(kinds[name], UnstructuredHeader):
+                message[name] = FreeText(name, value)
+                continue
+            value = value.replace("=?", "= ?")
             if name in ("From", "To", "Cc", "Reply-To"):
                 message[name] = [
                     Address(shown, addr_spec=address) for shown, address in email.utils.getaddresses([value])
