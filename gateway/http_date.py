@@ -13,6 +13,6 @@ def http_date(text: str) -> float | None:
     """
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (OverflowError, TypeError, ValueError):
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -6,7 +6,8 @@ Rules of the subject:
     that leads there.
   * Link-local addresses, clouds' metadata services, multicast, reserved and unspecified addresses are never asked,
     whatever the settings name.
-  * An IPv4 address inside of an IPv6 one (mapped, compatible, 6to4, NAT64, Teredo) is judged as that IPv4 address.
+  * An IPv4 address inside of an IPv6 one (mapped, compatible, translated, 6to4, NAT64, Teredo) is judged as that IPv4
+    address.
   * What is judged is what is connected to: a name is resolved once, and a connection goes to an address that passed.
 """
 

@@ -116,11 +116,15 @@ def read_http_options(value: Value | None, default: HttpOptions) -> HttpOptions:
 
 
 def read_url(value: Value) -> str:
-    """An http or https address; raises ConfigError."""
+    """An http or https address; raises ConfigError, which does not tell it: most such addresses are secrets."""
     url = value.text()
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise value.refuse(f'"{url}" is not an http or https address')
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:  # brackets that do not match, characters that become others
+        good = False
+    if not good:
+        raise value.refuse("this is not an http or https address")
     return url
 
 

@@ -27,6 +27,12 @@ def test_the_three_forms_name_one_moment_in_every_zone(text: str) -> None:
     assert http_date(text) == 784111777.0
 
 
-@pytest.mark.parametrize("text", ["", "soon", "Sun, 06 Nov 1994 08:49:61 GMT", "Sun, 31 Feb 1994 08:49:37 GMT"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "soon", "Sun, 06 Nov 1994 08:49:61 GMT", "Sun, 31 Feb 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:3777777777 GMT", "Sun, 06 Nov 1994 08:49:37 +4444499999010",
+    ],
+)  # fmt: skip
 def test_what_is_no_date_is_none(text: str) -> None:
     assert http_date(text) is None

@@ -112,6 +112,11 @@ def test_moments_and_durations() -> None:
             5,
             "not an http",
         ),
+        (
+            "route: {receiver: r}\nreceivers:\n  - name: r\n    webhook_configs:\n      - {url: 'http://[::1/x'}\n",
+            5,
+            "not an http",
+        ),
         ("route:\n  receiver: r\n  group_wait: soon\nreceivers: [{name: r}]\n", 3, "not a duration"),
         ("route:\n  receiver: r\n  group_by: [a, '...']\nreceivers: [{name: r}]\n", 3, "wildcard"),
         (
@@ -236,6 +241,13 @@ def test_the_address_of_the_one_webhook_is_not_shown() -> None:
         assert part not in configuration.original
     read_configuration(configuration.original, "as it is shown")
     assert "webhook" not in built_in_configuration("").original
+
+
+@pytest.mark.parametrize("address", ["hooks.example/token", "http://[hooks.example/token", "https://token／x.example/"])
+def test_an_address_that_is_none_is_not_shown_either(address: str) -> None:
+    with pytest.raises(ConfigError, match="not an http or https address") as raised:
+        built_in_configuration(address)
+    assert "token" not in str(raised.value)
 
 
 def test_the_built_in_configuration() -> None:
