@@ -2,18 +2,29 @@
 
 Silence alone proves nothing on a crowded machine. A thread that computes, waits for a processor or waits for a disk is
 only kept from speaking; one that sleeps, and was not on a processor even once meanwhile, waits for something else.
+
+A local disk is waited for in state D. File systems in user space or behind a network (FUSE, virtiofs, CephFS) let who
+waits for them sleep, in S; there the call that the thread is in tells that it waits for a disk.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import platform
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 _BUSY_SHARE = 0.2
 """Share of a processor from which a silent process counts as computing."""
 _LOOKS = 5
+_FILE_CALLS: Final = {
+    # pread64 pwrite64 fsync fdatasync ftruncate rename unlink openat newfstatat unlinkat renameat fallocate preadv
+    # pwritev renameat2 preadv2 pwritev2
+    "x86_64": frozenset((17, 18, 74, 75, 77, 82, 87, 257, 262, 263, 264, 285, 295, 296, 316, 327, 328)),
+    "aarch64": frozenset((67, 68, 82, 83, 46, 35, 56, 79, 38, 47, 69, 70, 276, 286, 287)),
+}.get(platform.machine(), frozenset[int]())
+"""Numbers of the system calls that concern files alone: not read or write, which wait for pipes as well."""
 
 
 class ProcessorTime(NamedTuple):
@@ -78,9 +89,19 @@ def _wants_to_go_on(states: str) -> bool:
 
 
 def _thread_states(pid: int) -> str:
-    """A letter a thread, the main thread's first; empty once the process is gone. Linux, proc(5)."""
+    """A letter a thread, the main thread's first; D also for one that sleeps within a call for a file. Empty once the
+    process is gone. Linux, proc(5)."""
     states = ""
     with contextlib.suppress(OSError):
         for thread in sorted(os.listdir(f"/proc/{pid}/task"), key=lambda name: int(name) != pid):
-            states += Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+            state = Path(f"/proc/{pid}/task/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+            states += "D" if state == "S" and _in_file_call(pid, thread) else state
     return states
+
+
+def _in_file_call(pid: int, thread: str) -> bool:
+    try:
+        call = Path(f"/proc/{pid}/task/{thread}/syscall").read_text().split()[0]
+    except OSError:  # not every system lets even a parent look
+        return False
+    return call.isdigit() and int(call) in _FILE_CALLS

@@ -52,6 +52,9 @@ EXIT_ADDRESS_NOT_FREE = 75
 with it, for a person to see; a role that was ready before is started again as after any other end."""
 _CROWDED = 10.0
 """So many times longer a role is waited for that wants to go on and is not given a processor or a disk."""
+_HUNG_AGAIN = 4.0
+"""So many times longer a thread may hang each time that a new process did not help: what it waits for is then most
+likely no fault of the process, and who is killed in the midst of its work each time never gets it done."""
 _SERVED_WAIT = 1.0
 _MANY_FAILURES = 20
 
@@ -71,6 +74,8 @@ class Role:
     """Whether `Supervisor.roll` starts it again."""
     restarts: int = 0
     pid: int = 0
+    patience: float = 1.0
+    """So many times longer than `blocked_after` a thread may hang; more after each kill for that."""
     ending: bool = False
     """Whether the present process was told to end."""
     rolling: bool = False
@@ -102,6 +107,8 @@ class Supervisor:
 
     backoff_seconds: wait before the n-th restart in a row, the last one repeating; at most a second before the first
     twenty of a role that had become ready. A role that ran for `settled_after` seconds starts at the beginning again.
+    blocked_after: seconds that a thread which the role waits for may sleep without running once; four times as long
+    after each kill for that, up to no_progress_after, until none did for `settled_after` seconds.
     fork_server: what roles are forked from; None: each is started from its command line. Ended with the roles.
     """
 
@@ -302,7 +309,7 @@ class Supervisor:
     ) -> None:
         """Kill a role that does not become ready, falls silent, or makes no progress."""
         loop = asyncio.get_running_loop()
-        last_line = last_progress = loop.time()
+        last_line = last_progress = hung_at = loop.time()
         used, started, silences = ProcessorTime.of(process.pid), False, 0
         waits_for, switches, blocked_since = 0, 0, 0.0
         while True:
@@ -330,8 +337,10 @@ class Supervisor:
             last_line, silences = loop.time(), 0
             used = ProcessorTime.of(process.pid)
             if line == READY_LINE:
-                started = True
+                started, hung_at = True, last_line
                 role.ready.set()
+            if last_line - hung_at > self._settled_after:
+                role.patience = 1.0
             word, *thread = line.split()
             if word != b"idle":
                 last_progress, waits_for = last_line, 0
@@ -341,8 +350,11 @@ class Supervisor:
             if waits_for != blocker or switches != thread_switches(process.pid, waits_for):
                 waits_for, blocked_since = blocker, last_line
                 switches = thread_switches(process.pid, waits_for)
-            blocked = waits_for and switches >= 0 and last_line - blocked_since > self._blocked_after
+            hangs = last_line - blocked_since if waits_for and switches >= 0 else 0.0
+            hung_at = last_line if hangs > self._blocked_after else hung_at
+            blocked = hangs > min(self._blocked_after * role.patience, self._no_progress_after)
             if not role.ending and (blocked or self._makes_no_progress(role, stood_still)):
+                role.patience *= _HUNG_AGAIN if blocked else 1.0
                 log.error("role makes no progress, killing it", role=role.name, seconds=round(stood_still, 2))
                 process.kill()
                 return

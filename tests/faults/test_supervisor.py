@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
-from gateway import fork_server
+from gateway import fork_server, processes
 from gateway.fork_server import SERVER_NAME, ForkServer
-from gateway.processes import switches_of
+from gateway.processes import switches_of, thread_switches
 from gateway.supervisor import EXIT_CONFIG, Role, Supervisor
 from tests.e2e.program import Gateway
 
@@ -257,6 +258,44 @@ async def test_a_role_that_waits_for_a_thread_that_never_runs_is_started_again_l
         assert supervised.restarts == 0, "the thread runs, now and then"
     supervisor.stop()
     await task
+
+
+async def test_a_thread_that_a_new_process_does_not_help_is_given_longer_each_time(tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    needs = f"hold = threading.Lock(); hold.acquire(); hold.acquire(timeout=1.5); open({str(done)!r}, 'w').close()"
+    starts = f"import threading\nslow = threading.Thread(target=exec, args=({needs!r}, globals()), daemon=True)\n"
+    supervised = role(BEAT.replace("while", starts + "slow.start()\nwhile"), 'b"idle %d\\n" % slow.native_id')
+    supervisor, task = await running(supervised, blocked_after=0.2, no_progress_after=600.0)
+    await until(done.exists)
+    supervisor.stop()
+    await task
+
+
+async def test_what_was_given_longer_is_not_any_more_once_it_ran_for_a_while() -> None:
+    supervised = role(BEAT)
+    supervised.patience = 64.0
+    supervisor, task = await running(supervised, settled_after=0.1)
+    await until(lambda: supervised.patience == 1.0)
+    supervisor.stop()
+    await task
+
+
+@pytest.mark.skipif(not processes._FILE_CALLS, reason="the machine's system calls are not known")
+def test_a_thread_that_sleeps_within_a_call_for_a_file_waits_for_a_disk(tmp_path: Path) -> None:
+    """As under FUSE or CephFS, which let it sleep where a local disk is waited for without; here a pipe does it."""
+    pipe, states = tmp_path / "pipe", Path("/proc/self/task")
+    os.mkfifo(pipe)
+    opens = threading.Thread(target=lambda: os.close(os.open(pipe, os.O_RDONLY)))
+    opens.start()
+    thread, deadline = str(opens.native_id), time.monotonic() + 60.0
+    while ") S " not in (states / thread / "stat").read_text():
+        assert time.monotonic() < deadline
+    try:
+        assert thread_switches(os.getpid(), int(thread)) == -1
+        assert "D" in processes._thread_states(os.getpid())
+    finally:
+        os.close(os.open(pipe, os.O_WRONLY))
+        opens.join()
 
 
 COUNTS = "voluntary_ctxt_switches:\t7\nnonvoluntary_ctxt_switches:\t2\n"
