@@ -68,6 +68,8 @@ class SegmentWriter:
         self.format_version = UNGROUPED_VERSION
         """Of the segments that are opened from now on; FORMAT_VERSION where frames are grouped by shard."""
         self._nonce = 0
+        self._names_counted = False
+        """Whether the open segment had a name when it was made: file systems in user space may say that none has."""
         self._opened = 0.0
         self._definition_bytes = 0
         """What definitions take in the open segment."""
@@ -154,6 +156,7 @@ class SegmentWriter:
             _write_all(fd, [np.frombuffer(header.pack(self.format_version), np.uint8)], 0)
             self._fsync(fd)
             self._fsync_directory()
+            self._names_counted = _has_name(fd)
         except OSError as error:
             WRITE_FAILURES.labels("create").inc()
             if fd >= 0:
@@ -195,7 +198,8 @@ class SegmentWriter:
                 operation = "fsync"
                 self._fsync(self._fd)
             operation = "look"
-            _require_name(self._fd)
+            if self._names_counted and not _has_name(self._fd):
+                raise FileNotFoundError(errno.ENOENT, "the segment was removed by somebody else")
         except OSError as error:
             WRITE_FAILURES.labels(operation).inc()
             self._abandon()
@@ -279,10 +283,9 @@ def _write_all(fd: int, buffers: Sequence[NDArray[np.uint8]], offset: int) -> No
             views[0] = views[0][written:]
 
 
-def _require_name(fd: int) -> None:
-    """Raises OSError for a file that has no name any more: what stands in it is gone with the process."""
-    if not os.fstat(fd).st_nlink:
-        raise FileNotFoundError(errno.ENOENT, "the segment was removed by somebody else")
+def _has_name(fd: int) -> bool:
+    """False for a file that was removed: what stands in it is gone with the process."""
+    return os.fstat(fd).st_nlink > 0
 
 
 def _lock_directory(directory: Path) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.clock import ManualClock
 from gateway.errors import DiskFailed, StateError
+from gateway.log import segment_writer
 from gateway.log.offsets import Offset, OffsetFile
 from gateway.log.reader import LogReader
 from gateway.log.recovery import recover
@@ -242,6 +243,13 @@ def test_nothing_is_acknowledged_that_stands_in_a_removed_segment(tmp_path: Path
     write(writer, 2)
     frames, _ = read_all(tmp_path)
     assert values(frames) == [3, 4]
+
+
+def test_a_file_system_that_counts_no_names_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment_writer, "_has_name", lambda descriptor: False)
+    write(open_writer(tmp_path), 2)
+    frames, _ = read_all(tmp_path)
+    assert len(values(frames)) == 2
 
 
 def test_a_given_up_tail_that_could_not_be_cut_is_not_read(tmp_path: Path) -> None:
