@@ -216,9 +216,14 @@ class EmailChannel:
                 ]
             else:
                 message[name] = value
-        message["Date"] = email.utils.formatdate(notification.at / SECOND)
         domain = str(message["From"].addresses[0].domain) or "gateway.invalid"
-        message["Message-ID"] = f"<{notification.id}@{domain}>"
+        own = {
+            "Date": email.utils.formatdate(notification.at / SECOND),
+            "Message-ID": f"<{notification.id}@{domain}>",
+        }
+        for name, value in own.items():
+            if name not in message:
+                message[name] = value
         first = notification.memory.get("message_id")
         if first:
             message["In-Reply-To"] = first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import email
 import hashlib
 import hmac
 import time
@@ -417,7 +418,6 @@ def allow(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str
 
 
 async def test_email_over_a_real_smtp_server_with_starttls_and_threads(tmp_path: Path) -> None:
-    import email
     import ssl
 
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
@@ -470,6 +470,26 @@ async def test_email_over_a_real_smtp_server_with_starttls_and_threads(tmp_path:
         server.stop()
     async with channels("a@example.org") as made_channels:
         assert isinstance(await made_channels["email"].send(notification()), Again)
+
+
+async def test_a_date_and_an_id_of_the_configuration_are_the_messages_only_ones() -> None:
+    mailbox = Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        async with Channels(
+            "    email_configs: [{from: gw@example.org, to: a@example.org, require_tls: false,"
+            f" smarthost: '127.0.0.1:{server.port}', headers: {{date: 'Sun, 06 Nov 1994 08:49:37 +0000',"
+            " Message-ID: '<own@example.org>'}}]\n"
+        ) as channels:
+            outcome = await channels["email"].send(notification())
+        assert isinstance(outcome, Delivered), outcome
+    finally:
+        server.stop()
+    assert outcome.memory == {"message_id": "<own@example.org>"}
+    message = email.message_from_bytes(mailbox.messages[0].content or b"")  # type: ignore[arg-type]
+    assert message.get_all("Date") == ["Sun, 06 Nov 1994 08:49:37 +0000"]
+    assert message.get_all("Message-ID") == ["<own@example.org>"]
 
 
 async def test_email_is_not_sent_in_the_clear_unless_that_is_allowed() -> None:
