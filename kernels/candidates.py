@@ -52,6 +52,11 @@ ALONE_UNSEEN: Final = 1.6
 """By how much, as a logarithm, it must exceed the highest peak that the series remembers: five times."""
 ALONE_OUTSIDE: Final = 2.5
 """log(1 + scales) by which it must lie outside the range of two days."""
+ALONE_RARE: Final = 4.0
+"""Spreads of the series' own peaks by which it must exceed their mean: where peaks are of all heights, one more is none
+of the news."""
+ALONE_MOST: Final = 0.9
+"""Log odds over the limit that one sample may have: a medium alert. What lasts is soon three of six."""
 LOOK_SPIKE: Final = 4.0
 """Floors of candidates: scales of one sample, a run's sum, scales of the third of six, errors of days, of variation."""
 LOOK_RUN: Final = 5.0
@@ -62,6 +67,7 @@ THIRD_ABOVE_TOP: Final = FEATURE_NAMES.index("third_above_top")
 BEYOND_WIDTH: Final = FEATURE_NAMES.index("beyond_width")
 ABOVE_TOP: Final = FEATURE_NAMES.index("above_top")
 BEYOND_DAYS: Final = FEATURE_NAMES.index("beyond_days")
+RARITY: Final = FEATURE_NAMES.index("rarity")
 
 
 class Floors(NamedTuple):
@@ -136,8 +142,9 @@ def odds_of_unseen(s: Any, height: float, third: float, evidence: Any) -> float:
         height > ALONE
         and evidence[O_FEATURES + ABOVE_TOP] > ALONE_UNSEEN
         and evidence[O_FEATURES + BEYOND_DAYS] > ALONE_OUTSIDE
+        and evidence[O_FEATURES + RARITY] > ALONE_RARE
     ):
-        odds = beyond_doubt(height, ALONE)
+        odds = min(beyond_doubt(height, ALONE), ALONE_MOST)
     least = SPARSE_UNSEEN if s.zero_share > SPARSE and s.run_side > 0.0 else LARGE
     if (
         third > least

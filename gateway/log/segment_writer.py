@@ -197,7 +197,7 @@ class SegmentWriter:
             if self._settings.durability == "fsync":
                 operation = "fsync"
                 self._fsync(self._fd)
-            operation = "look"
+            operation = "check"
             if self._names_counted and not _has_name(self._fd):
                 raise FileNotFoundError(errno.ENOENT, "the segment was removed by somebody else")
         except OSError as error:

@@ -89,6 +89,14 @@ def test_one_value_far_outside_all_that_its_series_has_shown_is_told(step: float
             assert len(found) == 1, (seed, beyond)
 
 
+def test_a_single_value_of_a_series_whose_values_are_often_far_away_is_not_critical() -> None:
+    """A mean of fifty latencies with a heavy tail (Pareto, 1.5), three days of it."""
+    times = START + np.arange(0.0, 72 * HOUR, 10.0)
+    for seed in range(4):
+        values = np.random.default_rng(seed).pareto(1.5, (len(times), 50)).mean(axis=1)
+        assert run_series(times, values).severity.max() < 4
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_errors_that_were_one_in_twenty_seconds_and_are_many_are_told_within_eight_samples(seed: int) -> None:
     """A sparse count, as errors are: silent while it counts what is usual, told when it is twenty times that."""
