@@ -101,7 +101,7 @@ def _thread_states(pid: int) -> str:
 
 def _in_file_call(pid: int, thread: str) -> bool:
     try:
-        call = Path(f"/proc/{pid}/task/{thread}/syscall").read_text().split()[0]
+        call = Path(f"/proc/{pid}/task/{thread}/syscall").read_text().partition(" ")[0]
     except OSError:  # not every system lets even a parent look
         return False
     return call.isdigit() and int(call) in _FILE_CALLS

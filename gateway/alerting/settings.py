@@ -103,8 +103,8 @@ class AlertingSettings(Settings, frozen=True):
     """Silences kept, expired ones among them. At the limit the one that expired first is forgotten for a new one; where
     none has expired, a new one is refused. 0: no limit."""
     max_alerts: Annotated[int, msgspec.Meta(ge=0)] = 50_000
-    """Alerts kept, the gateway's own among them, from which new ones that others send are refused, to be sent again;
-    one of five labels takes some 6 KB. 0: no limit."""
+    """Alerts kept, the gateway's own among them, from which new ones that others send are refused, to be sent again:
+    all of them are in memory. 0: no limit."""
     flapping_threshold: int = 5
     """Times an alert begins within an hour from which its notifications say that it is flapping. 0: never."""
     budgets: tuple[NotificationBudget, ...] = ()

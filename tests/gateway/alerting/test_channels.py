@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import email
 import hashlib
 import hmac
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -413,6 +415,18 @@ class Mailbox:
         return "250 OK"
 
 
+@contextlib.contextmanager
+def mail_server() -> Iterator[tuple[Mailbox, int]]:
+    """A plain SMTP server's mailbox and port."""
+    mailbox = Mailbox()
+    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
+    server.start()
+    try:
+        yield mailbox, server.port
+    finally:
+        server.stop()
+
+
 def allow(_server: SMTP, _session: Session, _envelope: Envelope, _mechanism: str, data: LoginPassword) -> AuthResult:
     return AuthResult(success=(data.login, data.password) == (b"user", b"pass"), handled=False)
 
@@ -473,19 +487,14 @@ async def test_email_over_a_real_smtp_server_with_starttls_and_threads(tmp_path:
 
 
 async def test_a_date_and_an_id_of_the_configuration_are_the_messages_only_ones() -> None:
-    mailbox = Mailbox()
-    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
-    server.start()
-    try:
+    with mail_server() as (mailbox, port):
         async with Channels(
             "    email_configs: [{from: gw@example.org, to: a@example.org, require_tls: false,"
-            f" smarthost: '127.0.0.1:{server.port}', headers: {{date: 'Sun, 06 Nov 1994 08:49:37 +0000',"
+            f" smarthost: '127.0.0.1:{port}', headers: {{date: 'Sun, 06 Nov 1994 08:49:37 +0000',"
             " Message-ID: '<own@example.org>'}}]\n"
         ) as channels:
             outcome = await channels["email"].send(notification())
         assert isinstance(outcome, Delivered), outcome
-    finally:
-        server.stop()
     assert outcome.memory == {"message_id": "<own@example.org>"}
     message = email.message_from_bytes(mailbox.messages[0].content or b"")  # type: ignore[arg-type]
     assert message.get_all("Date") == ["Sun, 06 Nov 1994 08:49:37 +0000"]
@@ -493,11 +502,8 @@ async def test_a_date_and_an_id_of_the_configuration_are_the_messages_only_ones(
 
 
 async def test_email_is_not_sent_in_the_clear_unless_that_is_allowed() -> None:
-    mailbox = Mailbox()
-    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
-    server.start()
-    try:
-        text = f"    email_configs: [{{to: a@example.org, from: gw@example.org, smarthost: 'localhost:{server.port}'"
+    with mail_server() as (mailbox, port):
+        text = f"    email_configs: [{{to: a@example.org, from: gw@example.org, smarthost: 'localhost:{port}'"
         async with Channels(text + "}]\n") as channels:
             outcome = await channels["email"].send(notification())
             assert isinstance(outcome, Again)
@@ -506,8 +512,6 @@ async def test_email_is_not_sent_in_the_clear_unless_that_is_allowed() -> None:
         async with Channels(text + ", require_tls: false}]\n") as channels:
             assert isinstance(await channels["email"].send(notification()), Delivered)
         assert len(mailbox.messages) == 1
-    finally:
-        server.stop()
 
 
 def test_an_event_for_pagerduty_leaves_details_away_before_it_is_too_large() -> None:

@@ -7,30 +7,23 @@ import email.policy
 from email.header import decode_header, make_header
 
 import pytest
-from aiosmtpd.controller import Controller
 
 from gateway.alerting.notification import Delivered
-from tests.conformance.alertmanager.peers import free_port
-from tests.gateway.alerting.test_channels import Channels, Mailbox, notification
+from tests.gateway.alerting.test_channels import Channels, mail_server, notification
 
 
 async def sent(host: str, name: str = "{{ .CommonLabels.host }}") -> bytes:
     """The message about an alert with this label, of which its subject and the recipient's name are made."""
-    mailbox = Mailbox()
-    server = Controller(mailbox, hostname="127.0.0.1", port=free_port())
-    server.start()
-    try:
+    with mail_server() as (mailbox, port):
         async with Channels(
             "    email_configs: [{from: gw@example.org, require_tls: false,"
-            f" smarthost: '127.0.0.1:{server.port}', headers: {{Subject: 'on {{{{ .CommonLabels.host }}}}'}},\n"
+            f" smarthost: '127.0.0.1:{port}', headers: {{Subject: 'on {{{{ .CommonLabels.host }}}}'}},\n"
             f"      to: '\"{name}\" <a@example.org>'}}]\n"
         ) as channels:
             outcome = await channels["email"].send(notification(host=host))
         assert isinstance(outcome, Delivered), outcome
         assert mailbox.messages[0].rcpt_tos == ["a@example.org"]
         return mailbox.messages[0].content or b""  # type: ignore[return-value]
-    finally:
-        server.stop()
 
 
 def unfolded(value: str) -> str:

@@ -176,15 +176,20 @@ def test_a_sieve_decides_as_its_matchers_do() -> None:
             assert sorted(text for text, sieve in sieves.items() if sieve.passes(labels)) == expected
 
 
+def many_alerts() -> tuple[World, Maintenance, Listing]:
+    """A hundred alerts of one service, and the list that shows them."""
+    world = World(ROUTES)
+    maintenance = Maintenance(world.engine)
+    for number in range(100):
+        world.fire(alertname=f"a{number}", service="s1")
+    return world, maintenance, Listing(world.engine, maintenance)
+
+
 @pytest.mark.parametrize("what", ["silence", "window"])
 def test_what_mutes_from_the_middle_of_a_list_on_is_shown_by_the_next(
     monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    world = World(ROUTES)
-    maintenance = Maintenance(world.engine)
-    listing = Listing(world.engine, maintenance)
-    for number in range(100):
-        world.fire(alertname=f"a{number}", service="s1")
+    world, maintenance, listing = many_alerts()
     with monkeypatch.context() as patched:
         patched.setattr("gateway.alerting.listing.SLICE", -1.0)  # a piece for each shelf
         pieces = listing.alerts(Selection(), world.now)
@@ -203,11 +208,7 @@ def test_what_mutes_from_the_middle_of_a_list_on_is_shown_by_the_next(
 def test_a_list_goes_through_silences_and_windows_once_and_not_for_every_shelf(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    world = World(ROUTES)
-    maintenance = Maintenance(world.engine)
-    listing = Listing(world.engine, maintenance)
-    for number in range(100):
-        world.fire(alertname=f"a{number}", service="s1")
+    world, maintenance, listing = many_alerts()
     gone_through: list[object] = []
     for kept in (maintenance, world.engine.silences):
         asked = kept.active
